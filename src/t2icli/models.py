@@ -1,0 +1,179 @@
+"""Model folders and where they live. A model is a folder with a `model.toml`, weights as safetensors,
+and its parts (a codec, a tokenizer) as sub-folders, so it is complete and cannot meet the wrong part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from t2icli import toml
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.kinds import ModelSource
+
+CARD = "model.toml"
+WEIGHTS = "weights.safetensors"
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What `model.toml` says. Unknown keys are ignored, so that newer cards still open."""
+
+    kind: str
+    backend: str
+    about: str = ""
+    licence: str = ""
+    source: str = ""
+    """Where it came from: the run, or the upstream files."""
+    config: dict[str, Any] = {}
+    """The network's shape: the backend's own business."""
+    settings: dict[str, Any] = {}
+    """Defaults of the backend's settings that suit this model, such as a temperature."""
+    files: dict[str, str] = {}
+    """sha256 of every file beside the card."""
+    parts: dict[str, str] = {}
+    """sha256 of every part, a sub-folder of that name."""
+    versions: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is here, on disk."""
+
+    folder: Path
+    card: Card
+    name: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash for weights, shape and parts; what images and caches remember."""
+        card = self.card
+        made_of = [card.kind, card.backend, card.config, card.files, card.parts]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, parts included."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def file(self, name: str = WEIGHTS) -> Path:
+        """A file of the model, after its hash has been compared."""
+        if name not in self.card.files:
+            raise T2IError(f"model {self.name!r} has no file {name!r}", did_you_mean(name, self.card.files))
+        path = self.folder / name
+        if not path.is_file():
+            raise T2IError(f"file {name!r} of model {self.name!r} is missing", f"looked for {path}", code=1)
+        found, expected = file_sha256(path), self.card.files[name]
+        if found != expected:
+            raise T2IError(
+                f"{name!r} of model {self.name!r} is damaged: sha256 is {found}, expected {expected}",
+                f"delete {self.folder} and get the model again: t2i models pull, or t2i models import",
+                code=1,
+            )
+        return path
+
+    def part(self, name: str) -> Model:
+        """A part of the model, after checking that it is the one the model was made with."""
+        part = open_model(self.folder / name, f"{self.name}:{name}")
+        if part.sha256 != self.card.parts.get(name):
+            raise T2IError(
+                f"{name} of model {self.name!r} is not the one it was made with: "
+                f"sha256 is {part.sha256}, expected {self.card.parts.get(name)}",
+                code=1,
+            )
+        return part
+
+
+def open_model(folder: Path, name: str | None = None) -> Model:
+    """Read a model folder's card; the weights are left alone until they are asked for."""
+    tables = toml.read(folder / CARD)
+    try:
+        return Model(folder, msgspec.convert(tables, Card), name or str(folder))
+    except msgspec.ValidationError as error:
+        raise T2IError(f"'{folder / CARD}' is not a model card: {error}") from error
+
+
+def seal(folder: Path, card: Card) -> Model:
+    """Write the card of a folder whose files and parts are in place, with the hash of each.
+
+    The card comes last and by renaming, so a folder with a card is whole.
+    """
+    entries = sorted(path for path in folder.iterdir() if path.name != CARD)
+    files = {path.name: file_sha256(path) for path in entries if path.is_file()}
+    parts = {path.name: open_model(path).sha256 for path in entries if path.is_dir() and (path / CARD).is_file()}
+    card = msgspec.structs.replace(card, files=files, parts=parts)
+    draft = folder / f".{CARD}.part"
+    draft.write_text(toml.dumps(msgspec.to_builtins(card)), encoding="utf-8")
+    os.replace(draft, folder / CARD)
+    return Model(folder, card, str(folder))
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def home() -> Path:
+    """Where models and defaults are kept: `$T2I_HOME`, else the platform's folder for user data."""
+    if chosen := os.environ.get("T2I_HOME"):
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_data_path("t2icli", appauthor=False)
+
+
+def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
+    """Every model that is here, by name: the store's first, then those shipped inside plugins."""
+    found = {name: open_model(folder, name) for name, folder in _stored()}
+    for source in sources:
+        if source.folder is not None and source.name not in found:
+            found[source.name] = open_model(source.folder, source.name)
+    return found
+
+
+def _stored() -> Iterator[tuple[str, Path]]:
+    root = home() / "models"
+    for card in sorted(root.glob(f"*/*/{CARD}")):
+        yield card.parent.relative_to(root).as_posix(), card.parent
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
+
+
+def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
+    """The model a user means by a name such as `dalle/starter` or by the path of a folder."""
+    if (Path(word) / CARD).is_file():
+        return open_model(Path(word))
+    known = installed(sources)
+    if word in known:
+        return known[word]
+    to_pull = [source.name for source in sources if source.files and source.name == word]
+    if to_pull:
+        raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")
+    raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
+
+
+def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
+    """The model a bare backend name means: the chosen one, else the largest, else the starter."""
+    known = {name: model for name, model in installed(sources).items() if model.card.backend == backend}
+    chosen = defaults().get(backend)
+    if chosen is not None:
+        return find(chosen, sources)
+    # The starter is the smallest of its kind, so "the largest" says it all.
+    return max(known.values(), key=lambda model: (model.size, model.name), default=None)
+
+
+def defaults() -> Mapping[str, str]:
+    """The user's choice of a model for each backend: `t2i models default`."""
+    path = home() / "defaults.toml"
+    return toml.read(path) if path.is_file() else {}

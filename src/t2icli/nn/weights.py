@@ -1,0 +1,49 @@
+"""Weights between a module and a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from t2icli.errors import T2IError
+from t2icli.models import WEIGHTS, Model
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def load(module: M, model: Model, name: str = WEIGHTS) -> M:
+    """Fill `module` with the weights of `model`, ready for inference."""
+    try:
+        tensors = load_file(model.file(name))
+    except SafetensorError as error:
+        raise T2IError(f"{name!r} of model {model.name!r} cannot be read: {error}", code=1) from error
+    fill(module, tensors, f"model {model.name!r}")
+    return module.eval().requires_grad_(False)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Copy `tensors` into `module`; every name must have its match, of the same shape."""
+    own = dict(module.state_dict())
+    wrong = [f"missing: {name}" for name in own if name not in tensors]
+    wrong += [f"left over: {name}" for name in tensors if name not in own]
+    wrong += [
+        f"shape: {name} is {tuple(tensors[name].shape)}, needed {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if wrong:
+        shown = wrong[:12] + ([f"... and {len(wrong) - 12} more"] if len(wrong) > 12 else [])
+        raise T2IError(f"the weights of {origin} do not fit", "\n  ".join(shown), code=1)
+    module.load_state_dict(dict(tensors), assign=False)
+
+
+def save(module: nn.Module, folder: Path, name: str = WEIGHTS) -> None:
+    """Write the module's state beside a card to come; tensors that are shared are stored once each name."""
+    tensors = {key: value.detach().contiguous().cpu().clone() for key, value in module.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / name)

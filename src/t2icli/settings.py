@@ -1,0 +1,202 @@
+"""Typed settings from words and tables: `-o codec.weights=x`, TOML files, T2I_* variables, defaults.
+
+A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
+Two field types are ours: a `Part` is another backend chosen by name, and a field called `model` of
+type `Model` is the model folder the backend loads; both are filled in by `t2icli.plugins.configure`.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.models import Model
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """Another backend this one is made with, chosen by a setting: `-o codec=dvae`."""
+
+    kind: str
+    name: str
+    settings: Any = None
+    """The chosen backend's own settings; None until they are configured."""
+
+    def load(self) -> T:
+        from t2icli import plugins
+
+        return cast(T, plugins.load_part(self))
+
+
+def part(kind: str, name: str) -> Any:
+    """The default of a field that names another backend: `codec: Part[Codec] = part("codec", "vqgan")`."""
+    return Part(kind, name)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting, as it is shown to users."""
+
+    name: str
+    type: str
+    default: str
+    about: str
+
+
+def describe(struct: type) -> list[Field]:
+    """Every setting of a backend with type, default and meaning."""
+    rows = []
+    for field in msgspec.structs.fields(struct):
+        kind, about = _strip(field.type)
+        default = "" if _default(field) is msgspec.NODEFAULT else _shown(_default(field))
+        rows.append(Field(field.name, _type_name(kind), default, about))
+    return rows
+
+
+def from_words(words: Iterable[str]) -> dict[str, Any]:
+    """`["top_k=64", "codec.batch=8"]` as nested tables; values stay text until their field is known."""
+    tables: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise T2IError(f"option {word!r} has no '='", "write it as -o KEY=VALUE")
+        *tables_on_the_way, last = key.strip().replace("-", "_").split(".")
+        here = tables
+        for step in tables_on_the_way:
+            inner = here.setdefault(step, {})
+            if not isinstance(inner, dict):  # -o codec=dvae -o codec.batch=8
+                inner = here[step] = {"name": inner}
+            here = inner
+        before = here.get(last)
+        if isinstance(before, dict):  # -o codec.batch=8 -o codec=dvae
+            before["name"] = value
+        else:
+            here[last] = value
+    return tables
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, table by table."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            before = merged.get(key)
+            both = isinstance(before, Mapping) and isinstance(value, Mapping)
+            merged[key] = merge(cast(Mapping[str, Any], before), value) if both else value
+    return merged
+
+
+def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
+    """A settings struct from values of any source; the error names the key and what would be right.
+
+    Values that already have their final type (a `Part`, a `Model`, a nested struct) pass as they are.
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key in values:
+        if key not in fields:
+            raise T2IError(f"{owner} has no setting {key!r}", did_you_mean(key, fields))
+    ready = {key: _value(fields[key], value, f"{key!r} of {owner}") for key, value in values.items()}
+    missing = [name for name, field in fields.items() if field.required and name not in ready]
+    if missing:
+        raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with -o {missing[0]}=...")
+    return struct(**ready)
+
+
+def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
+    kind, _ = _strip(field.type)
+    if isinstance(value, (Part, Model, msgspec.Struct)):
+        return value
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if not isinstance(value, Mapping):
+            raise T2IError(f"{owner} is a table of settings, not {value!r}", did_you_mean("", kind.__struct_fields__))
+        default = _default(field)
+        known = {} if default is msgspec.NODEFAULT else msgspec.structs.asdict(default)
+        return convert(kind, merge(known, value), owner)
+    if isinstance(value, str) and _is_sequence(kind):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if isinstance(value, str) and value.lower() == "none" and type(None) in typing.get_args(kind):
+        return None
+    try:
+        return msgspec.convert(value, field.type, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        raise T2IError(f"{owner} cannot be {value!r}: {str(error).lower()}", f"it is {_type_name(kind)}") from error
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path):
+        return Path(value).expanduser()
+    raise msgspec.ValidationError(f"Expected `{kind.__name__}`")
+
+
+def tables(settings: msgspec.Struct) -> dict[str, Any]:
+    """Settings as plain tables that `convert` takes back; what runs write beside their results."""
+    return {name: _plain(getattr(settings, name)) for name in settings.__struct_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return {"name": value.name, **(tables(value.settings) if value.settings is not None else {})}
+    if isinstance(value, Model):
+        return value.name
+    if isinstance(value, msgspec.Struct):
+        return tables(value)
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _strip(kind: Any) -> tuple[Any, str]:
+    """`Annotated[int, Meta(description=...)]` as the bare type and its one line of help."""
+    about = ""
+    while typing.get_origin(kind) is typing.Annotated:
+        kind, *extras = typing.get_args(kind)
+        about = next((e.description for e in extras if isinstance(e, msgspec.Meta) and e.description), about)
+    return kind, about
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _is_sequence(kind: Any) -> bool:
+    choices = typing.get_args(kind) if _is_union(kind) else (kind,)
+    return any(typing.get_origin(choice) in (tuple, list) for choice in choices)
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _type_name(kind: Any) -> str:
+    kind, _ = _strip(kind)
+    inner = typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return " | ".join(map(str, inner))
+    if _is_union(kind):
+        return " | ".join(_type_name(choice) for choice in inner)
+    if origin is Part:
+        return "name of a " + inner[0].__name__.lower()
+    if origin in (tuple, list):
+        return f"{_type_name(inner[0])},..."
+    return {"NoneType": "none", "str": "text", "Model": "model", "Path": "path"}.get(kind.__name__, kind.__name__)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Part):
+        return value.name
+    if isinstance(value, msgspec.Struct):
+        return ""
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
