@@ -54,7 +54,7 @@ class Plugins:
     offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     sources: list[ModelSource] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
-    commands: list[Callable[[typer.Typer], None]] = field(default_factory=list)
+    commands: list[Callable[..., object]] = field(default_factory=list)
 
     def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
         """Load one plugin and ask each of its hooks; whatever goes wrong is noted, not raised."""

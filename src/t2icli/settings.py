@@ -186,10 +186,11 @@ def _type_name(kind: Any) -> str:
     if _is_union(kind):
         return " | ".join(_type_name(choice) for choice in inner)
     if origin is Part:
-        return "name of a " + inner[0].__name__.lower()
+        return f"name of a {inner[0].__name__.lower()}"
     if origin in (tuple, list):
         return f"{_type_name(inner[0])},..."
-    return {"NoneType": "none", "str": "text", "Model": "model", "Path": "path"}.get(kind.__name__, kind.__name__)
+    name = str(kind.__name__)
+    return {"NoneType": "none", "str": "text", "Model": "model", "Path": "path"}.get(name, name)
 
 
 def _shown(value: Any) -> str:
