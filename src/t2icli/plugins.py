@@ -9,7 +9,7 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pluggy
@@ -19,9 +19,6 @@ from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
 from t2icli.models import Model
 from t2icli.settings import Part
-
-if TYPE_CHECKING:
-    import typer
 
 GROUP = "t2icli"
 
