@@ -124,15 +124,27 @@ def _built_in(name: str) -> Callable[[], object]:
     return lambda: importlib.import_module(f"t2icli.backends.{name}")
 
 
+Announced = tuple[str, str, Callable[[], object]]
+"""A plugin that is not imported yet: its name, its distribution, and how to import it."""
+
+
 @functools.cache
 def installed() -> Plugins:
     """The built-in backends and every distribution with an entry point in the group `t2icli`."""
+    return collect(
+        (point.name, f"{point.dist.name} {point.dist.version}" if point.dist else "?", point.load)
+        for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    )
+
+
+def collect(others: Iterable[Announced]) -> Plugins:
+    """The built-in backends and these plugins."""
     plugins = Plugins()
     version = importlib.metadata.version("t2icli")
     for _, name, _ in pkgutil.iter_modules(backends.__path__):
         plugins.add(name, f"t2icli {version}", _built_in(name))
-    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
-        plugins.add(point.name, f"{point.dist.name} {point.dist.version}" if point.dist else "?", point.load)
+    for name, distribution, load in others:
+        plugins.add(name, distribution, load)
     plugins.offer_embedders_as_rankers()
     return plugins
 
@@ -154,8 +166,15 @@ def _looks_like_a_model(word: str) -> bool:
 
 
 def configure(kind: str, word: str, options: Mapping[str, Any] | None = None) -> tuple[Entry[Any], Any]:
-    """An entry and its settings: defaults, then what its model says, then `options`."""
+    """The entry a word means, and its settings."""
     entry, model = resolve(kind, word)
+    return entry, configure_entry(kind, entry, options, model)
+
+
+def configure_entry(
+    kind: str, entry: Entry[Any], options: Mapping[str, Any] | None = None, model: Model | None = None
+) -> Any:
+    """An entry's settings: defaults, then what its model says, then `options`."""
     values = dict(options or {})
     fields = {f.name: f for f in msgspec.structs.fields(entry.settings)}
     owner = f"{kind} {entry.name!r}"
@@ -164,10 +183,10 @@ def configure(kind: str, word: str, options: Mapping[str, Any] | None = None) ->
         if model is not None:
             values = {**settings.merge(model.card.settings, values), "model": model}
     elif model is not None:
-        raise T2IError(f"{owner} takes no model, but {word!r} is one")
+        raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
     for name, default in _parts(fields.values()):
         values[name] = _part(default, values.get(name), model, name)
-    return entry, settings.convert(entry.settings, values, owner)
+    return settings.convert(entry.settings, values, owner)
 
 
 def _model(entry: Entry[Any], required: bool, chosen: Any, found: Model | None, owner: str) -> Model | None:

@@ -1,0 +1,30 @@
+"""For the tests of plugins, ours and strangers': the `t2i` fixture and a contract check for every kind.
+
+pytest finds this module by itself wherever t2icli is installed.
+"""
+
+from t2icli.testing.contracts import (
+    check_captioner,
+    check_codec,
+    check_dataset,
+    check_embedder,
+    check_generator,
+    check_ranker,
+    check_recipe,
+    check_tokenizer,
+)
+from t2icli.testing.runner import Result, Runner, t2i
+
+__all__ = [
+    "Result",
+    "Runner",
+    "check_captioner",
+    "check_codec",
+    "check_dataset",
+    "check_embedder",
+    "check_generator",
+    "check_ranker",
+    "check_recipe",
+    "check_tokenizer",
+    "t2i",
+]

@@ -1,0 +1,235 @@
+"""The promises of every kind, as checks that any plugin's tests can call.
+
+Each takes an `Entry` and, by name, the settings to try it with; tiny ones make quick tests:
+
+    check_generator(entry, size=8)
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from t2icli import models, plugins, settings
+from t2icli.kinds import KINDS, Entry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2icli.dataset import PreparedDataset
+
+PROMPT = "红烧牛肉面 with an egg"
+TEXTS = ("a red apple", "红烧牛肉面")
+
+
+def check_tokenizer(entry: Entry[Any], /, *, texts: Sequence[str] = TEXTS, **options: Any) -> None:
+    """Ids in range, padded to length, back to the same text but for case and spaces; a cut is reported.
+
+    `texts` are two or more that its vocabulary can spell.
+    """
+    tokenizer, length = _load("tokenizer", entry, options), 64
+    assert 0 <= tokenizer.padding < tokenizer.vocabulary, "padding must be one of the ids"
+    tokens = tokenizer.encode(texts, length)
+    _is_ids(tokens, (len(texts), length), tokenizer.vocabulary, "encode(texts, length)")
+    assert bool((tokens[:, -1] == tokenizer.padding).all()), "a short text must be padded at its end"
+    _same(tokenizer.encode(texts[1:2], length), tokens[1:2], "a text's ids must not depend on its neighbours")
+    for text, back in zip(texts, tokenizer.decode(tokens), strict=True):
+        assert _letters(back) == _letters(text), f"decode(encode({text!r})) gave {back!r}"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tokenizer.encode([" ".join(texts) * 64], 8)
+    assert any(issubclass(w.category, UserWarning) for w in told), "a text that had to be cut must be warned of"
+
+
+def check_embedder(entry: Entry[Any], /, **options: Any) -> None:
+    """Unit vectors of `width` numbers; each depends on its own text or image alone."""
+    embedder, images = _load("embedder", entry, options), pictures()
+    for what, one, embed in (("text", TEXTS, embedder.embed_texts), ("image", images, embedder.embed_images)):
+        vectors = embed(one)
+        shape = (len(one), embedder.width)
+        assert tuple(vectors.shape) == shape, f"{what} embeddings must be {shape}, not {tuple(vectors.shape)}"
+        norms = vectors.norm(dim=1).tolist()
+        assert np.allclose(norms, 1, atol=1e-3), f"{what} embeddings must have length 1, not {norms}"
+        _near(embed(one[1:2]), vectors[1:2], f"a {what}'s embedding must not depend on its neighbours")
+
+
+def check_codec(entry: Entry[Any], /, **options: Any) -> None:
+    """Codes in range, rows x columns of them, and images in [0, 1] of the size that went in."""
+    import torch
+
+    codec = _load("codec", entry, options)
+    (rows, columns), n = codec.grid, math.prod(codec.grid)
+    given = torch.randint(codec.codes, (2, n), generator=torch.Generator().manual_seed(0))
+    images = codec.decode(given)
+    _is_pixels(images, 2, "decode(codes)")
+    codes = codec.encode(images)
+    _is_ids(codes, (2, n), codec.codes, f"encode(images) with a grid of {rows} x {columns}")
+    back = codec.decode(codes)
+    _is_pixels(back, 2, "decode(encode(images))")
+    assert back.shape == images.shape, f"decode(encode(x)) must be {tuple(images.shape)}, not {tuple(back.shape)}"
+    _same(codec.encode(images[1:]), codes[1:], "an image's codes must not depend on its neighbours")
+    _near(codec.decode(codes[1:]), back[1:], "a decoded image must not depend on its neighbours")
+
+
+def check_generator(entry: Entry[Any], /, *, tolerance: int = 2, **options: Any) -> None:
+    """Exactly n images; image i depends on prompt, settings and seed + i, not on n or the batch size.
+
+    `tolerance` is how far a pixel may be off, of 255, where another batch size rounds otherwise.
+    """
+    generator = _load("generator", entry, options)
+    images = list(generator.generate(PROMPT, 3, seed=7))
+    assert len(images) == 3, f"asked for 3 images, it gave {len(images)}"
+    for image in images:
+        assert isinstance(image, Image.Image), f"images must be PIL images, not {type(image).__name__}"
+    assert _same_pictures(images, list(generator.generate(PROMPT, 3, seed=7)), 0), "the same seed must give the same"
+    assert not list(generator.generate(PROMPT, 0, seed=7)), "asked for no image, it gave some"
+    alone = [image for i in range(3) for image in generator.generate(PROMPT, 1, seed=7 + i)]
+    assert _same_pictures(images, alone, tolerance), "image i of n must be the image of seed + i, whatever n is"
+    for name in {"batch", "batch_size"} & set(entry.settings.__struct_fields__):  # type: ignore[attr-defined]
+        for batch in (1, 2):
+            again = _load("generator", entry, {**options, name: batch}).generate(PROMPT, 3, seed=7)
+            assert _same_pictures(images, list(again), tolerance), f"images must not depend on {name}"
+
+
+def check_ranker(entry: Entry[Any], /, **options: Any) -> None:
+    """One finite number for each image, whatever the order and the company."""
+    ranker, images = _load("ranker", entry, options), pictures()
+    before = [image.tobytes() for image in images]
+    scores = ranker.score(PROMPT, images)
+    assert len(scores) == len(images), f"{len(images)} images must have as many scores, not {len(scores)}"
+    assert all(isinstance(score, float) for score in scores), f"scores must be plain floats: {scores}"
+    assert np.isfinite(scores).all(), f"scores must be finite: {scores}"
+    backwards = ranker.score(PROMPT, images[::-1])[::-1]
+    assert np.allclose(scores, backwards, atol=1e-4, rtol=1e-4), "scores must not depend on the images' order"
+    alone = [score for image in images for score in ranker.score(PROMPT, [image])]
+    assert np.allclose(scores, alone, atol=1e-4, rtol=1e-4), "an image's score must not depend on the others"
+    assert ranker.score(PROMPT, []) == [], "no images must have no scores"
+    assert before == [image.tobytes() for image in images], "scoring must leave the images as they are"
+
+
+def check_captioner(entry: Entry[Any], /, **options: Any) -> None:
+    """Exactly n captions of one line for each image, and the same ones for the same seed."""
+    captioner, images = _load("captioner", entry, options), pictures()[:2]
+    captions = captioner.caption(images, 2, seed=7)
+    assert len(captions) == len(images), f"{len(images)} images must have as many lists, not {len(captions)}"
+    for of_one in captions:
+        assert len(of_one) == 2, f"asked for 2 captions of each image, it gave {len(of_one)}"
+        for caption in of_one:
+            assert isinstance(caption, str), f"captions must be text, not {type(caption).__name__}"
+            assert len(caption.splitlines()) <= 1, f"captions must be one line: {caption!r}"
+    assert captioner.caption(images, 2, seed=7) == captions, "the same seed must give the same captions"
+    assert captioner.caption([], 2, seed=7) == [], "no images must have no captions"
+
+
+def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
+    """Rows from `source`, each with a key of its own; read again they are the same."""
+    from t2icli.dataset import SourceRow
+
+    preparer = _load("dataset", entry, options)
+    rows = list(preparer.rows(source))
+    assert rows, f"there must be rows in {source}"
+    for row in rows:
+        assert isinstance(row, SourceRow), f"rows must be SourceRow, not {type(row).__name__}"
+        assert row.key and isinstance(row.key, str), f"a row must have a key: {row!r}"
+        assert not isinstance(row.captions, str), f"captions must be several texts, not one: {row!r}"
+    keys = [row.key for row in rows]
+    assert len(set(keys)) == len(keys), "every row must have a key of its own"
+    assert list(preparer.rows(source)) == rows, "reading again must give the same rows"
+
+
+def check_recipe(entry: Entry[Any], data: PreparedDataset, folder: Path, /, **options: Any) -> None:
+    """Trains on `data`: finite losses that reach every parameter, and a model saved in `folder` that opens."""
+    from torch.utils.data import default_collate
+
+    recipe = _load("recipe", entry, options)
+    samples = recipe.dataset(data, "train")
+    batch = default_collate([samples[i] for i in range(min(2, len(samples)))])
+    turns = recipe.turns()
+    assert turns, "a recipe must have a turn"
+    assert len({turn.name for turn in turns}) == len(turns), "every turn must have a name of its own"
+    for turn in turns:
+        _check_turn(turn, batch)
+    for image in recipe.preview(batch, seed=7):
+        assert isinstance(image, Image.Image), f"previews must be PIL images, not {type(image).__name__}"
+    recipe.save(folder)
+    models.open_model(folder).file()
+
+
+def _check_turn(turn: Any, batch: Any) -> None:
+    import torch
+
+    loss, figures = turn.loss(batch)
+    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss of turn {turn.name!r} must be one finite number"
+    assert all(math.isfinite(figure) for figure in figures.values()), f"figures must be finite: {figures}"
+    loss.backward()
+    parameters = [parameter for group in turn.groups for parameter in group.parameters]
+    reached = [parameter for parameter in parameters if parameter.grad is not None]
+    assert reached, f"the loss of turn {turn.name!r} must reach its parameters"
+    assert all(bool(p.grad.isfinite().all()) for p in reached), f"gradients of turn {turn.name!r} must be finite"
+
+
+def pictures() -> list[Image.Image]:
+    """Five small RGB images that look different and are of different sizes."""
+    ramp = np.linspace(0, 255, 32, dtype=np.uint8)
+    across, down = np.meshgrid(ramp, ramp[:24])
+    checks = ((across // 64 + down // 64) % 2 * 255).astype(np.uint8)
+    stacked = [(across, down, down * 0), (checks, checks, checks), (down, 255 - down, across)]
+    drawn = [Image.fromarray(np.stack(layers, axis=-1).astype(np.uint8), "RGB") for layers in stacked]
+    return [*drawn, Image.new("RGB", (40, 40), (200, 30, 40)), Image.new("RGB", (17, 31), (10, 60, 200))]
+
+
+def _load(kind: str, entry: Entry[Any], options: dict[str, Any]) -> Any:
+    """The entry's thing, after what is announced about it has been checked."""
+    assert isinstance(entry, Entry), f"expected an Entry, not {type(entry).__name__}"
+    assert entry.about and len(entry.about.splitlines()) == 1, f"{entry.name!r} must be told about in one line"
+    for field in settings.describe(entry.settings):
+        assert field.about, f"setting {field.name!r} of {entry.name!r} needs a line of help: Meta(description=...)"
+    chosen = plugins.configure_entry(kind, entry, options)
+    assert isinstance(chosen, msgspec.Struct) and chosen.__struct_config__.frozen, "settings must be frozen"
+    thing = entry.load(chosen)
+    assert isinstance(thing, KINDS[kind]), f"{entry.name!r} has not all a {kind} needs: see t2icli.kinds"
+    return thing
+
+
+def _is_ids(tensor: Tensor, shape: tuple[int, ...], limit: int, what: str) -> None:
+    import torch
+
+    assert tensor.dtype == torch.int64, f"{what} must be int64, not {tensor.dtype}"
+    assert tuple(tensor.shape) == shape, f"{what} must be {shape}, not {tuple(tensor.shape)}"
+    assert 0 <= int(tensor.min()) and int(tensor.max()) < limit, f"{what} must lie in [0, {limit})"
+
+
+def _is_pixels(tensor: Tensor, b: int, what: str) -> None:
+    import torch
+
+    assert tensor.dtype == torch.float32, f"{what} must be float32, not {tensor.dtype}"
+    assert tensor.ndim == 4 and tensor.shape[:2] == (b, 3), f"{what} must be ({b}, 3, h, w), not {tuple(tensor.shape)}"
+    assert 0 <= float(tensor.min()) and float(tensor.max()) <= 1, f"{what} must lie in [0, 1]"
+
+
+def _same(found: Tensor, expected: Tensor, claim: str) -> None:
+    assert found.shape == expected.shape and bool((found == expected).all()), claim
+
+
+def _near(found: Tensor, expected: Tensor, claim: str) -> None:
+    assert found.shape == expected.shape and bool((found - expected).abs().max() < 1e-4), claim
+
+
+def _same_pictures(found: Sequence[Image.Image], expected: Sequence[Image.Image], tolerance: int) -> bool:
+    def off(a: Image.Image, b: Image.Image) -> int:
+        return int(np.abs(np.asarray(a.convert("RGBA"), int) - np.asarray(b.convert("RGBA"), int)).max())
+
+    pairs = list(zip(found, expected, strict=False))
+    same_form = len(found) == len(expected) and all(a.size == b.size and a.mode == b.mode for a, b in pairs)
+    return same_form and all(off(a, b) <= tolerance for a, b in pairs)
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split()).casefold()

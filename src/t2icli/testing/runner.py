@@ -1,0 +1,142 @@
+"""The `t2i` fixture: the command line inside the test's own process, with a home of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from t2icli import plugins
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        """What a command with `--json` wrote."""
+        return json.loads(self.stdout)
+
+
+class Runner:
+    """Runs `t2i` as a user would: with the built-ins and exactly the plugins it was given."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home = home
+        self._monkeypatch = monkeypatch
+
+    def use(self, *modules: Any, strict: bool = True) -> None:
+        """Install these plugins, modules or objects with hooks, in place of all others.
+
+        A plugin that does not work is an error here; with `strict=False` it is left out, as it would be for a user.
+        """
+        here = plugins.collect((_name(module), "under test", _already(module)) for module in modules)
+        if strict and here.broken:
+            raise AssertionError("\n".join(map(str, here.broken)))
+        self._monkeypatch.setattr(plugins, "installed", lambda: here)
+
+    def run(self, *words: object, stdin: str = "") -> Result:
+        """Whatever it does: the exit code and both streams."""
+        from t2icli import cli
+
+        out, err = _stream(), _stream()
+        with _undisturbed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            sys.argv = ["t2i", *map(str, words)]
+            sys.stdin = _stream(stdin)
+            code = _exit_code(cli.main)
+        return Result(code, _text(out), _text(err))
+
+    def ok(self, *words: object, stdin: str = "") -> Result:
+        """It works: exit code 0."""
+        result = self.run(*words, stdin=stdin)
+        assert result.code == 0, f"t2i {_line(words)} ended with code {result.code}:\n{result.stdout}{result.stderr}"
+        return result
+
+    def fails(self, *words: object, code: int = 2, says: str = "", stdin: str = "") -> Result:
+        """It ends with `code`, tells the user `says`, and shows no traceback."""
+        result = self.run(*words, stdin=stdin)
+        said = f"t2i {_line(words)} ended with code {result.code}:\n{result.stdout}{result.stderr}"
+        assert result.code == code, f"expected code {code}, but {said}"
+        assert says in result.stderr, f"expected {says!r} on stderr, but {said}"
+        assert "Traceback" not in result.stderr, f"expected no traceback, but {said}"
+        return result
+
+
+@pytest.fixture
+def t2i(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """The command line with the built-ins alone, an empty home, and a working folder of its own."""
+    for name in [name for name in os.environ if name.startswith("T2I_")]:
+        monkeypatch.delenv(name)
+    home, here = tmp_path / "t2i-home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    # Wide and plain, so that no message is broken by a line end or a colour.
+    for name, value in {"T2I_HOME": str(home), "COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    runner = Runner(home, monkeypatch)
+    runner.use()
+    return runner
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Whatever a command does to its process ends with it."""
+    with mock.patch.dict(os.environ), mock.patch.multiple(sys, argv=sys.argv, stdin=sys.stdin):
+        with warnings.catch_warnings():
+            # What a user would be told is told, even where tests turn warnings into errors.
+            warnings.simplefilter("always", UserWarning)
+            yield
+
+
+def _exit_code(main: Any) -> int:
+    try:
+        main()
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return ended.code or 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _stream(text: str = "") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    with contextlib.suppress(ValueError):  # closed by the command
+        stream.flush()
+        stream.seek(0)
+        return stream.read()
+    return ""
+
+
+def _already(module: Any) -> Callable[[], object]:
+    return lambda: module
+
+
+def _name(module: Any) -> str:
+    return str(getattr(module, "__name__", type(module).__name__))
+
+
+def _line(words: tuple[object, ...]) -> str:
+    return " ".join(map(str, words))
