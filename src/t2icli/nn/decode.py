@@ -1,0 +1,202 @@
+"""The one loop that draws codes one after another: DALL-E, CLIP-GEN and ClipCap's GPT-2 all use it.
+
+A model takes part by offering two methods (`Autoregressive`): `prefill` reads the condition once and
+`step` takes the codes just drawn; both return the logits of the next code, over those classes only that can
+be drawn. What the model must remember in between, a static KV cache above all, is its `State`.
+
+Two promises hold for any such model:
+
+* Sequence i depends on its condition, the sampling and `seeds[i]` alone. Each has its own stream of uniform
+  numbers, turned into codes through the inverse of the cumulative distribution, so no sequence ever uses up
+  another's luck. Matrix products round differently for few rows than for many, so on a CPU batches are filled up to
+  whole blocks of `ROWS`, from where on a row's result no longer depends on its neighbours' number.
+* Memory grows with the batch, not with how many sequences are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from t2icli.errors import T2IError
+
+ROWS = 16
+"""Products of 16, 32, 48... rows are computed by the same kernel on every CPU library we know."""
+
+
+class State(Protocol):
+    """What a model remembers of the sequences so far; `step` updates it in place."""
+
+    def select(self, rows: Tensor) -> State:
+        """A copy whose row i is this one's row `rows[i]`: repeats a prompt, or reorders beams."""
+        ...
+
+
+class Autoregressive(Protocol):
+    """A model that can be drawn from."""
+
+    def prefill(self, condition: Any, length: int) -> tuple[Tensor, State]:
+        """Read a condition of b rows, leave room for `length` codes: logits (b, v) of the first code, and the state."""
+        ...
+
+    def step(self, codes: Tensor, state: Any) -> Tensor:
+        """Append one code to each row, (b,): logits (b, v) of the next."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a code is chosen from logits."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest."""
+    top_k: int | None = None
+    top_p: float | None = None
+    """The code that crosses the threshold is kept."""
+    cfg_scale: float = 1.0
+    """null + (condition - null) * scale; other than 1, the condition holds the null rows after the others."""
+    forbidden: tuple[int, ...] = ()
+    stop: int | None = None
+    """A row that drew this code is finished; what follows it is filled with it."""
+
+
+OnStep = Callable[[int, int], object]
+"""Called after each step with how many codes of the running batch are drawn, and how many there will be."""
+
+
+def sample(
+    model: Autoregressive,
+    condition: Any,
+    seeds: Sequence[int],
+    length: int,
+    sampling: Sampling | None = None,
+    *,
+    prompts: int = 1,
+    owners: Sequence[int] | None = None,
+    batch: int = 32,
+    on_step: OnStep | None = None,
+) -> Iterator[Tensor]:
+    """Draw `length` codes, (length,), for each seed in turn; the condition is read once for all of them.
+
+    The condition has `prompts` rows, or twice as many with guidance; `owners[i]` says which prompt sequence i
+    continues, the first if not given.
+    """
+    sampling = sampling or Sampling()
+    owners = owners or [0] * len(seeds)
+    logits, state = _prefill(model, condition, length)
+    done = 0
+    while done < len(seeds):
+        now = slice(done, done + batch)
+        filled = batch if logits.device.type != "cpu" else -(-len(seeds[now]) // ROWS) * ROWS
+        rows = _guided(torch.tensor(_fill(owners[now], filled)), prompts, sampling).to(logits.device)
+        try:
+            codes = decode(
+                model, logits[rows], state.select(rows), _fill(seeds[now], filled), length, sampling, on_step
+            )
+        except torch.OutOfMemoryError as error:
+            batch = _halved(batch, error)
+            continue
+        yield from codes[: len(seeds[now])]
+        done += batch
+
+
+@torch.inference_mode()
+def decode(
+    model: Autoregressive,
+    logits: Tensor,
+    state: State,
+    seeds: Sequence[int],
+    length: int,
+    sampling: Sampling,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """The codes (b, length) that follow a state, all rows at once.
+
+    With guidance `logits` and `state` have 2b rows, those with the prompt first. Stops early when every row has.
+    """
+    luck = uniforms(seeds, length).to(logits.device)  # (length, b)
+    finished = torch.zeros(len(seeds), dtype=torch.bool, device=logits.device)
+    drawn: list[Tensor] = []
+    while True:
+        codes = draw(guide(logits, sampling.cfg_scale), luck[len(drawn)], sampling)
+        if sampling.stop is not None:
+            codes = codes.masked_fill(finished, sampling.stop)
+            finished |= codes == sampling.stop
+        drawn.append(codes)
+        if on_step is not None:
+            on_step(len(drawn), length)
+        if len(drawn) == length or (sampling.stop is not None and bool(finished.all())):
+            break
+        logits = model.step(codes if sampling.cfg_scale == 1 else codes.repeat(2), state)
+    drawn += [codes] * (length - len(drawn))  # only stops are left to be written
+    return torch.stack(drawn, dim=1)
+
+
+def uniforms(seeds: Sequence[int], length: int) -> Tensor:
+    """Numbers in [0, 1), (length, b), column i drawn with `seeds[i]` alone; the same on every device."""
+    columns = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(columns, dim=1)
+
+
+def guide(logits: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance over rows that hold the conditional half first, then the null half."""
+    if scale == 1:
+        return logits.float()
+    conditional, null = logits.float().chunk(2)
+    return null + (conditional - null) * scale
+
+
+def draw(logits: Tensor, luck: Tensor, sampling: Sampling) -> Tensor:
+    """One code a row, (b,), from logits (b, v) and one uniform number a row, (b,)."""
+    if sampling.forbidden:
+        logits = logits.index_fill(1, torch.tensor(sampling.forbidden, device=logits.device), -torch.inf)
+    if sampling.temperature == 0:
+        return logits.argmax(dim=1)
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)
+    exact = torch.float32 if logits.device.type == "mps" else torch.float64
+    probabilities = logits.to(exact).softmax(dim=1)
+    if sampling.top_p is not None:
+        probabilities = keep_top_p(probabilities, sampling.top_p)
+    upto = probabilities.cumsum(dim=1)
+    target = luck.to(exact)[:, None] * upto[:, -1:]
+    return torch.searchsorted(upto, target, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """The k highest logits of each row; the others become -inf."""
+    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return torch.full_like(logits, -torch.inf).scatter(1, best, logits.gather(1, best))
+
+
+def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
+    """The likeliest of each row until their sum passes p, the one that passes it included; the others become 0."""
+    ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
+    before = ordered.cumsum(dim=1) - ordered
+    return torch.zeros_like(probabilities).scatter(1, order, ordered.where(before < p, 0.0))
+
+
+@torch.inference_mode()
+def _prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor, State]:
+    return model.prefill(condition, length)
+
+
+def _guided(owners: Tensor, prompts: int, sampling: Sampling) -> Tensor:
+    """Which row of the condition each row of the batch continues; with guidance the null rows follow."""
+    return owners if sampling.cfg_scale == 1 else torch.cat([owners, owners + prompts])
+
+
+def _fill(values: Sequence[int], count: int) -> list[int]:
+    return [*values, *[values[-1]] * (count - len(values))]
+
+
+def _halved(batch: int, error: Exception) -> int:
+    if batch == 1:
+        raise T2IError("the GPU has not enough memory for a single image", "use --device cpu", code=1) from error
+    torch.cuda.empty_cache()
+    return batch // 2

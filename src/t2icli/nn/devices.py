@@ -1,0 +1,43 @@
+"""Where to compute, and in which number format."""
+
+from __future__ import annotations
+
+import torch
+
+from t2icli.errors import T2IError
+
+
+def pick_device(word: str) -> torch.device:
+    """`auto` is the GPU if there is one; a GPU asked for by name that is not there is an error."""
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(word)
+    except RuntimeError as error:
+        raise T2IError(f"there is no kind of device called {word!r}", "known: auto, cpu, cuda, cuda:1, mps") from error
+    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not _has_mps()
+    )
+    if missing:
+        raise T2IError(f"device {word!r} is not here", "leave it out, or use cpu")
+    return device
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 wherever the processor computes in it rather than imitating it."""
+    if precision == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # Private until torch offers a public question; without an answer fp32 is right everywhere.
+        return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return False
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from t2icli.errors import T2IError
+from t2icli.nn import decode
+from t2icli.nn.decode import Sampling
+
+VOCABULARY = 12
+
+
+class Sums:
+    """The sum of all embeddings so far; enough memory to notice a mixed-up row."""
+
+    def __init__(self, total: Tensor) -> None:
+        self.total = total
+
+    def select(self, rows: Tensor) -> Sums:
+        return Sums(self.total[rows])
+
+
+class Toy(nn.Module):
+    """The smallest autoregressive model: logits are a linear map of the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.code = nn.Embedding(VOCABULARY, 48)
+        self.out = nn.Linear(48, VOCABULARY)
+        self.rows_seen: list[int] = []
+
+    def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, Sums]:
+        state = Sums(condition.clone())
+        return self.out(state.total), state
+
+    def step(self, codes: Tensor, state: Sums) -> Tensor:
+        self.rows_seen.append(len(codes))
+        state.total += self.code(codes)
+        return self.out(state.total)
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return Toy()
+
+
+def codes_of(model: Toy, seeds: list[int], sampling: Sampling | None = None, **options: object) -> list[list[int]]:
+    condition = options.pop("condition", torch.linspace(-1, 1, 48)[None])
+    return [row.tolist() for row in decode.sample(model, condition, seeds, 10, sampling, **options)]
+
+
+def test_a_sequence_depends_on_its_seed_alone(toy: Toy) -> None:
+    together = codes_of(toy, list(range(40)))
+    assert len({tuple(row) for row in together}) > 30
+    for count in (1, 4, 17):
+        assert codes_of(toy, list(range(count))) == together[:count]
+    for batch in (1, 3, 16, 64):
+        assert codes_of(toy, list(range(40)), batch=batch) == together
+
+
+def test_the_batch_bounds_how_many_rows_are_computed_at_once(toy: Toy) -> None:
+    codes_of(toy, list(range(200)), batch=16)
+    assert set(toy.rows_seen) == {16}
+
+
+def test_temperature_0_takes_the_likeliest_whatever_the_seed(toy: Toy) -> None:
+    rows = codes_of(toy, [1, 2, 3], Sampling(temperature=0))
+    assert rows[0] == rows[1] == rows[2]
+    logits, state = toy.prefill(torch.linspace(-1, 1, 48)[None], 10)
+    for code in rows[0]:
+        assert code == int(logits.argmax())
+        logits = toy.step(torch.tensor([code]), state)
+
+
+def test_draws_follow_the_probabilities() -> None:
+    logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log().expand(20_000, 4)
+    luck = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    shares = decode.draw(logits, luck, Sampling()).bincount(minlength=4) / 20_000
+    torch.testing.assert_close(shares, torch.tensor([0.5, 0.25, 0.15, 0.1]), atol=0.01, rtol=0)
+
+
+def test_top_k_is_a_count() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).expand(500, 4)
+    luck = torch.linspace(0, 0.999, 500)
+    assert decode.draw(logits, luck, Sampling(top_k=2)).unique().tolist() == [0, 2]
+    assert decode.draw(logits, luck, Sampling(top_k=99)).unique().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("p", "kept"), [(0.49, [1]), (0.51, [1, 3]), (0.8, [1, 2, 3]), (1.0, [0, 1, 2, 3])])
+def test_top_p_keeps_the_code_that_crosses_the_threshold(p: float, kept: list[int]) -> None:
+    logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log().expand(1000, 4)
+    assert decode.draw(logits, torch.linspace(0, 0.999, 1000), Sampling(top_p=p)).unique().tolist() == kept
+
+
+def test_forbidden_codes_are_never_drawn(toy: Toy) -> None:
+    rows = codes_of(toy, list(range(20)), Sampling(temperature=3.0, forbidden=(0, 5)))
+    assert not {0, 5} & {code for row in rows for code in row}
+
+
+def test_rows_stop_separately_and_the_loop_ends_when_all_have(toy: Toy) -> None:
+    free = codes_of(toy, list(range(8)))
+    stopped = codes_of(toy, list(range(8)), Sampling(stop=3))
+    for before, after in zip(free, stopped, strict=True):
+        end = before.index(3) if 3 in before else 10
+        assert after == before[:end] + [3] * (10 - end)
+    toy.rows_seen.clear()
+    codes_of(toy, [0], Sampling(forbidden=tuple(range(3)) + tuple(range(4, VOCABULARY)), stop=3))
+    assert toy.rows_seen == []
+
+
+def test_guidance_pushes_away_from_the_null_condition_at_every_step(toy: Toy) -> None:
+    both = torch.stack([torch.linspace(-1, 1, 48), torch.zeros(48)])
+    guided = codes_of(toy, [0], Sampling(temperature=0, cfg_scale=3.0), condition=both)[0]
+    logits, state = toy.prefill(both, 10)
+    for code in guided:
+        assert code == int((logits[1] + 3 * (logits[0] - logits[1])).argmax())
+        logits = toy.step(torch.tensor([code, code]), state)
+
+
+def test_guidance_of_a_scale_near_1_changes_nothing(toy: Toy) -> None:
+    both = torch.stack([torch.linspace(-1, 1, 48), torch.zeros(48)])
+    assert codes_of(toy, [5], Sampling(cfg_scale=1 + 1e-9), condition=both) == codes_of(toy, [5])
+
+
+def test_sequences_of_several_prompts_continue_their_own(toy: Toy) -> None:
+    prompts = torch.stack([torch.linspace(-1, 1, 48), torch.linspace(1, -1, 48)])
+    mixed = codes_of(toy, [7, 7, 8], condition=prompts, prompts=2, owners=[0, 1, 1])
+    assert mixed[0] == codes_of(toy, [7], condition=prompts[:1])[0]
+    assert mixed[1:] == codes_of(toy, [7, 8], condition=prompts[1:])
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = codes_of(toy, list(range(40)), batch=32)
+    run, sizes = decode.decode, []
+
+    def tight(model: Toy, logits: Tensor, *rest: object) -> Tensor:
+        sizes.append(len(logits))
+        if len(logits) > 16:
+            raise torch.OutOfMemoryError("no room")
+        return run(model, logits, *rest)
+
+    monkeypatch.setattr(decode, "decode", tight)
+    assert codes_of(toy, list(range(40)), batch=32) == expected
+    assert sizes == [32, 16, 16, 16]
+
+
+def test_one_sequence_that_does_not_fit_is_an_error_with_advice(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(decode, "decode", full)
+    with pytest.raises(T2IError, match="not enough memory"):
+        codes_of(toy, [0])
+
+
+def test_progress_is_told_step_by_step(toy: Toy) -> None:
+    told: list[tuple[int, int]] = []
+    codes_of(toy, [0], on_step=lambda done, total: told.append((done, total)))
+    assert told == [(i, 10) for i in range(1, 11)]
