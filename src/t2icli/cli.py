@@ -1,0 +1,204 @@
+"""The command line `t2i`: finds the command, runs it, and turns what goes wrong into a message and an exit code.
+
+A command is a function (or a `typer.Typer` of several) in a module of `t2icli.commands`, which is imported when
+that command is asked for. Those modules stay light: heavy imports belong inside the pipelines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from t2icli import config, plugins
+from t2icli.commands import show
+from t2icli.errors import T2IError, did_you_mean
+
+PANELS = {
+    "Pictures": {
+        "generate": "generate:generate",
+        "rerank": "rerank:rerank",
+        "caption": "caption:caption",
+        "replay": "replay:replay",
+    },
+    "Data, training, measuring": {
+        "prepare": "prepare:prepare",
+        "train": "train:train",
+        "evaluate": "evaluate:app",
+    },
+    "Models and plugins": {
+        "models": "models:app",
+        "plugins": "plugins:app",
+        "install": "plugins:install",
+        "uninstall": "plugins:uninstall",
+        "doctor": "doctor:doctor",
+    },
+}
+"""Every command by the heading it is listed under, with its module and name in `t2icli.commands`."""
+
+COMMANDS = {name: (place, panel) for panel, places in PANELS.items() for name, place in places.items()}
+ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
+"""Flags of `t2i` itself that may also stand behind the command."""
+
+
+class Commands(typer.core.TyperGroup):
+    """The built-in commands, each imported when it is needed, and those of plugins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*filter(_exists, COMMANDS), *self.of_plugins]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            return built_in(cmd_name) if _exists(cmd_name) else None
+        return self.of_plugins.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        unknown = not args[0].startswith("-") and self.get_command(ctx, args[0]) is None
+        if unknown and not ctx.resilient_parsing:
+            raise T2IError(f"there is no command {args[0]!r}", did_you_mean(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+    @cached_property
+    def of_plugins(self) -> dict[str, Any]:
+        return from_plugins()
+
+
+def _exists(name: str) -> bool:
+    module = COMMANDS[name][0].split(":")[0]
+    return importlib.util.find_spec(f"t2icli.commands.{module}") is not None
+
+
+def built_in(name: str) -> Any:
+    """One of our own commands, with its T2I_* variables."""
+    place, panel = COMMANDS[name]
+    module, attribute = place.split(":")
+    made = getattr(importlib.import_module(f"t2icli.commands.{module}"), attribute)
+    if not isinstance(made, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name)(made)
+        made = single
+    command = typer.main.get_command(made)
+    command.name, command.rich_help_panel = name, panel  # type: ignore[attr-defined]
+    _read_environment(command)
+    return command
+
+
+def _read_environment(command: Any) -> None:
+    """Let T2I_BATCH_SIZE stand for `--batch-size`, in a command and all below it."""
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and parameter.envvar is None and parameter.name != "option":
+            parameter.envvar = f"T2I_{config.flag_name(parameter).upper()}"
+            parameter.show_envvar = False
+    for below in getattr(command, "commands", {}).values():
+        _read_environment(below)
+
+
+def from_plugins() -> dict[str, Any]:
+    """Commands that plugins add; one that fails to, or takes one of our names, is noted as broken."""
+    found: dict[str, Any] = {}
+    here = plugins.installed()
+    for add in here.commands:
+        shelf = typer.Typer(add_completion=False, callback=lambda: None)
+        try:
+            add(shelf)
+            added = typer.main.get_group(shelf).commands
+            if taken := [name for name in added if name in COMMANDS or name in found]:
+                raise T2IError(f"command {taken[0]!r} is already taken")
+        except Exception as error:
+            if os.environ.get("T2I_STRICT"):
+                raise
+            here.broken.append(plugins.Broken(add.__module__, "?", f"{type(error).__name__}: {error}"))
+        else:
+            found.update(added)
+    return found
+
+
+app = typer.Typer(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda word: word.replace("_", "-"),
+    },
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        show.line(f"t2i {version('t2icli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Touch no network, whatever is asked.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Turn sentences into pictures, sort them, describe them, and train every model behind it."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code. The only place where an error becomes a message."""
+    own, words = _split(argv or ["--help"])
+    if "--offline" in own or os.environ.get("T2I_OFFLINE"):
+        os.environ.update(T2I_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    show.quiet = not {"--quiet", "-q"}.isdisjoint(own)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore" if show.quiet else "default", category=UserWarning)
+        warnings.showwarning = show.warning
+        code = _guarded([*own, *words], debug="--debug" in own, as_json="--json" in words)
+    _report_broken_plugins()
+    return code
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of `t2i` itself, wherever they stand before `--`, and all the other words."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    own = [word for word in argv[:end] if word in ANYWHERE]
+    return own, [word for word in argv[:end] if word not in ANYWHERE] + list(argv[end:])
+
+
+def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:
+    try:
+        done = typer.main.get_command(app).main(argv, prog_name="t2i", standalone_mode=False)
+        sys.stdout.flush()
+        return done if isinstance(done, int) else 0
+    except BrokenPipeError:  # the reader of our output has gone: `t2i rerank ... | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return show.interrupted()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception as error:
+        if debug:
+            show.traceback(error)
+        return show.error(error, as_json=as_json)
+
+
+def _report_broken_plugins() -> None:
+    if plugins.installed.cache_info().currsize and not show.quiet:
+        for broken in plugins.installed().broken:
+            show.warn(str(broken))
+
+
+def main() -> None:
+    """The program `t2i`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that cannot write Chinese
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""The few flags that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2icli import config
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="KEY=VALUE", help="A setting of the backend; see `t2i plugins KIND NAME`."),
+]
+"""The words of `-o`: give them to `config.options`."""
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        help="Defaults for these flags; also the settings.toml of an earlier run.",
+        is_eager=True,
+        callback=config.use_file,
+    ),
+]
+
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Where randomness starts; a random one is chosen and reported."),
+]
+
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="How many to work on at once; does not change the result."),
+]
+
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps; the fastest there is unless given."),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also when something is wrong.")]
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]

@@ -1,0 +1,145 @@
+"""What users see: results on stdout, everything else on stderr. The only module that prints.
+
+rich is imported when there is a table or a bar to draw.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from t2icli.errors import T2IError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+quiet = False
+"""Set by `--quiet`: no progress and no warnings."""
+WIDE = 10_000
+"""Columns of a table that goes into a file or a pipe: nothing is cut there."""
+
+
+def line(text: str) -> None:
+    """A result of one line."""
+    sys.stdout.write(f"{text}\n")
+
+
+def json(document: Any) -> None:
+    """The one document of `--json`."""
+    line(_json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=str))
+
+
+def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
+    """Rows under headings; cells that are numbers stand to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    listed = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numbers = all(isinstance(row[index], (int, float)) for row in listed)
+        shown.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in listed:
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+    console(sys.stdout).print(shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def note(text: str) -> None:
+    """Something good to know that is no result: on stderr."""
+    if not quiet:
+        sys.stderr.write(f"{text}\n")
+
+
+def warn(text: str) -> None:
+    """A warning of one line."""
+    if not quiet:
+        one_line = " ".join(str(text).split())
+        sys.stderr.write(f"{_coloured('warning:', 33)} {one_line}\n")
+
+
+def warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """What `warnings.showwarning` is while a command runs."""
+    warn(str(message))
+
+
+def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterator[T]:
+    """Pass `items` on, drawing a bar on stderr when that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bars:
+        yield from bars.track(items, total=total, description=about)
+
+
+def error(problem: Exception, *, as_json: bool = False) -> int:
+    """Say what went wrong and what to do about it; returns the exit code."""
+    message, hint, code = _explained(problem)
+    if as_json:
+        json({"error": {"type": type(problem).__name__, "message": message, "hint": hint}})
+        return code
+    if not message:  # a group of commands without a command has shown its help already
+        return code
+    sys.stderr.write(f"{_coloured('error:', 31)} {message}\n")
+    if hint:
+        sys.stderr.write(f"  {hint}\n")
+    return code
+
+
+def _explained(problem: Exception) -> tuple[str, str | None, int]:
+    if isinstance(problem, T2IError):
+        return problem.message, problem.hint, problem.code
+    if hasattr(problem, "format_message"):  # wrong flags: Typer's own errors, of whichever click it stands on
+        context = getattr(problem, "ctx", None)
+        hint = f"see: {context.command_path} --help" if context is not None else None
+        return _lowered(problem.format_message()), hint, 2
+    if isinstance(problem, OSError) and problem.strerror:
+        where = f" '{problem.filename}'" if problem.filename else ""
+        return f"{problem.strerror[0].lower()}{problem.strerror[1:]}{where}", None, 1
+    if type(problem).__name__ == "OutOfMemoryError" or isinstance(problem, MemoryError):
+        return "out of memory", "a smaller --batch-size needs less", 1
+    return f"{type(problem).__name__}: {problem}", "this is a bug; add --debug to see where", 1
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
+
+
+def traceback(problem: Exception) -> None:
+    """Where an error came from: `--debug`."""
+    import traceback as tracebacks
+
+    sys.stderr.write("".join(tracebacks.format_exception(type(problem), problem, problem.__traceback__)))
+
+
+def interrupted() -> int:
+    """The exit code of Ctrl-C."""
+    sys.stderr.write("interrupted\n")
+    return 130
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console; in a pipe it is as wide as it needs to be."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
+
+
+def _coloured(text: str, colour: int) -> str:
+    import os
+
+    plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
+    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"

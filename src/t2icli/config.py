@@ -1,0 +1,81 @@
+"""Where a flag's value comes from: defaults < `--config FILE` < T2I_* variables < the words typed.
+
+A file's top-level keys are named like the command's flags; `[option]` holds what `-o` would say, with a table
+for each part (`[option.codec]`). Every run writes such a file, `settings.toml`, beside its results.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2icli import settings, toml
+from t2icli.errors import T2IError, did_you_mean
+
+if TYPE_CHECKING:
+    import typer
+
+NAME = "settings.toml"
+FROM_FILE = "t2icli.options"
+"""Where in a command's context the `[option]` table of its file waits for `options`."""
+
+
+def use_file(context: typer.Context, path: Path | None) -> Path | None:
+    """The callback of `--config`: what the file says becomes the default of this command's flags."""
+    if path is None or context.resilient_parsing:
+        return path
+    tables = {key.replace("-", "_"): value for key, value in toml.read(path).items()}
+    context.meta[FROM_FILE] = _option_table(tables.pop("option", {}), path)
+    flags = {flag_name(parameter): parameter.name for parameter in context.command.params}
+    for key in tables:
+        if key not in flags:
+            hint = did_you_mean(key, [*flags, "option"])
+            raise T2IError(f"'{path}' sets {key!r}, but t2i {context.info_name} has no such flag", hint)
+    context.default_map = {flags[key]: value for key, value in tables.items()}
+    return path
+
+
+def _option_table(table: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(table, Mapping):
+        raise T2IError(f"'option' in '{path}' is not a table", "write: [option]")
+    return table
+
+
+def options(context: typer.Context, words: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything said by `[option]`, `T2I_OPTION="key=value ..."` and `-o`, the last one winning."""
+    from_environment = shlex.split(os.environ.get("T2I_OPTION", ""))
+    return settings.merge(
+        context.meta.get(FROM_FILE, {}), settings.from_words(from_environment), settings.from_words(words)
+    )
+
+
+def flag_name(parameter: Any) -> str:
+    """What a flag is called in files and variables: `--batch-size` is batch_size, and T2I_BATCH_SIZE."""
+    longest: str = max(parameter.opts, key=len)
+    return longest.lstrip("-").replace("-", "_")
+
+
+NOT_SETTINGS = {"config", "output", "json", "show", "force", "quiet", "yes", "resume", "option", "help"}
+"""Flags that say what to do with a run rather than what comes out of it."""
+
+
+def resolved(context: typer.Context, option: Mapping[str, Any], **chosen: Any) -> dict[str, Any]:
+    """The tables of `settings.toml`: this command's flags as they were resolved, and the backend's settings.
+
+    `chosen` are flags whose value was found only later, such as a random seed.
+    """
+    values = {flag_name(parameter): context.params.get(parameter.name) for parameter in context.command.params}
+    kept = {key: value for key, value in values.items() if key not in NOT_SETTINGS and value not in (None, [], ())}
+    return {**kept, **chosen, "option": dict(option)}
+
+
+def write(folder: Path, tables: Mapping[str, Any], name: str = NAME) -> Path:
+    """Write what `resolved` returned, so that `--config` takes it back."""
+    path = folder / name
+    draft = folder / f".{name}.part"
+    draft.write_text(toml.dumps(tables), encoding="utf-8")
+    os.replace(draft, path)
+    return path
