@@ -1,0 +1,1 @@
+"""ClipCap for t2i."""

@@ -1,0 +1,1 @@
+"""CLIP-GEN for t2i."""

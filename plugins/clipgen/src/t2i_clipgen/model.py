@@ -1,0 +1,48 @@
+"""CLIP-GEN's prior: one CLIP embedding in front, then image codes one after another."""
+
+from __future__ import annotations
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from t2icli.nn import gpt
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The network's sizes, as they stand in a model's card. These are CLIP-GEN's `gpt2_medium`."""
+
+    codes: int = 16384
+    length: int = 256
+    """Codes per image."""
+    condition: int = 512
+    """Numbers in the embedding it is conditioned on."""
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+
+
+class Prior(nn.Module):
+    """Predicts image codes one after another, given one embedding."""
+
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.cond_proj = nn.Linear(shape.condition, shape.width)
+        self.tok_emb = nn.Embedding(shape.codes, shape.width)
+        self.pos_emb = nn.Parameter(torch.zeros(1, shape.length, shape.width))
+        self.dropout = nn.Dropout(dropout)
+        self.decoder = gpt.Decoder(gpt.Shape(shape.width, shape.layers, shape.heads, False, dropout, dropout))
+        self.head = nn.Linear(shape.width, shape.codes)
+
+    def forward(self, embedding: Tensor, codes: Tensor) -> Tensor:
+        """Logits of each code and the one after the last given: (b, condition), (b, n) -> (b, 1 + n, codes)."""
+        start = self.cond_proj(embedding)[:, None]  # (b, 1, width)
+        x = torch.cat([start, self.tok_emb(codes)], dim=1)  # (b, 1 + n, width)
+        x = self.dropout(x + self.pos_emb[:, : x.shape[1]])
+        return self.head(self.decoder(x))
+
+    def loss(self, embedding: Tensor, codes: Tensor) -> Tensor:
+        """Cross-entropy of whole images: (b, condition), (b, length)."""
+        return F.cross_entropy(self(embedding, codes[:, :-1]).transpose(1, 2), codes)

@@ -1,0 +1,54 @@
+"""The networks against tensors stored from CLIP-GEN's own code (fp32, CPU).
+
+Ids must agree exactly, values to 1e-4 and gradients to 1e-3 relative: other orders of summation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from t2i_clipgen.model import Prior
+from t2i_clipgen.vqgan.model import VQGAN
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float = 1e-4) -> None:
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
+
+
+def test_vqgan_picks_the_same_codes_and_draws_the_same_image(vqgan: VQGAN, golden: Any) -> None:
+    io = golden.io
+    with torch.no_grad():
+        close(vqgan.encoder(io["vq/x"]), io["vq/z"])
+        assert vqgan.encode(io["vq/x"]).equal(io["vq/indices"])
+        close(vqgan.decode(io["vq/decode_in_indices"]), io["vq/decode_out"])
+        reconstruction, loss = vqgan(io["vq/x"])
+    close(reconstruction, io["vq/recon"])
+    close(loss.reshape(1), io["vq/loss_q"])
+
+
+def test_vqgan_has_the_same_gradients(vqgan: VQGAN, golden: Any) -> None:
+    io = golden.io
+    reconstruction, loss = vqgan(io["vq/x"])
+    ((reconstruction - io["vq/x"]).abs().mean() + loss).backward()
+    for name, parameter in vqgan.named_parameters():
+        if f"grad_vq/{name}" in io:
+            torch.testing.assert_close(parameter.grad, io[f"grad_vq/{name}"], rtol=1e-3, atol=1e-6)
+
+
+def test_prior_has_the_same_logits_and_loss(prior: Prior, golden: Any) -> None:
+    io = golden.io
+    with torch.no_grad():
+        close(prior(io["gpt/cond"], io["gpt/tokens"][:, :-1]), io["gpt/logits"])
+        close(prior(io["gpt/cond"], io["gpt/tokens"][:, :0]), io["gpt/logits_empty"])
+        close(prior.loss(io["gpt/cond"], io["gpt/tokens"]).reshape(1), io["gpt/loss"])
+
+
+def test_prior_has_the_same_gradients(prior: Prior, golden: Any) -> None:
+    io = golden.io
+    prior.loss(io["gpt/cond"], io["gpt/tokens"]).backward()
+    norms = torch.stack([parameter.grad.norm() for parameter in prior.parameters()])
+    torch.testing.assert_close(norms.norm().reshape(1), io["grad_gpt/total_norm"], rtol=1e-3, atol=0)
+    for name in ("cond_proj.weight", "head.bias", "pos_emb"):
+        torch.testing.assert_close(prior.get_parameter(name).grad, io[f"grad_gpt/{name}"], rtol=1e-3, atol=1e-6)
