@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from t2icli.kinds import Embedder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 class CosineRanker:
@@ -16,10 +18,14 @@ class CosineRanker:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
+        # `generate --rerank` scores a prompt's candidates batch by batch: the prompt itself is encoded once.
+        self._text = lru_cache(maxsize=16)(self._embed_text)
 
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         if not images:
             return []
-        text = self.embedder.embed_texts([prompt])
-        scores: list[float] = (self.embedder.embed_images(images) @ text[0]).tolist()
+        scores: list[float] = (self.embedder.embed_images(images) @ self._text(prompt)).tolist()
         return scores
+
+    def _embed_text(self, prompt: str) -> Tensor:
+        return self.embedder.embed_texts([prompt])[0]

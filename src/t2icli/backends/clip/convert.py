@@ -1,0 +1,129 @@
+"""Checkpoints of OpenAI's CLIP, open_clip's trainer and text2img as model folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from open_clip.transform import PreprocessCfg
+from torch import Tensor
+
+from t2icli import models
+from t2icli.backends.clip.model import build, named
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+from t2icli.nn import weights
+
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers OpenAI keeps among the weights."""
+
+
+def convert(upstream: Upstream, folder: Path) -> None:
+    """A model folder from a checkpoint and, where the shape cannot be seen in it, open_clip's JSON or params.txt."""
+    checkpoint, described = _sort(upstream.files)
+    state, from_trainer, run = read(checkpoint)
+    architecture = described.get("model_cfg") or inferred(state, quick_gelu=not from_trainer or "quickgelu" in run)
+    network = build(architecture)
+    weights.fill(network, state, checkpoint.name)
+    weights.save(network, folder)
+    about = f"CLIP, {_summary(architecture)}"
+    config = {"architecture": architecture, "preprocess": preprocessing(architecture, described)}
+    models.seal(folder, Card(kind="embedder", backend="clip", about=about, source=checkpoint.name, config=config))
+
+
+def _sort(files: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint, and what the files beside it say about its shape."""
+    checkpoints = [path for path in files if path.suffix not in (".json", ".txt")]
+    if len(checkpoints) != 1:
+        raise T2IError(f"one CLIP checkpoint is needed, not {len(checkpoints)}", "give the .pt or .safetensors file")
+    described: dict[str, Any] = {}
+    for path in files:
+        if path.suffix == ".json":
+            table = json.loads(path.read_text(encoding="utf-8"))
+            described.update(table if "model_cfg" in table else {"model_cfg": table})
+        elif path.suffix == ".txt":
+            described["model_cfg"] = named(_trained_model(path))
+    return checkpoints[0], described
+
+
+def _trained_model(params: Path) -> str:
+    """The architecture that open_clip's trainer noted in params.txt."""
+    for line in params.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model":
+            return value.strip()
+    raise T2IError(f"'{params}' names no model", "give the params.txt that open_clip's trainer wrote")
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], bool, str]:
+    """Weights by open_clip's names; whether its trainer wrote them; and under which run name."""
+    from t2icli import upstream
+
+    found = upstream.read(path)
+    from_trainer = isinstance(found, Mapping) and "state_dict" in found
+    run = str(found.get("name", "")).lower() if from_trainer else ""
+    state = dict(found["state_dict"] if from_trainer else found)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    return {key: value for key, value in state.items() if key not in NOT_WEIGHTS}, from_trainer, run
+
+
+def preprocessing(architecture: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """open_clip's preprocessing: CLIP's mean and deviation unless the checkpoint's JSON says otherwise."""
+    default = PreprocessCfg(size=architecture["vision_cfg"].get("image_size", 224))
+    own = {key: getattr(default, key) for key in default.__dataclass_fields__}
+    return {**own, **described.get("preprocess_cfg", {})}
+
+
+def inferred(state: Mapping[str, Tensor], *, quick_gelu: bool) -> dict[str, Any]:
+    """The shape of OpenAI's network that holds these weights; only the activation leaves no trace in them."""
+    try:
+        vision = _resnet(state) if "visual.layer1.0.conv1.weight" in state else _transformer(state)
+        context, width = state["positional_embedding"].shape
+        text = {
+            "context_length": context,
+            "vocab_size": state["token_embedding.weight"].shape[0],
+            "width": width,
+            "heads": width // 64,
+            "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
+        }
+        return {
+            "embed_dim": state["text_projection"].shape[1],
+            "quick_gelu": quick_gelu,
+            "vision_cfg": vision,
+            "text_cfg": text,
+        }
+    except KeyError as missing:
+        raise T2IError(
+            f"the file holds no CLIP of OpenAI's shape: {missing} is not among its weights",
+            "give open_clip's JSON of the architecture, or the run's params.txt, beside the checkpoint",
+        ) from missing
+
+
+def _transformer(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    width, _, patch, _ = state["visual.conv1.weight"].shape
+    grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+    layers = _count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
+    return {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch, "head_width": 64}
+
+
+def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    layers = [_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)]
+    width = state["visual.layer1.0.conv1.weight"].shape[0]
+    grid = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+    return {"image_size": grid * 32, "layers": layers, "width": width, "patch_size": None}
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max((int(match[1]) for key in state if (match := re.match(pattern, key))), default=-1)
+
+
+def _summary(architecture: Mapping[str, Any]) -> str:
+    vision, text = architecture["vision_cfg"], architecture["text_cfg"]
+    tower = vision.get("timm_model_name") or (
+        "ResNet" if isinstance(vision.get("layers"), list) else f"ViT, patch {vision.get('patch_size')}"
+    )
+    return f"{tower}, {vision.get('image_size', 224)} px, {text.get('vocab_size', 49408)} token ids"

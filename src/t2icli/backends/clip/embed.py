@@ -1,0 +1,111 @@
+"""CLIP as an embedder: both towers loaded once, batches in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from t2icli.backends.clip import Settings, hub
+from t2icli.backends.clip.model import OwnTexts, Texts, build, named, set_pool
+from t2icli.errors import T2IError
+from t2icli.models import Model
+from t2icli.nn import devices, weights
+from t2icli.nn.embedding import embed
+
+SimpleTokenizer = open_clip.SimpleTokenizer
+END = 49407
+"""The id CLIP's own tokenizer ends a text with."""
+
+
+class Clip:
+    """Texts and images in CLIP's space."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocess: Callable[[Image], Tensor],
+        texts: Texts,
+        *,
+        batch: int = 64,
+        device: torch.device | None = None,
+        precision: str = "auto",
+        name: str = "clip",
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.preprocess, self.texts = preprocess, texts
+        self.batch, self.precision, self.name = batch, precision, name
+        self.width = int(_width(model))
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return self._embed(self.texts(texts).unbind(), lambda ids: ids, self.model.encode_text)
+
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        return self._embed(images, self.preprocess, self.model.encode_image)
+
+    def _embed(self, items: Sequence, prepare: Callable, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        return embed(
+            items,
+            prepare,
+            encode,
+            width=self.width,
+            batch=self.batch,
+            device=self.device,
+            precision=self.precision,
+            owner=f"model {self.name!r}",
+        )
+
+
+def _width(model: nn.Module) -> int:
+    projection = model.text.text_projection if hasattr(model, "text") else model.text_projection
+    return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+
+def load(settings: Settings) -> Clip:
+    """From a model folder, or from open_clip's hub when a tag is asked for."""
+    if settings.pretrained is not None:
+        network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained)
+    elif settings.model is not None:
+        network, preprocess, texts, name = load_folder(settings.model)
+    else:
+        raise T2IError(
+            "embedder 'clip' needs a model and none is installed",
+            "name open_clip's weights with -o pretrained=laion2b_s34b_b79k, or run: t2i models import FILE --as clip",
+        )
+    if settings.pool != "model":
+        set_pool(network, settings.pool, getattr(texts, "end", END))
+    device = devices.pick_device(settings.device)
+    return Clip(
+        network,
+        preprocess,
+        texts,
+        batch=settings.batch,
+        device=device,
+        precision=settings.precision,
+        name=name,
+    )
+
+
+def load_tag(architecture: str, tag: str) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+    record = hub.known_tag(architecture, tag)
+    path = hub.fetch(architecture, tag, record)
+    # The tag knows which activation its weights were trained with; an architecture's name may say otherwise.
+    network = build({**named(architecture), "quick_gelu": record.get("quick_gelu", False)})
+    open_clip.load_checkpoint(network, str(path))
+    described = {**merge_preprocess_dict(PreprocessCfg(), record), "size": network.visual.image_size}
+    tokenizer = open_clip.get_tokenizer(architecture)
+    context = int(named(architecture)["text_cfg"].get("context_length", 77))
+    texts = OwnTexts(tokenizer, context)
+    return network, image_transform_v2(PreprocessCfg(**described), is_train=False), texts, f"{architecture}:{tag}"
+
+
+def load_folder(model: Model) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+    config = model.card.config
+    network = weights.load(build(config["architecture"]), model)
+    texts = OwnTexts(SimpleTokenizer(), int(config["architecture"]["text_cfg"].get("context_length", 77)))
+    return network, image_transform_v2(PreprocessCfg(**config["preprocess"]), is_train=False), texts, model.name

@@ -1,0 +1,98 @@
+"""open_clip's networks, and the ids their text towers read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Protocol
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.kinds import Tokenizer
+
+
+class Texts(Protocol):
+    """Texts to the (n, context) ids a text tower reads; a text that had to be cut is reported."""
+
+    def __call__(self, texts: Sequence[str]) -> Tensor: ...
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """open_clip's network of a `model_cfg`, with random weights."""
+    shape = deepcopy(dict(architecture))
+    custom = shape.pop("custom_text", False) or "hf_model_name" in shape["text_cfg"]
+    if "timm_model_name" in shape["vision_cfg"]:
+        shape["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in shape["text_cfg"]:
+        shape["text_cfg"]["hf_model_pretrained"] = False
+    if "multimodal_cfg" in shape:
+        return open_clip.CoCa(**shape)
+    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**shape)
+
+
+def named(architecture: str) -> dict[str, Any]:
+    """The shape open_clip knows by this name."""
+    shape = open_clip.get_model_config(architecture)
+    if shape is None:
+        raise T2IError(
+            f"open_clip has no architecture {architecture!r}", did_you_mean(architecture, open_clip.list_models())
+        )
+    return dict(shape)
+
+
+def set_pool(network: nn.Module, pool: str, end: int) -> None:
+    """Take the text feature at the end token (`eos`), or at the largest id (`argmax`).
+
+    The two are the same for CLIP's own vocabulary, whose end token is the largest id. With a BERT vocabulary
+    `argmax` lands on whichever character has the highest id, which text2img's models were trained with.
+    """
+    tower = getattr(network, "text", network)
+    for owner, kind, eos in ((tower, "pool_type", "eos_id"), (tower, "text_pool_type", "text_eos_id")):
+        if hasattr(owner, kind):
+            setattr(owner, kind, pool)
+            setattr(owner, eos, end)
+
+
+class OwnTexts:
+    """The tokenizer open_clip pairs with an architecture."""
+
+    def __init__(self, tokenizer: Any, context: int) -> None:
+        self.tokenizer, self.context = tokenizer, context
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        for text in texts:
+            length = self._length(text)
+            if length > self.context:
+                report_cut(text, length, self.context)
+        return self.tokenizer(list(texts), context_length=self.context)
+
+    def _length(self, text: str) -> int:
+        if hasattr(self.tokenizer, "encode"):
+            return len(self.tokenizer.encode(text)) + 2
+        return len(self.tokenizer.tokenizer(text)["input_ids"])
+
+
+class FramedTexts:
+    """Any tokenizer's ids between a start and an end id."""
+
+    def __init__(self, tokenizer: Tokenizer, context: int, start: int, end: int) -> None:
+        self.tokenizer, self.context, self.start, self.end = tokenizer, context, start, end
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        inner = self.tokenizer.encode(texts, self.context - 2)  # (n, context - 2); reports cuts itself
+        positions = torch.arange(1, inner.shape[1] + 1)
+        lengths = (positions * (inner != self.tokenizer.padding)).amax(1)  # up to the last id that is no padding
+        ids = inner.new_full((len(texts), self.context), self.tokenizer.padding)
+        ids[:, 0] = self.start
+        ids[:, 1:-1] = inner
+        ids[torch.arange(len(texts)), lengths + 1] = self.end
+        return ids
+
+
+def report_cut(text: str, length: int, context: int) -> None:
+    shown = text if len(text) <= 40 else text[:40] + "..."
+    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {context} the model reads", stacklevel=2)

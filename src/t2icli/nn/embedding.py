@@ -1,0 +1,60 @@
+"""What every dual encoder does around its towers: batches in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2icli.errors import T2IError
+from t2icli.nn.devices import pick_dtype
+
+T = TypeVar("T")
+
+
+def unit(features: Tensor, owner: str) -> Tensor:
+    """Features as fp32 unit vectors; a broken checkpoint is refused rather than ranked with."""
+    if not torch.isfinite(features).all():
+        raise T2IError(
+            f"{owner} gives features that are not finite numbers",
+            "its weights are damaged or its training diverged: import or train it again",
+            code=1,
+        )
+    return F.normalize(features.float(), dim=-1)
+
+
+def embed(
+    items: Sequence[T],
+    prepare: Callable[[T], Tensor],
+    encode: Callable[[Tensor], Tensor],
+    *,
+    width: int,
+    batch: int,
+    device: torch.device,
+    precision: str,
+    owner: str,
+) -> Tensor:
+    """(n, width) unit vectors on the CPU, `batch` items at a time."""
+    parts = [torch.empty(0, width)]
+    with torch.inference_mode(), ThreadPoolExecutor() as pool:
+        for some in chunks(items, batch):
+            ready = torch.stack(list(pool.map(prepare, some))).to(device)
+            with autocast(device, precision):
+                features = encode(ready)
+            parts.append(unit(features, owner).cpu())
+    return torch.cat(parts).clone()
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The number format of the forward pass; `auto` is bf16 on a GPU and fp32 on a CPU, where scores stay exact."""
+    dtype = torch.float32 if precision == "auto" and device.type == "cpu" else pick_dtype(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)

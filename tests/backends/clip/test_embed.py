@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from t2icli import plugins
+from t2icli.errors import T2IError
+from t2icli.models import Model
+from t2icli.nn import weights
+
+
+@pytest.fixture
+def images() -> list[Image.Image]:
+    torch.manual_seed(1)
+    sizes = [(40, 30), (32, 32), (20, 50), (64, 33), (33, 64)]
+    return [Image.fromarray(torch.randint(256, (h, w, 3), dtype=torch.uint8).numpy()) for w, h in sizes]
+
+
+def test_embeddings_are_those_of_open_clip_itself(
+    tiny_clip: Model, network: nn.Module, images: list[Image.Image]
+) -> None:
+    clip = plugins.load("embedder", "clip", model=tiny_clip, batch=2)
+    preprocess = open_clip.image_transform(32, is_train=False)
+    texts = ["a bowl of noodles", "红烧牛肉面"]
+    with torch.no_grad():
+        expected_images = network.encode_image(torch.stack([preprocess(image) for image in images]), normalize=True)
+        expected_texts = network.encode_text(open_clip.tokenize(texts, 12), normalize=True)
+    torch.testing.assert_close(clip.embed_images(images), expected_images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.embed_texts(texts), expected_texts, atol=1e-5, rtol=0)
+    assert clip.width == 16
+
+
+def test_scores_do_not_depend_on_batch_size_or_order(tiny_clip: Model, images: list[Image.Image]) -> None:
+    prompt = "a red plate"
+    scores = plugins.load("ranker", "clip", model=tiny_clip, batch=64).score(prompt, images)
+    one_by_one = plugins.load("ranker", "clip", model=tiny_clip, batch=1)
+    assert one_by_one.score(prompt, images[::-1]) == pytest.approx(scores[::-1], abs=1e-6)
+
+
+def test_a_prompt_is_encoded_once_however_many_batches_are_scored(tiny_clip: Model, images: list[Image.Image]) -> None:
+    ranker = plugins.load("ranker", "clip", model=tiny_clip)
+    calls = []
+    encode = ranker.embedder.model.encode_text
+    ranker.embedder.model.encode_text = lambda ids: calls.append(len(ids)) or encode(ids)
+    for image in images:
+        ranker.score("noodles", [image])
+    assert calls == [1]
+
+
+def test_no_images_have_no_scores(tiny_clip: Model) -> None:
+    assert plugins.load("ranker", "clip", model=tiny_clip).score("noodles", []) == []
+    assert plugins.load("embedder", "clip", model=tiny_clip).embed_images([]).shape == (0, 16)
+
+
+def test_a_prompt_longer_than_the_text_tower_is_cut_and_reported(tiny_clip: Model) -> None:
+    clip = plugins.load("embedder", "clip", model=tiny_clip)
+    with pytest.warns(UserWarning, match="has 32 tokens and was cut to the 12"):
+        long = clip.embed_texts(["word " * 30])
+    torch.testing.assert_close(long, clip.embed_texts(["word " * 10]))
+
+
+def test_features_that_are_not_numbers_are_refused(tiny_clip: Model, images: list[Image.Image]) -> None:
+    clip = plugins.load("embedder", "clip", model=tiny_clip)
+    clip.model.visual.proj.data[0, 0] = float("nan")
+    with pytest.raises(T2IError, match="features that are not finite"):
+        clip.embed_images(images)
+
+
+def test_weights_that_do_not_fit_are_refused(tiny_clip: Model, network: nn.Module) -> None:
+    network.visual.proj = nn.Parameter(torch.zeros(64, 8))
+    with pytest.raises(T2IError, match="do not fit") as error:
+        weights.fill(
+            network,
+            plugins.load("embedder", "clip", model=tiny_clip).model.state_dict(),
+            "x",
+        )
+    assert "visual.proj" in str(error.value.hint)
+
+
+def test_an_unknown_tag_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(T2IError, match="no weights 'opena'") as error:
+        plugins.load("embedder", "clip", pretrained="opena")
+    assert error.value.hint == "did you mean 'openai'?"
+
+
+def test_without_a_network_the_message_names_what_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    with pytest.raises(T2IError, match="there is no network") as error:
+        plugins.load("embedder", "clip", pretrained="laion2b_s34b_b79k")
+    assert "t2i models import FILE --as clip" in str(error.value.hint)
+
+
+def test_the_end_token_is_where_the_text_feature_is_taken(tiny_clip: Model) -> None:
+    as_made = plugins.load("embedder", "clip", model=tiny_clip)
+    at_end = plugins.load("embedder", "clip", model=tiny_clip, pool="eos")
+    texts = ["noodles", "a bowl of soup"]
+    torch.testing.assert_close(as_made.embed_texts(texts), at_end.embed_texts(texts))
