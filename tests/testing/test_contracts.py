@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli import models, testing
-from t2icli.kinds import Entry, ParamGroup, Turn
+from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -346,10 +346,13 @@ class HonestRecipe:
     def __init__(self, settings: Settings) -> None:
         self.model = torch.nn.Linear(1, 1)
 
-    def dataset(self, data: Any, split: str) -> Any:
-        return torch.utils.data.TensorDataset(torch.ones(3, 1))
+    def frozen(self) -> Sequence[Frozen]:
+        return [Frozen("ones", "always the same", lambda data: range(3), lambda batch: torch.ones(len(batch), 1))]
 
-    def loss(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
+    def dataset(self, data: Any, split: str, encoded: Mapping[str, torch.Tensor]) -> Any:
+        return torch.utils.data.TensorDataset(encoded["ones"])
+
+    def loss(self, batch: Any, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         loss = self.model(batch[0]).square().mean()
         return loss, {"loss": float(loss.detach())}
 
@@ -367,13 +370,18 @@ class HonestRecipe:
 
 
 class RecipeThatDiverges(HonestRecipe):
-    def loss(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, batch: Any, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         return self.model(batch[0]).sum() * float("inf"), {}
 
 
 class RecipeOfAnotherModel(HonestRecipe):
     def turns(self) -> Sequence[Turn]:
         return [Turn("all", [ParamGroup([torch.nn.Parameter(torch.ones(1))])], self.loss)]
+
+
+class RecipeOfTooFewResults(HonestRecipe):
+    def frozen(self) -> Sequence[Frozen]:
+        return [Frozen("ones", "always the same", lambda data: range(3), lambda batch: torch.ones(1, 1))]
 
 
 class RecipeThatRests(HonestRecipe):
@@ -396,6 +404,7 @@ def test_an_honest_recipe_passes(tmp_path: Path) -> None:
     [
         (RecipeThatDiverges, "must be one finite number"),
         (RecipeOfAnotherModel, "must reach its parameters"),
+        (RecipeOfTooFewResults, "must give one result for each sample"),
         (RecipeThatRests, "must have a turn"),
         (RecipeThatSavesNothing, "has no file 'weights.safetensors'"),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from t2icli.dataset import PreparedDataset
+    from t2icli.kinds import Frozen, Turn
 
 PROMPT = "红烧牛肉面 with an egg"
 TEXTS = ("a red apple", "红烧牛肉面")
@@ -145,12 +146,10 @@ def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
 
 
 def check_recipe(entry: Entry[Any], data: PreparedDataset, folder: Path, /, **options: Any) -> None:
-    """Trains on `data`: finite losses that reach every parameter, and a model saved in `folder` that opens."""
-    from torch.utils.data import default_collate
-
+    """Trains on `data`: finite losses that reach each turn's parameters, and a model in `folder` that opens."""
     recipe = _load("recipe", entry, options)
-    samples = recipe.dataset(data, "train")
-    batch = default_collate([samples[i] for i in range(min(2, len(samples)))])
+    samples = recipe.dataset(data, "train", {part.name: _run_once(part, data) for part in recipe.frozen()})
+    batch = _batch(samples, range(min(2, len(samples))))
     turns = recipe.turns()
     assert turns, "a recipe must have a turn"
     assert len({turn.name for turn in turns}) == len(turns), "every turn must have a name of its own"
@@ -162,17 +161,33 @@ def check_recipe(entry: Entry[Any], data: PreparedDataset, folder: Path, /, **op
     models.open_model(folder).file()
 
 
-def _check_turn(turn: Any, batch: Any) -> None:
+def _run_once(part: Frozen, data: PreparedDataset) -> Tensor:
+    """What the training loop would cache of a part that is not trained."""
     import torch
 
-    loss, figures = turn.loss(batch)
-    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss of turn {turn.name!r} must be one finite number"
+    views = []
+    for _ in range(part.views):
+        samples: Any = part.samples(data)
+        results = part.run(_batch(samples, range(len(samples))))
+        assert len(results) == len(samples), f"part {part.name!r} must give one result for each sample"
+        views.append(results)
+    return torch.stack(views) if part.views > 1 else views[0]
+
+
+def _batch(samples: Any, which: Iterable[int]) -> Any:
+    from torch.utils.data import default_collate
+
+    return default_collate([samples[i] for i in which])
+
+
+def _check_turn(turn: Turn, batch: Any) -> None:
+    loss, figures = turn.loss(batch, 0)
+    assert loss.ndim == 0 and math.isfinite(loss.detach()), f"the loss of turn {turn.name!r} must be one finite number"
     assert all(math.isfinite(figure) for figure in figures.values()), f"figures must be finite: {figures}"
     loss.backward()
-    parameters = [parameter for group in turn.groups for parameter in group.parameters]
-    reached = [parameter for parameter in parameters if parameter.grad is not None]
+    reached = [p.grad for group in turn.groups for p in group.parameters if p.grad is not None]
     assert reached, f"the loss of turn {turn.name!r} must reach its parameters"
-    assert all(bool(p.grad.isfinite().all()) for p in reached), f"gradients of turn {turn.name!r} must be finite"
+    assert all(bool(grad.isfinite().all()) for grad in reached), f"gradients of turn {turn.name!r} must be finite"
 
 
 def pictures() -> list[Image.Image]:

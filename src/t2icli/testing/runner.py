@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from t2icli import plugins
+from t2icli import cli, plugins
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,10 @@ class Runner:
         here = plugins.collect((_name(module), "under test", _already(module)) for module in modules)
         if strict and here.broken:
             raise AssertionError("\n".join(map(str, here.broken)))
-        self._monkeypatch.setattr(plugins, "installed", lambda: here)
+        self._monkeypatch.setattr(plugins, "installed", functools.cache(lambda: here))
 
     def run(self, *words: object, stdin: str = "") -> Result:
         """Whatever it does: the exit code and both streams."""
-        from t2icli import cli
-
         out, err = _stream(), _stream()
         with _undisturbed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             sys.argv = ["t2i", *map(str, words)]
@@ -98,10 +96,7 @@ def t2i(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
 def _undisturbed() -> Iterator[None]:
     """Whatever a command does to its process ends with it."""
     with mock.patch.dict(os.environ), mock.patch.multiple(sys, argv=sys.argv, stdin=sys.stdin):
-        with warnings.catch_warnings():
-            # What a user would be told is told, even where tests turn warnings into errors.
-            warnings.simplefilter("always", UserWarning)
-            yield
+        yield
 
 
 def _exit_code(main: Any) -> int:
