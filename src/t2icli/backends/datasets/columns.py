@@ -1,0 +1,50 @@
+"""Which column is which, and what an image cell may mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from t2icli.dataset import key_of
+from t2icli.errors import T2IError, did_you_mean
+
+IMAGE = ("image", "filepath", "image_path", "file_name", "filename", "path", "file", "url", "image_url", "image_id")
+CAPTION = ("caption", "captions", "title", "text", "sentences", "sentence")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def choose(asked: str | None, usual: tuple[str, ...], known: Collection[str], what: str, where: Path) -> str:
+    """The column asked for, else the first usual name that is there."""
+    if asked is not None:
+        if asked not in known:
+            raise T2IError(f"'{where}' has no column {asked!r} for the {what}", did_you_mean(asked, known))
+        return asked
+    found = next((name for name in usual if name in known), None)
+    if found is None:
+        raise T2IError(
+            f"'{where}' has no {what} column: it has {', '.join(map(repr, known)) or 'none at all'}",
+            f"name it with -o {what}=COLUMN",
+        )
+    return found
+
+
+def located(cell: str, root: Path) -> Path | str | None:
+    """An address on the web as it is; a path as a file under `root`; None for an empty cell."""
+    cell = cell.strip()
+    if not cell:
+        return None
+    return cell if ADDRESS.match(cell) else root / cell
+
+
+def escapes(image: Path | str | bytes | None, root: Path) -> bool:
+    """Whether a path leaves the folder it has to stay in: a table from elsewhere must not name our other files."""
+    return isinstance(image, Path) and not image.resolve().is_relative_to(root.resolve())
+
+
+def name_of(image: Path | str | bytes | None, cell: str, captions: tuple[str, ...]) -> str:
+    """A file's key is made from the path as it was written, not from where the folder happens to lie.
+
+    Addresses get theirs later: most rows of a web-scale table are dropped before they need one.
+    """
+    return key_of(cell, captions) if isinstance(image, Path) else ""

@@ -1,0 +1,259 @@
+"""Prepared datasets: tar shards any WebDataset trainer reads, each with a parquet index beside it, so that
+row i is one positioned read. `dataset.toml` is the card: the shards that belong, where they came from, the split.
+
+A shard is never changed once it is on the card, so a reader is never surprised by a second `t2i prepare`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+import numpy as np
+
+from t2icli import toml
+from t2icli.errors import T2IError, did_you_mean
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CARD = "dataset.toml"
+Split = Literal["train", "val", "test", "all"]
+
+
+class SourceRow(msgspec.Struct, frozen=True):
+    """One picture and its sentences, as a source hands them over."""
+
+    key: str
+    """Names the row within its source, the same in every run; empty: `key_of` its address and captions."""
+    image: Path | str | bytes | None
+    """A file, an address on the web, or the bytes themselves; None when the source lacks it."""
+    captions: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+    """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason."""
+
+
+def key_of(address: str | bytes, captions: Iterable[str]) -> str:
+    """A key for a row whose source has none: the same row gets the same key wherever it is prepared."""
+    digest = hashlib.blake2b(address if isinstance(address, bytes) else address.encode(), digest_size=10)
+    for caption in captions:
+        digest.update(b"\0" + caption.encode())
+    return digest.hexdigest()
+
+
+class ShardEntry(msgspec.Struct, frozen=True):
+    """A finished shard, as the card lists it."""
+
+    name: str
+    rows: int
+    sha256: str
+    """Of the rows' keys, captions and image hashes: the same whoever packed them."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What `dataset.toml` says. Unknown keys are ignored, so that newer cards still open."""
+
+    source: str = ""
+    about: str = ""
+    licence: str = ""
+    rules: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    """Input rows by what became of them: `ok`, `failed`, `dropped`, and each reason."""
+    seed: int = 0
+    val: float = 0.05
+    test: float = 0.0
+    shards: tuple[ShardEntry, ...] = ()
+    versions: dict[str, str] = {}
+
+
+def share(key: str, seed: int) -> float:
+    """Where a key falls in [0, 1): depends on nothing else, so added rows move nobody to another split."""
+    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+class PreparedDataset:
+    """Rows by number. A split is a view; sending one to another process sends only its row numbers."""
+
+    def __init__(self, folder: Path, card: Card, rows: np.ndarray | None = None) -> None:
+        self.folder = folder
+        self.card = card
+        self._rows = rows
+        self._indexes: dict[int, _Index] = {}
+
+    @classmethod
+    def open(cls, folder: Path | str) -> PreparedDataset:
+        folder = Path(folder)
+        if not (folder / CARD).is_file():
+            hint = "it is half prepared: run the same t2i prepare again" if (folder / "report").is_dir() else None
+            raise T2IError(f"'{folder}' is not a prepared dataset: it has no {CARD}", hint)
+        try:
+            return cls(folder, msgspec.convert(toml.read(folder / CARD), Card))
+        except msgspec.ValidationError as error:
+            raise T2IError(f"'{folder / CARD}' is not a dataset card: {error}") from error
+
+    @cached_property
+    def sha256(self) -> str:
+        """What the data is: rows, their order, and for a view which of them."""
+        digest = hashlib.sha256(repr([(shard.rows, shard.sha256) for shard in self.card.shards]).encode())
+        if self._rows is not None:
+            digest.update(self._rows.tobytes())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._rows is None else len(self._rows)
+
+    def split(self, name: Split) -> PreparedDataset:
+        """`train`, `val`, `test` or `all`, by the fractions on the card and each key's hash."""
+        if name not in get_args(Split):
+            raise T2IError(f"there is no split called {name!r}", did_you_mean(name, get_args(Split)))
+        if name == "all":
+            return self
+        mine = [i for i in range(len(self)) if self._split_of(i) == name]
+        rows = np.asarray(mine, dtype=np.int64)
+        return PreparedDataset(self.folder, self.card, rows if self._rows is None else self._rows[rows])
+
+    def _split_of(self, i: int) -> str:
+        index, row = self._find(i)
+        chosen: str = index.column("split")[row].as_py()
+        if chosen:
+            return chosen
+        place = share(index.column("key")[row].as_py(), self.card.seed)
+        return "val" if place < self.card.val else "test" if place < self.card.val + self.card.test else "train"
+
+    def key(self, i: int) -> str:
+        return str(self._value("key", i))
+
+    def captions(self, i: int) -> tuple[str, ...]:
+        """Every caption of image i; none at all for images without."""
+        return tuple(self._value("captions", i))
+
+    def size(self, i: int) -> tuple[int, int]:
+        """Width and height, without opening the image."""
+        return self._value("width", i), self._value("height", i)
+
+    def image_sha256(self, i: int) -> str:
+        return str(self._value("sha256", i))
+
+    def image(self, i: int) -> Image:
+        """The image, RGB and fully read."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.image_bytes(i))) as image:
+            return image.convert("RGB")
+
+    def image_bytes(self, i: int) -> bytes:
+        """The image file as it lies in the shard: one positioned read."""
+        index, row = self._find(i)
+        return index.read(index.column("offset")[row].as_py(), index.column("size")[row].as_py())
+
+    def extra(self, i: int) -> dict[str, Any]:
+        """Everything in the row's JSON: what the source said and what was found out."""
+        index, row = self._find(i)
+        start, size = (index.column(f"json_{what}")[row].as_py() for what in ("offset", "size"))
+        return dict(msgspec.json.decode(index.read(start, size)))
+
+    def _value(self, column: str, i: int) -> Any:
+        index, row = self._find(i)
+        return index.column(column)[row].as_py()
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate((shard.rows for shard in self.card.shards), initial=0))
+
+    def _find(self, i: int) -> tuple[_Index, int]:
+        """The index that holds row i of this view, and the row's place in it."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of {len(self)}")
+        row = i % len(self) if self._rows is None else int(self._rows[i])
+        shard = bisect_right(self._ends, row) - 1
+        index = self._indexes.get(shard)
+        if index is None:
+            index = self._indexes[shard] = _Index(self.folder, self.card.shards[shard])
+        return index, row - self._ends[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "card": self.card, "rows": self._rows}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"], state["card"], state["rows"])  # type: ignore[misc]
+
+
+class _Index:
+    """One shard's parquet columns, in memory from the first look, and reads at a place of its tar."""
+
+    def __init__(self, folder: Path, entry: ShardEntry) -> None:
+        self._tar = folder / f"{entry.name}.tar"
+        table = read_parquet(folder / f"{entry.name}.parquet")
+        if table.num_rows != entry.rows:
+            raise T2IError(
+                f"the index of shard {entry.name!r} in '{folder}' has {table.num_rows} rows, not {entry.rows}"
+            )
+        self._columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+
+    def column(self, name: str) -> Any:
+        return self._columns[name]
+
+    def read(self, start: int, size: int) -> bytes:
+        # Opened anew each time: 10 microseconds beside milliseconds of decoding, and nothing to share or
+        # leak between workers, threads and forks.
+        with self._tar.open("rb", buffering=0) as tar:
+            found = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)
+        if len(found) != size:
+            raise T2IError(f"'{self._tar}' is cut short", "run: t2i prepare --check on its folder", code=1)
+        return found
+
+
+def _seek_read(stream: io.RawIOBase | io.FileIO, size: int, start: int) -> bytes:
+    stream.seek(start)
+    return stream.read(size) or b""
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
+    """A parquet file as an arrow table; one thread, because a forked worker must be able to do it."""
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise T2IError("prepared datasets need pyarrow", "run: pip install 't2icli[data]'") from error
+    try:
+        return parquet.read_table(path, columns=columns, use_threads=False)
+    except (OSError, ValueError) as error:
+        raise T2IError(f"cannot read '{path}': {error}", "run: t2i prepare --check on its folder", code=1) from error
+
+
+def write_card(folder: Path, card: Card) -> PreparedDataset:
+    """Put the card in place by renaming: the moment from which readers see the shards it lists."""
+    draft = folder / f".{CARD}.part"
+    draft.write_text(toml.dumps(msgspec.to_builtins(card)), encoding="utf-8")
+    os.replace(draft, folder / CARD)
+    return PreparedDataset.open(folder)
+
+
+def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> PreparedDataset:
+    """A prepared dataset from a few good local images, in one shard; `card` gives fields of the card.
+
+    Anything larger or less trusted belongs to `t2icli.pipelines.prepare`.
+    """
+    from t2icli.prepare.shards import ShardWriter
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(folder, "00000") as shard:
+        for row, image in _with_bytes(rows):
+            shard.add(row.key, image, row.captions, row.extra)
+    return write_card(folder, Card(shards=(shard.entry,), **card))
+
+
+def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
+    for row in rows:
+        if not isinstance(row.image, (bytes, Path)):
+            raise T2IError(f"row {row.key!r} has no image here", "write() takes files and bytes")
+        yield row, row.image if isinstance(row.image, bytes) else row.image.read_bytes()

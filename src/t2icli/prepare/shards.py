@@ -1,0 +1,139 @@
+"""One shard: a tar of `key.jpg key.txt key.json` and its parquet index, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import msgspec
+
+from t2icli.dataset import ShardEntry
+
+BLOCK = 512
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+"""What may lie in a shard as it is: what every reader of such tars knows."""
+
+
+class ShardWriter:
+    """Collects rows in `.NAME.tar.part`; leaving the block without an error renames tar and index into place."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self._draft = folder / f".{name}.tar.part"
+        self._tar: BinaryIO = self._draft.open("wb")
+        self._columns: dict[str, list[Any]] = {name: [] for name, _ in _columns()}
+        self._digest = hashlib.sha256()
+
+    def add(self, key: str, image: bytes, captions: Sequence[str], extra: Mapping[str, Any], **found: Any) -> None:
+        """Append one row. `found` may give width, height, format and sha256 when they are known already."""
+        known = found or describe(image)
+        name = key.replace(".", "%2E")  # readers of such tars take everything after the first dot as the extension
+        offset = self._member(f"{name}.{known['format']}", image)
+        if captions:
+            self._member(f"{name}.txt", captions[0].encode())
+        row = {"key": key, "captions": list(captions), **known, "split": str(extra.get("split", ""))}
+        told = msgspec.json.encode({**extra, **row})
+        places = {"json_offset": self._member(f"{name}.json", told), "json_size": len(told)}
+        self._note({**row, **places, "offset": offset, "size": len(image)})
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        for name, values in self._columns.items():
+            values.append(row[name])
+        update_digest(self._digest, row["key"], row["captions"], row["sha256"])
+
+    def _member(self, name: str, content: bytes) -> int:
+        """Write one file of the tar and say where its bytes begin."""
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        self._tar.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8"))
+        offset = self._tar.tell()
+        self._tar.write(content + b"\0" * (-len(content) % BLOCK))
+        return offset
+
+    def __len__(self) -> int:
+        return len(self._columns["key"])
+
+    @property
+    def entry(self) -> ShardEntry:
+        return ShardEntry(self.name, len(self), self._digest.hexdigest())
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._tar.close()
+            self._draft.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        import pyarrow as pa
+
+        self._tar.write(b"\0" * 2 * BLOCK)
+        write_parquet(self.folder / f"{self.name}.parquet", pa.table(self._columns, schema=pa.schema(_columns())))
+        settle(self._tar)
+        os.replace(self._draft, self.folder / f"{self.name}.tar")
+
+
+def describe(image: bytes) -> dict[str, Any]:
+    """Width, height, format and hash of an image file, from its header alone."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(image)) as opened:
+        width, height = opened.size
+        form = EXTENSIONS.get(opened.format or "", (opened.format or "").lower())
+    return {"width": width, "height": height, "format": form, "sha256": hashlib.sha256(image).hexdigest()}
+
+
+def update_digest(digest: Any, key: str, captions: Sequence[str], sha256: str) -> None:
+    """What a shard's hash is made of, row by row."""
+    digest.update(msgspec.json.encode([key, list(captions), sha256]))
+
+
+def _columns() -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    number = pa.int64()
+    return [
+        ("key", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("sha256", pa.string()),
+        ("split", pa.string()),
+        ("offset", number),
+        ("size", number),
+        ("json_offset", number),
+        ("json_size", number),
+    ]
+
+
+def write_parquet(path: Path, table: Any) -> None:
+    """A table under its final name only when every byte of it is on the disk."""
+    import pyarrow.parquet as parquet
+
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as stream:
+            parquet.write_table(table, stream)
+            settle(stream)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def settle(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
