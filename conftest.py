@@ -1,3 +1,24 @@
-"""Every test here may use the fixtures that plugin authors get."""
+"""Fixtures for every test of this repository, the plugins' included."""
 
-pytest_plugins = ["t2icli.testing"]
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Path]:
+    """`golden("brivl")`: a folder of reference data, or a skip where it is not at hand."""
+
+    def find(name: str) -> Path:
+        for root in (Path(os.environ.get("T2I_GOLDEN", "")), ROOT / "tests/golden", ROOT.parent / "shared/golden"):
+            if (root / name).exists():
+                return root / name
+        pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
+
+    return find

@@ -24,7 +24,7 @@ def test_embeddings_are_those_of_open_clip_itself(
 ) -> None:
     clip = plugins.load("embedder", "clip", model=tiny_clip, batch=2)
     preprocess = open_clip.image_transform(32, is_train=False)
-    texts = ["a bowl of noodles", "红烧牛肉面"]
+    texts = ["a bowl of noodles", "牛肉面"]
     with torch.no_grad():
         expected_images = network.encode_image(torch.stack([preprocess(image) for image in images]), normalize=True)
         expected_texts = network.encode_text(open_clip.tokenize(texts, 12), normalize=True)

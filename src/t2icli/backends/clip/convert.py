@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
-from t2icli import models
+from t2icli import models, upstream
 from t2icli.backends.clip.model import build, named
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.models import Card
-from t2icli.nn import weights
+from t2icli.nn import unpickle, weights
 
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Numbers OpenAI keeps among the weights."""
 
 
-def convert(upstream: Upstream, folder: Path) -> None:
+def convert(found: Upstream, folder: Path) -> None:
     """A model folder from a checkpoint and, where the shape cannot be seen in it, open_clip's JSON or params.txt."""
-    checkpoint, described = _sort(upstream.files)
+    checkpoint, described = _sort(found.files)
     state, from_trainer, run = read(checkpoint)
     architecture = described.get("model_cfg") or inferred(state, quick_gelu=not from_trainer or "quickgelu" in run)
     network = build(architecture)
@@ -61,14 +63,23 @@ def _trained_model(params: Path) -> str:
 
 def read(path: Path) -> tuple[dict[str, Tensor], bool, str]:
     """Weights by open_clip's names; whether its trainer wrote them; and under which run name."""
-    from t2icli import upstream
-
-    found = upstream.read(path)
-    from_trainer = isinstance(found, Mapping) and "state_dict" in found
-    run = str(found.get("name", "")).lower() if from_trainer else ""
-    state = dict(found["state_dict"] if from_trainer else found)
+    if unpickle.is_torchscript(path):  # OpenAI's own files
+        state, from_trainer, run = _torchscript(path), False, ""
+    else:
+        found = upstream.read(path)
+        from_trainer = isinstance(found.data, Mapping) and "state_dict" in found.data
+        state = found.tensors("state_dict") if from_trainer else found.tensors()
+        run = str(found.data.get("name", "")).lower() if from_trainer else ""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {key: value for key, value in state.items() if key not in NOT_WEIGHTS}, from_trainer, run
+
+
+def _torchscript(path: Path) -> dict[str, Tensor]:
+    """The weights of a TorchScript archive, read by torch's C++ code, which knows no Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated for making archives; these exist
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return dict(torch.jit.load(str(path), map_location="cpu").float().state_dict())
 
 
 def preprocessing(architecture: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:

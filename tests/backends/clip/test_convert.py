@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from t2icli import models, plugins
+from t2icli.backends.clip.convert import convert, inferred
+from t2icli.backends.clip.model import build
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+
+TEXTS = ["a bowl", "面"]
+
+
+def embedded(folder: Path) -> torch.Tensor:
+    return plugins.load("embedder", "clip", model=str(folder)).embed_texts(TEXTS)
+
+
+def test_a_checkpoint_of_open_clips_trainer_becomes_a_model(network: nn.Module, tmp_path: Path) -> None:
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"epoch": 3, "name": "run-quickgelu", "state_dict": state}, tmp_path / "epoch_3.pt")
+    convert(Upstream((tmp_path / "epoch_3.pt",), {}), tmp_path / "model")
+    with torch.no_grad():
+        expected = network.encode_text(open_clip.tokenize(TEXTS, 12), normalize=True)
+    torch.testing.assert_close(embedded(tmp_path / "model"), expected, atol=1e-5, rtol=0)
+
+
+def test_a_bare_state_dict_is_openais_with_its_own_activation(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "clip.pt")
+    convert(Upstream((tmp_path / "clip.pt",), {}), tmp_path / "model")
+    assert models.open_model(tmp_path / "model").card.config["architecture"]["quick_gelu"] is True
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # of making the archive
+def test_openais_torchscript_file_becomes_a_model(network: nn.Module, tmp_path: Path) -> None:
+    torch.jit.script(_nested(network.state_dict())).save(str(tmp_path / "ViT.pt"))
+    convert(Upstream((tmp_path / "ViT.pt",), {}), tmp_path / "model")
+    assert torch.isfinite(embedded(tmp_path / "model")).all()
+
+
+def test_a_resnet_is_recognised_by_its_weights() -> None:
+    shape = {
+        "embed_dim": 64,
+        "quick_gelu": False,
+        "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 32, "patch_size": None},
+        "text_cfg": {"context_length": 34, "vocab_size": 300, "width": 64, "heads": 1, "layers": 2},
+    }
+    assert inferred(build(shape).state_dict(), quick_gelu=False) == shape
+
+
+def test_an_architecture_beside_the_checkpoint_is_believed(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "clip.pt")
+    shape = inferred(network.state_dict(), quick_gelu=False)
+    config = {"model_cfg": shape, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "interpolation": "bilinear"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    convert(Upstream((tmp_path / "clip.pt", tmp_path / "open_clip_config.json"), {}), tmp_path / "model")
+    card = models.open_model(tmp_path / "model").card
+    assert card.config["architecture"] == shape
+    assert card.config["preprocess"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_a_file_that_is_no_clip_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "x.pt")
+    with pytest.raises(T2IError, match="visual.conv1.weight"):
+        convert(Upstream((tmp_path / "x.pt",), {}), tmp_path / "model")
+
+
+def _nested(state: dict[str, torch.Tensor]) -> nn.Module:
+    root = nn.Module()
+    for name, value in state.items():
+        here = root
+        *path, last = name.split(".")
+        for step in path:
+            if not hasattr(here, step):
+                here.add_module(step, nn.Module())
+            here = getattr(here, step)
+        here.register_buffer(last, value)
+    return root
+
+
+@pytest.mark.slow
+def test_openais_vit_b_32_gives_the_embeddings_of_clip_gens_copy(tmp_path: Path, golden: Callable[[str], Path]) -> None:
+    clipgen = golden("clipgen")
+    expected = load_file(clipgen / "clip/io.safetensors")
+    keys = json.loads((clipgen / "keys_clip_vit_b32.json").read_text())
+    torch.save(
+        {name: recipe_weight(name, about["shape"]) for name, about in keys.items()}, tmp_path / "clip_vit_b32.pt"
+    )
+    convert(Upstream((tmp_path / "clip_vit_b32.pt",), {}), tmp_path / "model")
+    clip = plugins.load("embedder", "clip", model=str(tmp_path / "model"))
+    texts = json.loads((clipgen / "clip/texts.json").read_text())
+    own = [i for i, text in enumerate(texts) if len(text) < 100]  # the copy loses the end token of longer ones
+    torch.testing.assert_close(
+        clip.embed_texts([texts[i] for i in own]), expected["text_embed_normalised"][own], atol=1e-5, rtol=0
+    )
+    pixels = nn.functional.interpolate(expected["x"], size=224, mode="bilinear")
+    with torch.no_grad():
+        found = clip.model.encode_image(pixels, normalize=True)
+    torch.testing.assert_close(found, expected["image_embed_normalised"], atol=1e-5, rtol=0)
+
+
+def recipe_weight(name: str, shape: list[int]) -> torch.Tensor:
+    """The weights the golden set was made with: see its README."""
+    if name == "logit_scale":
+        return torch.tensor(np.log(1 / 0.07), dtype=torch.float32)
+    a = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()))).standard_normal(shape)
+    if name.endswith(("embedding.weight", "positional_embedding", "class_embedding")):
+        a = 0.5 * a
+    elif len(shape) >= 2:
+        a = a / np.sqrt(np.prod(shape[1:]))
+    elif name.endswith("weight"):
+        a = 1 + 0.1 * a
+    else:
+        a = 0.02 * a
+    return torch.from_numpy(a.astype(np.float32))
