@@ -70,7 +70,7 @@ def test_an_architecture_beside_the_checkpoint_is_believed(network: nn.Module, t
 
 def test_a_file_that_is_no_clip_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "x.pt")
-    with pytest.raises(T2IError, match="visual.conv1.weight"):
+    with pytest.raises(T2IError, match="conv1"):
         convert(Upstream((tmp_path / "x.pt",), {}), tmp_path / "model")
 
 
