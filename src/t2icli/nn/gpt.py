@@ -24,14 +24,18 @@ class Shape:
     """Between the two layers of the MLP."""
 
 
+@dataclass
 class Cache:
-    """Keys and values of every layer, allocated once for `length` positions."""
+    """Keys and values of every layer, (layers, b, heads, positions, d), allocated once; a state for `nn.decode`."""
 
-    def __init__(self, shape: Shape, rows: int, length: int, like: Tensor) -> None:
-        size = (shape.layers, rows, shape.heads, length, shape.width // shape.heads)
-        self.keys = like.new_zeros(size)
-        self.values = like.new_zeros(size)
-        self.filled = 0
+    keys: Tensor
+    values: Tensor
+    filled: int = 0
+
+    @classmethod
+    def empty(cls, shape: Shape, rows: int, positions: int, like: Tensor) -> Cache:
+        size = (shape.layers, rows, shape.heads, positions, shape.width // shape.heads)
+        return cls(like.new_zeros(size), like.new_zeros(size))
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store (b, heads, n, d) behind what is there; all so far comes back."""
@@ -40,10 +44,9 @@ class Cache:
         self.values[layer, :, :, self.filled : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
-    def choose(self, rows: Tensor) -> None:
-        """Go on from these rows, in this order: what a beam search does."""
-        self.keys[:, :, :, : self.filled] = self.keys[:, rows, :, : self.filled]
-        self.values[:, :, :, : self.filled] = self.values[:, rows, :, : self.filled]
+    def select(self, rows: Tensor) -> Cache:
+        """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
+        return Cache(self.keys[:, rows], self.values[:, rows], self.filled)
 
 
 class Block(nn.Module):

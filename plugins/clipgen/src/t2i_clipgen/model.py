@@ -43,6 +43,20 @@ class Prior(nn.Module):
         x = self.dropout(x + self.pos_emb[:, : x.shape[1]])
         return self.head(self.decoder(x))
 
+    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.Cache]:
+        """The logits of the first code, (b, codes), and the state `step` goes on from."""
+        start = self.cond_proj(embedding.to(self.pos_emb))[:, None]
+        cache = gpt.Cache.empty(self.decoder.shape, len(start), length, start)
+        return self.next(start, cache), cache
+
+    def step(self, codes: Tensor, cache: gpt.Cache) -> Tensor:
+        return self.next(self.tok_emb(codes)[:, None], cache)
+
+    def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
+        """(b, 1, width) at the first free position -> (b, codes)."""
+        x = x + self.pos_emb[:, cache.filled : cache.filled + 1]
+        return self.head(self.decoder(x, cache)[:, -1])
+
     def loss(self, embedding: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy of whole images: (b, condition), (b, length)."""
         return F.cross_entropy(self(embedding, codes[:, :-1]).transpose(1, 2), codes)

@@ -1,0 +1,72 @@
+"""CLIP-GEN as a generator: a text's or an image's embedding -> codes -> pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from t2i_clipgen.model import Prior, Shape
+from t2icli.errors import T2IError
+from t2icli.nn.pixels import to_images
+from t2icli.kinds import Codec, Embedder
+from t2icli.nn import decode, devices, weights
+
+if TYPE_CHECKING:
+    from t2i_clipgen import Settings
+
+
+class ClipGen:
+    """Trained on images alone: their embeddings stand in for those of texts, which lie in the same space."""
+
+    def __init__(
+        self, prior: Prior, embedder: Embedder, codec: Codec, sampling: decode.Sampling, batch: int, name: str
+    ) -> None:
+        check_fit(prior.shape, embedder, codec, name)
+        self.model, self.embedder, self.codec = prior, embedder, codec
+        self.sampling, self.batch = sampling, batch
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
+        return self.draw(self.embedder.embed_texts([prompt]), n, seed)
+
+    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
+        return self.draw(self.embedder.embed_images([image]), n, seed)
+
+    def draw(self, embedding: Tensor, n: int, seed: int) -> Iterator[Image]:
+        """n images for an embedding (1, condition)."""
+        length = self.model.shape.length
+        codes = decode.sample(self.model, embedding, range(seed, seed + n), length, self.sampling, batch=self.batch)
+        while some := list(islice(codes, self.batch)):
+            yield from to_images(self.codec.decode(torch.stack(some)))
+
+
+def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str) -> None:
+    """The parts must be of the sizes the prior was trained for."""
+    if embedder.width != shape.condition:
+        raise T2IError(
+            f"model {name!r} is conditioned on embeddings of {shape.condition} numbers, "
+            f"but {type(embedder).__name__} gives {embedder.width}",
+            "leave out the embedder and the model's own is used",
+        )
+    rows, columns = codec.grid
+    if codec.codes != shape.codes or rows * columns != shape.length:
+        raise T2IError(
+            f"model {name!r} draws {shape.length} of {shape.codes} codes, "
+            f"but {type(codec).__name__} has {rows} x {columns} of {codec.codes}",
+            "leave out the codec and the model's own is used",
+        )
+
+
+def load(settings: Settings) -> ClipGen:
+    device = devices.pick_device(settings.device)
+    dtype = devices.pick_dtype(settings.precision, device)
+    prior = Prior(msgspec.convert(settings.model.card.config, Shape))
+    prior = weights.load(prior, settings.model).to(device, dtype)
+    sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
+    embedder, codec = settings.embedder.load(), settings.codec.load()
+    return ClipGen(prior, embedder, codec, sampling, settings.batch, settings.model.name)
