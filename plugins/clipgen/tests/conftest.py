@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,22 @@ class Golden:
         return torch.load(self.folder / file, weights_only=True)["model"]
 
 
-def golden_folder(name: str) -> Path:
+def golden_path(name: str) -> Path:
     places = [Path(os.environ.get("T2I_GOLDEN", "")), ROOT / "tests/golden", ROOT.parent / "shared/golden"]
     for place in places:
-        if (place / name).is_dir():
+        if (place / name).exists():
             return place / name
     pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
 
 
+@pytest.fixture
+def golden_file() -> Callable[[str], Path]:
+    return golden_path
+
+
 @pytest.fixture(params=["tiny_a", "tiny_b"])
 def golden(request: pytest.FixtureRequest) -> Golden:
-    return Golden(golden_folder(f"clipgen/{request.param}"))
+    return Golden(golden_path(f"clipgen/{request.param}"))
 
 
 @pytest.fixture

@@ -35,13 +35,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
-def load(settings: Settings) -> Generator:
+def load_prior(settings: Settings) -> Generator:
     from t2i_clipgen.generate import load
 
     return load(settings)
 
 
-def convert(upstream: Upstream, folder: Path) -> None:
+# Not called `convert`, for the module of that name would take its place in this package once imported.
+def import_prior(upstream: Upstream, folder: Path) -> None:
     from t2i_clipgen.convert import convert
 
     convert(upstream, folder)
@@ -53,7 +54,7 @@ def load_codec(settings: CodecSettings) -> Codec:
     return load(settings)
 
 
-def convert_codec(upstream: Upstream, folder: Path) -> None:
+def import_codec(upstream: Upstream, folder: Path) -> None:
     from t2i_clipgen.vqgan.convert import convert
 
     convert(upstream, folder)
@@ -61,13 +62,13 @@ def convert_codec(upstream: Upstream, folder: Path) -> None:
 
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
-    return [Entry("clipgen", "CLIP-GEN: a CLIP embedding to an image, code by code", Settings, load, convert)]
+    return [Entry("clipgen", "CLIP-GEN: a CLIP embedding to an image, code by code", Settings, load_prior, import_prior)]
 
 
 @hookimpl
 def t2i_codecs() -> list[Entry[Codec]]:
     about = "CLIP-GEN's VQGAN: 256 x 256 pixels as 16 x 16 of 16384 codes"
-    return [Entry("clipgen-vqgan", about, CodecSettings, load_codec, convert_codec)]
+    return [Entry("clipgen-vqgan", about, CodecSettings, load_codec, import_codec)]
 
 
 RELEASE = "https://github.com/HFAiLab/clip-gen/releases/download/v0.1.0/"

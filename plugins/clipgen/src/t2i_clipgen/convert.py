@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import msgspec
 from torch import Tensor
+
+from t2i_clipgen.model import Prior, Shape
+from t2icli import models, parts
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+from t2icli.nn import weights
+from t2icli.upstream import read
 
 RENAMED = (
     (".encoder.self_attn.in_proj_", ".qkv."),
@@ -26,3 +37,49 @@ def rename(name: str) -> str:
 def prior_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Their checkpoint by our names; the causal mask each block carries is not a weight."""
     return {rename(name): tensor for name, tensor in tensors.items() if not name.endswith(".mask")}
+
+
+def convert(upstream: Upstream, folder: Path) -> None:
+    """A model folder from `gpt_*.pt`, with its VQGAN and CLIP inside."""
+    checkpoint, known = sorted_files(upstream)
+    tensors = prior_tensors(read(checkpoint).tensors("model"))
+    shape = shape_of(tensors, known, checkpoint)
+    prior = Prior(shape)
+    weights.fill(prior, tensors, checkpoint.name)
+    weights.save(prior, folder)
+    parts.convert("codec", "clipgen-vqgan", upstream, "codec", folder)
+    parts.convert("embedder", "clip", upstream, "embedder", folder)
+    models.seal(folder, card(shape, "CLIP-GEN's prior", licence="MIT", source=checkpoint.name))
+
+
+def sorted_files(upstream: Upstream) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint, and from a JSON file beside it the sizes that no checkpoint shows."""
+    checkpoints = [path for path in upstream.files if path.suffix != ".json"]
+    if len(checkpoints) != 1:
+        raise T2IError(f"one checkpoint is needed, not {len(checkpoints)}", "give the .pt file alone")
+    known: dict[str, Any] = {}
+    for path in upstream.files:
+        if path.suffix == ".json":
+            known.update(msgspec.json.decode(path.read_bytes()))
+    return checkpoints[0], known
+
+
+def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint: Path) -> Shape:
+    """The sizes of the network that holds these weights; every released prior has heads of 64 numbers."""
+    try:
+        codes, width = tensors["tok_emb.weight"].shape
+        seen = {
+            "codes": codes,
+            "length": tensors["pos_emb"].shape[1],
+            "condition": tensors["cond_proj.weight"].shape[1],
+            "width": width,
+            "layers": sum(name.endswith(".norm1.weight") for name in tensors),
+            "heads": max(1, width // 64),
+        }
+    except KeyError as missing:
+        raise T2IError(f"'{checkpoint}' holds no prior of CLIP-GEN: there is no {missing} in it") from missing
+    return msgspec.convert({**seen, **known}, Shape)
+
+
+def card(shape: Shape, about: str, **more: str) -> Card:
+    return Card(kind="generator", backend="clipgen", about=about, config=msgspec.to_builtins(shape), **more)

@@ -1,0 +1,39 @@
+"""Parts in model folders: a model keeps the codec or embedder it was made with as a sub-folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from t2icli import models, plugins
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.settings import Part
+
+
+def keep(chosen: Part[Any], folder: Path, name: str) -> None:
+    """Copy the part's model to `folder/name`; a part that loads no model of ours leaves nothing to copy."""
+    model = getattr(chosen.settings, "model", None)
+    if model is not None:
+        _copy(model.folder, folder / name)
+
+
+def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path) -> None:
+    """Turn a part's upstream files, or the model folder given in their place, into `folder/name`."""
+    files = upstream.parts.get(name, ())
+    if not files:
+        raise T2IError(f"the {name} the model was made with is missing", f"give its file: --part {name}=FILE")
+    target = folder / name
+    if len(files) == 1 and (files[0] / models.CARD).is_file():
+        _copy(files[0], target)
+        return
+    into = plugins.find(kind, backend).convert
+    if into is None:
+        raise T2IError(f"{kind} {backend!r} cannot import files", f"give a model folder: --part {name}=FOLDER")
+    target.mkdir(parents=True)
+    into(Upstream(files, {}), target)
+
+
+def _copy(model: Path, folder: Path) -> None:
+    shutil.copytree(model, folder, dirs_exist_ok=True)
