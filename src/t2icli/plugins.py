@@ -103,6 +103,9 @@ def _checked(entry: object) -> Entry[Any]:
         raise TypeError(f"a hook must return Entry objects, not {type(entry).__name__}")
     if not (isinstance(entry.settings, type) and issubclass(entry.settings, msgspec.Struct)):
         raise TypeError(f"the settings of {entry.name!r} must be a msgspec.Struct, not {entry.settings!r}")
+    for role, hand in (("load", entry.load), ("convert", entry.convert)):
+        if hand is not None and not callable(hand):  # a submodule of that name replaced the function
+            raise TypeError(f"{role} of {entry.name!r} must be a function, not {hand!r}")
     return entry
 
 

@@ -36,7 +36,8 @@ def load(settings: Settings) -> Embedder:
     return load(settings)
 
 
-def convert(upstream: Upstream, folder: Path) -> None:
+# Not called `convert`: the module of that name takes its place in this package once it is imported.
+def import_files(upstream: Upstream, folder: Path) -> None:
     from t2icli.backends.clip.convert import convert
 
     convert(upstream, folder)
@@ -44,4 +45,4 @@ def convert(upstream: Upstream, folder: Path) -> None:
 
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
-    return [Entry("clip", "CLIP: texts and images in one space, by open_clip", Settings, load, convert)]
+    return [Entry("clip", "CLIP: texts and images in one space, by open_clip", Settings, load, import_files)]
