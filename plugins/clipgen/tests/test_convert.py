@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import t2i_clipgen
 import torch
+
+import t2i_clipgen
 from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.vqgan import convert as vqgan_convert
-
 from t2icli import models, plugins
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream

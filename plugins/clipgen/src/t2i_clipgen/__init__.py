@@ -62,7 +62,8 @@ def import_codec(upstream: Upstream, folder: Path) -> None:
 
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
-    return [Entry("clipgen", "CLIP-GEN: a CLIP embedding to an image, code by code", Settings, load_prior, import_prior)]
+    about = "CLIP-GEN: a CLIP embedding to an image, code by code"
+    return [Entry("clipgen", about, Settings, load_prior, import_prior)]
 
 
 @hookimpl
