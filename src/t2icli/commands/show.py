@@ -6,15 +6,19 @@ rich is imported when there is a table or a bar to draw.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json as _json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -35,18 +39,19 @@ def json(document: Any) -> None:
 
 
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Rows under headings; cells that are numbers stand to the right."""
+    """Rows under headings; numbers stand to the right, and a column that says nothing is left out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     listed = [list(row) for row in rows]
-    for index, column in enumerate(columns):
+    used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
+    for index in used:
         numbers = all(isinstance(row[index], (int, float)) for row in listed)
-        shown.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        shown.add_column(columns[index], justify="right" if numbers else "left", overflow="fold")
     for row in listed:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+        shown.add_row(*(Text(_cell(row[index])) for index in used))
     console(sys.stdout).print(shown)
 
 
@@ -79,11 +84,42 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
     if quiet or not sys.stderr.isatty():
         yield from items
         return
+    with _bars() as bars:
+        yield from bars.track(items, total=total, description=about)
+
+
+@contextlib.contextmanager
+def bar(about: str, total: int) -> Iterator[Callable[[], None]]:
+    """Like `progress`, for work that calls back: yields the function that says one more is done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with _bars() as bars:
+        task = bars.add_task(about, total=total)
+        yield lambda: bars.advance(task)
+
+
+def _bars() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(sys.stderr), transient=True) as bars:
-        yield from bars.track(items, total=total, description=about)
+    return Progress(*columns, console=console(sys.stderr), transient=True)
+
+
+def check_pictures() -> None:
+    """Whether this terminal program can show pictures, before any work is done for them."""
+    if importlib.util.find_spec("textual_image") is None:
+        raise T2IError("--show needs the package textual-image", "run: pip install 't2icli[show]'")
+
+
+def pictures(paths: Sequence[Path]) -> None:
+    """Pictures in the terminal itself, as large as it allows; blocks of colour where it knows no pictures."""
+    from textual_image.renderable import Image
+
+    out = console(sys.stderr if not sys.stdout.isatty() else sys.stdout)
+    for path in paths:
+        out.print(path.name)
+        out.print(Image(path, width=min(60, out.width), height="auto"))
 
 
 @contextlib.contextmanager
@@ -179,7 +215,5 @@ def console(stream: TextIO) -> Console:
 
 
 def _coloured(text: str, colour: int) -> str:
-    import os
-
     plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
     return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
