@@ -21,11 +21,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     depth: Annotated[int, Meta(description="pairs of attention and feed-forward", ge=1)] = 2
     heads: Annotated[int, Meta(description="attention heads", ge=1)] = 8
     dim_head: Annotated[int, Meta(description="width of one head", ge=1)] = 64
-    attention: Annotated[tuple[Attention, ...], Meta(description="kinds of attention, cycled over the depth")] = ("full",)
+    attention: Annotated[tuple[Attention, ...], Meta(description="kinds of attention, cycled over the depth")] = (
+        "full",
+    )
     rotary: Annotated[bool, Meta(description="rotary positions instead of learned ones")] = False
     shift_tokens: Annotated[bool, Meta(description="mix in features of the neighbours above and left")] = False
     sandwich_norm: Annotated[bool, Meta(description="a second norm after each sublayer")] = False
-    stable: Annotated[bool, Meta(description="smaller gradients to the embeddings, output divided by its maximum")] = False
+    stable: Annotated[bool, Meta(description="smaller gradients to the embeddings, output divided by its maximum")] = (
+        False
+    )
     reversible: Annotated[bool, Meta(description="two residual streams")] = False
     shared_attention: Annotated[tuple[str, ...], Meta(description="cycled ids; equal ids share one attention")] = ()
     shared_feed_forward: Annotated[tuple[str, ...], Meta(description="cycled ids; equal ids share one")] = ()

@@ -11,7 +11,7 @@ from torch import Tensor
 from t2icli.backends.dalle.config import Config
 
 RENAMED = [
-    (r"\.(fn\.)+", "."),                                                     # wrappers come and go with the releases
+    (r"\.(fn\.)+", "."),  # wrappers come and go with the releases
     (r"^transformer\.layers\.(layers\.(\d+)\.0|blocks\.(\d+)\.f\.net)\.", r"layers.\2\3.attention."),
     (r"^transformer\.layers\.(layers\.(\d+)\.1|blocks\.(\d+)\.g\.net)\.", r"layers.\2\3.feed_forward."),
     (r"\.to_qkv\.", ".inner.qkv."),
@@ -23,13 +23,13 @@ RENAMED = [
     (r"^text_emb\.", "text_embedding."),
     (r"^image_emb\.", "code_embedding."),
     (r"^text_pos_emb\.", "text_position."),
-    (r"^image_pos_emb\.weights[._]0$", "row_position"),                      # a dot since axial-positional-embedding 0.3
+    (r"^image_pos_emb\.weights[._]0$", "row_position"),  # a dot since axial-positional-embedding 0.3
     (r"^image_pos_emb\.weights[._]1$", "column_position"),
 ]
 LEFT_OUT = re.compile(
-    r"vae\."                                  # the codec, a model of its own
-    r"|transformer\.pos_emb$"                 # rotary angles: computed
-    r"|(text|image)_emb\.linear\."            # shared embeddings: the output layer once more
+    r"vae\."  # the codec, a model of its own
+    r"|transformer\.pos_emb$"  # rotary angles: computed
+    r"|(text|image)_emb\.linear\."  # shared embeddings: the output layer once more
 )
 
 
@@ -45,7 +45,11 @@ def network(weights: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     ours = {renamed(name): tensor for name, tensor in weights.items() if not LEFT_OUT.match(name)}
     for name in ours:
         if name.endswith((".scale", "row_position", "column_position")):
-            ours[name] = ours[name].reshape(-1, config.dim).squeeze(0) if name.endswith(".scale") else ours[name].reshape(-1, config.dim)
+            ours[name] = (
+                ours[name].reshape(-1, config.dim).squeeze(0)
+                if name.endswith(".scale")
+                else ours[name].reshape(-1, config.dim)
+            )
     if "text_position.weight" in ours:
         # text2img's fork has a row more than it uses.
         ours["text_position.weight"] = ours["text_position.weight"][: config.text_length + 1]
@@ -69,7 +73,7 @@ def shape(hparams: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Config:
         attention=tuple(attention),
         rotary=hparams.get("rotary_emb", "transformer.pos_emb" in weights),
         shift_tokens=hparams.get("shift_tokens", False),
-        sandwich_norm=any(".norm_out." in name for name in weights),
+        sandwich_norm=any(name.endswith(".norm_out.weight") for name in weights if name.startswith("transformer.")),
         stable=hparams.get("stable", False),
         reversible=hparams.get("reversible", False),
         shared_attention=tuple(map(str, hparams.get("shared_attn_ids") or ())),

@@ -27,7 +27,7 @@ def visible(kind: str, text: int, grid: tuple[int, int]) -> Tensor:
     if kind == "full":
         return causal
     place = torch.arange(rows * columns)
-    down = (place // columns)[:, None] - (place // columns)[None]        # rows from the key down to the query
+    down = (place // columns)[:, None] - (place // columns)[None]  # rows from the key down to the query
     right = (place % columns)[:, None] - (place % columns)[None]
     near = {
         "axial_row": down == 0,
@@ -48,8 +48,8 @@ def rotation(dim_head: int, text: int, grid: tuple[int, int]) -> Tensor:
     by_pixel = torch.linspace(1, 5, m) * torch.pi
     rows, columns = (torch.linspace(-1, 1, size) for size in grid)
     images = grid[0] * grid[1]
-    places = torch.cat([torch.arange(text), torch.full((images,), 8192)])            # far away from all text
-    away = torch.full((text,), -10.0)                                                # far away from all pixels
+    places = torch.cat([torch.arange(text), torch.full((images,), 8192)])  # far away from all text
+    away = torch.full((text,), -10.0)  # far away from all pixels
     down = torch.cat([away, rows.repeat_interleave(grid[1])])
     across = torch.cat([away, columns.repeat(grid[0])])
     angles = torch.cat([places[:, None] * by_word, down[:, None] * by_pixel, across[:, None] * by_pixel], dim=1)
@@ -147,7 +147,7 @@ class Attention(nn.Module):
 
     def _project(self, x: Tensor, turn: Tensor | None) -> tuple[Tensor, ...]:
         qkv = split_heads(self.qkv(x), 3, self.heads)
-        return qkv if turn is None else tuple(rotate(part, turn) for part in qkv)     # values are turned as well
+        return qkv if turn is None else tuple(rotate(part, turn) for part in qkv)  # values are turned as well
 
 
 class FeedForward(nn.Module):

@@ -33,7 +33,7 @@ class DallE(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.text = config.text_length + 1                                # <bos> in front
+        self.text = config.text_length + 1  # <bos> in front
         rows, columns = config.grid
         self.head = nn.Linear(config.dim, config.text_classes + config.codes)
         if not config.shared_embeddings:
@@ -122,7 +122,7 @@ class DallE(nn.Module):
         return self.norm(x)
 
     def _embed(self, text: Tensor, codes: Tensor) -> Tensor:
-        words = F.embedding(F.pad(self._padded(text), (1, 0)), self._embeddings[0])      # <bos> is 0
+        words = F.embedding(F.pad(self._padded(text), (1, 0)), self._embeddings[0])  # <bos> is 0
         if not self.config.rotary:
             words = words + self.text_position.weight
         return torch.cat([words, self._embed_codes(codes, 0)], dim=1)
