@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
 from t2icli.nn import weights
 
-ROOT = Path(__file__).parents[3]
 CASES = [
     "full_axial",
     "rotary_shift",
@@ -30,7 +29,7 @@ CASES = [
 
 
 @dataclass(frozen=True)
-class Golden:
+class Original:
     """One of DALLE-pytorch's own checkpoints, and what DALLE-pytorch computed with it."""
 
     folder: Path
@@ -55,14 +54,6 @@ class Golden:
         return model.eval()
 
 
-def golden_folder(name: str) -> Path:
-    places = [Path(os.environ.get("T2I_GOLDEN", "")), ROOT / "tests/golden", ROOT.parent / "shared/golden"]
-    for place in places:
-        if (place / name).is_dir():
-            return place / name
-    pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
-
-
 @pytest.fixture(params=CASES)
-def golden(request: pytest.FixtureRequest) -> Golden:
-    return Golden(golden_folder(f"dalle/{request.param}"))
+def original(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Original:
+    return Original(golden(f"dalle/{request.param}"))
