@@ -89,14 +89,14 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
 
 
 @contextlib.contextmanager
-def bar(about: str, total: int) -> Iterator[Callable[[], None]]:
-    """Like `progress`, for work that calls back: yields the function that says one more is done."""
+def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
+    """Like `progress`, for work that calls back: yields the function that says how many more are done."""
     if quiet or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda count=1: None
         return
     with _bars() as bars:
         task = bars.add_task(about, total=total)
-        yield lambda: bars.advance(task)
+        yield lambda count=1: bars.advance(task, count)
 
 
 def _bars() -> Progress:

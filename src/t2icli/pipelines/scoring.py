@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from t2icli import plugins, settings
 from t2icli.errors import T2IError
 from t2icli.kinds import Ranker
+from t2icli.pipelines import provenance
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,22 +35,23 @@ class Judge:
         return scores
 
 
-def judges(words: Iterable[str], options: Mapping[str, Any] | None = None) -> list[Judge]:
+def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **flags: Any) -> list[Judge]:
     """`["clip=2", "brivl"]` or `["clip=2,brivl"]`: the rankers, loaded, with their weights.
 
-    `options` are settings of every one of them; a table called like a ranker goes to that one alone.
+    `options` are settings of every one of them; a table called like a ranker goes to that one alone. `flags` are as
+    in `provenance.with_flags`.
     """
     named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
     shared = dict(options or {})
     if named and not any(named.values()):
         raise T2IError("the weights of the rankers are all 0")
     own = {name: shared.pop(name) for name in named if isinstance(shared.get(name), Mapping)}
-    return [_judge(name, weight, {**shared, **own.get(name, {})}) for name, weight in named.items()]
+    return [_judge(name, weight, {**shared, **own.get(name, {})}, flags) for name, weight in named.items()]
 
 
-def _judge(name: str, weight: float, options: Mapping[str, Any]) -> Judge:
-    entry, chosen = plugins.configure("ranker", name, options)
-    return Judge(name, entry.load(chosen), weight, settings.tables(chosen))
+def _judge(name: str, weight: float, options: Mapping[str, Any], flags: Mapping[str, Any]) -> Judge:
+    source = provenance.load("ranker", name, provenance.with_flags("ranker", name, options, **flags))
+    return Judge(name, source.thing, weight, source.tables)
 
 
 def _named(word: str) -> tuple[str, float]:
