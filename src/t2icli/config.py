@@ -10,13 +10,12 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import typer  # Typer evaluates the annotations of a flag's callback
 
 from t2icli import files, settings, toml
 from t2icli.errors import T2IError, did_you_mean
-
-if TYPE_CHECKING:
-    import typer
 
 NAME = "settings.toml"
 FROM_FILE = "t2icli.options"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -21,8 +22,6 @@ class T2IError(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the nearest known word, or listing them all when none is near."""
-    import difflib  # slow to import, and most commands go well
-
     words = sorted(set(known))
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     if near:
