@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import open_clip
+import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from t2icli.backends.clip.model import OwnTexts, Texts, build, named, set_pool
 from t2icli.errors import T2IError
 from t2icli.models import Model
 from t2icli.nn import devices, weights
-from t2icli.nn.embedding import Runner
+from t2icli.nn.embedding import embed
 
 SimpleTokenizer = open_clip.SimpleTokenizer
 END = 49407
@@ -25,19 +26,39 @@ class Clip:
     """Texts and images in CLIP's space."""
 
     def __init__(
-        self, model: nn.Module, preprocess: Callable[[Image], Tensor], texts: Texts, settings: Settings, name: str
+        self,
+        model: nn.Module,
+        preprocess: Callable[[Image], Tensor],
+        texts: Texts,
+        *,
+        batch: int = 64,
+        device: torch.device | None = None,
+        precision: str = "auto",
+        name: str = "clip",
     ) -> None:
-        device = devices.pick_device(settings.device)
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.device = device or torch.device("cpu")
+        self.model = model.eval().requires_grad_(False).to(self.device)
         self.preprocess, self.texts = preprocess, texts
+        self.batch, self.precision, self.name = batch, precision, name
         self.width = int(_width(model))
-        self.run = Runner(f"model {name!r}", self.width, settings.batch, device, settings.precision)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return self.run(self.texts(texts), lambda ids: (ids,), self.model.encode_text)
+        return self._embed(self.texts(texts).unbind(), lambda ids: ids, self.model.encode_text)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image)
+        return self._embed(images, self.preprocess, self.model.encode_image)
+
+    def _embed(self, items: Sequence, prepare: Callable, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        return embed(
+            items,
+            prepare,
+            encode,
+            width=self.width,
+            batch=self.batch,
+            device=self.device,
+            precision=self.precision,
+            owner=f"model {self.name!r}",
+        )
 
 
 def _width(model: nn.Module) -> int:
@@ -58,7 +79,16 @@ def load(settings: Settings) -> Clip:
         )
     if settings.pool != "model":
         set_pool(network, settings.pool, getattr(texts, "end", END))
-    return Clip(network, preprocess, texts, settings, name)
+    device = devices.pick_device(settings.device)
+    return Clip(
+        network,
+        preprocess,
+        texts,
+        batch=settings.batch,
+        device=device,
+        precision=settings.precision,
+        name=name,
+    )
 
 
 def load_tag(architecture: str, tag: str) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
