@@ -40,11 +40,12 @@ class Contents:
         return self.data[key]
 
     def tensors(self, *keys: str) -> dict[str, Tensor]:
-        """The state dict under the first of `keys` that is there, or the file itself if none is given."""
+        """The state dict under the first of `keys` that is there, else the file itself where it is one."""
         import torch
 
-        found = [self.data[key] for key in keys if isinstance(self.data, Mapping) and key in self.data]
-        table = found[0] if found else self.get(keys[0]) if keys else self.data
+        if not isinstance(self.data, Mapping):
+            raise T2IError(f"'{self.path}' holds no weights", _what_it_is(self.data))
+        table = next((self.data[key] for key in keys if key in self.data), self.data)
         kept = {k: v for k, v in table.items() if isinstance(v, torch.Tensor)} if isinstance(table, Mapping) else {}
         if not kept:
             raise T2IError(f"'{self.path}' holds no weights", _what_it_is(table))

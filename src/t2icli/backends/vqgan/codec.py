@@ -1,0 +1,24 @@
+"""A VQGAN model folder as a codec."""
+
+from __future__ import annotations
+
+import msgspec
+
+from t2icli.backends.vqgan import Settings
+from t2icli.nn import weights
+from t2icli.nn.codec import NetworkCodec
+from t2icli.nn.shapes import VqganShape
+from t2icli.nn.vqgan import Vqgan
+
+
+def load(settings: Settings) -> NetworkCodec:
+    shape = msgspec.convert(settings.model.card.config, VqganShape)
+    return NetworkCodec(
+        weights.load(Vqgan(shape), settings.model),
+        codes=shape.n_embed,
+        factor=shape.factor,
+        size=(settings.height or shape.resolution, settings.width or shape.resolution),
+        batch=settings.batch,
+        device=settings.device,
+        precision=settings.precision,
+    )

@@ -1,0 +1,77 @@
+"""A network that maps images to codes and back, offered as a codec: sizes, batches, device, number format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from t2icli.errors import T2IError
+from t2icli.nn import devices
+
+
+class Network(Protocol):
+    """What is asked of the module: `nn.Module`'s own methods beside these."""
+
+    def to_codes(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, rows, columns)."""
+        ...
+
+    def to_images(self, codes: Tensor) -> Tensor:
+        """(b, rows, columns) -> (b, 3, h, w), about [0, 1]."""
+        ...
+
+
+class NetworkCodec:
+    """Images of one size to a grid of codes and back."""
+
+    def __init__(
+        self,
+        model: Network,
+        *,
+        codes: int,
+        factor: int,
+        size: tuple[int, int],
+        batch: int = 16,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        if min(size) < factor or size[0] % factor or size[1] % factor:
+            raise T2IError(f"images of {size[0]} x {size[1]} pixels have no whole codes", f"use multiples of {factor}")
+        self.codes, self.size, self.batch = codes, size, batch
+        self.grid = (size[0] // factor, size[1] // factor)
+        self.device = devices.pick_device(device)
+        # Measured on CPUs: bf16 convolutions are two to three times slower than fp32, channels-last gains
+        # nothing, and its group norm is off by 1e-4, enough to change codes.
+        on_cpu = self.device.type == "cpu"
+        self.dtype = torch.float32 if on_cpu and precision == "auto" else devices.pick_dtype(precision, self.device)
+        self.layout = torch.contiguous_format if on_cpu else torch.channels_last
+        self.model = model.eval().to(self.device, memory_format=self.layout)
+
+    def encode(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[1:]) != (3, *self.size):
+            raise T2IError(
+                f"images of shape {tuple(images.shape[1:])} do not fit a codec of {(3, *self.size)}",
+                "resize them, or set the codec's height and width",
+            )
+        return self._run(images, lambda part: self.model.to_codes(part).flatten(1))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        rows, columns = self.grid
+        if codes.ndim != 2 or codes.shape[1] != rows * columns:
+            raise T2IError(f"codes of shape {tuple(codes.shape)} do not fit a grid of {rows} x {columns}")
+        return self._run(codes, lambda part: self.model.to_images(part.unflatten(1, self.grid)).float().clamp(0, 1))
+
+    @torch.inference_mode()
+    def _run(self, whole: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """`function` of each batch; the results come back to where `whole` is."""
+        half = self.dtype != torch.float32
+        parts = []
+        with torch.autocast(self.device.type, self.dtype, enabled=half):
+            for part in whole.split(self.batch):
+                moved = part.to(self.device)
+                laid = moved.contiguous(memory_format=self.layout) if moved.ndim == 4 else moved
+                parts.append(function(laid).to(whole.device))
+        return torch.cat(parts) if parts else function(whole.to(self.device)).to(whole.device)

@@ -1,0 +1,58 @@
+"""Shapes of shared networks as settings. Light: no torch, so that settings can hold them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of a VQGAN, in the words of taming-transformers' configuration.
+
+    The defaults are its f16 networks of 256 px. A small one that trains on a CPU cuts the pixels into
+    patches first: resolution=128, patch=4, ch=32, ch_mult=2,4,6, num_res_blocks=1, attn_resolutions= (none),
+    middle_attention=false, z_channels=64, embed_dim=16, n_embed=4096.
+    """
+
+    resolution: Annotated[int, Meta(description="pixels of a side; also says where attention is", ge=1)] = 256
+    ch: Annotated[int, Meta(description="width that ch_mult multiplies", ge=1)] = 128
+    ch_mult: Annotated[tuple[int, ...], Meta(description="width of each level; every level after the first halves")] = (
+        1,
+        1,
+        2,
+        2,
+        4,
+    )
+    num_res_blocks: Annotated[int, Meta(description="residual blocks of a level; the decoder has one more", ge=1)] = 2
+    attn_resolutions: Annotated[tuple[int, ...], Meta(description="sides of the feature maps that get attention")] = (
+        16,
+    )
+    z_channels: Annotated[int, Meta(description="width of the latent before it is quantised", ge=1)] = 256
+    embed_dim: Annotated[int, Meta(description="width of a code's vector", ge=1)] = 256
+    n_embed: Annotated[int, Meta(description="how many codes there are", ge=2)] = 1024
+    dropout: Annotated[float, Meta(description="share of features dropped in training", ge=0, lt=1)] = 0.0
+    quantizer: Annotated[
+        Literal["vq", "gumbel", "cosine"],
+        Meta(description="nearest code, likeliest code of a classifier, or nearest direction"),
+    ] = "vq"
+    patch: Annotated[int, Meta(description="side of the pixel patches the first layer takes; 1 is none", ge=1)] = 1
+    middle_attention: Annotated[bool, Meta(description="attention at the smallest size, as taming has it")] = True
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a side that one code stands for."""
+        return int(self.patch * 2 ** (len(self.ch_mult) - 1))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Width of each level, the finest first."""
+        return tuple(self.ch * mult for mult in self.ch_mult)
+
+    @property
+    def attends(self) -> tuple[bool, ...]:
+        """Which levels have attention, the finest first. The size seen at run time does not matter."""
+        return tuple(
+            self.resolution // self.patch // 2**level in self.attn_resolutions for level in range(len(self.ch_mult))
+        )

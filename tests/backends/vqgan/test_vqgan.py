@@ -1,0 +1,180 @@
+"""The VQGAN computes what taming-transformers' does, from its own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from t2icli import models, plugins
+from t2icli.backends.vqgan.convert import convert, read_shape, to_config
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card, Model
+from t2icli.nn import weights
+from t2icli.nn.shapes import VqganShape
+from t2icli.nn.vqgan import Vqgan, meta
+from t2icli.testing import check_codec
+
+CASES = ("f4_attn16", "f8_embed_ne_z", "gumbel_f4")
+SMALL = VqganShape(
+    resolution=32,
+    patch=4,
+    ch=16,
+    ch_mult=(1, 2),
+    num_res_blocks=1,
+    attn_resolutions=(),
+    middle_attention=False,
+    z_channels=8,
+    embed_dim=4,
+    n_embed=16,
+    quantizer="cosine",
+)
+
+
+class Case:
+    """One reference model: its files, its inputs, what came out."""
+
+    def __init__(self, folder: Path, into: Path) -> None:
+        convert(Upstream((folder / "model.yaml", folder / "last.ckpt"), {}), into)
+        self.model = models.open_model(into)
+        self.shape = msgspec.convert(self.model.card.config, VqganShape)
+        self.network = weights.load(Vqgan(self.shape), self.model)
+        self.expected = {k: torch.from_numpy(v) for k, v in np.load(folder / "expected.npz").items()}
+        images = [np.asarray(Image.open(folder / f"image_{i}.png")) for i in range(2)]
+        self.images = torch.from_numpy(np.stack(images)).movedim(-1, 1).contiguous() / 255
+        self.codes = self.expected.get("indices", self.expected.get("argmax_logits"))
+
+    def map(self, codes: torch.Tensor) -> torch.Tensor:
+        side = self.shape.resolution // self.shape.factor
+        return codes.unflatten(1, (side, side))
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, golden: Callable[[str], Path], tmp_path: Path) -> Case:
+    return Case(golden(f"vqgan/{request.param}"), tmp_path)
+
+
+def small(folder: Path) -> Model:
+    torch.manual_seed(0)
+    weights.save(Vqgan(SMALL), folder)
+    return models.seal(folder, Card(kind="codec", backend="vqgan", config=to_config(SMALL)))
+
+
+def test_it_encodes_as_upstream(case: Case) -> None:
+    pixels = 2 * case.images - 1
+    assert torch.allclose(case.network.encoder(pixels), case.expected["encoder_out"], atol=2e-5)
+    assert torch.allclose(case.network.latents(pixels), case.expected["prequant"], atol=2e-5)
+    assert torch.equal(case.network.to_codes(case.images).flatten(1), case.codes)
+
+
+def test_it_decodes_as_upstream(case: Case) -> None:
+    quantized = case.network.quantize.look_up(case.map(case.codes))
+    assert torch.allclose(quantized, case.expected["quantized"], atol=2e-5)
+    assert torch.allclose(case.network.reconstruct(quantized), case.expected["decoded"], atol=1e-4)
+    drawn = case.network.quantize.look_up(case.map(case.expected["random_indices"]))
+    assert torch.allclose(case.network.reconstruct(drawn), case.expected["decoded_random"], atol=1e-4)
+
+
+def test_as_a_codec_it_keeps_its_promises(case: Case) -> None:
+    check_codec(plugins.find("codec", "vqgan"), model=case.model)
+
+
+@pytest.mark.parametrize("size", [(32, 96)])
+def test_other_sizes_work(case: Case, size: tuple[int, int]) -> None:
+    codec = plugins.load("codec", "vqgan", model=case.model, height=size[0], width=size[1])
+    images = torch.rand(1, 3, *size)
+    assert codec.decode(codec.encode(images)).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("keys", "shape"),
+    [
+        ("imagenet_f16_1024", VqganShape()),
+        ("imagenet_f16_16384", VqganShape(n_embed=16384)),
+        ("gumbel_f8_8192_dummyloss", VqganShape(ch_mult=(1, 1, 2, 4), attn_resolutions=(32,), n_embed=8192)),
+    ],
+)
+def test_the_full_size_networks_have_upstreams_parameters(
+    golden: Callable[[str], Path], keys: str, shape: VqganShape
+) -> None:
+    listed = json.loads(golden(f"vqgan/keys_{keys}.json").read_text())
+    needed = {name: size for name, size in listed.items() if not name.startswith("loss.")}
+    if "gumbel" in keys:
+        shape = msgspec.structs.replace(shape, quantizer="gumbel")
+    assert {name: list(value.shape) for name, value in meta(shape).state_dict().items()} == needed
+
+
+def test_a_small_one_keeps_its_promises(tmp_path: Path) -> None:
+    check_codec(plugins.find("codec", "vqgan"), model=small(tmp_path))
+    assert plugins.load("codec", "vqgan", model=small(tmp_path)).grid == (4, 4)
+
+
+def test_bf16_codes_are_nearly_all_the_same(case: Case) -> None:
+    exact = plugins.load("codec", "vqgan", model=case.model).encode(case.images)
+    rough = plugins.load("codec", "vqgan", model=case.model, precision="bf16").encode(case.images)
+    assert (exact == rough).float().mean() > 0.9
+
+
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model = small(tmp_path)
+    with pytest.raises(T2IError, match="no whole codes") as caught:
+        plugins.load("codec", "vqgan", model=model, height=30)
+    assert caught.value.hint == "use multiples of 8"
+    codec = plugins.load("codec", "vqgan", model=model)
+    with pytest.raises(T2IError, match="do not fit a codec"):
+        codec.encode(torch.rand(1, 3, 64, 64))
+    with pytest.raises(T2IError, match="grid of 4 x 4"):
+        codec.decode(torch.zeros(1, 15, dtype=torch.int64))
+
+
+YAML = """
+model:
+  target: {target}
+  params: {{embed_dim: 4, n_embed: 8, ddconfig: {{z_channels: 4, resolution: 8, in_channels: 3, out_ch: {out}, ch: 32,
+    ch_mult: [1, 1], num_res_blocks: 1, attn_resolutions: []}}}}
+"""
+
+
+def test_a_configuration_cannot_name_code_to_run(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(f"model: !!python/object/apply:os.system ['touch {tmp_path}/ran']")
+    with pytest.raises(T2IError, match="cannot read"):
+        read_shape(tmp_path / "model.yaml")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (YAML.format(target="taming.models.cond_transformer.Net2NetTransformer", out=3), "Net2NetTransformer"),
+        (YAML.format(target="taming.models.vqgan.VQModel", out=1), "RGB"),
+        (YAML.format(target="taming.models.vqgan.VQModel", out=3).replace("n_embed: 8,", ""), "n_embed"),
+        (
+            YAML.format(target="taming.models.vqgan.VQModel", out=3).replace("n_embed: 8", "n_embed: 8, remap: a.npy"),
+            "remaps",
+        ),
+        ("just: words", "not taming's configuration"),
+        ("model: [", "cannot read"),
+    ],
+)
+def test_configurations_that_do_not_fit_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "model.yaml").write_text(text)
+    with pytest.raises(T2IError, match=says):
+        read_shape(tmp_path / "model.yaml")
+
+
+def test_missing_and_left_over_weights_are_listed(golden: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = golden("vqgan/gumbel_f4")
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    state["encoder.conv_on.weight"] = state.pop("encoder.conv_in.weight")
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    with pytest.raises(T2IError, match="do not fit") as caught:
+        convert(Upstream((tmp_path / "last.ckpt", folder / "model.yaml"), {}), tmp_path / "out")
+    assert "missing: encoder.conv_in.weight" in caught.value.hint
+    assert "left over: encoder.conv_on.weight" in caught.value.hint
