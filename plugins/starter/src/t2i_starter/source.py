@@ -1,0 +1,83 @@
+"""The dataset `plates`: SOURCE is a number of dishes to invent, or a file with a dish name on each line."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from PIL import Image
+
+from t2i_starter import Settings, plates, words
+from t2icli.dataset import SourceRow
+from t2icli.errors import T2IError
+
+
+class Thing(NamedTuple):
+    """A single thing that is no dish."""
+
+    character: str
+    chinese: tuple[str, ...]
+    english: str
+
+
+@functools.cache
+def things() -> tuple[Thing, ...]:
+    table = (files("t2i_starter") / "things.tsv").read_text(encoding="utf-8").splitlines()
+    rows = (line.split("\t") for line in table)
+    return tuple(Thing(character, tuple(chinese.split(",")), english) for character, chinese, english in rows)
+
+
+class Plates:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        if source.is_file():
+            yield from self._named(source)
+        elif source.name.isdigit():
+            for at in range(int(source.name)):
+                yield self._invented(at)
+        else:
+            raise T2IError(f"'{source}' is neither a number nor a file of dish names", "try: t2i prepare plates 2000")
+
+    def _invented(self, at: int) -> SourceRow:
+        # Row i is drawn from seed and i alone, so asking for more rows later keeps the first ones.
+        random = Random(f"plates {self.settings.seed} {at}")
+        if random.random() < self.settings.things:
+            return self._thing(random, at)
+        dish = words.invent(random)
+        names = words.say(dish, random)
+        extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
+        image = plates.draw(dish, random.getrandbits(32), self.settings.size)
+        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names, extra)
+
+    def _thing(self, random: Random, at: int) -> SourceRow:
+        thing = random.choice(things())
+        image = plates.draw_thing(thing.character, random.getrandbits(32), self.settings.size)
+        article = "an" if thing.english[0] in "aeiou" else "a"
+        english = thing.english if thing.english.endswith("s") else f"{article} {thing.english}"
+        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), (random.choice(thing.chinese), english))
+
+    def _named(self, source: Path) -> Iterator[SourceRow]:
+        for number, line in enumerate(source.read_text(encoding="utf-8-sig").splitlines(), 1):
+            name = line.strip()
+            dish = words.read(name) if name else None
+            for copy in range(self.settings.copies):
+                key = f"{source.stem}-{number:06d}-{copy}"
+                if dish is None:
+                    yield SourceRow(key, None, (name,), {"problem": "no known dish word"})
+                    continue
+                extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
+                image = plates.draw(dish, self.settings.seed * 1000 + copy, self.settings.size)
+                yield SourceRow(key, _png(image), (name,), extra)
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,153 @@
+"""Dish names in Chinese and English: read into what is to be drawn, and made up without end."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from random import Random
+from typing import NamedTuple
+
+
+class Word(NamedTuple):
+    kind: str
+    """`ingredient`, `form` or `cooking`."""
+    key: str
+
+
+@dataclass(frozen=True)
+class Dish:
+    """What a name says: a form (noodles, soup, a plate), a way of cooking, up to three ingredients."""
+
+    form: str = "plate"
+    cooking: str = "plain"
+    ingredients: tuple[str, ...] = ()
+
+    def held_out(self, share: float = 0.02) -> bool:
+        """Whether this composition is kept from training, whatever it is called; decided by its hash."""
+        made_of = "|".join((self.form, *sorted(self.ingredients)))
+        return int(hashlib.sha256(made_of.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    for line in (files("t2i_starter") / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
+        yield [*line.split("\t"), "", "", ""]
+
+
+@functools.cache
+def pictures() -> dict[str, str]:
+    """The picture of every ingredient."""
+    return {key: picture for key, picture, *_ in _rows("ingredients")}
+
+
+@functools.cache
+def english() -> dict[Word, str]:
+    names = {Word("ingredient", key): name for key, _, name, *_ in _rows("ingredients")}
+    for kind, table in (("form", "forms"), ("cooking", "cooking")):
+        names |= {Word(kind, key): name for key, name, *_ in _rows(table)}
+    return names
+
+
+@functools.cache
+def chinese() -> dict[Word, tuple[str, ...]]:
+    """Every word's Chinese names, the usual ones first."""
+    names = {Word("ingredient", key): _split(zh) for key, _, _, zh, *_ in _rows("ingredients")}
+    for kind, table in (("form", "forms"), ("cooking", "cooking")):
+        names |= {Word(kind, key): _split(zh) for key, _, zh, *_ in _rows(table)}
+    return names
+
+
+def _split(words: str) -> tuple[str, ...]:
+    return tuple(word for word in words.split(",") if word)
+
+
+@functools.cache
+def _dictionary() -> dict[str, Word]:
+    words = {name: word for word, names in chinese().items() for name in names}
+    for word, name in english().items():
+        if name:
+            words.setdefault(name, word)
+            words.setdefault(name.removesuffix("s"), word)
+    return words
+
+
+def read(name: str) -> Dish | None:
+    """The dish a name means, by the longest words from left to right; None when no word is known."""
+    words = list(_words(name.lower()))
+    forms = [word.key for word in words if word.kind == "form"]
+    ways = [word.key for word in words if word.kind == "cooking"]
+    things = list(dict.fromkeys(word.key for word in words if word.kind == "ingredient"))
+    if not words:
+        return None
+    return Dish(forms[-1] if forms else "plate", ways[0] if ways else "plain", tuple(things[:3]))
+
+
+def _words(name: str) -> Iterator[Word]:
+    known = _dictionary()
+    longest = max(map(len, known))
+    at = 0
+    while at < len(name):
+        for length in range(min(longest, len(name) - at), 0, -1):
+            piece = name[at : at + length]
+            if piece in known and (not piece.isascii() or _stands_alone(name, at, at + length)):
+                yield known[piece]
+                at += length
+                break
+        else:
+            at += 1
+
+
+def _stands_alone(name: str, start: int, end: int) -> bool:
+    before, after = name[start - 1 : start], name[end : end + 1]
+    return not (before.isascii() and before.isalpha()) and not (after.isascii() and after.isalpha())
+
+
+SWEET = {"apple", "pear", "peach", "orange", "lemon", "banana", "strawberry", "cherry", "blueberry", "grape", "mango"}
+SWEET |= {"pineapple", "kiwi", "watermelon", "melon", "coconut", "honey", "flower", "chocolate", "matcha", "nuts"}
+DESSERTS = ("cake", "cupcake", "cookies", "pie", "pudding", "icecream", "shavedice", "donut", "pancake", "candy")
+DRINKS = ("bubbletea", "milk", "juice", "tea", "coffee", "wine", "beer", "liquor", "cocktail")
+LONELY = ("fries", "mooncake", "zongzi", "wine", "beer", "liquor", "coffee", "cocktail")
+COOKED = ("braised", "spicy", "steamed", "fried", "grilled", "stirfried", "cold", "stewed", "sweet", "curry", "creamy")
+
+
+def invent(random: Random) -> Dish:
+    """A dish that might be on a menu; rare ingredients come as often as common ones."""
+    savoury = [key for key in pictures() if key not in SWEET]
+    forms = [word.key for word in english() if word.kind == "form"]
+    # Plates, noodles and soups are what people ask for most.
+    form = random.choice(["plate"] * 28 + ["noodles", "soup"] * 8 + ["rice", "hotpot", "congee", "claypot"] * 3 + forms)
+    sweet = form in DESSERTS + DRINKS
+    shelf = sorted(SWEET) if sweet else savoury
+    least = 1 if form == "plate" else 0
+    most = 1 if sweet else 3
+    count = 0 if form in LONELY else random.choices((0, 1, 2, 3), (3, 10, 9, 3))[0]
+    things = tuple(random.sample(shelf, min(max(count, least), most)))
+    cooked = form in ("plate", "noodles", "rice", "claypot", "hotpot") and random.random() < 0.75
+    return Dish(form, random.choice(COOKED) if cooked else "plain", things)
+
+
+def say(dish: Dish, random: Random) -> tuple[str, str]:
+    """A Chinese and an English name for a dish."""
+    return _say_chinese(dish, random), _say_english(dish)
+
+
+def _say_chinese(dish: Dish, random: Random) -> str:
+    def pick(kind: str, key: str) -> str:
+        names = chinese()[Word(kind, key)]
+        return random.choices(names, [1 / (1 + place) for place in range(len(names))])[0] if names else ""
+
+    things = [pick("ingredient", key) for key in dish.ingredients]
+    way, form = pick("cooking", dish.cooking), pick("form", dish.form)
+    if dish.cooking == "stirfried" and len(things) > 1 and not form:
+        return things[0] + way + "".join(things[1:])
+    return way + "".join(things) + form
+
+
+def _say_english(dish: Dish) -> str:
+    names = english()
+    things = [names[Word("ingredient", key)] for key in dish.ingredients]
+    way, form = names[Word("cooking", dish.cooking)], names[Word("form", dish.form)]
+    listed = " and ".join([", ".join(things[:-1]), things[-1]] if len(things) > 1 else things)
+    return " ".join(word for word in (way, listed, form) if word)

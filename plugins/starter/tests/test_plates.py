@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from random import Random
+
+import pytest
+from PIL import Image
+
+from t2i_starter import Settings, plates, sprites, words
+from t2i_starter.source import Plates, things
+from t2i_starter.words import Dish
+from t2icli.errors import T2IError
+
+
+@pytest.mark.parametrize(
+    ("name", "dish"),
+    [
+        ("红烧牛肉面", Dish("noodles", "braised", ("beef",))),
+        ("番茄炒蛋", Dish("plate", "stirfried", ("tomato", "egg"))),
+        ("鱼香肉丝", Dish("plate", "spicy", ("pork",))),
+        ("麻婆豆腐", Dish("plate", "spicy", ("tofu",))),
+        ("珍珠奶茶", Dish("bubbletea", "plain", ())),
+        ("tomato and egg soup", Dish("soup", "plain", ("tomato", "egg"))),
+        ("a bowl of braised beef noodles", Dish("noodles", "braised", ("beef",))),
+    ],
+)
+def test_a_dish_name_is_read_as_people_mean_it(name: str, dish: Dish) -> None:
+    assert words.read(name) == dish
+
+
+def test_a_name_without_a_dish_word_is_not_a_dish() -> None:
+    assert words.read("宪法") is None
+
+
+def test_invented_names_mean_the_dish_they_were_made_from() -> None:
+    random = Random(3)
+    wrong = 0
+    for _ in range(400):
+        dish = words.invent(random)
+        wrong += sum(words.read(name) != dish for name in words.say(dish, random))
+    assert wrong <= 4, "some words swallow their neighbours (烤 + 鸭块), more than 0.5 % would be a fault"
+
+
+def test_held_out_depends_on_the_composition_not_on_the_name() -> None:
+    soup = Dish("soup", "plain", ("tomato", "egg"))
+    assert soup.held_out(0.5) == Dish("soup", "spicy", ("egg", "tomato")).held_out(0.5)
+    random = Random(0)
+    share = sum(words.invent(random).held_out(0.1) for _ in range(2000)) / 2000
+    assert 0.02 < share < 0.25
+
+
+@pytest.mark.parametrize("form", sorted({word.key for word in words.english() if word.kind == "form"}))
+def test_every_form_is_drawn_and_differs_from_an_empty_table(form: str) -> None:
+    picture = plates.draw(Dish(form, "plain", ("egg",)), 1, 48)
+    assert picture.size == (48, 48)
+    assert len(picture.getcolors(48 * 48) or []) > 200
+
+
+def test_every_ingredient_and_thing_has_its_picture() -> None:
+    for key in words.pictures():
+        assert sprites.picture(key, "braised", Random(0)).getchannel("A").getbbox(), key
+    for thing in things():
+        assert sprites.emoji(thing.character).getchannel("A").getbbox(), thing.english
+
+
+def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
+    source = Plates(Settings(size=32))
+    few, many = list(source.rows(Path("3"))), list(source.rows(Path("6")))
+    assert few == many[:3]
+    assert Image.open(io.BytesIO(few[0].image)).size == (32, 32)  # type: ignore[arg-type]
+    assert {row.key for row in Plates(Settings(size=32, seed=1)).rows(Path("3"))}.isdisjoint(row.key for row in few)
+
+
+def test_a_file_of_names_is_drawn_and_unknown_names_are_reported(tmp_path: Path) -> None:
+    names = tmp_path / "menu.txt"
+    names.write_text("红烧牛肉面\n宪法\n", encoding="utf-8")
+    good, bad = Plates(Settings(size=32)).rows(names)
+    assert good.captions == ("红烧牛肉面",) and good.image
+    assert bad.extra["problem"] == "no known dish word"
+
+
+def test_a_source_that_is_nothing_says_what_would_do() -> None:
+    with pytest.raises(T2IError, match="neither a number nor a file"):
+        list(Plates(Settings()).rows(Path("many")))
