@@ -161,6 +161,8 @@ def _strip(kind: Any) -> tuple[Any, str]:
     while typing.get_origin(kind) is typing.Annotated:
         kind, *extras = typing.get_args(kind)
         about = next((e.description for e in extras if isinstance(e, msgspec.Meta) and e.description), about)
+    if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
+        about = next(filter(None, (_strip(choice)[1] for choice in typing.get_args(kind))), "")
     return kind, about
 
 

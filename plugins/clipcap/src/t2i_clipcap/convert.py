@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
+
+from t2i_clipcap.caption import Config
+from t2i_clipcap.model import ClipCap
+from t2i_clipcap.words import FILE, Words, open_words
+from t2icli import models, parts
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+from t2icli.nn import weights
+from t2icli.upstream import read
 
 UNUSED = re.compile(
     r"\.attn\.(bias|masked_bias)$"  # GPT-2's causal mask, kept as a buffer by older transformers
@@ -80,3 +94,90 @@ def with_fused_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 PIECE = re.compile(r"\.self_attn\.(query|key|value|key_value)\.")
+
+
+def convert(upstream: Upstream, folder: Path) -> None:
+    """A model folder from a checkpoint, its tokenizer and what a JSON file says that neither shows."""
+    files = Files.of(upstream.files)
+    tensors = renamed(read(files.checkpoint).tensors())
+    words = open_words(files.tokenizer)
+    config = config_of(tensors, files.known, words, files.checkpoint)
+    model = ClipCap(config.shape)
+    weights.fill(model, tensors, files.checkpoint.name)
+    weights.save(model, folder)
+    words.tokenizer.save(str(folder / FILE))
+    parts.convert("embedder", "clip", upstream, "embedder", folder)
+    models.seal(folder, card(config, about=f"ClipCap, {config.shape.mapper.name} mapper", source=files.checkpoint.name))
+
+
+@dataclass(frozen=True)
+class Files:
+    checkpoint: Path
+    tokenizer: Path
+    known: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> Files:
+        """The checkpoint, its tokenizer and the JSON file with sizes, by their names."""
+        tokenizers = [path for path in paths if path.suffix == ".txt" or path.name in (FILE, "vocab.json")]
+        tokenizers = [path for path in tokenizers if path.name != "merges.txt"]
+        tables = [path for path in paths if path.suffix == ".json" and path not in tokenizers]
+        checkpoints = [path for path in paths if path.suffix not in (".txt", ".json")]
+        if len(checkpoints) != 1:
+            raise T2IError(f"one checkpoint is needed, not {len(checkpoints)}", "give the .pt file")
+        if len(tokenizers) != 1:
+            raise T2IError(
+                f"the tokenizer that '{checkpoints[0].name}' was trained with is missing",
+                "give its vocab.txt, or tokenizer.json, or GPT-2's vocab.json and merges.txt, beside the checkpoint",
+            )
+        known: dict[str, Any] = {}
+        for path in tables:
+            known.update(msgspec.json.decode(path.read_bytes()))
+        return cls(checkpoints[0], tokenizers[0], known)
+
+
+def config_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], words: Words, checkpoint: Path) -> Config:
+    """The sizes of the network that holds these weights, and how its captions end."""
+    try:
+        size, width = tensors["words.weight"].shape
+        shape = {
+            "mapper": {**mapper_of(tensors, width), **known.get("mapper", {})},
+            "words": size,
+            "positions": tensors["position.weight"].shape[0],
+            "width": width,
+            "layers": count(tensors, r"^decoder\.blocks\.(\d+)\."),
+            "heads": known.get("heads", max(1, width // 64)),
+        }
+    except KeyError as missing:
+        raise T2IError(f"'{checkpoint}' holds no ClipCap: there is no {missing} in it") from missing
+    if size < words.size:
+        raise T2IError(f"'{checkpoint}' knows {size} words, but the tokenizer has {words.size}", "give its own")
+    # The English original ends a caption with its first full stop.
+    stop = None if words.is_pieces else words.tokenizer.token_to_id(".")
+    rest = {key: known[key] for key in ("unit", "stop") if key in known}
+    return msgspec.convert({"shape": shape, "unit": False, "stop": stop, **rest}, Config)
+
+
+def mapper_of(tensors: Mapping[str, Tensor], width: int) -> dict[str, Any]:
+    if "mapper.layers.0.weight" in tensors:
+        out, condition = tensors["mapper.layers.2.weight"].shape[0], tensors["mapper.layers.0.weight"].shape[1]
+        return {"name": "mlp", "condition": condition, "prefix": out // width}
+    given, condition = tensors["mapper.linear.weight"].shape
+    is_bert = "mapper.position" in tensors
+    return {
+        "name": "bert" if is_bert else "transformer",
+        "condition": condition,
+        "given": given // width,
+        "prefix": tensors["mapper.learned"].shape[0],
+        "layers": count(tensors, r"^mapper\.encoder\.layers\.(\d+)\."),
+        "hidden": tensors["mapper.encoder.layers.0.linear1.weight"].shape[0],
+        "positions": tensors["mapper.position"].shape[0] if is_bert else 0,
+    }
+
+
+def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max((int(match[1]) for name in tensors if (match := re.match(pattern, name))), default=-1)
+
+
+def card(config: Config, **more: Any) -> Card:
+    return Card(kind="captioner", backend="clipcap", config=msgspec.to_builtins(config), **more)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from t2icli.errors import T2IError
 from t2icli.nn import gpt
 
 MapperName = Literal["mlp", "bert", "transformer"]
@@ -109,6 +110,8 @@ class ClipCap(nn.Module):
         self.mapper = MAPPERS[shape.mapper.name](shape.mapper, shape.width)
         self.words = nn.Embedding(shape.words, shape.width)
         self.position = nn.Embedding(shape.positions, shape.width)
+        for table in (self.words, self.position):
+            nn.init.normal_(table.weight, std=0.02)
         self.dropout = nn.Dropout(dropout)
         self.decoder = gpt.Decoder(gpt.Shape(shape.width, shape.layers, shape.heads, tanh=True, dropout=dropout))
 
@@ -129,3 +132,23 @@ class ClipCap(nn.Module):
     def language_model(self) -> list[nn.Module]:
         """What stays as it is when only the mapper is trained."""
         return [self.words, self.position, self.decoder]
+
+    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.Cache]:
+        """The logits of the first word, (b, words), and the state `step` goes on from."""
+        prefix = self.mapper(embedding.to(self.words.weight))
+        positions = prefix.shape[1] + length - 1
+        if positions > self.shape.positions:
+            raise T2IError(
+                f"{length} tokens behind a prefix of {prefix.shape[1]} are more than the model's "
+                f"{self.shape.positions} positions",
+                f"set -o max_tokens={self.shape.positions - prefix.shape[1] + 1}",
+            )
+        cache = gpt.Cache.empty(self.decoder.shape, len(prefix), positions, prefix)
+        return self.next(prefix, cache), cache
+
+    def step(self, tokens: Tensor, cache: gpt.Cache) -> Tensor:
+        return self.next(self.words(tokens)[:, None], cache)
+
+    def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
+        """(b, n, width) at the first free positions -> the logits after the last, (b, words)."""
+        return self.logits(self.decoder(self.placed(x, cache.filled), cache)[:, -1])

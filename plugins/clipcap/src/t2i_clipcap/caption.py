@@ -1,0 +1,114 @@
+"""ClipCap as a captioner: images -> embeddings -> captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from PIL.Image import Image
+from torch import Tensor
+
+from t2i_clipcap.model import ClipCap, Shape
+from t2i_clipcap.words import FILE, Words, open_words
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder
+from t2icli.nn import beam, decode, devices, weights
+
+if TYPE_CHECKING:
+    from t2i_clipcap import Settings
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What a model's card says."""
+
+    shape: Shape
+    unit: bool = True
+    """The embedding is of length 1; the originals were mostly trained on CLIP's features as they come."""
+    stop: int | None = None
+    """The id that ends a caption and belongs to it, such as a full stop; None is the tokenizer's own end."""
+
+
+class Captioner:
+    def __init__(self, model: ClipCap, words: Words, embedder: Embedder, config: Config, settings: Settings) -> None:
+        self.model, self.words, self.embedder, self.config = model, words, embedder, config
+        self.settings = settings
+        self.stop = words.stop if config.stop is None else config.stop
+        self.sampling = decode.Sampling(
+            settings.temperature, settings.top_k, settings.top_p, forbidden=words.forbidden, stop=self.stop
+        )
+
+    def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
+        """n captions for each image. Caption j depends on the image, the settings and `seed + j` alone."""
+        captions: list[list[str]] = []
+        for start in range(0, len(images), self.settings.batch):
+            some = embeddings(self.embedder, images[start : start + self.settings.batch], unit=self.config.unit)
+            ids = self.searched(some, n) if self.settings.beams else self.drawn(some, n, seed)
+            captions += [[self.text(one) for one in of_image] for of_image in ids]
+        return captions
+
+    def drawn(self, embedding: Tensor, n: int, seed: int) -> list[list[list[int]]]:
+        images = len(embedding)
+        owners = [image for image in range(images) for _ in range(n)]
+        rows = decode.sample(
+            self.model,
+            embedding,
+            [seed + j for j in range(n)] * images,
+            self.settings.max_tokens,
+            self.sampling,
+            prompts=images,
+            owners=owners,
+            batch=max(32, self.settings.batch),
+        )
+        ids = [row.tolist() for row in rows]
+        return [ids[image * n : image * n + n] for image in range(images)]
+
+    def searched(self, embedding: Tensor, n: int) -> list[list[list[int]]]:
+        if n > self.settings.beams:
+            raise T2IError(f"{self.settings.beams} beams cannot give {n} captions", f"set -o beams={n} or more")
+        found, _ = beam.search(
+            self.model,
+            embedding,
+            self.settings.max_tokens,
+            self.settings.beams,
+            stop=self.stop,
+            forbidden=self.words.forbidden,
+        )
+        return found[:, :n].tolist()
+
+    def text(self, ids: list[int]) -> str:
+        """The caption before its end; a full stop that ends it stays."""
+        end = ids.index(self.stop) + (self.config.stop is not None) if self.stop in ids else len(ids)
+        return self.words.decode(ids[:end])
+
+
+def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Tensor:
+    """(b, width), of length 1 or as the embedder's network gave them."""
+    if unit:
+        return embedder.embed_images(images)
+    features: Any = getattr(embedder, "image_features", None)
+    if features is None:
+        raise T2IError(
+            f"the model was trained on image features as they come, but {type(embedder).__name__} gives unit vectors",
+            "leave out the embedder and the model's own is used",
+        )
+    return features(images)
+
+
+def load(settings: Settings) -> Captioner:
+    config = msgspec.convert(settings.model.card.config, Config)
+    device = devices.pick_device(settings.device)
+    dtype = devices.pick_dtype(settings.precision, device)
+    model = weights.load(ClipCap(config.shape), settings.model).to(device, dtype)
+    embedder = settings.embedder.load()
+    check_width(config.shape, embedder, settings.model.name)
+    return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings)
+
+
+def check_width(shape: Shape, embedder: Embedder, name: str) -> None:
+    if embedder.width != shape.mapper.condition:
+        raise T2IError(
+            f"model {name!r} reads embeddings of {shape.mapper.condition} numbers, "
+            f"but {type(embedder).__name__} gives {embedder.width}",
+            "leave out the embedder and the model's own is used",
+        )

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from t2i_clipcap.words import joined, open_words
+from t2icli import plugins
+from t2icli.errors import T2IError
+from t2icli.testing import check_captioner
+
+IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+
+
+@pytest.mark.usefixtures("fake")
+def test_clipcap_keeps_a_captioners_promises(tiny_model: Path) -> None:
+    entry = plugins.find("captioner", "clipcap")
+    check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8)
+    check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8, beams=3)
+
+
+@pytest.mark.usefixtures("fake")
+def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
+    one = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=1)
+    all_at_once = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=3)
+    captions = all_at_once.caption(IMAGES, 3, seed=5)
+    assert one.caption(IMAGES, 3, seed=5) == captions
+    assert [of_image[:1] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=5)
+    assert [of_image[1:2] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=6)
+    assert captions[0] != captions[1]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
+
+    def ended(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.full((len(x),), captioner.stop), 18).float() * 1e4
+
+    monkeypatch.setattr(captioner.model, "logits", ended)
+    assert captioner.caption(IMAGES, 2, seed=0) == [["", ""]] * 3
+
+
+@pytest.mark.usefixtures("fake")
+def test_one_beam_is_the_likeliest_caption_and_beams_are_best_first(tiny_model: Path) -> None:
+    def captions(**settings: object) -> list[list[str]]:
+        captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, **settings)
+        return captioner.caption(IMAGES, 1, seed=0)
+
+    assert captions(beams=1) == captions(temperature=0.0)
+
+
+@pytest.mark.usefixtures("fake")
+def test_more_captions_than_beams_are_refused(tiny_model: Path) -> None:
+    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", beams=2)
+    with pytest.raises(T2IError, match="2 beams cannot give 3 captions"):
+        captioner.caption(IMAGES, 3, seed=0)
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
+    with pytest.raises(T2IError, match=r"reads embeddings of 16 numbers, but FakeEmbedder gives 24"):
+        plugins.load("captioner", "clipcap", model=tiny_model, embedder={"name": "fake", "width": 24})
+
+
+@pytest.mark.usefixtures("fake")
+def test_captions_longer_than_the_model_are_refused_with_the_longest_it_can(tiny_model: Path) -> None:
+    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=32)
+    with pytest.raises(T2IError, match="more than the model's 32 positions") as refused:
+        captioner.caption(IMAGES, 1, seed=0)
+    assert refused.value.hint == "set -o max_tokens=31"
+
+
+def test_pieces_are_joined_as_one_would_write_them() -> None:
+    assert joined(["一", "个", "red", "##s", "bus", "2", ".", "8", "米"]) == "一个reds bus 2.8米"
+
+
+def test_a_vocabulary_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("hello\n")
+    with pytest.raises(T2IError, match=r"no \[SEP\] and \[UNK\]"):
+        open_words(tmp_path / "vocab.txt")
+    with pytest.raises(T2IError, match="no tokenizer in"):
+        (tmp_path / "empty").mkdir()
+        open_words(tmp_path / "empty")
