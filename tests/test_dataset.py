@@ -39,7 +39,7 @@ def test_a_written_row_is_read_back_whole(ten: PreparedDataset) -> None:
 
 
 def test_the_shard_is_a_webdataset(ten: PreparedDataset) -> None:
-    with tarfile.open(ten.folder / "00000.tar") as tar:
+    with tarfile.open(ten.folder / "000000.tar") as tar:
         names = tar.getnames()
         assert names[:3] == ["a/0%2Ex.png", "a/0%2Ex.txt", "a/0%2Ex.json"]
         member = tar.extractfile(names[1])

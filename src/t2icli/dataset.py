@@ -246,7 +246,7 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(folder, "00000") as shard:
+    with ShardWriter(folder, "000000") as shard:
         for row, image in _with_bytes(rows):
             shard.add(row.key, image, row.captions, row.extra)
     return write_card(folder, Card(shards=(shard.entry,), **card))

@@ -3,31 +3,193 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from t2icli import dataset, models, plugins
-from t2icli.dataset import CARD, PreparedDataset
+from t2icli import dataset, models, plugins, settings, toml
+from t2icli.dataset import CARD, Card, PreparedDataset, SourceRow
 from t2icli.errors import T2IError
+from t2icli.prepare import report, runners, shards
+from t2icli.prepare.captions import CaptionRules
+from t2icli.prepare.chunks import cut
+from t2icli.prepare.claims import LocalClaims
+from t2icli.prepare.report import ReportRow
+from t2icli.prepare.settings import Plan
+from t2icli.prepare.work import Told
+
+PLAN = "plan.toml"
+"""What the output was begun with; a later run must want the same."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be prepared, and how."""
+
+    source: str
+    path: Path
+    output: Path
+    plan: Plan = field(default_factory=Plan)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    val: float = 0.05
+    test: float = 0.0
+    licence: str = ""
+    about: str = ""
+
+    def rows(self) -> Iterator[SourceRow]:
+        found: Iterator[SourceRow] = plugins.load("dataset", self.source, **self.options).rows(self.path)
+        return found
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to."""
+
+    data: PreparedDataset
+    counts: Counter[tuple[str, str]]
+    """Input rows by status and reason, all runs together."""
+
+    def of(self, status: str) -> int:
+        return sum(count for (has, _), count in self.counts.items() if has == status)
+
+
+def _quietly(row: ReportRow) -> None:
+    """Nobody watches."""
+
+
+def prepare(job: Job, retry: frozenset[str] | None = None, told: Told = _quietly, wait: bool = False) -> Summary:
+    """Prepare what is missing of a dataset and what failed before, or only rows that ended with a reason of `retry`."""
+    captions = CaptionRules(job.plan.rules)
+    rows = job.rows()
+    with _alone(job.output, wait):
+        _begin(job)
+        claims = LocalClaims()
+        for row in report.every_row(job.output):
+            _claim_again(claims, row, job.plan.rules.distance)
+        runners.run_here(cut(rows, captions, job.plan.shard_rows), job.output, job.plan, claims, retry, told)
+        return _finish(job)
+
+
+def _claim_again(claims: LocalClaims, row: ReportRow, distance: int) -> None:
+    if row.key:
+        claims.key(row.key, row.row)
+    if row.status == "ok":
+        claims.image(row.sha256, row.row)
+        if row.look is not None:
+            claims.look(row.look, row.row, distance)
+
+
+@contextmanager
+def _alone(output: Path, wait: bool) -> Iterator[None]:
+    """One run at a time in one folder."""
+    import filelock
+
+    output.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(output / ".lock", timeout=-1 if wait else 0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise T2IError(
+            f"another t2i prepare is working in '{output}'", "let it finish, or give another --output"
+        ) from error
+
+
+def _begin(job: Job) -> None:
+    """Note what is wanted, and refuse to mix it with something else."""
+    wanted = {
+        "source": job.source,
+        "shard_rows": job.plan.shard_rows,
+        "option": dict(job.options),
+        "rules": {key: value for key, value in settings.tables(job.plan.rules).items() if value is not None},
+    }
+    path = job.output / PLAN
+    if not path.is_file():
+        if (job.output / CARD).is_file():
+            raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
+        (job.output / report.FOLDER).mkdir(exist_ok=True)
+        path.write_text(toml.dumps(wanted), encoding="utf-8")
+    before = toml.read(path)
+    for key in wanted:
+        if before.get(key) != wanted[key]:
+            raise T2IError(
+                f"'{job.output}' was begun with another {key.replace('_', ' ')}: {before.get(key)}, now {wanted[key]}",
+                "give another --output, or ask for the same",
+            )
+
+
+def _finish(job: Job) -> Summary:
+    """Put the finished shards on the card."""
+    counts = report.tally(job.output)
+    if not counts:
+        raise T2IError(f"there are no rows in '{job.path}'")
+    card = Card(
+        source=f"{job.source}: {job.path.name}",
+        about=job.about,
+        licence=job.licence,
+        rules=settings.tables(job.plan.rules),
+        counts={" ".join(filter(None, which)): count for which, count in sorted(counts.items())},
+        seed=job.seed,
+        val=job.val,
+        test=job.test,
+        shards=tuple(shards.entry_of(job.output, name) for name in report.shard_names(job.output)),
+        versions=_versions(),
+    )
+    return Summary(dataset.write_card(job.output, card), counts)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("t2icli", "pillow")}
 
 
 def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
-    """A prepared dataset as it is; a plain folder, CSV, TSV or JSONL after preparing it once into `cache`."""
+    """A prepared dataset as it is; a plain folder, table or tars after preparing them once into `cache`."""
     path = Path(path)
-    if (path / CARD).is_file():
+    if (path / CARD).is_file() or (path / PLAN).is_file():
         return PreparedDataset.open(path)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
     folder = (cache or models.home() / "datasets") / _fingerprint(path)
     if not (folder / CARD).is_file():
-        rows = plugins.load("dataset", guess_source(path)).rows(path)
-        dataset.write(folder, rows, source=str(path))
+        done = prepare(_OnTheWay(guess_source(path), path, folder), wait=True)
+        _complain(path, done)
     return PreparedDataset.open(folder)
+
+
+class _OnTheWay(Job):
+    """Data given to a command that is not about preparing: nothing is fetched for it."""
+
+    def rows(self) -> Iterator[SourceRow]:
+        for row in super().rows():
+            if isinstance(row.image, str):
+                raise T2IError(f"'{self.path}' names images on the web", "fetch them first: t2i prepare")
+            yield row
+
+
+def _complain(path: Path, done: Summary) -> None:
+    lost = {f"{reason} {count}" for (status, reason), count in done.counts.items() if status == "failed"}
+    if not len(done.data):
+        raise T2IError(f"no row of '{path}' can be used: {', '.join(sorted(lost))}")
+    if lost:
+        warnings.warn(f"{done.of('failed')} rows of '{path}' are left out: {', '.join(sorted(lost))}", stacklevel=3)
 
 
 def guess_source(path: Path) -> str:
     """Which dataset source reads a file or folder of this look."""
-    ending = path.suffix.lower()
-    return {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl"}.get(ending, "folder")
+    by_ending = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".tar": "webdataset", ".parquet": "parquet"}
+    if path.is_dir():
+        tars = next(path.glob("*.tar"), None)
+        return "folder" if tars is None else "webdataset"
+    if path.suffix.lower() not in by_ending:
+        raise T2IError(f"'{path}' is no data we know", "it may be a folder of images, CSV, TSV, JSONL, tars or parquet")
+    return by_ending[path.suffix.lower()]
 
 
 def _fingerprint(path: Path) -> str:

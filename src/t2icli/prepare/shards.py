@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import msgspec
 
 from t2icli.dataset import ShardEntry
 
 BLOCK = 512
+UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 """What may lie in a shard as it is: what every reader of such tars knows."""
+
+
+ENTRY = b"t2i.shard"
+"""The key under which an index holds its shard's entry for the card."""
 
 
 class ShardWriter:
@@ -28,13 +35,26 @@ class ShardWriter:
         self.name = name
         self._draft = folder / f".{name}.tar.part"
         self._tar: BinaryIO = self._draft.open("wb")
+        self._places: list[int] = []
         self._columns: dict[str, list[Any]] = {name: [] for name, _ in _columns()}
-        self._digest = hashlib.sha256()
 
-    def add(self, key: str, image: bytes, captions: Sequence[str], extra: Mapping[str, Any], **found: Any) -> None:
-        """Append one row. `found` may give width, height, format and sha256 when they are known already."""
+    def add(
+        self,
+        key: str,
+        image: bytes,
+        captions: Sequence[str],
+        extra: Mapping[str, Any],
+        found: Mapping[str, Any] | None = None,
+        place: int | None = None,
+    ) -> None:
+        """Append one row.
+
+        `found` is what `describe` would say, if that is known already; `place` is where the row stands in the index,
+        for images that arrive in any order.
+        """
         known = found or describe(image)
-        name = key.replace(".", "%2E")  # readers of such tars take everything after the first dot as the extension
+        self._places.append(len(self) if place is None else place)
+        name = member_name(key)
         offset = self._member(f"{name}.{known['format']}", image)
         if captions:
             self._member(f"{name}.txt", captions[0].encode())
@@ -46,7 +66,6 @@ class ShardWriter:
     def _note(self, row: Mapping[str, Any]) -> None:
         for name, values in self._columns.items():
             values.append(row[name])
-        update_digest(self._digest, row["key"], row["captions"], row["sha256"])
 
     def _member(self, name: str, content: bytes) -> int:
         """Write one file of the tar and say where its bytes begin."""
@@ -62,7 +81,8 @@ class ShardWriter:
 
     @property
     def entry(self) -> ShardEntry:
-        return ShardEntry(self.name, len(self), self._digest.hexdigest())
+        columns = self._columns
+        return ShardEntry(self.name, len(self), digest_of(columns["key"], columns["captions"], columns["sha256"]))
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -78,12 +98,24 @@ class ShardWriter:
             self._draft.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        import pyarrow as pa
-
+        order = sorted(range(len(self)), key=self._places.__getitem__)
+        self._columns = {name: [values[i] for i in order] for name, values in self._columns.items()}
         self._tar.write(b"\0" * 2 * BLOCK)
-        write_parquet(self.folder / f"{self.name}.parquet", pa.table(self._columns, schema=pa.schema(_columns())))
+        write_parquet(self.folder / f"{self.name}.parquet", self._index())
         settle(self._tar)
         os.replace(self._draft, self.folder / f"{self.name}.tar")
+
+    def _index(self) -> Any:
+        """The columns, and in their metadata what the card will say of the shard."""
+        import pyarrow as pa
+
+        entry = msgspec.json.encode(self.entry)
+        return pa.table(self._columns, schema=pa.schema(_columns(), metadata={ENTRY: entry}))
+
+
+def member_name(key: str) -> str:
+    """A key as a name in a tar: nobody may climb out of a folder with it, and dots only start the extension."""
+    return UNSAFE.sub(lambda found: quote(found[0], safe="").replace(".", "%2E"), key).lstrip("/")
 
 
 def describe(image: bytes) -> dict[str, Any]:
@@ -96,9 +128,19 @@ def describe(image: bytes) -> dict[str, Any]:
     return {"width": width, "height": height, "format": form, "sha256": hashlib.sha256(image).hexdigest()}
 
 
-def update_digest(digest: Any, key: str, captions: Sequence[str], sha256: str) -> None:
-    """What a shard's hash is made of, row by row."""
-    digest.update(msgspec.json.encode([key, list(captions), sha256]))
+def entry_of(folder: Path, name: str) -> ShardEntry:
+    """What the card will say of a finished shard, read back from its index."""
+    import pyarrow.parquet as parquet
+
+    return msgspec.json.decode(parquet.read_schema(folder / f"{name}.parquet").metadata[ENTRY], type=ShardEntry)
+
+
+def digest_of(keys: Sequence[str], captions: Sequence[Sequence[str]], images: Sequence[str]) -> str:
+    """The hash of a shard: of what its rows are, not of how the files were packed."""
+    digest = hashlib.sha256()
+    for row in zip(keys, captions, images, strict=True):
+        digest.update(msgspec.json.encode(row))
+    return digest.hexdigest()
 
 
 def _columns() -> list[tuple[str, Any]]:

@@ -1,0 +1,121 @@
+"""The rules for pictures: from a stranger's bytes to the file that is stored, or the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from t2icli.prepare.outcome import Refused, dropped
+from t2icli.prepare.settings import Rules
+from t2icli.prepare.shards import EXTENSIONS
+
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, IndexError, TypeError)
+"""What Pillow's readers raise for files that are not what they claim."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file as it will be stored."""
+
+    content: bytes
+    width: int
+    height: int
+    format: str
+    sha256: str
+    fetched: int
+    """Bytes it came in as."""
+    look: int | None = None
+    """64 bits that are nearly the same for images that look alike."""
+
+
+def finish(content: bytes, rules: Rules) -> Picture:
+    """Check, straighten and shrink one image file; raises `Refused` with the reason."""
+    if not content:
+        raise Refused("empty")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return _finish(image, content, rules)
+    except BOMB as error:
+        raise dropped("too-many-pixels") from error
+    except UnidentifiedImageError as error:
+        raise Refused(_what_it_is(content)) from error
+    except BROKEN as error:
+        raise Refused("truncated" if "truncated" in str(error).lower() else "corrupt") from error
+
+
+def _finish(image: Image.Image, content: bytes, rules: Rules) -> Picture:
+    if image.width * image.height > rules.max_pixels:
+        raise dropped("too-many-pixels")
+    if rules.measure == "original":
+        _check_size(image.width, image.height, rules)
+    form = image.format or ""
+    fine = form in EXTENSIONS and image.mode in ("RGB", "L") and getattr(image, "n_frames", 1) == 1
+    ready = _straighten(image, rules)
+    if rules.measure == "stored":
+        _check_size(ready.width, ready.height, rules)
+    if fine and ready is image and rules.store == "auto":
+        stored, extension = content, EXTENSIONS[form]
+    else:
+        extension = rules.store if rules.store != "auto" else "jpg" if form in ("JPEG", "WEBP", "MPO") else "png"
+        stored = _encoded(ready.convert("RGB"), extension, rules.quality)
+    look = look_of(ready) if rules.duplicates == "similar" else None
+    return Picture(stored, ready.width, ready.height, extension, hashlib.sha256(stored).hexdigest(), len(content), look)
+
+
+def _straighten(image: Image.Image, rules: Rules) -> Image.Image:
+    """The image decoded, shrunk, upright and without holes; the very same object if nothing had to be done."""
+    before = image.size
+    if rules.max_side is not None and max(before) > rules.max_side:
+        image.thumbnail((rules.max_side, rules.max_side), Image.Resampling.BICUBIC)  # JPEGs are read at a coarser scale
+    image.load()
+    ready = _eight_bits(image)
+    if rules.upright and image.getexif().get(0x0112, 1) != 1:
+        ready = ImageOps.exif_transpose(ready)
+    if rules.transparent == "white" and ready.has_transparency_data:
+        holes = ready.convert("RGBA")
+        ready = Image.alpha_composite(Image.new("RGBA", holes.size, "white"), holes).convert("RGB")
+    return ready.copy() if ready is image and image.size != before else ready
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow cuts 16-bit greys off at 255 instead of scaling them."""
+    if not image.mode.startswith("I"):
+        return image
+    greys = np.asarray(image).astype(np.float64) / 257
+    return Image.fromarray(greys.clip(0, 255).round().astype(np.uint8))
+
+
+def _check_size(width: int, height: int, rules: Rules) -> None:
+    short, long = sorted((width, height))
+    if rules.max_aspect is not None and short < long / rules.max_aspect:
+        raise dropped("aspect-ratio")
+    area = width * (width if rules.area == "width-width" else height)
+    if short < max(rules.min_side, 1) or area < rules.min_area:
+        raise dropped("too-small")
+
+
+def _encoded(image: Image.Image, extension: str, quality: int) -> bytes:
+    stream = io.BytesIO()
+    if extension == "jpg":
+        image.save(stream, "JPEG", quality=quality)
+    else:
+        image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def look_of(image: Image.Image) -> int:
+    """The difference hash: whether each of 8 x 8 coarse pixels is brighter than its neighbour."""
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    bits = np.packbits(small[:, 1:] > small[:, :-1])
+    return int.from_bytes(bits.tobytes(), "big")
+
+
+def _what_it_is(content: bytes) -> str:
+    start = content[:512].lstrip().lower()
+    return "html" if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")) else "not-an-image"

@@ -1,0 +1,163 @@
+"""One chunk, from addresses to a shard and a report: what one machine does at a time, here or on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2icli.dataset import SourceRow, key_of
+from t2icli.errors import T2IError
+from t2icli.prepare import report
+from t2icli.prepare.chunks import Candidate, Chunk, address_of, check_same, first, redo, shard_name
+from t2icli.prepare.claims import Claims
+from t2icli.prepare.fetch import Fetcher
+from t2icli.prepare.outcome import Refused, dropped
+from t2icli.prepare.pictures import Picture, finish
+from t2icli.prepare.report import ReportRow
+from t2icli.prepare.settings import Plan
+from t2icli.prepare.shards import ShardWriter
+
+Told = Callable[[ReportRow], None]
+"""Called with every report row as it comes in: progress."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A row's picture, or why there is none."""
+
+    candidate: Candidate
+    key: str = ""
+    picture: Picture | None = None
+    tries: int = 0
+    refused: Refused | None = None
+
+
+class Worker:
+    """Turns chunks into shards. Several may be under way at once, so that a slow host holds up nobody."""
+
+    def __init__(self, output: Path, plan: Plan, claims: Claims, fetcher: Fetcher, told: Told) -> None:
+        self.output = output
+        self.plan = plan
+        self.claims = claims
+        self.fetcher = fetcher
+        self.told = told
+        # Not the loop's own threads: look-ups of names that never answer may block those.
+        self._threads = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._reading = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    async def chunk(self, chunk: Chunk, retry: frozenset[str] | None = None) -> None:
+        """Do what is left of a chunk; nothing at all if its report says it is done."""
+        before = report.read(self.output, chunk.number)
+        check_same(chunk, before)
+        candidates, stand = redo(chunk, before, retry)
+        known = {row.row for row in stand}
+        fresh = [row for row in chunk.dropped if row.row not in known]
+        for row in fresh:
+            self.told(row)
+        if not candidates and not fresh:
+            return
+        try:
+            made = await self._shard(shard_name(chunk.number, stand), candidates) if candidates else []
+            report.write(self.output, chunk.number, [*stand, *fresh, *made])
+        except OSError as error:
+            raise T2IError(
+                f"cannot write to '{self.output}': {error.strerror or error}",
+                "finished shards are kept: put it right and run the same command again",
+                code=1,
+            ) from error
+
+    async def _shard(self, name: str, candidates: list[Candidate]) -> list[ReportRow]:
+        rows = []
+        with ShardWriter(self.output, name) as shard:
+            async for done in self._pictures(candidates):
+                rows.append(self._settle(shard, done))
+                self.told(rows[-1])
+        return rows
+
+    async def _pictures(self, candidates: list[Candidate]) -> AsyncIterator[Done]:
+        """Pictures as they come in; local ones in their order, so that duplicates fall out the same way each time."""
+        tasks = [asyncio.create_task(self._picture(candidate)) for candidate in candidates]
+        remote = any(isinstance(candidate.source.image, str) for candidate in candidates)
+        try:
+            for task in asyncio.as_completed(tasks) if remote else tasks:
+                yield await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _picture(self, candidate: Candidate) -> Done:
+        try:
+            key = self._key(candidate)
+            image = candidate.source.image
+            if isinstance(image, str):
+                picture, tries = await self.fetcher.get(image, self._decode)
+            else:
+                async with self._reading:
+                    picture, tries = await self._decode(image), 0
+            return Done(candidate, key, picture, tries)
+        except Refused as refused:
+            return Done(candidate, refused=refused, tries=refused.tries)
+
+    async def _decode(self, image: bytes | Path | None) -> Picture:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: finish(_read(image), self.plan.rules))
+
+    def _key(self, candidate: Candidate) -> str:
+        """The row's key; the second row of the same key is dropped, or told apart by its number."""
+        source = candidate.source
+        if problem := source.extra.get("problem"):
+            raise Refused(str(problem))
+        key = source.key or key_of(_address(source), source.captions)
+        if self.claims.key(key, candidate.row):
+            return key
+        if self.plan.rules.duplicates != "keep":
+            raise dropped("duplicate-key")
+        return f"{key}-{candidate.row}"
+
+    def _settle(self, shard: ShardWriter, done: Done) -> ReportRow:
+        """Write a row's picture, unless it was seen before, and say so."""
+        number, source = done.candidate.row, done.candidate.source
+        row = ReportRow(number, address_of(source), first(source), key=done.key, tries=done.tries)
+        try:
+            picture = self._unseen(done)
+        except Refused as refused:
+            row.status, row.reason, row.bytes = refused.status, refused.reason, refused.size
+            return row
+        found = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
+        address = {"url": source.image} if isinstance(source.image, str) else {}
+        shard.add(done.key, picture.content, source.captions, {**source.extra, **address}, found, number)
+        row.bytes, row.look, row.shard = picture.fetched, picture.look, shard.name
+        row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
+        return row
+
+    def _unseen(self, done: Done) -> Picture:
+        if done.refused is not None or done.picture is None:
+            raise done.refused or Refused("no-image")
+        picture, rules, number = done.picture, self.plan.rules, done.candidate.row
+        if rules.duplicates != "keep" and not self.claims.image(picture.sha256, number):
+            raise dropped("duplicate-image")
+        if picture.look is not None and not self.claims.look(picture.look, number, rules.distance):
+            raise dropped("similar-image")
+        return picture
+
+
+def _address(source: SourceRow) -> str | bytes:
+    return source.image if isinstance(source.image, bytes) else str(source.image)
+
+
+def _read(image: bytes | Path | None) -> bytes:
+    if image is None:
+        raise Refused("no-image")
+    if isinstance(image, bytes):
+        return image
+    try:
+        return image.read_bytes()
+    except FileNotFoundError as error:
+        raise Refused("no-such-file") from error
+    except OSError as error:
+        raise Refused("unreadable-file") from error

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.pipelines.prepare import Job, prepare
+from t2icli.prepare import report
+from t2icli.prepare.settings import Limits, Plan, Rules
+
+FAST = Limits(timeout=0.3, wait=0.01, max_wait=0.05, tries=2, max_bytes=1 << 20, allow_private=True)
+
+
+def table(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("url", "caption"), *rows])
+    return path
+
+
+def job(source: Path, *, shard_rows: int = 5, limits: Limits = FAST, **rules: Any) -> Job:
+    return Job("csv", source, source.parent / "out", Plan(Rules(**rules), limits, shard_rows))
+
+
+def fates(output: Path) -> list[str]:
+    return [row.reason or row.status for row in report.every_row(output)]
+
+
+def rows_of(data: PreparedDataset) -> list[tuple[str, ...]]:
+    return sorted(data.captions(i) for i in range(len(data)) if data.image(i))
+
+
+def test_every_input_row_ends_as_one_report_row(
+    server: Any, make_picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    good = make_picture(-1, (60, 50))
+    server.bodies.update({"/page": b"<!DOCTYPE html><html>", "/empty": b"", "/text": b"hello", "/half": good[:900]})
+    server.bodies["/corrupt"] = good[:20] + b"\0" * 900
+    cases = {
+        "/good/1": "ok",
+        "/404": "http-404",
+        "/page": "html",
+        "/empty": "empty",
+        "/text": "not-an-image",
+        "/half": "truncated",
+        "/corrupt": "not-an-image",
+        "/hang": "timeout",
+        "/good/2": "ok",
+    }
+    rows = [(server.url(path), f"caption {path}") for path in cases]
+    rows += [("", "no address"), ("file:///etc/hostname", "ours")]
+    done = prepare(job(table(tmp_path / "x.csv", rows)))
+    assert fates(done.data.folder) == [*cases.values(), "no-image", "bad-scheme"]
+    assert done.of("failed") == 9 and done.of("ok") == len(done.data) == 2
+    assert [row.row for row in report.every_row(done.data.folder)] == list(range(11))
+
+
+def test_an_image_found_at_two_addresses_is_kept_once(server: Any, tmp_path: Path) -> None:
+    rows = [(server.url("/good/1"), "a"), (server.url("/to/good/1"), "b"), (server.url("/good/2"), "c")]
+    done = prepare(job(table(tmp_path / "x.csv", rows)))
+    assert done.counts == {("ok", ""): 2, ("dropped", "duplicate-image"): 1}
+
+
+def test_a_second_run_does_only_what_failed_or_is_new(
+    server: Any, make_picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    rows = [(server.url(f"/good/{i}"), f"c{i}") for i in range(6)] + [(server.url("/later"), "late")]
+    source = table(tmp_path / "x.csv", rows)
+    first = prepare(job(source))
+    assert len(first.data) == 6 and first.of("failed") == 1
+    server.hits.clear()
+    server.bodies["/later"], server.bodies["/new"] = make_picture(201), make_picture(202)
+    second = prepare(job(table(source, [*rows, (server.url("/new"), "new")])))
+    assert set(server.hits) == {"/later", "/new"}
+    assert rows_of(second.data) == sorted([*((f"c{i}",) for i in range(6)), ("late",), ("new",)])
+    assert second.of("failed") == 0
+
+
+def test_shards_are_added_and_never_changed(server: Any, make_picture: Callable[..., bytes], tmp_path: Path) -> None:
+    source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a"), (server.url("/later"), "b")])
+    before = prepare(job(source)).data
+    first = (before.folder / "000000.tar").read_bytes()
+    server.bodies["/later"] = make_picture(203)
+    after = prepare(job(source)).data
+    assert [shard.name for shard in after.card.shards] == ["000000", "000000-1"]
+    assert (before.folder / "000000.tar").read_bytes() == first
+    assert rows_of(before) == [("a",)]  # who had it open still sees what it opened
+
+
+def test_rows_are_retried_by_reason(server: Any, tmp_path: Path) -> None:
+    source = table(
+        tmp_path / "x.csv", [(server.url("/404"), "a"), (server.url("/500"), "b"), (server.url("/noai"), "c")]
+    )
+    prepare(job(source))
+    server.hits.clear()
+    prepare(job(source), retry=frozenset({"http-404", "opted-out"}))
+    assert set(server.hits) == {"/404", "/noai"}
+
+
+def test_a_source_that_changed_before_its_end_is_refused(server: Any, tmp_path: Path) -> None:
+    source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a"), (server.url("/good/2"), "b")])
+    prepare(job(source))
+    table(source, [(server.url("/good/3"), "a"), (server.url("/good/2"), "b")])
+    with pytest.raises(T2IError, match="row 0 was"):
+        prepare(job(source))
+
+
+def test_other_rules_do_not_mix_into_an_earlier_run(server: Any, tmp_path: Path) -> None:
+    source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a")])
+    prepare(job(source))
+    with pytest.raises(T2IError, match="begun with another rules"):
+        prepare(job(source, min_side=5))
+
+
+def test_two_runs_in_one_folder_are_refused(server: Any, tmp_path: Path) -> None:
+    import filelock
+
+    source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a")])
+    (tmp_path / "out").mkdir()
+    with filelock.FileLock(tmp_path / "out" / ".lock"), pytest.raises(T2IError, match="another t2i prepare"):
+        prepare(job(source))
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    server: Any, make_picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from t2icli.prepare import shards
+
+    source = table(tmp_path / "x.csv", [(server.url(f"/good/{i}"), str(i)) for i in range(7)])
+
+    def full(stream: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "settle", full)
+        with pytest.raises(T2IError, match="No space left") as caught:
+            prepare(job(source))
+    assert caught.value.code == 1
+    left = [path.name for path in (tmp_path / "out").rglob("*") if path.suffix in (".tar", ".parquet", ".part")]
+    assert left == []
+    assert len(prepare(job(source)).data) == 7
+
+
+def test_an_empty_table_is_an_error_and_not_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(T2IError, match="no rows in"):
+        prepare(job(table(tmp_path / "x.csv", [])))
+
+
+def test_equal_rows_are_kept_apart_when_duplicates_are_wanted(server: Any, tmp_path: Path) -> None:
+    source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a")] * 3)
+    assert fates(prepare(job(source)).data.folder) == ["ok", "duplicate-key", "duplicate-key"]
+    (tmp_path / "b").mkdir()
+    kept = prepare(job(table(tmp_path / "b" / "x.csv", [(server.url("/good/1"), "a")] * 3), duplicates="keep"))
+    assert len({kept.data.key(i) for i in range(3)}) == 3
+
+
+def test_the_identity_does_not_depend_on_the_order_of_arrival(server: Any, tmp_path: Path) -> None:
+    rows = [(server.url(f"/good/{i}"), str(i)) for i in range(20)]
+    found = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        server.delay = 0.01 * (name == "b")
+        found.add(prepare(job(table(tmp_path / name / "x.csv", rows))).data.sha256)
+    assert len(found) == 1
