@@ -1,0 +1,102 @@
+"""Write the pages that the program itself knows best: docs/cli.md and docs/backends.md.
+
+`python docs/generate.py` writes them, `--check` fails when they are out of date.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "T2I_HOME": os.devnull + "/none"}
+
+import typer
+from typer.main import get_command
+
+from t2icli import cli, plugins, settings
+from t2icli.kinds import KINDS
+
+HERE = Path(__file__).parent
+OURS = ("t2icli",)
+
+
+def cli_page() -> str:
+    """Every command with its arguments and flags."""
+    root = get_command(cli.app)
+    lines = ["# The command line", "", "Generated from the program by `make docs`.", ""]
+    context = typer.Context(root, info_name="t2i")
+    for name in root.list_commands(context):  # type: ignore[attr-defined]
+        lines += _command(root.get_command(context, name), f"t2i {name}", context, 2)  # type: ignore[attr-defined]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _command(command, name: str, parent, level: int) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    context = typer.Context(command, info_name=name.split()[-1], parent=parent)
+    yield from ("#" * level + f" `{name}`", "")
+    yield from ((command.help or "").strip(), "")
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(a.human_readable_name + ("..." if a.nargs == -1 else "") for a in arguments)
+    below = getattr(command, "commands", {})
+    yield from ("```", f"{name} {usage + ' ' if usage else ''}{'COMMAND' if below else '[OPTIONS]'}", "```", "")
+    rows = list(_rows(command.params, context))
+    if rows:
+        yield from ("| | meaning | default |", "| --- | --- | --- |", *rows, "")
+    for inner, deeper in below.items():
+        yield from _command(deeper, f"{name} {inner}", context, level + 1)
+
+
+def _rows(parameters, context) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    for parameter in parameters:
+        if getattr(parameter, "hidden", False):
+            continue
+        flags = [*parameter.opts, *parameter.secondary_opts]
+        name = parameter.human_readable_name if parameter.param_type_name == "argument" else ", ".join(flags)
+        default = parameter.default if isinstance(parameter.default, (str, int, float)) else ""
+        shown = "" if isinstance(default, bool) or not str(default).strip() else f"`{default}`"
+        yield f"| `{name}` | {(getattr(parameter, 'help', '') or '').replace('|', chr(92) + '|')} | {shown} |"
+
+
+def backends_page() -> str:
+    """Every backend of ours, by kind, with its settings."""
+    found = plugins.installed()
+    if found.broken:
+        sys.exit("\n".join(map(str, found.broken)))
+    lines = ["# Backends and their settings", "", "Generated from the program by `make docs`; the same as"]
+    lines += ["`t2i plugins KIND NAME` shows. Set one with `-o NAME=VALUE`, or in a file given by `--config`.", ""]
+    for kind in KINDS:
+        offers = {name: offer for name, offer in found.offers[kind].items() if offer.distribution.startswith(OURS)}
+        if not offers:
+            continue
+        lines += [f"## {kind}", ""]
+        for name, offer in sorted(offers.items()):
+            lines += [f"### {name}", "", f"{offer.entry.about} ({offer.distribution.split()[0]})", ""]
+            rows = [f"| `{f.name}` | {_cell(f.type)} | {_cell(f.default)} | {_cell(f.about)} |" for f in _fields(offer)]
+            if rows:
+                lines += ["| setting | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _fields(offer: plugins.Offer) -> list[settings.Field]:
+    return settings.describe(offer.entry.settings)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    stale = []
+    for path, text in ((HERE / "cli.md", cli_page()), (HERE / "backends.md", backends_page())):
+        if "--check" in sys.argv:
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(path.name)
+        else:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run: make docs")
+
+
+if __name__ == "__main__":
+    main()
