@@ -10,13 +10,12 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from t2icli import settings, toml
+import typer  # Typer evaluates the annotations of a flag's callback
+
+from t2icli import files, settings, toml
 from t2icli.errors import T2IError, did_you_mean
-
-if TYPE_CHECKING:
-    import typer
 
 NAME = "settings.toml"
 FROM_FILE = "t2icli.options"
@@ -24,7 +23,7 @@ FROM_FILE = "t2icli.options"
 
 
 def use_file(context: typer.Context, path: Path | None) -> Path | None:
-    """The callback of `--config`: what the file says becomes the default of this command's flags."""
+    """What `--config` does: what the file says becomes the default of this command's flags."""
     if path is None or context.resilient_parsing:
         return path
     tables = {key.replace("-", "_"): value for key, value in toml.read(path).items()}
@@ -74,8 +73,4 @@ def resolved(context: typer.Context, option: Mapping[str, Any], **chosen: Any) -
 
 def write(folder: Path, tables: Mapping[str, Any], name: str = NAME) -> Path:
     """Write what `resolved` returned, so that `--config` takes it back."""
-    path = folder / name
-    draft = folder / f".{name}.part"
-    draft.write_text(toml.dumps(tables), encoding="utf-8")
-    os.replace(draft, path)
-    return path
+    return files.write(folder / name, toml.dumps(tables))

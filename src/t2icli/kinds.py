@@ -134,7 +134,7 @@ class Captioner(Protocol):
     """Images to sentences."""
 
     def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
-        """n captions for each image."""
+        """n captions for each image; those of image i depend on that image, the settings and `seed + i` alone."""
         ...
 
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import ModelSource
 
 CARD = "model.toml"
+DEFAULTS = "defaults.toml"
 WEIGHTS = "weights.safetensors"
 
 
@@ -105,14 +107,10 @@ def seal(folder: Path, card: Card) -> Model:
 
     The card comes last and by renaming, so a folder with a card is whole.
     """
-    entries = sorted(path for path in folder.iterdir() if path.name != CARD)
+    entries = sorted(path for path in folder.iterdir() if path.name != CARD and not path.name.startswith("."))
     files = {path.name: file_sha256(path) for path in entries if path.is_file()}
     parts = {path.name: open_model(path).sha256 for path in entries if path.is_dir() and (path / CARD).is_file()}
-    card = msgspec.structs.replace(card, files=files, parts=parts)
-    draft = folder / f".{CARD}.part"
-    draft.write_text(toml.dumps(msgspec.to_builtins(card)), encoding="utf-8")
-    os.replace(draft, folder / CARD)
-    return Model(folder, card, str(folder))
+    return write_card(folder, msgspec.structs.replace(card, files=files, parts=parts))
 
 
 def file_sha256(path: Path) -> str:
@@ -126,54 +124,89 @@ def file_sha256(path: Path) -> str:
 def home() -> Path:
     """Where models and defaults are kept: `$T2I_HOME`, else the platform's folder for user data."""
     if chosen := os.environ.get("T2I_HOME"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     import platformdirs
 
     return platformdirs.user_data_path("t2icli", appauthor=False)
 
 
-def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
-    """Every model that is here, by name: the store's first, then those shipped inside plugins."""
-    found = {name: open_model(folder, name) for name, folder in _stored()}
-    for source in sources:
-        if source.folder is not None and source.name not in found:
-            found[source.name] = open_model(source.folder, source.name)
-    return found
-
-
-def _stored() -> Iterator[tuple[str, Path]]:
-    root = home() / "models"
-    for card in sorted(root.glob(f"*/*/{CARD}")):
-        yield card.parent.relative_to(root).as_posix(), card.parent
+def store() -> Path:
+    """The folder of the models that were pulled, imported or put there; each is `backend/what`."""
+    return home() / "models"
 
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
+
+
+def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
+    """Where every model that is here lies, by name: the store's first, then those shipped inside plugins."""
+    root = store()
+    found = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"*/*/{CARD}"))}
+    for source in sources:
+        if source.folder is not None:
+            found.setdefault(source.name, source.folder)
+    return found
+
+
+def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
+    """Every model that is here, by name. One whose card cannot be read is left out with a warning."""
+    found = {}
+    for name, folder in places(sources).items():
+        try:
+            found[name] = open_model(folder, name)
+        except T2IError as error:
+            warnings.warn(f"model {name!r} was left out: {error.message}", UserWarning, stacklevel=2)
+    return found
 
 
 def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
     """The model a user means by a name such as `dalle/starter` or by the path of a folder."""
     if (Path(word) / CARD).is_file():
         return open_model(Path(word))
-    known = installed(sources)
+    known = places(sources)
     if word in known:
-        return known[word]
-    to_pull = [source.name for source in sources if source.files and source.name == word]
-    if to_pull:
+        return open_model(known[word], word)
+    if any(source.name == word and source.files for source in sources):
         raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")
     raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
 
 
 def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
     """The model a bare backend name means: the chosen one, else the largest, else the starter."""
-    known = {name: model for name, model in installed(sources).items() if model.card.backend == backend}
     chosen = defaults().get(backend)
     if chosen is not None:
         return find(chosen, sources)
+    known = installed(sources).values()
     # The starter is the smallest of its kind, so "the largest" says it all.
-    return max(known.values(), key=lambda model: (model.size, model.name), default=None)
+    return max(
+        (model for model in known if model.card.backend == backend),
+        key=lambda model: (model.size, model.name),
+        default=None,
+    )
 
 
 def defaults() -> Mapping[str, str]:
     """The user's choice of a model for each backend: `t2i models default`."""
-    path = home() / "defaults.toml"
+    path = home() / DEFAULTS
     return toml.read(path) if path.is_file() else {}
+
+
+def set_default(backend: str, name: str | None) -> None:
+    """Choose the model a bare backend name means; None leaves it to the rule."""
+    chosen = {key: value for key, value in defaults().items() if key != backend}
+    if name is not None:
+        chosen[backend] = name
+    _write(home() / DEFAULTS, chosen)
+
+
+def write_card(folder: Path, card: Card) -> Model:
+    """Put the card of a folder in place, whole or not at all."""
+    _write(folder / CARD, msgspec.to_builtins(card))
+    return Model(folder, card, str(folder))
+
+
+def _write(path: Path, tables: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(toml.dumps(tables), encoding="utf-8")
+    os.replace(draft, path)

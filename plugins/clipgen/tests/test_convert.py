@@ -16,49 +16,49 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 
 
-def keys(golden_file: Any, name: str) -> dict[str, torch.Size]:
-    table = json.loads(golden_file(f"clipgen/keys_{name}.json").read_text())
+def keys(golden: Any, name: str) -> dict[str, torch.Size]:
+    table = json.loads(golden(f"clipgen/keys_{name}.json").read_text())
     return {key: torch.Size(entry["shape"]) for key, entry in table.items()}
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("gpt2_medium", {}), ("gpt2_large", {"width": 1280, "layers": 36})])
 def test_full_size_priors_hold_every_tensor_of_the_originals_checkpoints(
-    golden_file: Any, name: str, sizes: dict[str, int]
+    golden: Any, name: str, sizes: dict[str, int]
 ) -> None:
     shape = Shape(**sizes, heads=sizes.get("width", 1024) // 64)
     with torch.device("meta"):
         ours = {key: value.shape for key, value in Prior(shape).state_dict().items()}
-        theirs = {key: torch.empty(size) for key, size in keys(golden_file, name).items()}
+        theirs = {key: torch.empty(size) for key, size in keys(golden, name).items()}
     assert {key: value.shape for key, value in prior_tensors(theirs).items()} == ours
 
 
-def test_the_released_vqgan_has_the_default_shape(golden_file: Any) -> None:
+def test_the_released_vqgan_has_the_default_shape(golden: Any) -> None:
     with torch.device("meta"):
-        theirs = {key: torch.empty(size) for key, size in keys(golden_file, "vqgan").items()}
+        theirs = {key: torch.empty(size) for key, size in keys(golden, "vqgan").items()}
         kept = vqgan_convert.without_discriminator(theirs)
         ours = vqgan_convert.VQGAN(vqgan_convert.Shape()).state_dict()
     assert {key: value.shape for key, value in kept.items()} == {key: value.shape for key, value in ours.items()}
     assert vqgan_convert.shape_of(kept, {}, Path("vqgan_coco.pt")) == vqgan_convert.Shape()
 
 
-def test_an_imported_codec_makes_the_originals_codes(golden: Any, tmp_path: Path) -> None:
-    (tmp_path / "shape.json").write_text(json.dumps({"size": golden.sizes["resolution"]}))
+def test_an_imported_codec_makes_the_originals_codes(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "shape.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
     folder = tmp_path / "model"
-    t2i_clipgen.import_codec(Upstream((golden.folder / "vqgan.pt", tmp_path / "shape.json"), {}), folder)
+    t2i_clipgen.import_codec(Upstream((tiny.folder / "vqgan.pt", tmp_path / "shape.json"), {}), folder)
     codec = plugins.load("codec", "clipgen-vqgan", model=models.open_model(folder))
-    assert codec.grid == golden.io["vq/indices"].shape[1:]
-    images = (golden.io["vq/x"] + 1) / 2
-    assert codec.encode(images).equal(golden.io["vq/indices"].flatten(1))
-    drawn = codec.decode(golden.io["vq/decode_in_indices"].flatten(1))
-    torch.testing.assert_close(drawn, (golden.io["vq/decode_out"] / 2 + 0.5).clamp(0, 1), atol=1e-4, rtol=0)
+    assert codec.grid == tiny.io["vq/indices"].shape[1:]
+    images = (tiny.io["vq/x"] + 1) / 2
+    assert codec.encode(images).equal(tiny.io["vq/indices"].flatten(1))
+    drawn = codec.decode(tiny.io["vq/decode_in_indices"].flatten(1))
+    torch.testing.assert_close(drawn, (tiny.io["vq/decode_out"] / 2 + 0.5).clamp(0, 1), atol=1e-4, rtol=0)
 
 
-def test_a_file_that_is_no_prior_is_refused_by_name(golden: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_prior_is_refused_by_name(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(T2IError, match=r"vqgan.pt' holds no prior of CLIP-GEN"):
-        t2i_clipgen.import_prior(Upstream((golden.folder / "vqgan.pt",), {}), tmp_path)
+        t2i_clipgen.import_prior(Upstream((tiny.folder / "vqgan.pt",), {}), tmp_path)
 
 
-def test_a_prior_without_its_codec_is_refused(golden: Any, tmp_path: Path) -> None:
-    (tmp_path / "shape.json").write_text(json.dumps({"heads": golden.sizes["n_head"]}))
+def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "shape.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
     with pytest.raises(T2IError, match="the codec the model was made with is missing"):
-        t2i_clipgen.import_prior(Upstream((golden.folder / "gpt.pt", tmp_path / "shape.json"), {}), tmp_path / "model")
+        t2i_clipgen.import_prior(Upstream((tiny.folder / "gpt.pt", tmp_path / "shape.json"), {}), tmp_path / "model")

@@ -17,8 +17,8 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
 
 
-def test_vqgan_picks_the_same_codes_and_draws_the_same_image(vqgan: VQGAN, golden: Any) -> None:
-    io = golden.io
+def test_vqgan_picks_the_same_codes_and_draws_the_same_image(vqgan: VQGAN, tiny: Any) -> None:
+    io = tiny.io
     with torch.no_grad():
         close(vqgan.encoder(io["vq/x"]), io["vq/z"])
         assert vqgan.encode(io["vq/x"]).equal(io["vq/indices"])
@@ -28,8 +28,8 @@ def test_vqgan_picks_the_same_codes_and_draws_the_same_image(vqgan: VQGAN, golde
     close(loss.reshape(1), io["vq/loss_q"])
 
 
-def test_vqgan_has_the_same_gradients(vqgan: VQGAN, golden: Any) -> None:
-    io = golden.io
+def test_vqgan_has_the_same_gradients(vqgan: VQGAN, tiny: Any) -> None:
+    io = tiny.io
     reconstruction, loss = vqgan(io["vq/x"])
     ((reconstruction - io["vq/x"]).abs().mean() + loss).backward()
     for name, parameter in vqgan.named_parameters():
@@ -37,16 +37,16 @@ def test_vqgan_has_the_same_gradients(vqgan: VQGAN, golden: Any) -> None:
             torch.testing.assert_close(parameter.grad, io[f"grad_vq/{name}"], rtol=1e-3, atol=1e-6)
 
 
-def test_prior_has_the_same_logits_and_loss(prior: Prior, golden: Any) -> None:
-    io = golden.io
+def test_prior_has_the_same_logits_and_loss(prior: Prior, tiny: Any) -> None:
+    io = tiny.io
     with torch.no_grad():
         close(prior(io["gpt/cond"], io["gpt/tokens"][:, :-1]), io["gpt/logits"])
         close(prior(io["gpt/cond"], io["gpt/tokens"][:, :0]), io["gpt/logits_empty"])
         close(prior.loss(io["gpt/cond"], io["gpt/tokens"]).reshape(1), io["gpt/loss"])
 
 
-def test_prior_has_the_same_gradients(prior: Prior, golden: Any) -> None:
-    io = golden.io
+def test_prior_has_the_same_gradients(prior: Prior, tiny: Any) -> None:
+    io = tiny.io
     prior.loss(io["gpt/cond"], io["gpt/tokens"]).backward()
     norms = torch.stack([parameter.grad.norm() for parameter in prior.parameters()])
     torch.testing.assert_close(norms.norm().reshape(1), io["grad_gpt/total_norm"], rtol=1e-3, atol=0)

@@ -15,6 +15,11 @@ Options = Annotated[
 ]
 """The words of `-o`: give them to `config.options`."""
 
+
+def _use_file(context: typer.Context, path: Path | None) -> Path | None:
+    return config.use_file(context, path)
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -22,25 +27,29 @@ Config = Annotated[
         metavar="FILE.toml",
         help="Defaults for these flags; also the settings.toml of an earlier run.",
         is_eager=True,
-        callback=config.use_file,
+        callback=_use_file,
     ),
 ]
 
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, max=2**63 - 1, help="Where randomness starts; a random one is chosen and reported."),
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**62, help="Where randomness starts; a random one is chosen and reported."
+    ),
 ]
 
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, help="How many to work on at once; does not change the result."),
+    typer.Option("--batch-size", metavar="N", min=1, help="How many to work on at once; does not change the result."),
 ]
 
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda, cuda:1, mps; the fastest there is unless given."),
+    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; the fastest there is unless given."),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also when something is wrong.")]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -5,15 +5,20 @@ rich is imported when there is a table or a bar to draw.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json as _json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -34,18 +39,19 @@ def json(document: Any) -> None:
 
 
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Rows under headings; cells that are numbers stand to the right."""
+    """Rows under headings; numbers stand to the right, and a column that says nothing is left out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     listed = [list(row) for row in rows]
-    for index, column in enumerate(columns):
+    used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
+    for index in used:
         numbers = all(isinstance(row[index], (int, float)) for row in listed)
-        shown.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        shown.add_column(columns[index], justify="right" if numbers else "left", overflow="fold")
     for row in listed:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+        shown.add_row(*(Text(_cell(row[index])) for index in used))
     console(sys.stdout).print(shown)
 
 
@@ -78,11 +84,81 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
     if quiet or not sys.stderr.isatty():
         yield from items
         return
+    with _bars() as bars:
+        yield from bars.track(items, total=total, description=about)
+
+
+@contextlib.contextmanager
+def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
+    """Like `progress`, for work that calls back: yields the function that says how many more are done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda count=1: None
+        return
+    with _bars() as bars:
+        task = bars.add_task(about, total=total)
+        yield lambda count=1: bars.advance(task, count)
+
+
+def _bars() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console(sys.stderr), transient=True)
+
+
+def check_pictures() -> None:
+    """Whether this terminal program can show pictures, before any work is done for them."""
+    if importlib.util.find_spec("textual_image") is None:
+        raise T2IError("--show needs the package textual-image", "run: pip install 't2icli[show]'")
+
+
+def pictures(paths: Sequence[Path]) -> None:
+    """Pictures in the terminal itself, as large as it allows; blocks of colour where it knows no pictures."""
+    from textual_image.renderable import Image
+
+    out = console(sys.stderr if not sys.stdout.isatty() else sys.stdout)
+    for path in paths:
+        out.print(path.name)
+        out.print(Image(path, width=min(60, out.width), height="auto"))
+
+
+@contextlib.contextmanager
+def transfer() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Gives what is to be told of each file's name, bytes so far and bytes in all; draws bars on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        begun: set[str] = set()
+
+        def once(name: str, done: int, total: int | None) -> None:
+            if name not in begun:
+                begun.add(name)
+                note(f"downloading {name}")
+
+        yield once
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
     with Progress(*columns, console=console(sys.stderr), transient=True) as bars:
-        yield from bars.track(items, total=total, description=about)
+
+        def draw(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield draw
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Go on only if the user agrees; where nobody can be asked, `-y` must have said so."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise T2IError(f"nobody is here to answer: {question}", "add -y to go ahead")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise T2IError("nothing was done", code=1)
 
 
 def error(problem: Exception, *, as_json: bool = False) -> int:
@@ -139,7 +215,5 @@ def console(stream: TextIO) -> Console:
 
 
 def _coloured(text: str, colour: int) -> str:
-    import os
-
     plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
     return text if plain else f"\x1b[{colour}m{text}\x1b[0m"

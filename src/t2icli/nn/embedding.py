@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -27,26 +28,30 @@ def unit(features: Tensor, owner: str) -> Tensor:
     return F.normalize(features.float(), dim=-1)
 
 
-def embed(
-    items: Sequence[T],
-    prepare: Callable[[T], Tensor],
-    encode: Callable[[Tensor], Tensor],
-    *,
-    width: int,
-    batch: int,
-    device: torch.device,
-    precision: str,
-    owner: str,
-) -> Tensor:
-    """(n, width) unit vectors on the CPU, `batch` items at a time."""
-    parts = [torch.empty(0, width)]
-    with torch.inference_mode(), ThreadPoolExecutor() as pool:
-        for some in chunks(items, batch):
-            ready = torch.stack(list(pool.map(prepare, some))).to(device)
-            with autocast(device, precision):
-                features = encode(ready)
-            parts.append(unit(features, owner).cpu())
-    return torch.cat(parts).clone()
+@dataclass(frozen=True)
+class Runner:
+    """Runs a tower over many items, `batch` at a time, and collects unit vectors on the CPU."""
+
+    owner: str
+    """Who is to blame for features that are no numbers."""
+    width: int
+    batch: int
+    device: torch.device
+    precision: str = "auto"
+
+    def __call__(
+        self, items: Sequence[T], prepare: Callable[[T], tuple[Tensor, ...]], encode: Callable[..., Tensor]
+    ) -> Tensor:
+        """(n, width): `prepare` makes the tower's inputs of one item, `encode` the features of a stacked batch."""
+        parts = [torch.empty(0, self.width)]
+        with torch.inference_mode(), ThreadPoolExecutor() as pool:
+            for some in chunks(items, self.batch):
+                columns = zip(*pool.map(prepare, some), strict=True)
+                ready = [torch.stack(column).to(self.device) for column in columns]
+                with autocast(self.device, self.precision):
+                    features = encode(*ready)
+                parts.append(unit(features, self.owner).cpu())
+        return torch.cat(parts)
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import open_clip
-import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from t2icli.backends.clip.model import OwnTexts, Texts, build, named, set_pool
 from t2icli.errors import T2IError
 from t2icli.models import Model
 from t2icli.nn import devices, weights
-from t2icli.nn.embedding import embed
+from t2icli.nn.embedding import Runner
 
 SimpleTokenizer = open_clip.SimpleTokenizer
 END = 49407
@@ -26,39 +25,19 @@ class Clip:
     """Texts and images in CLIP's space."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        preprocess: Callable[[Image], Tensor],
-        texts: Texts,
-        *,
-        batch: int = 64,
-        device: torch.device | None = None,
-        precision: str = "auto",
-        name: str = "clip",
+        self, model: nn.Module, preprocess: Callable[[Image], Tensor], texts: Texts, settings: Settings, name: str
     ) -> None:
-        self.device = device or torch.device("cpu")
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        device = devices.pick_device(settings.device)
+        self.model = model.eval().requires_grad_(False).to(device)
         self.preprocess, self.texts = preprocess, texts
-        self.batch, self.precision, self.name = batch, precision, name
         self.width = int(_width(model))
+        self.run = Runner(f"model {name!r}", self.width, settings.batch, device, settings.precision)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return self._embed(self.texts(texts).unbind(), lambda ids: ids, self.model.encode_text)
+        return self.run(self.texts(texts), lambda ids: (ids,), self.model.encode_text)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
-        return self._embed(images, self.preprocess, self.model.encode_image)
-
-    def _embed(self, items: Sequence, prepare: Callable, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        return embed(
-            items,
-            prepare,
-            encode,
-            width=self.width,
-            batch=self.batch,
-            device=self.device,
-            precision=self.precision,
-            owner=f"model {self.name!r}",
-        )
+        return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image)
 
 
 def _width(model: nn.Module) -> int:
@@ -79,16 +58,7 @@ def load(settings: Settings) -> Clip:
         )
     if settings.pool != "model":
         set_pool(network, settings.pool, getattr(texts, "end", END))
-    device = devices.pick_device(settings.device)
-    return Clip(
-        network,
-        preprocess,
-        texts,
-        batch=settings.batch,
-        device=device,
-        precision=settings.precision,
-        name=name,
-    )
+    return Clip(network, preprocess, texts, settings, name)
 
 
 def load_tag(architecture: str, tag: str) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:

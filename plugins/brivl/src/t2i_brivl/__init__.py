@@ -1,0 +1,48 @@
+"""BriVL: pictures and Chinese sentences in one space, as a ranker and an embedder, and small ones to train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Embedder, Entry, Upstream
+from t2icli.models import Model
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How BriVL embeds; the defaults are those of its evaluation."""
+
+    model: Annotated[Model, Meta(description="a BriVL model: t2i models import FILE vocab.txt --as brivl")]
+    preprocess: Annotated[
+        Literal["evaluation", "clip_sort"],
+        Meta(description="clip_sort is what text2img's script of that name did: pixels not normalised, no boxes"),
+    ] = "evaluation"
+    image_size: Annotated[int | None, Meta(description="pixels; unless given the model's own, for clip_sort 456")] = (
+        None
+    )
+    batch: Annotated[int, Meta(description="images or texts at a time", ge=1)] = 32
+    device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on a GPU, fp32 on a CPU")
+    ] = "auto"
+
+
+def load(settings: Settings) -> Embedder:
+    from t2i_brivl.embed import load
+
+    return load(settings)
+
+
+def convert(upstream: Upstream, folder: Path) -> None:
+    from t2i_brivl.convert import convert
+
+    convert(upstream, folder)
+
+
+@hookimpl
+def t2i_embedders() -> list[Entry[Embedder]]:
+    return [Entry("brivl", "BriVL: pictures and Chinese sentences in one space", Settings, load, convert)]

@@ -1,0 +1,63 @@
+"""BriVL as an embedder: whole pictures, or pictures with boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from t2i_brivl import Settings
+from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, scaled_boxes
+from t2i_brivl.model import Brivl
+from t2i_brivl.shape import Shape
+from t2icli.models import Model
+from t2icli.nn import weights
+from t2icli.nn.devices import pick_device
+from t2icli.nn.embedding import Runner
+
+VOCABULARY = "vocab.txt"
+CLIP_SORT_SIZE = 456
+
+
+class BrivlEmbedder:
+    """Pictures and sentences in BriVL's space."""
+
+    def __init__(self, model: Brivl, texts: Callable[[Sequence[str]], Tensor], settings: Settings) -> None:
+        clip_sort = settings.preprocess == "clip_sort"
+        device = pick_device(settings.device)
+        self.model = model.to(device)
+        self.texts, self.width = texts, model.shape.width
+        self.normalise = not clip_sort
+        self.most_boxes = 1 if clip_sort else model.shape.boxes
+        self.size = settings.image_size or (CLIP_SORT_SIZE if clip_sort else model.shape.image_size)
+        model.image.size = self.size
+        self.run = Runner(f"model {settings.model.name!r}", self.width, settings.batch, device, settings.precision)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return self.run(self.texts(texts), lambda ids: (ids,), self.model.text)
+
+    def embed_images(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]] | None = None) -> Tensor:
+        """`boxes`, for every picture, are x1 y1 x2 y2 in its pixels; the whole picture is always added."""
+        pairs = list(zip(images, boxes or [()] * len(images), strict=True))
+        # Only as many places as the fullest picture needs: most have none but the whole.
+        most = min(self.most_boxes, 1 + max((len(own) for _, own in pairs), default=0))
+        return self.run(pairs, lambda pair: self._prepare(*pair, most), self.model.image)
+
+    def _prepare(self, image: Image, boxes: Sequence[Box], most: int) -> tuple[Tensor, ...]:
+        ready, n = scaled_boxes(boxes, image.size, self.size, most)
+        return pixels(image, self.size, normalise=self.normalise), ready, torch.tensor(n)
+
+
+def load(settings: Settings) -> BrivlEmbedder:
+    shape = msgspec.convert(settings.model.card.config, Shape)
+    model = weights.load(Brivl(shape), settings.model)
+    return BrivlEmbedder(model, text_reader(shape, settings.model), settings)
+
+
+def text_reader(shape: Shape, model: Model) -> Callable[[Sequence[str]], Tensor]:
+    if shape.text == "ngrams":
+        return HashedNgrams(shape.ngrams)
+    return WordPieces(model.file(VOCABULARY), shape.bert.length)

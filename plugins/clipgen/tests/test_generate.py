@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from t2i_clipgen.model import Prior
+from t2i_clipgen.vqgan.codec import to_unit
+from t2i_clipgen.vqgan.model import VQGAN
+from t2icli import plugins
+from t2icli.errors import T2IError
+from t2icli.nn import decode
+from t2icli.testing import check_codec, check_generator
+
+GREEDY = decode.Sampling(temperature=0)
+
+
+def test_the_likeliest_codes_are_the_originals(prior: Prior, vqgan: VQGAN, tiny: Any) -> None:
+    io = tiny.io
+    drawn = decode.sample(prior, io["gpt/cond"], [0, 0], prior.shape.length, GREEDY, prompts=2, owners=[0, 1])
+    codes = torch.stack(list(drawn))
+    assert codes.equal(io["gen/greedy_indices"])
+    with torch.no_grad():
+        images = vqgan.decode(codes.reshape(-1, *io["vq/indices"].shape[1:]))
+    torch.testing.assert_close(images, io["gen/greedy_image"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(to_unit(images), io["gen/greedy_image_01"], atol=1e-4, rtol=0)
+
+
+def test_stepping_through_the_cache_gives_the_whole_forward_passs_logits(prior: Prior, tiny: Any) -> None:
+    io = tiny.io
+    with torch.no_grad():
+        logits, cache = prior.prefill(io["gpt/cond"], prior.shape.length)
+        stepped = [logits] + [prior.step(codes, cache) for codes in io["gpt/tokens"][:, :-1].unbind(1)]
+    torch.testing.assert_close(torch.stack(stepped, 1), io["gpt/logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("fake")
+def test_clipgen_keeps_a_generators_promises(tiny_model: Path) -> None:
+    check_generator(plugins.find("generator", "clipgen"), model=tiny_model, embedder="fake", precision="fp32")
+
+
+@pytest.mark.usefixtures("fake")
+def test_its_vqgan_keeps_a_codecs_promises(tiny_model: Path) -> None:
+    check_codec(plugins.find("codec", "clipgen-vqgan"), model=tiny_model / "codec")
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
+    generator = plugins.load("generator", "clipgen", model=tiny_model, embedder="fake")
+    red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
+    of_red, again, of_blue = (list(generator.generate_like(image, 2, seed=1)) for image in (red, red, blue))
+    assert [image.tobytes() for image in of_red] == [image.tobytes() for image in again]
+    assert of_red[0].tobytes() != of_blue[0].tobytes()
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
+    with pytest.raises(T2IError, match=r"conditioned on embeddings of 24 numbers, but FakeEmbedder gives 32"):
+        plugins.load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})

@@ -1,0 +1,29 @@
+"""A ranker that knows colour words and nothing else: it needs no weights, and sees nothing but paint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, Ranker
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    width: Annotated[float, Meta(description="how far a pixel's colour may be off and still count, in OKLab", gt=0)] = (
+        0.12
+    )
+    size: Annotated[int, Meta(description="pictures are shrunk to this many pixels each way", ge=1, le=1024)] = 64
+
+
+def load(settings: Settings) -> Ranker:
+    from t2icli.backends.colours.rank import Colours
+
+    return Colours(settings)
+
+
+@hookimpl
+def t2i_rankers() -> list[Entry[Ranker]]:
+    return [Entry("colours", "counts the colours a prompt names, in Chinese or English; no weights", Settings, load)]

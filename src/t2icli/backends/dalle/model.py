@@ -1,0 +1,181 @@
+"""DALL-E: a decoder-only transformer over text tokens followed by image codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2icli.backends.dalle.config import Config
+from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, rotation, visible
+from t2icli.errors import T2IError
+from t2icli.nn.transformer import reserve
+
+
+@dataclass
+class State:
+    """What `step` needs of a sequence that is being drawn."""
+
+    layers: list[Memory]
+    place: int
+    """Number of image codes in the sequence so far."""
+
+    def select(self, rows: Tensor) -> State:
+        return State([layer.select(rows) for layer in self.layers], self.place)
+
+
+class DallE(nn.Module):
+    """Text ids (b, text_length), 0 being padding, and codes (b, n) to logits of what comes next at every position."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.text = config.text_length + 1  # <bos> in front
+        rows, columns = config.grid
+        self.head = nn.Linear(config.dim, config.text_classes + config.codes)
+        if not config.shared_embeddings:
+            self.text_embedding = nn.Embedding(config.text_classes, config.dim)
+            self.code_embedding = nn.Embedding(config.codes, config.dim)
+        if config.rotary:
+            self.register_buffer("turn", rotation(config.dim_head, self.text, config.grid), persistent=False)
+        else:
+            self.text_position = nn.Embedding(self.text, config.dim)
+            self.row_position = nn.Parameter(torch.randn(rows, config.dim))
+            self.column_position = nn.Parameter(torch.randn(columns, config.dim))
+        for kind in set(config.attention) - {"full"}:
+            self.register_buffer(f"seen_{kind}", visible(kind, self.text, config.grid), persistent=False)
+        self.layers = nn.ModuleList(_layers(config))
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, text: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Logits (b, n, text classes + codes); what a position cannot give is at the format's minimum.
+
+        Position p predicts what stands at p + 1, so the last of all codes is not read.
+        """
+        words, images = self._logits(text, codes)
+        never = torch.finfo(words.dtype).min
+        words = F.pad(words, (0, self.config.codes), value=never)
+        images = F.pad(images, (self.config.text_classes, 0), value=never)
+        return torch.cat([words, images], dim=1)
+
+    def loss(self, text: Tensor, codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted cross entropy of words (padding included) and codes; and the two parts, for the log."""
+        words, images = self._logits(text, codes)
+        of_text = F.cross_entropy(words.flatten(0, 1), self._padded(text).flatten())
+        of_image = F.cross_entropy(images.flatten(0, 1), codes.flatten())
+        weight = self.config.image_weight
+        parts = {"text_loss": of_text.detach(), "image_loss": of_image.detach()}
+        return (of_text + weight * of_image) / (1 + weight), parts
+
+    def prefill(self, condition: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, State]:
+        """Read text (b, text_length) and the codes (b, m) that the image begins with, often none."""
+        text, codes = condition
+        x = self._embed(text, codes)
+        state = self._reserve(x, room=x.shape[1] + length, place=codes.shape[1])
+        return self._code_logits(self._run(x, state.layers)[:, -1]), state
+
+    def step(self, codes: Tensor, state: State) -> Tensor:
+        """Append one code to each row: logits (b, codes) of the next."""
+        at = self.text + state.place
+        turn = self.turn[:, at : at + 1] if self.config.rotary else None
+        seen = {kind: mask[at, : at + 1].nonzero()[:, 0] for kind, mask in self._masks()}
+        a = b = self._embed_codes(codes[:, None], state.place)
+        for layer, memory in zip(self.layers, state.layers, strict=True):
+            a, b = layer.step(a, b, state.place, turn, seen.get(layer.kind), memory)
+        state.place += 1
+        return self._code_logits(self._finish(a, b)[:, 0])
+
+    def _logits(self, text: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of the positions that predict text, over words; and of those that predict codes, over codes.
+
+        The two never compete, so each half needs only its own rows of the output layer.
+        """
+        x = self._embed(text, text[:, :0] if codes is None else codes)[:, : self.text - 1 + self.config.image_length]
+        if self.config.stable:
+            x = 0.1 * x + 0.9 * x.detach()
+        x = self._run(x)
+        classes = self.config.text_classes
+        words = F.linear(x[:, : self.text - 1], self.head.weight[:classes], self.head.bias[:classes])
+        return words, self._code_logits(x[:, self.text - 1 :])
+
+    def _code_logits(self, x: Tensor) -> Tensor:
+        classes = self.config.text_classes
+        return F.linear(x, self.head.weight[classes:], self.head.bias[classes:])
+
+    def _run(self, x: Tensor, memories: Sequence[Memory] | None = None) -> Tensor:
+        """A sequence from its beginning through all layers; what later steps need goes to the memories."""
+        n = x.shape[1]
+        turn = self.turn[:, :n] if self.config.rotary else None
+        seen = {kind: mask[:n, :n] for kind, mask in self._masks()}
+        a = b = x
+        for layer, memory in zip(self.layers, memories or [None] * len(self.layers), strict=True):
+            a, b = layer(a, b, turn, seen.get(layer.kind), memory)
+        return self._finish(a, b)
+
+    def _finish(self, a: Tensor, b: Tensor) -> Tensor:
+        x = (a + b) / 2
+        if self.config.stable:
+            x = x / x.amax(dim=-1, keepdim=True).detach()
+        return self.norm(x)
+
+    def _embed(self, text: Tensor, codes: Tensor) -> Tensor:
+        words = F.embedding(F.pad(self._padded(text), (1, 0)), self._embeddings[0])  # <bos> is 0
+        if not self.config.rotary:
+            words = words + self.text_position.weight
+        return torch.cat([words, self._embed_codes(codes, 0)], dim=1)
+
+    def _embed_codes(self, codes: Tensor, place: int) -> Tensor:
+        """Codes (b, n), the first of which stands at `place` in the image."""
+        x = F.embedding(codes, self._embeddings[1])
+        if self.config.rotary:
+            return x
+        places = torch.arange(place, place + codes.shape[1], device=codes.device)
+        columns = self.config.grid[1]
+        return x + self.row_position[places // columns] + self.column_position[places % columns]
+
+    @property
+    def _embeddings(self) -> tuple[Tensor, Tensor]:
+        if self.config.shared_embeddings:
+            return self.head.weight[: self.config.text_classes], self.head.weight[self.config.text_classes :]
+        return self.text_embedding.weight, self.code_embedding.weight
+
+    def _padded(self, text: Tensor) -> Tensor:
+        """Each position has a padding class of its own, in place of 0."""
+        padding = self.config.text_vocabulary + torch.arange(text.shape[1], device=text.device)
+        return torch.where(text == 0, padding, text)
+
+    def _masks(self) -> Iterable[tuple[str, Tensor]]:
+        """Who sees whom, for the kinds of attention that are not simply causal."""
+        return [(kind, getattr(self, f"seen_{kind}")) for kind in set(self.config.attention) - {"full"}]
+
+    def _reserve(self, x: Tensor, room: int, place: int) -> State:
+        c = self.config
+        # Without token shift the rows stay empty.
+        row = (len(x), c.grid[1], 2 * -(-c.dim // 4)) if c.shift_tokens else (len(x), 0)
+        layers = [
+            Memory(reserve(len(x), c.heads, room, c.dim_head, like=x), x.new_zeros(row), x.new_zeros(row))
+            for _ in self.layers
+        ]
+        return State(layers, place)
+
+
+def _layers(config: Config) -> Iterator[Layer]:
+    """The layers in order; those with the same id share one attention, or one feed-forward."""
+    attentions: dict[str, tuple[str, Attention]] = {}
+    feed_forwards: dict[str, FeedForward] = {}
+    for i in range(config.depth):
+        kind = config.attention[i % len(config.attention)]
+        name = _cycled(config.shared_attention, i)
+        known, attention = attentions.setdefault(name, (kind, Attention(config)))
+        if known != kind:
+            raise T2IError(f"layers {name!r} share one attention but are {known!r} and {kind!r}")
+        name = _cycled(config.shared_feed_forward, i)
+        feed_forward = feed_forwards.setdefault(name, FeedForward(config))
+        yield Layer(attention, feed_forward, config, i + 1)
+
+
+def _cycled(ids: Sequence[str], i: int) -> str:
+    return ids[i % len(ids)] if ids else f"layer {i}"

@@ -1,0 +1,75 @@
+"""`t2i caption`: pictures described."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t2icli import config, defaults
+from t2icli.commands import show
+from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed
+
+if TYPE_CHECKING:
+    from t2icli.pipelines.caption import Captioned
+
+
+def caption(
+    context: typer.Context,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="Captions for each.")] = 1,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Who describes: a backend, model or folder.")
+    ] = None,
+    rerank: Annotated[
+        list[str] | None, typer.Option("--rerank", metavar="RANKER", help="Who sorts them: clip, or clip=2,brivl=1.")
+    ] = None,
+    seed: Seed = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    text: Annotated[bool, typer.Option("--txt", help="Write each one's captions to a .txt beside it.")] = False,
+    as_json: Json = False,
+    force: Force = False,
+) -> None:
+    """Describe pictures."""
+    from t2icli.pipelines import caption as work
+    from t2icli.pipelines import image_files, provenance, scoring
+
+    paths = image_files.find(images)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    word = model or defaults.name("captioner")
+    settings = config.options(context, option or ())
+    of_rankers = settings.pop("ranker", {})
+    settings = provenance.with_flags("captioner", word, settings, batch=batch_size, device=device)
+    source = provenance.load("captioner", word, settings)
+    judges = scoring.judges(rerank or (), of_rankers)
+    with show.bar(f"describing with {source.name}", len(paths)) as advance:
+        described, unreadable = work.caption(
+            paths, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance
+        )
+    if text:
+        show.note(f"{len(work.write_texts(described, force=force))} text files written")
+    _show(described, unreadable, seed, as_json=as_json)
+    if unreadable:
+        raise typer.Exit(3)
+
+
+def _show(described: Sequence[Captioned], unreadable: dict[Path, str], seed: int, *, as_json: bool) -> None:
+    if as_json:
+        results = [{"path": each.path, "captions": each.captions, "scores": each.scores} for each in described]
+        reasons = [{"path": path, "reason": reason} for path, reason in unreadable.items()]
+        show.json({"seed": seed, "results": results, "unreadable": reasons})
+        return
+    rows = [
+        [each.path, caption, each.scores[index] if each.scores else None]
+        for each in described
+        for index, caption in enumerate(each.captions)
+    ]
+    show.table(rows, ["picture", "caption", "score"])
+    for reason in unreadable.values():
+        show.warn(f"left out: {reason}")

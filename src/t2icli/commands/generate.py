@@ -1,0 +1,100 @@
+"""`t2i generate`: prompts to a folder of pictures."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from t2icli import config, defaults, prompts
+from t2icli.commands import show
+from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed
+from t2icli.errors import T2IError
+
+
+def generate(
+    context: typer.Context,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT...", help="What to draw, each in quotes; - reads lines.")
+    ] = None,
+    prompts_file: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one a line.")
+    ] = None,
+    n: Annotated[
+        int, typer.Option("-n", metavar="N", min=1, help="Pictures of each prompt; picture i uses seed + i.")
+    ] = 4,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Who draws: a backend, model or folder.")
+    ] = None,
+    rerank: Annotated[
+        list[str] | None, typer.Option("--rerank", metavar="RANKER", help="Who judges: clip, or clip=2,brivl=1.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="N", min=1, help="Keep this many of each prompt, the best.")
+    ] = None,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FOLDER", help="Where to; pictures/PROMPT unless given.")
+    ] = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+    show_pictures: Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")] = False,
+    force: Force = False,
+) -> None:
+    """Draw pictures of prompts, best first, with a gallery of them."""
+    from t2icli.album import Album
+    from t2icli.pipelines import provenance, scoring
+    from t2icli.pipelines.generate import Plan
+    from t2icli.pipelines.generate import generate as fill
+
+    if show_pictures:
+        show.check_pictures()
+    wanted = _prompts(prompt or [], prompts_file)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    word = model or defaults.name("generator")
+    settings = config.options(context, option or ())
+    of_rankers = settings.pop("ranker", {})
+    settings = provenance.with_flags("generator", word, settings, batch=batch_size, device=device)
+    album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
+    album.prepare(force=force)
+    source = provenance.load("generator", word, settings)
+    plan = Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top)
+    plan.check()
+    of_rankers = {judge.name: judge.settings for judge in plan.judges}
+    options = {**source.tables, "ranker": of_rankers or None}
+    tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
+    kept_settings = album.keep_settings(tables)
+    with show.bar(f"drawing with {source.name}", n * len(wanted)) as advance:
+        rows = fill(plan, album, kept_settings, lambda candidate: advance())
+    _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
+
+
+def _prompts(words: list[str], file: Path | None) -> list[str]:
+    """The prompts typed, piped in and read from a file, in this order."""
+    if words == ["-"]:
+        found = prompts.from_lines(sys.stdin.read().splitlines(), "standard input")
+    else:
+        found = [prompts.clean(word) for word in words]
+    found += prompts.read(file) if file is not None else []
+    if not found:
+        raise T2IError("there is no prompt", 'say what to draw: t2i generate "a red bowl"')
+    return found
+
+
+def _show(folder: Path, seed: int, rows: list[dict[str, Any]], *, as_json: bool, pictures: bool) -> None:
+    kept = [row for row in rows if row["file"] is not None]
+    if as_json:
+        show.json({"folder": str(folder), "seed": seed, "results": rows})
+    else:
+        shown = [[str(folder / row["file"]), row["score"], row["seed"], row["prompt"]] for row in kept]
+        show.table(shown, ["picture", "score", "seed", "prompt"])
+    if pictures:
+        show.pictures([folder / row["file"] for row in kept])
+    show.note(f"seed {seed}; all of it: {folder / 'index.html'}")

@@ -1,0 +1,145 @@
+"""`t2i models`: the models that are here, and how they come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from t2icli.commands import show
+from t2icli.commands.options import Json, Yes
+from t2icli.errors import T2IError
+from t2icli.models import Model
+from t2icli.pipelines import models as work
+
+app = typer.Typer(no_args_is_help=True, help="The models that are here, and how they come and go.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: `backend/what`, or its folder.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """Every model that is here or can be pulled; `*` marks the one a backend uses unless told otherwise."""
+    rows = work.rows()
+    if json:
+        show.json(msgspec.to_builtins(rows))
+    elif rows:
+        columns = ("model", "kind", "size", "", "about")
+        show.table([(_marked(row), row.kind, size(row.size), _where(row), row.about) for row in rows], columns)
+    else:
+        show.note("no model is here and no plugin knows of one; train one, or see: t2i models import --help")
+
+
+def _marked(row: work.Row) -> str:
+    return f"{row.name} *" if row.is_default else row.name
+
+
+def _where(row: work.Row) -> str:
+    return "" if row.is_here else "to pull"
+
+
+def size(n: int | None) -> str:
+    """Bytes, readably."""
+    if n is None:
+        return ""
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if n >= 10**power:
+            return f"{n / 10**power:.1f} {unit}"
+    return f"{n} B"
+
+
+@app.command("show")
+def show_(name: Name, json: Json = False) -> None:
+    """Everything a model's card says."""
+    model = work.find(name)
+    card = msgspec.to_builtins(model.card)
+    facts = {"name": model.name, "folder": str(model.folder), "sha256": model.sha256, "size": model.size, **card}
+    if json:
+        show.json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            for inner, held in value.items():
+                show.line(f"{key}.{inner}: {held}")
+        elif value != "":
+            show.line(f"{key}: {size(value) if key == 'size' else value}")
+
+
+@app.command()
+def pull(name: Name, json: Json = False) -> None:
+    """Download a model that a plugin knows of."""
+    with show.transfer() as tell:
+        model = work.pull(name, tell)
+    _arrived(model, json)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weights and their files, or a model.")],
+    backend: Annotated[str | None, typer.Option("--as", metavar="BACKEND", help="Whose files these are.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it; the file's name unless given.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(metavar="PART=FILE", help="A part that travels separately: file or model.")
+    ] = None,
+    codec: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="The same as --part codec=FILE.")] = None,
+    json: Json = False,
+) -> None:
+    """Take files of another project, or a model folder, into the store. Nothing in them is ever run."""
+    parts = _parts(part or [])
+    if codec:
+        parts.setdefault("codec", []).extend(codec)
+    _arrived(work.import_files(backend, files, name=name, parts=parts), json)
+
+
+def _parts(words: list[str]) -> dict[str, list[Path]]:
+    parts: dict[str, list[Path]] = {}
+    for word in words:
+        part, equals, path = word.partition("=")
+        if not equals:
+            raise T2IError(f"--part {word!r} has no '='", "write it as --part codec=FILE")
+        parts.setdefault(part, []).append(Path(path))
+    return parts
+
+
+def _arrived(model: Model, json: bool) -> None:
+    if json:
+        show.json({"name": model.name, "folder": str(model.folder), "sha256": model.sha256})
+    else:
+        show.line(f"{model.name} is here: {size(model.size)} in {model.folder}")
+
+
+@app.command()
+def rm(name: Name, yes: Yes = False) -> None:
+    """Delete a model of the store."""
+    folder = work.removable(name)
+    show.confirm(f"delete {folder}?", yes)
+    work.remove(name)
+    show.note(f"{name} is gone")
+
+
+@app.command()
+def default(
+    backend: Annotated[str, typer.Argument(help="A backend, such as dalle.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its model from now on.")] = None,
+) -> None:
+    """Show or choose the model that a bare backend name means."""
+    show.line(work.choose_default(backend, name).name)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="All that are here unless given.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Read every byte of every model and compare the hashes; exit code 1 if one is damaged."""
+    checks = work.verify(names or (), lambda name: show.note(f"reading {name}"))
+    if json:
+        show.json(msgspec.to_builtins(checks))
+    else:
+        show.table([(check.name, "; ".join(check.problems) or "whole") for check in checks], ("model", "state"))
+    if any(check.problems for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,76 @@
+"""`t2i rerank`: pictures sorted by how well they fit a prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t2icli import config, defaults, prompts
+from t2icli.commands import show
+from t2icli.commands.options import BatchSize, Config, Device, Json, Options
+from t2icli.errors import T2IError
+
+if TYPE_CHECKING:
+    from t2icli.pipelines.rerank import Ranked, Ranking
+
+
+def rerank(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the pictures should show.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
+    ranker: Annotated[
+        list[str] | None,
+        typer.Option("--ranker", "-r", metavar="RANKER", help="Who judges; several with weights: -r clip=2 -r brivl."),
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show this many, the best.")] = None,
+    copy: Annotated[Path | None, typer.Option("--copy", metavar="FOLDER", help="Copy them there by rank.")] = None,
+    move: Annotated[Path | None, typer.Option("--move", metavar="FOLDER", help="Move them there by rank.")] = None,
+    link: Annotated[Path | None, typer.Option("--link", metavar="FOLDER", help="Link them there by rank.")] = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+    show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
+) -> None:
+    """Sort pictures by how well they fit a prompt, best first."""
+    from t2icli.pipelines import image_files, scoring
+    from t2icli.pipelines import rerank as work
+
+    if show_pictures:
+        show.check_pictures()
+    filing = [(how, folder) for how, folder in (("copy", copy), ("move", move), ("link", link)) if folder is not None]
+    if len(filing) > 1:
+        raise T2IError("--copy, --move and --link exclude each other")
+    prompt = prompts.clean(prompt)
+    words = ranker or [defaults.name("ranker")]
+    options = config.options(context, option or ())
+    judges = scoring.judges(words, options, batch=batch_size, device=device)
+    paths = image_files.find(images)
+    with show.bar("judging", len(paths)) as advance:
+        ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
+    best = ranking.ranked[:top]
+    for how, folder in filing:
+        show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
+    _show(ranking, best, as_json=as_json)
+    if show_pictures:
+        show.pictures([each.path for each in best])
+    if ranking.unreadable:
+        raise typer.Exit(3)
+
+
+def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool) -> None:
+    if as_json:
+        results = [dataclasses.asdict(each) for each in best]
+        unreadable = [{"path": path, "reason": reason} for path, reason in ranking.unreadable.items()]
+        show.json({"prompt": ranking.prompt, "results": results, "unreadable": unreadable})
+        return
+    names = list(best[0].scores) if len(best[0].scores) > 1 else []
+    rows = [[each.rank, each.path, each.score, *(each.scores[name] for name in names), each.same_as] for each in best]
+    show.table(rows, ["rank", "picture", "score", *names, "same as"])
+    for reason in ranking.unreadable.values():
+        show.warn(f"left out: {reason}")

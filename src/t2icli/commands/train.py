@@ -1,0 +1,115 @@
+"""`t2i train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from t2icli import config, plugins, settings
+from t2icli.commands import show
+from t2icli.commands.options import Config, Device, Options
+from t2icli.commands.watch import watching
+
+OF_THE_LOOP = (
+    "batch_size epochs max_steps lr schedule warmup optimizer weight_decay clip ema precision grad_accum seed workers "
+    "log_every eval_every preview_every save_every keep on_nan on_bad_sample"
+).split()
+"""Flags that are fields of the recipe's `loop` settings; its other fields are set with `-o loop.NAME=...`."""
+HOW_LONG = "How long and how fast"
+WRITING = "What it writes, and when"
+WHERE = "Where"
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[str | None, typer.Argument(help="What to train; without one, the recipes are listed.")] = None,
+    train_data: Annotated[
+        str | None,
+        typer.Option(help="A prepared data set, a folder of pictures with .txt captions, CSV, JSONL or tars."),
+    ] = None,
+    val_data: Annotated[
+        str | None, typer.Option(help="Held-out data; else the data set's own validation part.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="The run's folder; runs/RECIPE unless given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    option: Options = None,
+    file: Config = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=HOW_LONG)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples in a step, over all devices.", rich_help_panel=HOW_LONG)
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.", rich_help_panel=HOW_LONG)] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps, instead of epochs.", rich_help_panel=HOW_LONG)] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="constant, cosine, linear, plateau or exponential.", rich_help_panel=HOW_LONG),
+    ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=HOW_LONG)
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.", rich_help_panel=HOW_LONG)] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Pull towards zero.", rich_help_panel=HOW_LONG)] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest gradient norm.", rich_help_panel=HOW_LONG)] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of averaged weights.", rich_help_panel=HOW_LONG)] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.", rich_help_panel=HOW_LONG)] = None,
+    grad_accum: Annotated[
+        int | None, typer.Option(help="Pieces to cut a device's batch into.", rich_help_panel=HOW_LONG)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Where randomness starts.", rich_help_panel=HOW_LONG)] = None,
+    device: Device = None,
+    devices: Annotated[int | None, typer.Option(help="Processes on this machine.", rich_help_panel=WHERE)] = None,
+    strategy: Annotated[
+        Literal["ddp", "fsdp"] | None,
+        typer.Option(help="Whole models side by side, or one model in shards.", rich_help_panel=WHERE),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read data.", rich_help_panel=WHERE)] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.", rich_help_panel=WRITING)] = None,
+    keep: Annotated[int | None, typer.Option(help="Checkpoints to keep.", rich_help_panel=WRITING)] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=WRITING)] = None,
+    preview_every: Annotated[int | None, typer.Option(help="Steps between previews.", rich_help_panel=WRITING)] = None,
+    log_every: Annotated[int | None, typer.Option(help="Steps between log lines.", rich_help_panel=WRITING)] = None,
+    report_to: Annotated[
+        Literal["auto", "tensorboard", "none"] | None,
+        typer.Option(help="Besides log.jsonl; auto is TensorBoard where installed.", rich_help_panel=WRITING),
+    ] = None,
+    on_nan: Annotated[str | None, typer.Option(help="When the loss is not a number: stop, or skip the step.")] = None,
+    on_bad_sample: Annotated[str | None, typer.Option(help="When a sample cannot be read: stop, or skip it.")] = None,
+) -> None:
+    """Train a model: `runs/x/model` is one that `t2i generate -m` and the other commands take.
+
+    Ctrl-C finishes the step and saves; `t2i train --resume --output runs/x` goes on as if nothing had happened.
+    """
+    from t2icli.pipelines import train as pipeline
+
+    asked = _asked(context)
+    if recipe is None and not (resume or asked.get("recipe")):
+        show.table(([name, offer.entry.about] for name, offer in _recipes()), ("recipe", "trains"))
+        return
+    folder = output or Path("runs") / str(asked.get("recipe", recipe))
+    if dry_run:
+        show.table(pipeline.preview(asked, folder, resume=resume), ("what", ""))
+        return
+    with watching() as watch:
+        outcome = pipeline.train(asked, folder, resume=resume, watch=watch)
+    if outcome is not None and outcome.interrupted:
+        show.note(f"saved at step {outcome.step} of {outcome.total}; go on with: t2i train --resume --output {folder}")
+        raise typer.Exit(130)
+    show.line(str(folder / "model"))
+
+
+def _asked(context: typer.Context) -> dict[str, Any]:
+    """The flags that were given, wherever they came from; those of the loop join the recipe's settings."""
+    given = {name: value for name, value in context.params.items() if value is not None}
+    of_the_loop = {name: given[name] for name in OF_THE_LOOP if name in given}
+    option = settings.merge(
+        config.options(context, given.get("option", ())), {"loop": of_the_loop} if of_the_loop else {}
+    )
+    names = ("recipe", "train_data", "val_data", "device", "devices", "strategy", "report_to")
+    return {**{name: given[name] for name in names if name in given}, "option": option}
+
+
+def _recipes() -> Any:
+    return sorted(plugins.installed().offers["recipe"].items())

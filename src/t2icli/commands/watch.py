@@ -1,0 +1,85 @@
+"""A long job on stderr: one live line in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from t2icli.commands import show
+from t2icli.training.progress import Progress, Watch, unwatched
+
+SECONDS = 5.0
+"""Between plain lines of one job."""
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Watch]:
+    """A watch to hand to a pipeline."""
+    if show.quiet:
+        yield unwatched
+    elif sys.stderr.isatty():
+        with _bars() as bars:
+            yield _Live(bars)
+    else:
+        yield _Plain()
+
+
+class _Plain:
+    """Lines for logs: each job's first, its last, and one every few seconds between."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, float] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        is_due = now - self.told.get(progress.what, -SECONDS) >= SECONDS
+        if is_due or progress.done == progress.total or progress.what == "evaluate":
+            self.told[progress.what] = now
+            show.note(line(progress))
+
+
+class _Live:
+    """One bar for each job."""
+
+    def __init__(self, bars: Any) -> None:
+        self.bars = bars
+        self.tasks: dict[str, Any] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.what == "evaluate":
+            self.bars.console.print(line(progress))
+            return
+        if progress.what not in self.tasks:
+            self.tasks[progress.what] = self.bars.add_task(progress.what, total=progress.total, told="")
+        told = "  ".join(_said(progress))
+        self.bars.update(self.tasks[progress.what], completed=progress.done, total=progress.total, told=told)
+
+
+def _bars() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[told]}")
+    made = [TextColumn(column) if isinstance(column, str) else column for column in columns]
+    return Bars(*made, TimeRemainingColumn(elapsed_when_finished=True), console=show.console(sys.stderr))
+
+
+def line(progress: Progress) -> str:
+    """`train 20/500  loss 0.1234  64.0/s  12 s left`."""
+    left = (progress.total - progress.done) * progress.batch / progress.rate if progress.rate else 0
+    parts = [f"{progress.what} {progress.done}/{progress.total}", *_said(progress)]
+    return "  ".join([*parts, f"{_time(left)} left"] if left else parts)
+
+
+def _said(progress: Progress) -> list[str]:
+    figures = [f"{name} {value:.4g}" for name, value in progress.figures.items()]
+    return figures + ([f"{progress.rate:.1f}/s"] if progress.rate else [])
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

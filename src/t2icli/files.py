@@ -1,0 +1,29 @@
+"""Files that appear under their name whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, text: str) -> Path:
+    """`text` as a whole file."""
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+    return path

@@ -1,0 +1,75 @@
+"""The gallery `index.html`: one file without any address outside its folder. Everything in it is escaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from itertools import groupby
+from string import Template
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def page(rows: Sequence[Row], *, candidates: int) -> str:
+    """The whole page for the kept rows of `results.jsonl`; `candidates` says how many were drawn for them."""
+    template = Template(files("t2icli").joinpath("gallery.html").read_text(encoding="utf-8"))
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["prompt"], row["model"]))]
+    first = rows[0]["prompt"] if rows else "nothing yet"
+    return template.substitute(
+        title=escape(f"{_short(first)} · t2i"),
+        summary=escape(_summary(len(rows), candidates)),
+        sections="\n".join(map(_section, groups)),
+    )
+
+
+def _summary(kept: int, candidates: int) -> str:
+    pictures = f"{kept} picture{'s' * (kept != 1)}"
+    return pictures if candidates == kept else f"{pictures}, the best of {candidates}"
+
+
+def _short(prompt: str, longest: int = 60) -> str:
+    return prompt if len(prompt) <= longest else f"{prompt[: longest - 1]}…"
+
+
+def _section(rows: Sequence[Row]) -> str:
+    cards = "\n".join(_card(row, rows) for row in rows)
+    return (
+        f'<section>\n<h2 dir="auto">{escape(rows[0]["prompt"])}</h2>\n'
+        f'<p class="about">{escape(str(rows[0]["model"]))}</p>\n<div class="pictures">\n{cards}\n</div>\n</section>'
+    )
+
+
+def _card(row: Row, group: Sequence[Row]) -> str:
+    score = "" if row["score"] is None else f'<span class="score">{row["score"]:.4f}</span>'
+    name = escape(row["file"])
+    return (
+        f'<a class="card" href="{name}" data-prompt="{escape(row["prompt"])}" data-replay="t2i replay {name}" '
+        f'data-facts="{escape(json.dumps(_facts(row), ensure_ascii=False))}">\n'
+        f'<img src="{name}" alt="{escape(_short(row["prompt"], 200))}" loading="lazy">{_bar(row, group)}\n'
+        f'<span class="caption"><span class="rank">{row["rank"]}</span>{score}'
+        f'<span class="seed">seed {row["seed"]}</span></span></a>'
+    )
+
+
+def _bar(row: Row, group: Sequence[Row]) -> str:
+    """How the score compares with the others of its prompt."""
+    if row["score"] is None:
+        return ""
+    scores = [other["score"] for other in group if other["score"] is not None]
+    low, high = min(scores), max(scores)
+    share = (row["score"] - low) / (high - low) if high > low else 1.0
+    return f'<span class="bar"><i style="width:{max(2, round(100 * share))}%"></i></span>'
+
+
+def _facts(row: Row) -> list[tuple[str, str]]:
+    facts = [("file", row["file"]), ("rank", row["rank"]), ("seed", row["seed"]), ("model", row["model"])]
+    if row["score"] is not None:
+        facts.append(("score", f"{row['score']:.6g}"))
+    if len(row["scores"]) > 1:
+        facts += [(name, f"{score:.6g}") for name, score in row["scores"].items()]
+    if row["sha256"]:
+        facts.append(("model sha256", row["sha256"][:16]))
+    return [(name, str(value)) for name, value in facts]

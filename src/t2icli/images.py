@@ -1,0 +1,148 @@
+"""Pictures in and out of files.
+
+Whatever a file holds becomes plain 8-bit RGB, by these rules: the camera's rotation is applied; of an animation the
+first frame counts; transparency lies on white; 16-bit greys keep their upper 8 bits; floating-point greys run from 0
+to 1 (or to 255 if any is above 1); everything else is Pillow's conversion. A file is refused, with the reason, when it
+is no image, is cut short, or has more than `MAX_PIXELS` pixels, which is known before they are decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, PngImagePlugin
+
+from t2icli import files
+from t2icli.errors import T2IError
+
+MAX_PIXELS = 64_000_000
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
+"""What is taken for an image when a folder is given; a file named outright may be called anything."""
+
+CHUNK = "t2i"
+"""The text chunk of a PNG that says how the picture was made, as JSON."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """The picture in a file as RGB, or the reason why there is none."""
+    if not path.exists():
+        raise T2IError(f"there is no file '{path}'")
+    if not path.is_file():
+        raise T2IError(f"'{path}' is not a file")
+    try:
+        return decode(path.read_bytes(), f"'{path}'")
+    except OSError as error:
+        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """The picture in the bytes of a file as RGB; errors speak of it by `name`."""
+    image = _opened(content, name)
+    if image.width * image.height > MAX_PIXELS:
+        raise T2IError(f"{name} is too large: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+    try:
+        image.load()
+    except Exception as error:  # each format's decoder has errors of its own
+        raise T2IError(f"{name} is damaged: {error or type(error).__name__}") from error
+    return to_rgb(_upright(image))
+
+
+def _opened(content: bytes, name: str) -> Image.Image:
+    if not content:
+        raise T2IError(f"{name} is empty")
+    if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise T2IError(f"{name} is a web page or a drawing in XML, not an image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is below its limit
+            return Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise T2IError(f"{name} is too large: more than {MAX_PIXELS:,} pixels") from error
+    except Exception as error:
+        raise T2IError(f"{name} is not an image of a format known here") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # nonsense in the camera's notes is no reason to refuse the picture
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as RGB, by the rules at the top of this file."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _from_integers(image)
+    if image.mode == "F":
+        return _from_floats(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_integers(image: Image.Image) -> Image.Image:
+    import numpy as np
+
+    values = np.asarray(image).astype(np.int64)
+    # Mode I also carries 8-bit values that some program widened; those are kept as they are.
+    values = values >> 8 if image.mode != "I" or values.max() > 255 else values
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _from_floats(image: Image.Image) -> Image.Image:
+    import numpy as np
+
+    values = np.nan_to_num(np.asarray(image))
+    scale = 255.0 if values.max() <= 1 else 1.0
+    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = None) -> None:
+    """Write a PNG, whole or not at all, with `record` inside it."""
+    info = PngImagePlugin.PngInfo()
+    if record is not None:
+        info.add_itxt("Description", str(record.get("prompt", "")))
+        info.add_itxt("Software", "t2i")
+        info.add_itxt(CHUNK, json.dumps(record, ensure_ascii=False, sort_keys=True))
+    with files.whole(path) as draft:
+        image.save(draft, format="PNG", pnginfo=info)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What `save_png` wrote into a PNG."""
+    open_image(path)  # says what is wrong with it, if anything
+    with contextlib.suppress(ValueError), Image.open(path) as image:
+        record = json.loads(getattr(image, "text", {}).get(CHUNK, ""))
+        if isinstance(record, dict):
+            return record
+    raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """A hash of the picture itself, whatever file it is in."""
+    rgb = to_rgb(image)
+    return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
+
+
+def grid(paths: Sequence[Path], *, cell: int = 256, side: int = 4096) -> Image.Image:
+    """Pictures side by side, row by row, in a sheet of at most `side` pixels each way."""
+    columns = max(1, min(len(paths), round(len(paths) ** 0.5 + 0.49)))
+    rows = -(-len(paths) // columns)
+    cell = max(1, min(cell, side // columns))
+    sheet = Image.new("RGB", (columns * cell, rows * cell), "white")
+    for index, path in enumerate(paths):
+        small = ImageOps.contain(open_image(path), (cell, cell))
+        x, y = index % columns * cell, index // columns * cell
+        sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
+    return sheet

@@ -1,0 +1,159 @@
+"""Prompts to a folder of pictures: draw, judge while the next are drawn, keep the best, file them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from t2icli.album import Album
+from t2icli.errors import T2IError
+from t2icli.kinds import Generator
+from t2icli.pipelines import scoring
+from t2icli.pipelines.provenance import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw."""
+
+    prompts: Sequence[str]
+    n: int
+    seed: int
+    source: Source[Generator]
+    judges: Sequence[scoring.Judge] = ()
+    top: int | None = None
+    """How many of each prompt's pictures to keep; None is all."""
+
+    def check(self) -> None:
+        if self.top is not None and not self.judges:
+            raise T2IError("--top keeps the best, but nobody judges", "add --rerank RANKER")
+        if self.top is not None and self.top > self.n:
+            raise T2IError(f"--top {self.top} of {self.n} pictures", f"draw more: -n {self.top}")
+
+
+@dataclass
+class Candidate:
+    """A picture that was drawn."""
+
+    seed: int
+    image: Image
+    scores: dict[str, float] = field(default_factory=dict)
+    """By judge; empty while it has not been judged."""
+    score: float | None = None
+
+
+def generate(
+    plan: Plan, album: Album, settings: str, drawn: Callable[[Candidate], None] = lambda candidate: None
+) -> list[dict[str, Any]]:
+    """Fill `album`; returns its new rows. Whatever stops it, what was drawn before is filed.
+
+    `settings` is the name of the file with the run's settings; `drawn` hears of each picture as it comes.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        for prompt in plan.prompts:
+            rows += _one_prompt(plan, prompt, album, settings, drawn)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            album.publish()
+        raise
+    album.publish()
+    return rows
+
+
+def _one_prompt(
+    plan: Plan, prompt: str, album: Album, settings: str, drawn: Callable[[Candidate], None]
+) -> list[dict[str, Any]]:
+    candidates: list[Candidate] = []
+    filed: list[dict[str, Any]] = []
+    try:
+        with _judging(plan.judges, prompt) as judge:
+            for candidate in draw(plan.source.thing, prompt, plan.n, seed=plan.seed):
+                candidates.append(candidate)
+                judge(candidate)
+                drawn(candidate)
+    finally:
+        if candidates:
+            rows = _rows(plan, prompt, candidates, settings)
+            filed = album.add(rows, plan.source.record())
+    return filed
+
+
+def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Candidate]:
+    """The generator's pictures with their seeds, after seeing that it keeps its promise of exactly n."""
+    from t2icli.images import to_rgb
+
+    count = 0
+    for count, image in enumerate(generator.generate(prompt, n, seed=seed), start=1):
+        if count > n:
+            break
+        yield Candidate(seed + count - 1, to_rgb(image))
+    if count != n:
+        raise T2IError(f"the generator gave {'more' if count > n else count} pictures instead of {n}", code=1)
+
+
+@contextlib.contextmanager
+def _judging(judges: Sequence[scoring.Judge], prompt: str) -> Iterator[Callable[[Candidate], None]]:
+    """A function to hand candidates to; they are judged, a few at once, in a thread beside the one that draws."""
+    waiting: list[Candidate] = []
+    running: list[Future[None]] = []
+
+    def hand_in() -> None:
+        if waiting:
+            running.append(pool.submit(_judge, judges, prompt, list(waiting)))
+            waiting.clear()
+
+    def take(candidate: Candidate) -> None:
+        waiting.append(candidate)
+        if len(waiting) == scoring.AT_ONCE:
+            hand_in()
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge") as pool:
+        if not judges:
+            yield lambda candidate: None
+            return
+        try:
+            yield take
+            hand_in()
+            for job in running:
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _judge(judges: Sequence[scoring.Judge], prompt: str, candidates: Sequence[Candidate]) -> None:
+    images = [candidate.image for candidate in candidates]
+    scores = {judge.name: judge.score(prompt, images) for judge in judges}
+    for index, candidate in enumerate(candidates):
+        candidate.scores = {name: column[index] for name, column in scores.items()}
+
+
+def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> list[Candidate]:
+    """Best first; those that were never judged last, in the order they were drawn."""
+    judged = [candidate for candidate in candidates if candidate.scores]
+    scores = scoring.combined(judges, [candidate.scores for candidate in judged]) if judged else []
+    judged = [dataclasses.replace(candidate, score=score) for candidate, score in zip(judged, scores, strict=True)]
+    judged.sort(key=lambda candidate: (-(candidate.score or 0.0), candidate.seed))
+    return [*judged, *(candidate for candidate in candidates if not candidate.scores)]
+
+
+def _rows(
+    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str
+) -> list[tuple[Image | None, dict[str, Any]]]:
+    from t2icli.images import pixels_sha256
+
+    model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
+    rows: list[tuple[Image | None, dict[str, Any]]] = []
+    for rank, each in enumerate(ranked(candidates, plan.judges), start=1):
+        row = {"prompt": prompt, "rank": rank, "seed": each.seed, "score": each.score, "scores": each.scores}
+        row |= {"pixels": pixels_sha256(each.image), **model, "settings_file": settings}
+        rows.append((each.image if plan.top is None or rank <= plan.top else None, row))
+    return rows

@@ -1,0 +1,71 @@
+"""From words on a command line to pictures in memory, a few at a time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t2icli.errors import T2IError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DERIVED = {"grid.png"}
+"""Sheets that `t2i generate` makes of the pictures beside them; left out when their folder is given."""
+
+
+def find(words: Iterable[str]) -> list[Path]:
+    """The files meant by names, folders (searched to the bottom) and patterns such as `out/*.png`, each once."""
+    found = [path for word in words for path in _meant(word)]
+    if not found:
+        raise T2IError("there are no images", "name files, folders or patterns")
+    return list(dict.fromkeys(found))
+
+
+def _meant(word: str) -> list[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        inside = _images_below(path)
+        if not inside:
+            raise T2IError(f"there are no images in the folder '{word}'")
+        return inside
+    if not path.exists() and glob.has_magic(word):
+        matching = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        if not matching:
+            raise T2IError(f"nothing matches '{word}'")
+        return [file for file in matching if file.is_file()]
+    return [path]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    from t2icli.images import SUFFIXES
+
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not (path.name in DERIVED and (path.parent / "results.jsonl").exists())
+        and path.is_file()
+    ]
+
+
+def opened(
+    paths: Sequence[Path], at_once: int, unreadable: Callable[[Path, str], None]
+) -> Iterator[list[tuple[Path, Image]]]:
+    """The pictures in lists of `at_once`; `unreadable` hears of each that could not be opened, and why."""
+    from t2icli.images import open_image
+
+    batch: list[tuple[Path, Image]] = []
+    for path in paths:
+        try:
+            batch.append((path, open_image(path)))
+        except T2IError as error:
+            unreadable(path, error.message)
+        if len(batch) == at_once:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,93 @@
+"""What made a picture: loaded once, written into every PNG, and compared when one is made again."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from t2icli import plugins, settings
+from t2icli.errors import T2IError
+from t2icli.models import Model
+
+T = TypeVar("T")
+NOTED = ("torch", "numpy", "PIL", "transformers", "open_clip")
+"""Packages whose version may change a picture; noted when they were used."""
+
+
+@dataclass(frozen=True)
+class Source(Generic[T]):
+    """A backend that has been loaded, and all that is known of it."""
+
+    kind: str
+    word: str
+    """What was asked for: an entry, a model's name, or a folder."""
+    entry: str
+    settings: Any
+    thing: T
+
+    @property
+    def model(self) -> Model | None:
+        return getattr(self.settings, "model", None)
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """The settings as plain tables, which make the same backend again."""
+        return settings.tables(self.settings)
+
+    @property
+    def name(self) -> str:
+        """The model's name; the backend's where there is none."""
+        return self.model.name if self.model else self.entry
+
+    def record(self) -> dict[str, Any]:
+        """What a PNG says about who made it."""
+        offer = plugins.installed().offers[self.kind][self.entry]
+        return {
+            "backend": self.entry,
+            "plugin": offer.distribution,
+            "model": self.name,
+            "sha256": self.model.sha256 if self.model else None,
+            "settings": self.tables,
+            "device": _device(self.settings),
+            "versions": _versions(),
+        }
+
+
+def load(kind: str, word: str, options: Mapping[str, Any]) -> Source[Any]:
+    """Configure and load what a user called for."""
+    entry, chosen = plugins.configure(kind, word, options)
+    return Source(kind, word, entry.name, chosen, entry.load(chosen))
+
+
+def with_flags(kind: str, word: str, options: Mapping[str, Any], **flags: Any) -> dict[str, Any]:
+    """`--batch-size` and `--device` as the settings `batch` and `device` of a backend, where it has them."""
+    entry, _ = plugins.resolve(kind, word)
+    known = {field.name for field in msgspec.structs.fields(entry.settings)}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "device" in given and "device" not in known:
+        raise T2IError(f"{kind} {entry.name!r} does not let its device be chosen", "leave out --device")
+    return {**options, **{name: value for name, value in given.items() if name in known}}
+
+
+def _device(chosen: Any) -> str:
+    """Where it was computed, as far as the settings say; the kind of GPU matters to the last bit."""
+    word = str(getattr(chosen, "device", "cpu"))
+    if "torch" not in sys.modules:
+        return "cpu" if word == "auto" else word
+    import torch
+
+    from t2icli.nn.devices import pick_device
+
+    device = pick_device(word)
+    return str(torch.cuda.get_device_name(device) if device.type == "cuda" else device.type)
+
+
+def _versions() -> dict[str, str]:
+    used = {name: sys.modules[name].__version__ for name in NOTED if name in sys.modules}
+    return {"t2icli": version("t2icli"), "python": platform.python_version(), **used}

@@ -1,0 +1,82 @@
+"""Judging pictures with one ranker or several: each score is taken as a distance from its ranker's mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from t2icli.errors import T2IError
+from t2icli.kinds import Ranker
+from t2icli.pipelines import provenance
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+AT_ONCE = 16
+"""Pictures given to a ranker in one call."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A ranker, what it is called, and how much its word counts."""
+
+    name: str
+    ranker: Ranker
+    weight: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """As plain tables, for the record."""
+
+    def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
+        scores = [float(score) for score in self.ranker.score(prompt, images)]
+        if len(scores) != len(images) or not all(map(math.isfinite, scores)):
+            raise T2IError(f"ranker {self.name!r} did not give one number per image: {scores[:8]}", code=1)
+        return scores
+
+
+def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **flags: Any) -> list[Judge]:
+    """`["clip=2", "brivl"]` or `["clip=2,brivl"]`: the rankers, loaded, with their weights.
+
+    `options` are settings of every one of them; a table called like a ranker goes to that one alone. `flags` are as
+    in `provenance.with_flags`.
+    """
+    named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
+    shared = dict(options or {})
+    if named and not any(named.values()):
+        raise T2IError("the weights of the rankers are all 0")
+    own = {name: shared.pop(name) for name in named if isinstance(shared.get(name), Mapping)}
+    return [_judge(name, weight, {**shared, **own.get(name, {})}, flags) for name, weight in named.items()]
+
+
+def _judge(name: str, weight: float, options: Mapping[str, Any], flags: Mapping[str, Any]) -> Judge:
+    source = provenance.load("ranker", name, provenance.with_flags("ranker", name, options, **flags))
+    return Judge(name, source.thing, weight, source.tables)
+
+
+def _named(word: str) -> tuple[str, float]:
+    name, equals, number = word.strip().partition("=")
+    try:
+        weight = float(number) if equals else 1.0
+    except ValueError:
+        weight = math.nan
+    if not (math.isfinite(weight) and weight >= 0):
+        raise T2IError(f"the weight {number!r} of ranker {name!r} is not a number from 0 upwards", "write: clip=2")
+    return name, weight
+
+
+def combined(judges: Sequence[Judge], scores: Sequence[Mapping[str, float]]) -> list[float]:
+    """One figure for each picture: the only judge's score, or the weighted mean of the z-scores of all."""
+    if len(judges) == 1:
+        return [each[judges[0].name] for each in scores]
+    total = sum(judge.weight for judge in judges)
+    columns = [_standard([each[judge.name] for each in scores]) for judge in judges]
+    weights = [judge.weight / total for judge in judges]
+    return [sum(w * z for w, z in zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _standard(values: Sequence[float]) -> list[float]:
+    """Distances from the mean in standard deviations; all 0 where there is no difference."""
+    mean = math.fsum(values) / len(values) if values else 0.0
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values)))
+    return [(value - mean) / deviation if deviation > 1e-12 else 0.0 for value in values]

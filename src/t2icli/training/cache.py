@@ -1,0 +1,140 @@
+"""Results of the parts that are not trained, worked out once and kept: image codes, embeddings.
+
+They lie in `$T2I_HOME/cache/encoded`, one file for each (part, transform, data), are shared by all runs,
+mapped into memory, and appear by renaming: a killed run leaves nothing half done under the final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from t2icli import models
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Frozen
+from t2icli.training.checkpoint import flush
+from t2icli.training.devices import World
+from t2icli.training.order import Read, Seeded, loader
+from t2icli.training.progress import Progress, Watch, unwatched
+
+BATCH = 32
+"""Fixed, because a codec's rounding may depend on it."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the parts made of the data."""
+
+    results: Mapping[str, Tensor]
+    unreadable: Mapping[int, str]
+    """Rows without a result, and why; only where it was asked to skip them."""
+
+
+def encoded(
+    parts: Sequence[Frozen],
+    data: PreparedDataset,
+    world: World,
+    *,
+    workers: int = 0,
+    skip: bool = False,
+    watch: Watch = unwatched,
+) -> Encoded:
+    """The results of every part for every sample, from the cache or worked out now by the first process."""
+    if world.is_first:
+        for part in parts:
+            if not place(part, data).is_file():
+                _encode(part, data, workers, skip, watch)
+    world.wait()
+    unreadable = {row: reason for part in parts for row, reason in json.loads(_noted(place(part, data)).read_bytes())}
+    if unreadable and not skip:
+        raise unreadable_error(data, *next(iter(unreadable.items())))
+    return Encoded({part.name: _mapped(part, data) for part in parts}, unreadable)
+
+
+def _mapped(part: Frozen, data: PreparedDataset) -> Tensor:
+    # Copy-on-write, for torch wants memory it could write to.
+    rows = torch.from_numpy(np.load(place(part, data), mmap_mode="c"))
+    return rows.unflatten(0, (part.views, -1)) if part.views > 1 else rows
+
+
+def place(part: Frozen, data: PreparedDataset) -> Path:
+    """Where a part's results for some data are kept."""
+    made_of = [part.name, part.identity, data.sha256, part.views]
+    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
+    return models.home() / "cache" / "encoded" / f"{key}.npy"
+
+
+class _InOrder(Sampler[list[tuple[int, int]]]):
+    """Batches of (row, view), front to back; the view stands where training has the epoch."""
+
+    def __init__(self, n: int, views: int) -> None:
+        self.n, self.views = n, views
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        every = [(row, view) for view in range(self.views) for row in range(self.n)]
+        yield from (every[start : start + BATCH] for start in range(0, len(every), BATCH))
+
+
+def _noted(final: Path) -> Path:
+    """The list of rows that could not be read, beside the results."""
+    return final.with_suffix(".json")
+
+
+def _encode(part: Frozen, data: PreparedDataset, workers: int, skip: bool, watch: Watch) -> None:
+    samples = part.samples(data)
+    final = place(part, data)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        n: int = len(samples)  # type: ignore[arg-type]
+        batches = loader(Seeded(samples, 0, skip=skip), _InOrder(n, part.views), workers)
+        problems = _fill(draft, part, data, batches, n, watch)
+        flush(draft)
+        _noted(final).write_text(json.dumps(problems), encoding="utf-8")
+        os.replace(draft, final)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def _fill(
+    draft: Path, part: Frozen, data: PreparedDataset, batches: Iterable[Read], n: int, watch: Watch
+) -> list[tuple[int, str]]:
+    rows, done, begun, problems = None, 0, time.monotonic(), dict[int, str]()
+    for read in batches:
+        if read.batch is None:
+            raise unreadable_error(data, *read.problems[0])
+        problems.update(read.problems)  # their places hold the next sample's results, which nobody will read
+        result = part.run(read.batch).detach().cpu().numpy()
+        if rows is None:
+            shape = (part.views * n, *result.shape[1:])
+            rows = np.lib.format.open_memmap(draft, mode="w+", dtype=result.dtype, shape=shape)
+        rows[done : done + len(result)] = result
+        done += len(result)
+        watch(Progress(f"encode {part.name}", done, part.views * n, done / (time.monotonic() - begun + 1e-9)))
+    if rows is None:
+        raise T2IError(f"'{data.folder}' has no samples", "see what became of them: t2i prepare --check")
+    rows.flush()
+    return sorted(problems.items())
+
+
+def unreadable_error(data: PreparedDataset, row: int, reason: str) -> T2IError:
+    return T2IError(
+        f"sample {name_of(data, row)} cannot be read: {reason}", "leave such samples out: --on-bad-sample skip", code=1
+    )
+
+
+def name_of(data: PreparedDataset, row: int) -> str:
+    """What the user calls a row: its key, where rows are the data's own."""
+    return repr(data.key(row)) if row < len(data) else f"number {row}"

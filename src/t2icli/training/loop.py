@@ -1,0 +1,290 @@
+"""The one training loop. A recipe says what a step's loss is; everything around it happens here, in plain order."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Recipe
+from t2icli.training.cache import encoded, name_of, unreadable_error
+from t2icli.training.checkpoint import Run
+from t2icli.training.devices import World, complete, shard, spread, whole
+from t2icli.training.ema import Average
+from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, side_by_side, to_device
+from t2icli.training.interrupt import listening
+from t2icli.training.log import Log
+from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
+from t2icli.training.progress import Progress, Watch, unwatched
+from t2icli.training.settings import LoopSettings
+from t2icli.training.turns import RunningTurn, only
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    step: int
+    total: int
+    figures: Mapping[str, float]
+    """The last held-out figures, else the last ones of training."""
+    interrupted: bool = False
+
+
+def train(
+    recipe: Recipe,
+    data: PreparedDataset,
+    held_out: PreparedDataset | None,
+    settings: LoopSettings,
+    folder: Path,
+    world: World,
+    *,
+    strategy: str = "ddp",
+    report_to: str = "auto",
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Train to the end, or until told to stop, from the newest checkpoint in `folder` or from the beginning."""
+    training = Training(recipe, data, held_out, settings, folder, world, strategy, watch)
+    training.resume()
+    log = Log(folder, training.step, report_to) if world.is_first else None
+    try:
+        with listening() as asked, _memory_explained():
+            for reads in training.batches():
+                training.take_step(reads)
+                is_last = training.step == training.total
+                stop = world.any(asked.to_stop)
+                if training.due(settings.log_every, is_last):
+                    training.report(log)
+                if training.due(settings.eval_every, is_last):
+                    training.evaluate(log)
+                if settings.preview_every and training.due(settings.preview_every, is_last):
+                    training.preview(log)
+                if training.due(settings.save_every, is_last or stop):
+                    training.save()
+                if stop:
+                    break
+    finally:
+        if log is not None:
+            log.close()
+    return Outcome(training.step, training.total, training.figures, training.step < training.total)
+
+
+class Training:
+    """Everything a training consists of at one moment. What of it must survive is in `state`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: PreparedDataset,
+        held_out: PreparedDataset | None,
+        settings: LoopSettings,
+        folder: Path,
+        world: World,
+        strategy: str,
+        watch: Watch,
+    ) -> None:
+        self.recipe, self.data, self.settings, self.world, self.watch = recipe, data, settings, world, watch
+        self.run = Run(folder)
+        self.samples, self.unreadable = self._samples(data, "train")
+        self.order = _order(self.samples, settings, world)
+        self.total = settings.max_steps or math.ceil(settings.epochs * self.order.n / settings.batch_size)
+        seed_all(settings.seed, "start")
+        self.model = recipe.model.to(world.device).train()
+        self.is_sharded = strategy == "fsdp"
+        if self.is_sharded:
+            shard(self.model, world)
+        self.turns = [RunningTurn(turn, settings, self.total, world) for turn in recipe.turns()]
+        self.average = Average(self.model, settings.ema)
+        self.held_out = self._held_out(held_out)
+        self.step, self.best, self.figures = 0, math.inf, dict[str, float]()
+        self.since_report: list[dict[str, Any]] = []
+        self.reported_at = time.monotonic()
+
+    def _samples(self, data: PreparedDataset, split: str) -> tuple[Any, Mapping[int, str]]:
+        skip = self.settings.on_bad_sample == "skip"
+        known = encoded(
+            self.recipe.frozen(), data, self.world, workers=self.settings.workers, skip=skip, watch=self.watch
+        )
+        return self.recipe.dataset(data, split, known.results), known.unreadable
+
+    def _held_out(self, data: PreparedDataset | None) -> HeldOut:
+        """Held-out samples; without any, previews show training samples and nothing is evaluated."""
+        samples = self.samples if data is None else self._samples(data, "val")[0]
+        return HeldOut(samples, self.settings, self.world, is_new=data is not None)
+
+    def due(self, every: int, anyway: bool) -> bool:
+        return anyway or (every > 0 and self.step % every == 0)
+
+    def batches(self) -> Iterator[list[Read]]:
+        """For every step still to take, this process's pieces of its batch, on the device."""
+        s, world = self.settings, self.world
+        reader = Seeded(self.samples, s.seed, skip=s.on_bad_sample == "skip", unreadable=self.unreadable)
+        pieces = Pieces(self.order, self.step, self.total, s.grad_accum, world.rank, world.size)
+        reads = iter(loader(reader, pieces, s.workers, pin=world.device.type == "cuda"))
+        for _ in range(self.step, self.total):
+            yield [self._ready(next(reads)) for _ in range(s.grad_accum)]
+
+    def _ready(self, read: Read) -> Read:
+        if read.batch is None:
+            raise unreadable_error(self.data, *read.problems[0])
+        for row, reason in read.problems:
+            warnings.warn(f"sample {name_of(self.data, row)} left out: {reason}", UserWarning, stacklevel=2)
+        return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))
+
+    def take_step(self, reads: list[Read]) -> None:
+        """For each turn: loss, backward, clip, step."""
+        pieces = [read.batch for read in reads]
+        figures: dict[str, Any] = {}
+        for turn in self.turns:
+            with only(turn, self.turns):
+                loss, found = turn.gradients(pieces, self.step)
+                norm = turn.norm()
+                figures.update(
+                    found if turn is self.turns[0] else {f"{turn.turn.name}_loss": found.pop("loss"), **found}
+                )
+                if self.world.any(not math.isfinite(float(norm) + float(loss))):
+                    self._not_a_number(turn, reads)
+                else:
+                    turn.move(self.step)
+                turn.forget()
+        self.average.follow()
+        self.step += 1
+        self.since_report.append(figures)
+
+    def _not_a_number(self, turn: RunningTurn, reads: list[Read]) -> None:
+        rows = [name_of(self.data, row) for read in reads for row in read.rows]
+        told = f"the loss of turn {turn.turn.name!r} is not a number at step {self.step + 1}, for the batch"
+        if self.settings.on_nan == "skip":
+            warnings.warn(f"{told} {', '.join(rows[:8])}: left out", UserWarning, stacklevel=2)
+            return
+        newest = self.run.latest()
+        kept = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
+        raise T2IError(f"{told} {', '.join(rows)}", f"{kept}; try a smaller --lr, or --on-nan skip", code=1)
+
+    def report(self, log: Log | None) -> None:
+        """The figures since the last report, averaged, to the log and to whoever watches."""
+        names = list(self.since_report[-1])
+        rows = torch.tensor([[float(figures[name]) for name in names] for figures in self.since_report])
+        means = dict(zip(names, self.world.mean(rows.mean(0).to(self.world.device)).tolist(), strict=True))
+        now, lr = time.monotonic(), self.turns[0].schedule.lr(self.step - 1)
+        rate = len(self.since_report) * self.settings.batch_size / max(now - self.reported_at, 1e-9)
+        self.since_report, self.reported_at = [], now
+        self.figures = means
+        if log is not None:
+            log.write(self.step, "train", **means, lr=lr, samples_per_second=round(rate, 2))
+            self.watch(Progress("train", self.step, self.total, rate, self.settings.batch_size, means))
+
+    def evaluate(self, log: Log | None) -> None:
+        """Held-out figures; the best so far is kept as a model of its own."""
+        if not self.held_out.is_new:
+            return
+        with self.average.in_place():
+            found = evaluate(self.turns[0].turn, self.model, self.held_out, self.step)
+        if not found:
+            return
+        self.figures = {f"val_{name}": value for name, value in found.items()}
+        for turn in self.turns:
+            turn.schedule.evaluated(found["loss"])
+        if log is not None:
+            log.write(self.step, "val", **found)
+            self.watch(Progress("evaluate", self.step, self.total, figures=self.figures))
+        if found["loss"] < self.best:
+            self.best = found["loss"]
+            self._publish("best")
+
+    def preview(self, log: Log | None) -> None:
+        """Pictures, in `previews/`; drawn by the first process, so only where it has the whole model."""
+        if log is None or self.is_sharded:
+            return
+        n = min(PREVIEWS, len(self.held_out.samples))
+        with self.average.in_place():
+            images = preview(self.recipe, self.held_out.read(range(n)), self.settings, self.world)
+        if images:
+            self.run.previews.mkdir(parents=True, exist_ok=True)
+            sheet = side_by_side(images)
+            sheet.save(self.run.previews / f"step-{self.step:09d}.png")
+            log.picture(self.step, sheet)
+
+    def save(self) -> None:
+        """A checkpoint and, from the same weights, the model."""
+        state = self.state()
+        if self.world.is_first:
+            self.run.keep(state, self.step, self.settings.keep)
+        self._publish("model")
+        self.world.wait()
+
+    def _publish(self, name: str) -> None:
+        source = f"step {self.step} of a training on data {self.data.sha256[:12]}"
+        with self.average.in_place(), complete(self.model):
+            if self.world.is_first:
+                self.run.publish(name, self.recipe.save, source)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return whole(
+            {
+                "step": self.step,
+                "best": self.best,
+                "data": self.data.sha256,
+                "model": self.model.state_dict(),
+                "average": self.average.state(),
+                "turns": [turn.state() for turn in self.turns],
+            }
+        )
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        if self.world.is_first:
+            self.run.tidy()
+        self.world.wait()
+        state = self.run.read()
+        if state is None:
+            return
+        if state["data"] != self.data.sha256:
+            raise T2IError("the data is not what this run was trained on", "give the same --train-data")
+        own = self.model.state_dict()
+        self.model.load_state_dict({name: spread(value, own[name]) for name, value in state["model"].items()})
+        self.average.load(state["average"])
+        for turn, saved in zip(self.turns, state["turns"], strict=True):
+            turn.load(saved)
+        self.step, self.best = state["step"], state["best"]
+
+
+def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
+    n, batch, parts = len(samples), settings.batch_size, settings.grad_accum * world.size
+    if n == 0:
+        raise T2IError("there is nothing to train on: the data set is empty")
+    if n < batch:
+        raise T2IError(f"the data has {n} samples, fewer than one batch of {batch}", f"try --batch-size {n}")
+    if batch % parts:
+        near = max(parts, batch // parts * parts)
+        raise T2IError(
+            f"a batch of {batch} cannot be shared by {world.size} processes in {settings.grad_accum} pieces each",
+            f"try --batch-size {near}",
+        )
+    return Order(settings.seed, n, batch)
+
+
+@contextlib.contextmanager
+def _memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            if "allocate memory" not in str(error):
+                raise
+        raise T2IError(
+            "out of memory in a training step",
+            "try --batch-size with half of it, --grad-accum 4 to cut each batch into pieces, or --precision bf16",
+            code=1,
+        ) from error

@@ -1,0 +1,129 @@
+"""Which samples a step trains on, and with which random numbers: pure functions of seed and step, so that
+resuming a run needs one integer and any number of processes sees the same samples in the same order."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from t2icli.errors import T2IError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, T2IError, Image.DecompressionBombError)
+"""What Pillow and the data formats raise for a broken sample."""
+TRIES = 100
+
+
+def mix(*parts: object) -> int:
+    """One seed from several things."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def seed_all(*parts: object) -> None:
+    """Set every global generator that a recipe may draw from."""
+    seed = mix(*parts)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+@functools.lru_cache(maxsize=2)  # a step may reach from one epoch into the next
+def shuffled(seed: int, epoch: int, n: int) -> torch.Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, "order", epoch)))
+
+
+@dataclass(frozen=True)
+class Order:
+    """Every epoch shuffles the n samples anew; steps take `batch` of them after another, across epochs."""
+
+    seed: int
+    n: int
+    batch: int
+
+    def rows(self, step: int) -> list[tuple[int, int]]:
+        """(row, epoch) of each sample of the whole batch of `step`."""
+        return [self._at(place) for place in range(step * self.batch, (step + 1) * self.batch)]
+
+    def _at(self, place: int) -> tuple[int, int]:
+        epoch, within = divmod(place, self.n)
+        return int(shuffled(self.seed, epoch, self.n)[within]), epoch
+
+
+@dataclass(frozen=True)
+class Pieces(Sampler[list[tuple[int, int]]]):
+    """What one process trains on from step `start` to `stop`: for each step, `accum` pieces of the batch."""
+
+    order: Order
+    start: int
+    stop: int
+    accum: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        size = self.order.batch // (self.accum * self.world)
+        for step in range(self.start, self.stop):
+            rows = self.order.rows(step)
+            for piece in range(self.accum):
+                first = (piece * self.world + self.rank) * size
+                yield rows[first : first + size]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A batch as the loader hands it over."""
+
+    batch: Any
+    """None when a sample could not be read and nothing was to take its place."""
+    rows: list[int]
+    problems: list[tuple[int, str]]
+    """(row, reason) of samples that could not be read."""
+
+
+class Seeded(Dataset[Any]):
+    """Samples read with random numbers that depend on (seed, row, epoch) alone."""
+
+    def __init__(
+        self, samples: Dataset[Any], seed: int, *, skip: bool = False, unreadable: Mapping[int, str] | None = None
+    ) -> None:
+        self.samples, self.seed, self.skip = samples, seed, skip
+        self.unreadable = unreadable or {}
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int, list[tuple[int, str]]]:
+        row, epoch = place
+        problems: list[tuple[int, str]] = []
+        for _ in range(TRIES if self.skip else 1):
+            seed = mix(self.seed, "sample", row, epoch)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone: a reading process may not touch a GPU
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            try:
+                if row in self.unreadable:
+                    raise ValueError(self.unreadable[row])
+                return self.samples[row], row, problems
+            except UNREADABLE as error:
+                problems.append((row, str(error) or type(error).__name__))
+            row = (row + 1) % len(self.samples)  # type: ignore[arg-type]
+        return None, place[0], problems
+
+
+def collate(items: Sequence[tuple[Any, int, list[tuple[int, str]]]]) -> Read:
+    samples, rows, problems = zip(*items, strict=True)
+    whole = all(sample is not None for sample in samples)
+    return Read(default_collate(list(samples)) if whole else None, list(rows), [p for some in problems for p in some])
+
+
+def loader(samples: Seeded, pieces: Any, workers: int, *, pin: bool = False) -> DataLoader[Read]:
+    """Reads ahead in `workers` processes; what it yields does not depend on how many they are."""
+    ahead = {"prefetch_factor": 4} if workers else {}
+    return DataLoader(samples, batch_sampler=pieces, num_workers=workers, collate_fn=collate, pin_memory=pin, **ahead)

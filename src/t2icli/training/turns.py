@@ -1,0 +1,113 @@
+"""A recipe's turns while they are trained: each with its optimizer, its learning rate and its gradients."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from t2icli.kinds import Turn
+from t2icli.training.devices import World, averaged, silent, spread
+from t2icli.training.order import seed_all
+from t2icli.training.schedule import Schedule
+from t2icli.training.settings import LoopSettings
+
+
+class RunningTurn:
+    """One turn, with what the loop adds to it."""
+
+    def __init__(self, turn: Turn, settings: LoopSettings, total: int, world: World) -> None:
+        self.turn, self.settings, self.world = turn, settings, world
+        self.parameters = [p for group in turn.groups for p in group.parameters]
+        self.scales = [group.lr_scale for group in turn.groups]
+        self.optimizer = _optimizer(turn, settings, world)
+        self.schedule = Schedule(settings, total)
+        self.loss = averaged(turn.loss, self.parameters, world)
+
+    def gradients(self, pieces: Sequence[Any], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Differentiate the mean loss of a batch given in pieces; returns it, and the figures."""
+        seen: list[dict[str, Tensor]] = []
+        for i, piece in enumerate(pieces):
+            seed_all(self.settings.seed, "step", step, self.turn.name, i, self.world.rank)
+            with silent(self.loss, i + 1 < len(pieces)):
+                with autocast(self.settings, self.world):
+                    loss, figures = self.loss(piece, step)
+                (loss / len(pieces)).backward()
+            seen.append(_detached({"loss": loss, **figures}))
+        means = _means(seen)
+        return means["loss"], means
+
+    def norm(self) -> Tensor:
+        """The length of the gradient, after which it is cut to `clip`."""
+        found = [p.grad for p in self.parameters if p.grad is not None]
+        total = nn.utils.get_total_norm(found)
+        total = total.full_tensor() if isinstance(total, DTensor) else total
+        if self.settings.clip:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, total)
+        return total
+
+    def move(self, step: int) -> None:
+        """One step of the optimizer."""
+        for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
+            group["lr"] = self.schedule.lr(step) * scale
+        self.optimizer.step()
+        if self.turn.after is not None:
+            self.turn.after()
+
+    def forget(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for number, values in state["optimizer"]["state"].items():
+            like = self.parameters[number]
+            values.update({key: spread(value, like) for key, value in values.items() if isinstance(value, Tensor)})
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load(state["schedule"])
+
+
+@contextlib.contextmanager
+def only(turn: RunningTurn, turns: Sequence[RunningTurn]) -> Iterator[None]:
+    """While `turn` has its turn, the others' parameters take no gradients."""
+    mine = set(map(id, turn.parameters))
+    others = [p for other in turns for p in other.parameters if id(p) not in mine and p.requires_grad]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+def autocast(settings: LoopSettings, world: World) -> torch.autocast:
+    return torch.autocast(world.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+
+
+def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.Optimizer:
+    groups = [
+        {
+            "params": list(group.parameters),
+            "weight_decay": settings.weight_decay if group.weight_decay is None else group.weight_decay,
+        }
+        for group in turn.groups
+    ]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    sharded = any(isinstance(p, DTensor) for group in turn.groups for p in group.parameters)
+    fused = world.device.type in ("cpu", "cuda") and not sharded
+    return kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused or None)
+
+
+def _detached(figures: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(value, dtype=torch.float32).detach() for name, value in figures.items()}
+
+
+def _means(seen: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    listed = list(seen)
+    return {name: sum(figures[name].cpu() for figures in listed) / len(listed) for name in listed[0]}

@@ -1,0 +1,132 @@
+"""A recipe that trains in milliseconds and uses all that the loop offers: a frozen part, dropout, random crops,
+two turns, a buffer, previews. As a program it is `t2i` with this plugin alone, for tests that kill processes."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from t2icli import models, plugins
+from t2icli.dataset import PreparedDataset
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.nn import weights
+from t2icli.nn.pixels import to_images, to_tensor
+from t2icli.training.settings import LoopSettings
+
+LOOP = LoopSettings(max_steps=12, batch_size=4, lr=1e-2, log_every=3, eval_every=4, save_every=3, preview_every=6)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    width: Annotated[int, Meta(description="hidden size")] = 8
+    dropout: Annotated[float, Meta(description="part of the features left out")] = 0.1
+    frozen: Annotated[bool, Meta(description="whether there is a part that runs once")] = True
+    nan_at: Annotated[int, Meta(description="step whose loss is not a number")] = -1
+    slow: Annotated[float, Meta(description="seconds a step takes longer")] = 0.0
+    loop: Annotated[LoopSettings, Meta(description="the loop")] = LOOP
+
+
+class Net(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(12, width), nn.Linear(width, 12)])
+        self.critic = nn.Linear(12, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks[1](self.dropout(torch.relu(self.blocks[0](x))))
+
+
+class Crops(Dataset[Tensor]):
+    """Two by two pixels from anywhere, and the frozen part's opinion."""
+
+    def __init__(self, data: PreparedDataset, means: Tensor | None) -> None:
+        self.data, self.means = data, means
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> Tensor:
+        image = self.data.image(i)
+        left, top = random.randrange(image.width - 1), random.randrange(image.height - 1)
+        pixels = to_tensor(image.crop((left, top, left + 2, top + 2))).flatten()
+        return pixels if self.means is None else torch.cat([pixels[:9], self.means[i]])
+
+
+class Means(Dataset[Tensor]):
+    def __init__(self, data: PreparedDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return to_tensor(self.data.image(i))
+
+
+class Tiny:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.model = Net(settings.width, settings.dropout)
+
+    def frozen(self) -> Sequence[Frozen]:
+        return [Frozen("means", "mean colour", Means, lambda x: x.mean((2, 3)))] if self.settings.frozen else ()
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+        return Crops(data, encoded.get("means"))
+
+    def turns(self) -> Sequence[Turn]:
+        net = self.model
+        return [
+            Turn("draw", [ParamGroup(list(net.blocks.parameters()))], self.draw, self.count),
+            Turn("judge", [ParamGroup(list(net.critic.parameters()), weight_decay=0.0, lr_scale=0.5)], self.judge),
+        ]
+
+    def draw(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+        import time
+
+        time.sleep(self.settings.slow)
+        loss = (self.model(batch) - batch).square().mean()
+        if step == self.settings.nan_at:
+            loss = loss * float("nan")
+        return loss, {"error": loss.detach().sqrt()}
+
+    def judge(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+        return (self.model.critic(self.model(batch)) - 1).square().mean(), {}
+
+    def count(self) -> None:
+        self.model.steps += 1
+
+    def preview(self, batch: Tensor, *, seed: int) -> Sequence[Image.Image]:
+        return to_images(self.model(batch).unflatten(1, (3, 2, 2)))
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        models.seal(folder, models.Card(kind="generator", backend="tiny", config={"width": self.settings.width}))
+
+
+class Plugin:
+    __name__ = "tiny"
+
+    @hookimpl
+    def t2i_recipes(self) -> list[Entry[Any]]:
+        return [Entry("tiny", "a recipe for tests", Settings, Tiny)]
+
+
+if __name__ == "__main__":
+    from t2icli import cli
+
+    here = plugins.collect([("tiny", "under test", Plugin)])
+    plugins.installed = functools.cache(lambda: here)  # type: ignore[assignment]
+    cli.main()
