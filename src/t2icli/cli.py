@@ -109,14 +109,12 @@ def from_plugins() -> dict[str, Any]:
     for add in here.commands:
         shelf = typer.Typer(add_completion=False, callback=lambda: None)
         try:
-            add(shelf)
+            add.function(shelf)
             added = typer.main.get_group(shelf).commands
             if taken := [name for name in added if name in COMMANDS or name in found]:
                 raise T2IError(f"command {taken[0]!r} is already taken")
         except Exception as error:
-            if os.environ.get("T2I_STRICT"):
-                raise
-            here.broken.append(plugins.Broken(add.__module__, "?", f"{type(error).__name__}: {error}"))
+            here.leave_out(add.plugin, add.distribution, "t2i_commands", error)
         else:
             found.update(added)
     return found

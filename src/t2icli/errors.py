@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+LISTED = 20
+"""How many known words a hint lists at most."""
 
 
 class T2IError(Exception):
@@ -22,8 +24,16 @@ class T2IError(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the nearest known word, or listing them all when none is near."""
+    import difflib  # slow to import, and most commands go well
+
     words = sorted(set(known))
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    by_letters = {_letters(each): each for each in words}
+    near = difflib.get_close_matches(_letters(word), by_letters, n=1, cutoff=0.5)
     if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(words)}" if words else None
+        return f"did you mean {by_letters[near[0]]!r}?"
+    more = f", ... and {len(words) - LISTED} more" if len(words) > LISTED else ""
+    return f"known: {', '.join(words[:LISTED])}{more}" if words else None
+
+
+def _letters(word: str) -> str:
+    return word.lower().replace("-", "_")

@@ -1,155 +1,26 @@
-"""Which plugins are here, what they offer, and how an offer becomes the thing itself."""
+"""What the installed plugins offer, and how an offer becomes the thing itself."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.metadata
 import os
-import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import pluggy
 
-from t2icli import backends, hookspecs, models, settings
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
+from t2icli import discovery, models, settings
+from t2icli.discovery import Plugins
+from t2icli.errors import T2IError
+from t2icli.kinds import Entry
 from t2icli.models import Model
 from t2icli.settings import Part
-
-GROUP = "t2icli"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """An entry and who made it."""
-
-    entry: Entry[Any]
-    plugin: str
-    distribution: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A plugin, or one hook of it, that was left out."""
-
-    plugin: str
-    distribution: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"plugin {self.plugin!r} ({self.distribution}) was left out: {self.reason}"
-
-
-@dataclass
-class Plugins:
-    """Everything that installed distributions announced, by kind and name."""
-
-    offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    sources: list[ModelSource] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
-    commands: list[Callable[..., object]] = field(default_factory=list)
-
-    def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
-        """Load one plugin and ask each of its hooks; whatever goes wrong is noted, not raised."""
-        try:
-            manager = pluggy.PluginManager(hookspecs.PROJECT)
-            manager.add_hookspecs(hookspecs)
-            manager.register(load(), name)
-            manager.check_pending()  # a misspelt hook
-            self._ask(manager, name, distribution)
-        except (Exception, SystemExit) as error:
-            if os.environ.get("T2I_STRICT"):
-                raise
-            self.broken.append(Broken(name, distribution, _reason(error)))
-
-    def _ask(self, manager: pluggy.PluginManager, name: str, distribution: str) -> None:
-        mine: list[tuple[str, Offer]] = []
-        for kind in KINDS:
-            for entries in getattr(manager.hook, f"t2i_{kind}s")():
-                mine += [(kind, Offer(_checked(entry), name, distribution)) for entry in entries]
-        for kind, offer in mine:
-            taken = self.offers[kind].get(offer.entry.name)
-            if taken is not None:
-                raise T2IError(f"{kind} {offer.entry.name!r} is already taken by plugin {taken.plugin!r}")
-        for sources in manager.hook.t2i_models():
-            self.sources += sources
-        self.commands += [impl.function for impl in manager.hook.t2i_commands.get_hookimpls()]
-        for kind, offer in mine:
-            self.offers[kind][offer.entry.name] = offer
-
-    def offer_embedders_as_rankers(self) -> None:
-        """An embedder ranks by cosine, unless a ranker of that name exists already."""
-        for name, offer in self.offers["embedder"].items():
-            if name not in self.offers["ranker"]:
-                self.offers["ranker"][name] = Offer(_as_ranker(offer.entry), offer.plugin, offer.distribution)
-
-    def find(self, kind: str, name: str) -> Entry[Any]:
-        """The entry a user means, or an error with the nearest name."""
-        if kind not in self.offers:
-            raise T2IError(f"there is no kind of plugin called {kind!r}", did_you_mean(kind, KINDS))
-        offers = self.offers[kind]
-        if name in offers:
-            return offers[name].entry
-        hint = did_you_mean(name, offers) or f"no installed plugin offers a {kind}: see t2i plugins"
-        raise T2IError(f"no {kind} called {name!r}", hint)
-
-
-def _checked(entry: object) -> Entry[Any]:
-    if not isinstance(entry, Entry):
-        raise TypeError(f"a hook must return Entry objects, not {type(entry).__name__}")
-    if not (isinstance(entry.settings, type) and issubclass(entry.settings, msgspec.Struct)):
-        raise TypeError(f"the settings of {entry.name!r} must be a msgspec.Struct, not {entry.settings!r}")
-    for role, hand in (("load", entry.load), ("convert", entry.convert)):
-        if hand is not None and not callable(hand):  # a submodule of that name replaced the function
-            raise TypeError(f"{role} of {entry.name!r} must be a function, not {hand!r}")
-    return entry
-
-
-def _reason(error: BaseException) -> str:
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
-
-
-def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:
-    def load(chosen: Any) -> Ranker:
-        from t2icli.cosine import CosineRanker
-
-        return CosineRanker(entry.load(chosen))
-
-    return Entry(entry.name, entry.about, entry.settings, load)
-
-
-def _built_in(name: str) -> Callable[[], object]:
-    return lambda: importlib.import_module(f"t2icli.backends.{name}")
-
-
-Announced = tuple[str, str, Callable[[], object]]
-"""A plugin that is not imported yet: its name, its distribution, and how to import it."""
 
 
 @functools.cache
 def installed() -> Plugins:
     """The built-in backends and every distribution with an entry point in the group `t2icli`."""
-    return collect(
-        (point.name, f"{point.dist.name} {point.dist.version}" if point.dist else "?", point.load)
-        for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
-    )
-
-
-def collect(others: Iterable[Announced]) -> Plugins:
-    """The built-in backends and these plugins."""
-    plugins = Plugins()
-    version = importlib.metadata.version("t2icli")
-    for _, name, _ in pkgutil.iter_modules(backends.__path__):
-        plugins.add(name, f"t2icli {version}", _built_in(name))
-    for name, distribution, load in others:
-        plugins.add(name, distribution, load)
-    plugins.offer_embedders_as_rankers()
-    return plugins
+    return discovery.collect(discovery.announced())
 
 
 def find(kind: str, name: str) -> Entry[Any]:

@@ -19,6 +19,9 @@ import msgspec
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.models import Model
 
+SPOKEN = {"yes": True, "on": True, "no": False, "off": False}
+"""What msgspec does not take for a bool, but people do."""
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -68,9 +71,11 @@ def from_words(words: Iterable[str]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or not key.strip():
+        if not equals:
             raise T2IError(f"option {word!r} has no '='", "write it as -o KEY=VALUE")
         *tables_on_the_way, last = key.strip().replace("-", "_").split(".")
+        if not all([*tables_on_the_way, last]):
+            raise T2IError(f"option {word!r} names no setting", "write it as -o KEY=VALUE or -o PART.KEY=VALUE")
         here = tables
         for step in tables_on_the_way:
             inner = here.setdefault(step, {})
@@ -126,8 +131,13 @@ def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
         value = [item.strip() for item in value.split(",") if item.strip()]
     if isinstance(value, str) and value.lower() == "none" and type(None) in typing.get_args(kind):
         return None
+    if isinstance(value, str) and bool in (kind, *typing.get_args(kind)):
+        value = SPOKEN.get(value.lower(), value)
     try:
-        return msgspec.convert(value, field.type, strict=False, dec_hook=_from_text)
+        made = msgspec.convert(value, field.type, strict=False, dec_hook=_from_text)
+        if made != made:
+            raise msgspec.ValidationError("Not a number")
+        return made
     except msgspec.ValidationError as error:
         raise T2IError(f"{owner} cannot be {value!r}: {str(error).lower()}", f"it is {_type_name(kind)}") from error
 

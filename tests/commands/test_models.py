@@ -246,10 +246,10 @@ def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, se
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import functools
         import test_models as here
-        from t2icli import plugins
-        from t2icli.pipelines import models as work
+        from t2icli import discovery, plugins
+        from t2icli.pipelines import acquire as work
         source = here.ModelSource("shelf/coco", "", "", files=(here.RemoteFile(({server.url("well")!r},), None),))
-        found = plugins.collect([("shelf", "test", lambda: here.Shelf(source))])
+        found = discovery.collect([("shelf", "test", lambda: here.Shelf(source))])
         plugins.installed = functools.cache(lambda: found)
         print(work.pull("shelf/coco").sha256)
     """)

@@ -67,11 +67,13 @@ def show_(name: Name, json: Json = False) -> None:
             show.line(f"{key}: {size(value) if key == 'size' else value}")
 
 
-@app.command()
-def pull(name: Name, json: Json = False) -> None:
+@app.command("pull")
+def pull_(name: Name, json: Json = False) -> None:
     """Download a model that a plugin knows of."""
+    from t2icli.pipelines.acquire import pull
+
     with show.transfer() as tell:
-        model = work.pull(name, tell)
+        model = pull(name, tell)
     _arrived(model, json)
 
 
@@ -87,10 +89,12 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take files of another project, or a model folder, into the store. Nothing in them is ever run."""
+    from t2icli.pipelines.acquire import import_files
+
     parts = _parts(part or [])
     if codec:
         parts.setdefault("codec", []).extend(codec)
-    _arrived(work.import_files(backend, files, name=name, parts=parts), json)
+    _arrived(import_files(backend, files, name=name, parts=parts), json)
 
 
 def _parts(words: list[str]) -> dict[str, list[Path]]:

@@ -1,19 +1,18 @@
-"""The work behind `t2i models`: what is here, and how models come, go and are checked."""
+"""The work behind `t2i models`: what is here, what it is used for, and whether it is whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from t2icli import download, models, plugins
+from t2icli import models, plugins
 from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
+from t2icli.kinds import ModelSource, RemoteFile
 from t2icli.models import Model
 
 
@@ -41,7 +40,7 @@ def rows() -> list[Row]:
         for name, m in here.items()
     ]
     to_pull = [source for source in sources if source.files and source.name not in here]
-    return found + [Row(s.name, None, _backend(s.name), _size(s), False, False, s.about) for s in to_pull]
+    return found + [Row(s.name, None, backend_of(s.name), _size(s), False, False, s.about) for s in to_pull]
 
 
 def _usual(here: Mapping[str, Model]) -> dict[str, str]:
@@ -50,196 +49,25 @@ def _usual(here: Mapping[str, Model]) -> dict[str, str]:
     return {**{model.card.backend: name for name, model in by_size}, **models.defaults()}
 
 
-def _backend(name: str) -> str:
+def backend_of(name: str) -> str:
+    """The first half of a model's name."""
     return name.partition("/")[0]
 
 
-def _remotes(source: ModelSource) -> list[RemoteFile]:
+def remotes(source: ModelSource) -> list[RemoteFile]:
+    """Every file to download for a model, parts included."""
     parts = (source.parts or {}).values()
     return [*source.files, *(remote for files in parts for remote in files)]
 
 
 def _size(source: ModelSource) -> int | None:
-    sizes = [remote.size for remote in _remotes(source)]
+    sizes = [remote.size for remote in remotes(source)]
     return None if None in sizes else sum(size for size in sizes if size)
 
 
 def find(name: str) -> Model:
     """A model by its name or folder."""
     return models.find(name, plugins.installed().sources)
-
-
-def import_files(
-    backend: str | None,
-    files: Sequence[Path],
-    *,
-    name: str | None = None,
-    parts: Mapping[str, Sequence[Path]] | None = None,
-) -> Model:
-    """Convert files of another project, or take a finished model folder, into the store."""
-    finished = models.open_model(files[0]) if len(files) == 1 and (files[0] / models.CARD).is_file() else None
-    upstream = Upstream(
-        tuple(map(_readable, files)),
-        {part: tuple(map(_file_or_model, paths)) for part, paths in (parts or {}).items()},
-    )
-    if backend is None and finished is None:
-        raise T2IError("whose files are these?", f"say --as BACKEND, one of: {', '.join(_converters())}")
-    owner = backend or finished.card.backend  # type: ignore[union-attr]
-    full = _full_name(owner, name or _as_name(files[0].stem))
-    with _making(full) as draft:
-        if draft is None:
-            raise T2IError(f"there is a model {full!r} already", "choose another name with --name")
-        if finished is not None:
-            _take(finished, owner, draft)
-        else:
-            _convert(_converter(owner), upstream, draft)
-    return models.open_model(models.store() / full, full)
-
-
-def _take(model: Model, backend: str, folder: Path) -> None:
-    """Copy a model whose every byte is as its card says."""
-    if model.card.backend != backend:
-        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
-    if problems := list(_problems(model)):
-        raise T2IError(problems[0], code=1)
-    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
-
-
-def _converters() -> dict[str, Entry[object]]:
-    """The entries, of whatever kind, that can read files of other projects."""
-    kinds = plugins.installed().offers.values()
-    return {name: offer.entry for of_kind in kinds for name, offer in of_kind.items() if offer.entry.convert}
-
-
-def _converter(backend: str) -> Entry[object]:
-    able = _converters()
-    if backend not in able:
-        raise T2IError(f"nothing called {backend!r} can import files", did_you_mean(backend, able))
-    return able[backend]
-
-
-def _file_or_model(path: Path) -> Path:
-    """A part is given as a file, or as a model by its folder or its name in the store."""
-    if not path.exists() and path.as_posix() in (places := models.places(plugins.installed().sources)):
-        return places[path.as_posix()]
-    return _readable(path)
-
-
-def _readable(path: Path) -> Path:
-    if not path.exists():
-        raise T2IError(f"no file {str(path)!r}")
-    if path.is_file() and not path.stat().st_size:
-        raise T2IError(f"{str(path)!r} is empty", "it may be what a broken download left")
-    return path
-
-
-def _as_name(stem: str) -> str:
-    """A file's name as the second half of a model's."""
-    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._") or "imported"
-
-
-def _full_name(backend: str, what: str) -> str:
-    full = what if what.startswith(f"{backend}/") else f"{backend}/{what}"
-    if not models.NAME.fullmatch(full):
-        raise T2IError(f"{full!r} cannot be a model's name", "a name is backend/what, of a-z, 0-9, '.', '_' and '-'")
-    return full
-
-
-@contextlib.contextmanager
-def _making(name: str) -> Iterator[Path | None]:
-    """An empty folder that becomes the model `name` if all goes well; None if the model is there already.
-
-    Two processes that make the same model take turns; what a killed one left behind is swept up.
-    """
-    import filelock
-
-    place, draft = models.store() / name, models.home() / "making" / name.replace("/", "--")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{draft}.lock"):
-        if (place / models.CARD).is_file():
-            yield None
-            return
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        try:
-            yield draft
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(draft, place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:
-    assert entry.convert is not None
-    try:
-        entry.convert(upstream, folder)
-    except (T2IError, OSError):
-        raise
-    except Exception as error:
-        shown = ", ".join(path.name for path in upstream.files)
-        raise T2IError(
-            f"{entry.name!r} cannot read {shown}: {type(error).__name__}: {error}",
-            "are these the files it was made for? see t2i plugins for what it can import",
-            code=1,
-        ) from error
-    made = models.open_model(folder)
-    if made.card.backend != entry.name:
-        raise T2IError(f"plugin {entry.name!r} made a model for {made.card.backend!r}: a bug in the plugin", code=1)
-
-
-def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
-    """Download a model that a plugin knows of and convert it; nothing to do if it is here."""
-    source = _source(name)
-    if source.folder is not None:
-        return models.open_model(source.folder, source.name)
-    with _making(source.name) as draft:
-        if draft is not None:
-            downloads = models.home() / "downloads" / draft.name
-            _convert(_converter(_backend(source.name)), _downloaded(source, downloads, tell), draft)
-            _note_origin(source, draft)
-            shutil.rmtree(downloads)
-    return models.open_model(models.store() / source.name, source.name)
-
-
-def _source(name: str) -> ModelSource:
-    """The model a plugin knows by this name, or the only one for a backend of this name."""
-    known = {source.name: source for source in plugins.installed().sources}
-    of_backend = [source for source in known.values() if _backend(source.name) == name]
-    if name not in known and len(of_backend) != 1:
-        raise T2IError(f"no plugin knows where to find a model {name!r}", did_you_mean(name, known))
-    return known[name] if name in known else of_backend[0]
-
-
-def _downloaded(source: ModelSource, folder: Path, tell: download.Tell) -> Upstream:
-    try:
-        files = tuple(download.fetch(remote, folder, tell) for remote in source.files)
-        parts = {
-            part: tuple(download.fetch(remote, folder / part, tell) for remote in remotes)
-            for part, remotes in (source.parts or {}).items()
-        }
-    except T2IError as error:
-        raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, *by_hand(source)])), error.code) from error
-    return Upstream(files, parts)
-
-
-def by_hand(source: ModelSource) -> Iterator[str]:
-    """How to get a model without us: which files, their hashes, and the line that imports them."""
-    yield "get these by other means:"
-    for remote in _remotes(source):
-        yield f"  {remote.urls[0]}  sha256 {remote.sha256 or 'unpublished'}"
-    words = [download.file_name(remote) for remote in source.files]
-    for part, remotes in (source.parts or {}).items():
-        words += [f"--part {part}={download.file_name(remote)}" for remote in remotes]
-    backend, _, what = source.name.partition("/")
-    yield f"then run: t2i models import {' '.join(words)} --as {backend} --name {what}"
-
-
-def _note_origin(source: ModelSource, folder: Path) -> None:
-    """Where a model came from and under which licence, for whoever opens its card."""
-    card = models.open_model(folder).card
-    came_from = " ".join(f"{remote.urls[0]}" for remote in _remotes(source))
-    filled = {"about": source.about, "licence": source.licence, "source": came_from}
-    models.write_card(folder, msgspec.structs.replace(card, **{k: v for k, v in filled.items() if v}))
 
 
 def remove(name: str) -> None:
@@ -294,14 +122,15 @@ def verify(names: Sequence[str] = (), tell: Callable[[str], None] = lambda _: No
     for name in names or models.places(plugins.installed().sources):
         tell(name)
         try:
-            problems = list(_problems(find(name)))
+            found = list(problems(find(name)))
         except T2IError as error:
-            problems = [error.message]
-        checks.append(Check(name, problems))
+            found = [error.message]
+        checks.append(Check(name, found))
     return checks
 
 
-def _problems(model: Model) -> Iterator[str]:
+def problems(model: Model) -> Iterator[str]:
+    """What is missing or changed in a model and its parts."""
     for file in model.card.files:
         try:
             model.file(file)
@@ -309,6 +138,6 @@ def _problems(model: Model) -> Iterator[str]:
             yield error.message
     for part in model.card.parts:
         try:
-            yield from _problems(model.part(part))
+            yield from problems(model.part(part))
         except T2IError as error:
             yield error.message

@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from t2icli import cli, plugins
+from t2icli import cli, discovery, plugins
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Runner:
 
         A plugin that does not work is an error here; with `strict=False` it is left out, as it would be for a user.
         """
-        here = plugins.collect((_name(module), "under test", _already(module)) for module in modules)
+        here = discovery.collect((_name(module), "under test", _already(module)) for module in modules)
         if strict and here.broken:
             raise AssertionError("\n".join(map(str, here.broken)))
         self._monkeypatch.setattr(plugins, "installed", functools.cache(lambda: here))
@@ -104,7 +104,7 @@ def _exit_code(main: Any) -> int:
         main()
     except SystemExit as ended:
         if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
+            sys.stderr.write(f"{ended.code}\n")
             return 1
         return ended.code or 0
     except Exception:

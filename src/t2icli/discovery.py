@@ -1,0 +1,235 @@
+"""Asking plugins what they offer, so that no plugin can harm another or the tool."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import os
+import pkgutil
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pluggy
+
+from t2icli import backends, hookspecs, models
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
+
+GROUP = "t2icli"
+"""The entry point group by which a distribution names its plugins."""
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("t2i_"))
+HEAVY = ("torch", "transformers", "open_clip", "pyarrow", "daft")
+"""Modules so slow to import that even `t2i --help` would be felt to hang."""
+PACKAGES = {
+    "generator": "t2icli-clipgen",
+    "ranker": "t2icli-brivl",
+    "embedder": "t2icli-brivl",
+    "captioner": "t2icli-clipcap",
+    "codec": "t2icli-clipgen",
+    "recipe": "t2icli-clipgen",
+    "dataset": "t2icli-clipcap",
+}
+"""A package of ours for each kind, for whoever has none at all."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An entry and who made it."""
+
+    entry: Entry[Any]
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Adder:
+    """A plugin's `t2i_commands`, which is asked only when commands are listed or looked up."""
+
+    function: Callable[..., object]
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin, or its commands, that was left out."""
+
+    plugin: str
+    distribution: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r} ({self.distribution}) was left out: {self.reason}"
+
+
+@dataclass
+class Plugins:
+    """Everything that installed distributions announced, by kind and name."""
+
+    offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    sources: list[ModelSource] = field(default_factory=list)
+    commands: list[Adder] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each plugin took to be imported and asked."""
+
+    def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
+        """Load one plugin and ask each of its hooks. It is taken in whole or left out whole."""
+        step, begun, heavy = "import", time.perf_counter(), _heavy()
+        offers: list[tuple[str, Offer]] = []
+        sources: list[ModelSource] = []
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+                manager = _manager(load(), name)
+                for step in HOOKS[: len(KINDS)]:
+                    kind = step[len("t2i_") : -1]
+                    offers += [(kind, Offer(_entry(e), name, distribution)) for e in _answers(manager, step)]
+                step = "t2i_models"
+                sources += map(_source, _answers(manager, step))
+            self._refuse_taken(offers, sources)
+        except (Exception, SystemExit) as error:
+            self.leave_out(name, distribution, step, error)
+            return
+        for kind, offer in offers:
+            self.offers[kind][offer.entry.name] = offer
+        self.sources += sources
+        impls = manager.hook.t2i_commands.get_hookimpls()
+        self.commands += [Adder(impl.function, name, distribution) for impl in impls]
+        self.seconds[name] = time.perf_counter() - begun
+        if slow := _heavy() - heavy:
+            _warn_of(name, distribution, slow)
+
+    def leave_out(self, plugin: str, distribution: str, step: str, error: BaseException) -> None:
+        """Note a plugin as broken; with T2I_STRICT, raise."""
+        if os.environ.get("T2I_STRICT"):
+            raise error
+        self.broken.append(Broken(plugin, distribution, f"{step}: {_reason(error)}"))
+
+    def _refuse_taken(self, offers: list[tuple[str, Offer]], sources: list[ModelSource]) -> None:
+        taken = {(kind, name): offer.plugin for kind, of_kind in self.offers.items() for name, offer in of_kind.items()}
+        taken |= {("model", source.name): "another" for source in self.sources}
+        mine = [(kind, offer.entry.name) for kind, offer in offers] + [("model", source.name) for source in sources]
+        for kind, name in mine:
+            if (kind, name) in taken:
+                raise T2IError(f"{kind} {name!r} is already taken by plugin {taken[kind, name]!r}")
+            taken[kind, name] = "itself"
+
+    def offer_embedders_as_rankers(self) -> None:
+        """An embedder ranks by cosine, unless a ranker of that name exists already."""
+        for name, offer in self.offers["embedder"].items():
+            if name not in self.offers["ranker"]:
+                self.offers["ranker"][name] = Offer(_as_ranker(offer.entry), offer.plugin, offer.distribution)
+
+    def find(self, kind: str, name: str) -> Entry[Any]:
+        """The entry a user means, or an error with the nearest name."""
+        if kind not in self.offers:
+            raise T2IError(f"there is no kind of plugin called {kind!r}", did_you_mean(kind, KINDS))
+        offers = self.offers[kind]
+        if name in offers:
+            return offers[name].entry
+        for broken in self.broken:
+            if broken.plugin == name:
+                raise T2IError(f"no {kind} called {name!r}", str(broken))
+        raise T2IError(f"no {kind} called {name!r}", did_you_mean(name, offers) or _what_to_install(kind))
+
+
+Announced = tuple[str, str, Callable[[], object]]
+"""A plugin that is not imported yet: its name, its distribution, and how to import it."""
+
+
+def collect(others: Iterable[Announced]) -> Plugins:
+    """The built-in backends and these plugins."""
+    plugins = Plugins()
+    version = importlib.metadata.version("t2icli")
+    for _, name, _ in pkgutil.iter_modules(backends.__path__):
+        plugins.add(name, f"t2icli {version}", _built_in(name))
+    for name, distribution, load in others:
+        plugins.add(name, distribution, load)
+    plugins.offer_embedders_as_rankers()
+    return plugins
+
+
+def announced() -> Iterator[Announced]:
+    """The plugins of every installed distribution, none of them imported yet."""
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        about = point.dist.metadata if point.dist else {"Name": "?", "Version": "?"}
+        yield point.name, f"{about['Name']} {about['Version']}", point.load
+
+
+def _manager(plugin: object, name: str) -> pluggy.PluginManager:
+    """A plugin manager for this plugin alone, after its hooks' names have been checked."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name)
+    for hook, caller in vars(manager.hook).items():
+        if isinstance(caller, pluggy.HookCaller) and not caller.has_spec():
+            raise T2IError(f"there is no hook {hook!r}: {did_you_mean(hook, HOOKS)}")
+    for hook in HOOKS:
+        if hasattr(plugin, hook) and not getattr(manager.hook, hook).get_hookimpls():
+            raise T2IError(f"{hook} is not marked with @hookimpl")
+    return manager
+
+
+def _answers(manager: pluggy.PluginManager, hook: str) -> Iterator[Any]:
+    for answer in getattr(manager.hook, hook)():
+        yield from answer
+
+
+def _entry(entry: object) -> Entry[Any]:
+    if not isinstance(entry, Entry):
+        raise TypeError(f"a hook must return Entry objects, not {type(entry).__name__}")
+    if not (isinstance(entry.name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", entry.name)):
+        raise TypeError(f"an entry's name is made of a-z, 0-9, '.', '_' and '-', unlike {entry.name!r}")
+    if not (isinstance(entry.settings, type) and issubclass(entry.settings, msgspec.Struct)):
+        raise TypeError(f"the settings of {entry.name!r} must be a msgspec.Struct, not {entry.settings!r}")
+    if not callable(entry.load) or not (entry.convert is None or callable(entry.convert)):
+        # A likely slip: a submodule called `convert` replaces the function of that name once it is imported.
+        raise TypeError(f"load and convert of {entry.name!r} must be functions")
+    return entry
+
+
+def _source(source: object) -> ModelSource:
+    if not isinstance(source, ModelSource):
+        raise TypeError(f"t2i_models must return ModelSource objects, not {type(source).__name__}")
+    if not models.NAME.fullmatch(source.name):
+        raise TypeError(f"a model's name is backend/what, of a-z, 0-9, '.', '_' and '-', unlike {source.name!r}")
+    return source
+
+
+def _heavy() -> set[str]:
+    return sys.modules.keys() & set(HEAVY)
+
+
+def _warn_of(plugin: str, distribution: str, slow: set[str]) -> None:
+    problem = f"plugin {plugin!r} ({distribution}) slows every command down: it imports {', '.join(sorted(slow))}"
+    warnings.warn(f"{problem} as soon as it is found, not in Entry.load", UserWarning, stacklevel=3)
+
+
+def _reason(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:300] if said else type(error).__name__
+
+
+def _what_to_install(kind: str) -> str:
+    example = f"; for example: t2i install {PACKAGES[kind]}" if kind in PACKAGES else ""
+    return f"no installed plugin offers a {kind}{example}"
+
+
+def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:
+    def load(chosen: Any) -> Ranker:
+        from t2icli.cosine import CosineRanker
+
+        return CosineRanker(entry.load(chosen))
+
+    return Entry(entry.name, entry.about, entry.settings, load)
+
+
+def _built_in(name: str) -> Callable[[], object]:
+    return lambda: importlib.import_module(f"t2icli.backends.{name}")
