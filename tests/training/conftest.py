@@ -25,13 +25,13 @@ def picture(i: int) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten pictures to train on and four held out, prepared."""
     rows = [
         SourceRow(f"p{i}", picture(i), (f"picture {i}",), {"split": "train" if i < 10 else "val"}) for i in range(14)
     ]
-    return dataset.write(tmp_path / "data", rows).folder
+    return dataset.write(tmp_path_factory.mktemp("data"), rows).folder
 
 
 @pytest.fixture

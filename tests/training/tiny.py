@@ -1,10 +1,12 @@
 """A recipe that trains in milliseconds and uses all that the loop offers: a frozen part, dropout, random crops,
-two turns, a buffer, previews. As a program it is `t2i` with this plugin alone, for tests that kill processes."""
+two turns, a buffer, previews."""
 
 from __future__ import annotations
 
 import functools
+import os
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,9 +126,17 @@ class Plugin:
         return [Entry("tiny", "a recipe for tests", Settings, Tiny)]
 
 
-if __name__ == "__main__":
+def t2i(words: Sequence[str], folder: Path, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    """The command line in a process of its own, which ends with it; what it says goes to `folder`/said."""
     from t2icli import cli
 
+    os.chdir(folder)
+    os.environ.update({"T2I_HOME": str(home), "OMP_NUM_THREADS": "1", **(environment or {})})
+    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     here = plugins.collect([("tiny", "under test", Plugin)])
     plugins.installed = functools.cache(lambda: here)  # type: ignore[assignment]
+    torch.set_num_threads(1)
+    sys.argv = ["t2i", *words]
     cli.main()

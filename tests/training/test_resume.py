@@ -1,0 +1,158 @@
+"""However a run ends, resumed it ends with the same weights, byte for byte, as one that was left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import tiny
+
+from t2icli import models
+from t2icli.testing import Runner
+from t2icli.training import log
+
+# Processes forked from one that has torch in it already: a start costs milliseconds.
+server = multiprocessing.get_context("forkserver")
+LAZY = ["torch._dynamo", "torch._inductor", "torch.testing", "pyarrow.parquet", "typer._adapters", "PIL.PngImagePlugin"]
+server.set_forkserver_preload(["t2icli.training.loop", "t2icli.pipelines.train", "t2icli.cli", *LAZY])
+RUN = ["train", "tiny", "--output", "x", "--save-every", "1", "--report-to", "none", "-o", "slow=0.01"]
+
+
+class Runs:
+    """Starts runs of one training in a folder, to be killed."""
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.words = [*RUN, "--train-data", str(data)]
+        folder.mkdir()
+
+    def start(self, *more: str) -> ForkServerProcess:
+        process = server.Process(target=tiny.t2i, args=([*self.words, *more], self.folder, self.home))
+        process.start()
+        return process
+
+    def finish(self, *more: str) -> bytes:
+        process = self.start(*more)
+        process.join(60)
+        assert process.exitcode == 0, (self.folder / "said").read_text()
+        return self.weights()
+
+    def weights(self) -> bytes:
+        best = self.folder / "x/best" / models.WEIGHTS
+        return (self.folder / "x/model" / models.WEIGHTS).read_bytes() + best.read_bytes()
+
+    def killed(self, seconds: float, with_signal: int = signal.SIGKILL) -> int | None:
+        process = self.start("--resume")
+        time.sleep(seconds)
+        os.kill(process.pid or 0, with_signal)
+        process.join(60)
+        return process.exitcode
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A run nobody disturbed."""
+
+    weights: bytes
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def left_alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> LeftAlone:
+    folder = tmp_path_factory.mktemp("runs")
+    first = Runs(data, folder / "first").finish()  # also starts the fork server, so that the next is timed without it
+    begun = time.monotonic()
+    assert Runs(data, folder / "second").finish() == first
+    return LeftAlone(first, time.monotonic() - begun)
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
+    data: Path, tmp_path: Path, left_alone: LeftAlone
+) -> None:
+    runs = Runs(data, tmp_path / "killed")
+    ends = [runs.killed(part * left_alone.seconds) for part in (0.6, 0.5)]
+    assert -signal.SIGKILL in ends
+    assert runs.finish("--resume") == left_alone.weights
+    lines = log.read(runs.folder / "x/log.jsonl")
+    assert [line["step"] for line in lines if line["what"] == "val"] == [4, 8, 12]
+    assert not list((runs.folder / "x").rglob(".*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_a_random_moment_it_ends_with_the_same_bytes(
+    data: Path, tmp_path: Path, left_alone: LeftAlone, seed: int
+) -> None:
+    """Anywhere from the first look at the settings to the last file; mostly checkpoints are being written."""
+    runs = Runs(data, tmp_path / "killed")
+    runs.killed(random.Random(seed).uniform(0.2, 1) * left_alone.seconds)
+    assert runs.finish("--resume") == left_alone.weights
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_exits_130(
+    data: Path, tmp_path: Path, left_alone: LeftAlone, number: int
+) -> None:
+    runs = Runs(data, tmp_path / "stopped")
+    process = runs.start()
+    while not list((runs.folder / "x/checkpoints").glob("step-*")):
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    process.join(60)
+    assert process.exitcode == 130
+    assert "go on with: t2i train --resume --output x" in (runs.folder / "said").read_text()
+    assert runs.finish("--resume") == left_alone.weights
+
+
+def test_a_second_signal_exits_at_once(data: Path, tmp_path: Path) -> None:
+    runs = Runs(data, tmp_path / "stopped")
+    process = runs.start("-o", "slow=30")
+    while not (runs.folder / "x/log.jsonl").exists():  # from there on the loop listens
+        time.sleep(0.01)
+    time.sleep(0.3)
+    for _ in range(2):
+        os.kill(process.pid or 0, signal.SIGINT)
+        time.sleep(0.2)
+    process.join(5)
+    assert process.exitcode == 130
+
+
+def test_a_run_resumed_with_other_settings_is_refused_with_a_list(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--max-steps", "3")
+    result = tiny_t2i.fails("train", "--resume", "--output", "x", "--lr", "0.5", "-o", "width=4", says="other settings")
+    assert "width: 8 then, 4 now" in result.stderr
+    assert "loop.lr: 0.01 then, 0.5 now" in result.stderr
+
+
+def test_a_run_may_be_made_longer_where_the_schedule_allows_it(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "long", "--max-steps", "6")
+    for steps in ("3", "6"):
+        tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--max-steps", steps, "--resume")
+    assert Path("x/model", models.WEIGHTS).read_bytes() == Path("long/model", models.WEIGHTS).read_bytes()
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "y", "--max-steps", "3", "--schedule", "cosine")
+    tiny_t2i.fails("train", "--resume", "--output", "y", "--max-steps", "6", says="loop.max_steps: 3 then, 6 now")
+
+
+def test_other_data_is_refused(tiny_t2i: Runner, data: Path, tmp_path: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--max-steps", "3")
+    tiny_t2i.fails(
+        "train", "--resume", "--output", "x", "--train-data", data, "--val-data", data, says="the data is not what"
+    )
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--max-steps", "3")
+    tiny_t2i.fails("train", "tiny", "--train-data", data, "--output", "x", says="continue it with --resume")
+
+
+def test_workers_do_not_change_the_weights(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--workers", "2", "--max-steps", "4")
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "y", "--max-steps", "4")
+    assert Path("x/model", models.WEIGHTS).read_bytes() == Path("y/model", models.WEIGHTS).read_bytes()
