@@ -1,0 +1,82 @@
+"""Text to ids: Chinese word pieces, CLIP's BPE, any Hugging Face tokenizer.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, ModelSource, RemoteFile, Tokenizer, Upstream
+from t2icli.models import Model
+
+Strict = Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")]
+
+ROBERTA = "hfl/chinese-roberta-wwm-ext"
+
+
+class Chinese(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Annotated[Model | None, Meta(description="a vocabulary, imported or inside another model")] = None
+    vocabulary: Annotated[
+        str | None, Meta(description=f"in place of a model: vocab.txt, its folder, or a hub name such as {ROBERTA}")
+    ] = None
+    strict: Strict = False
+
+
+class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    strict: Strict = False
+
+
+class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Annotated[Model | None, Meta(description="a tokenizer, imported or trained here")] = None
+    file: Annotated[Path | None, Meta(description="in place of a model: tokenizer.json, or its folder")] = None
+    special: Annotated[bool, Meta(description="add the start and end ids the file asks for")] = True
+    strict: Strict = False
+
+
+def load_chinese(settings: Chinese) -> Tokenizer:
+    from t2icli.backends.tokenizers import chinese
+
+    return chinese.load(settings)
+
+
+def load_clip(settings: Clip) -> Tokenizer:
+    from t2icli.backends.tokenizers import clip
+
+    return clip.load(settings)
+
+
+def load_json(settings: Json) -> Tokenizer:
+    from t2icli.backends.tokenizers import json
+
+    return json.load(settings)
+
+
+def import_chinese(upstream: Upstream, folder: Path) -> None:
+    from t2icli.backends.tokenizers import chinese
+
+    chinese.convert(upstream, folder)
+
+
+def import_json(upstream: Upstream, folder: Path) -> None:
+    from t2icli.backends.tokenizers import json
+
+    json.convert(upstream, folder)
+
+
+@hookimpl
+def t2i_tokenizers() -> list[Entry[Tokenizer]]:
+    return [
+        Entry("chinese", "Chinese characters and word pieces, as BERT has them", Chinese, load_chinese, import_chinese),
+        Entry("clip", "CLIP's byte pairs, made for English", Clip, load_clip),
+        Entry("json", "any Hugging Face tokenizer.json", Json, load_json, import_json),
+    ]
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    url = f"https://huggingface.co/{ROBERTA}/resolve/main/vocab.txt"
+    about = "the 21,128 word pieces of Chinese BERT and its kin"
+    return [ModelSource("chinese/roberta", about, "Apache-2.0", files=(RemoteFile((url,), sha256=None),))]

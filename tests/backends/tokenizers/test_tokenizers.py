@@ -1,0 +1,151 @@
+"""Text to ids: as the originals do, padded with 0, and nothing cut without a word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2icli import models, parts, plugins
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+from t2icli.settings import Part
+from t2icli.testing import Runner, check_tokenizer
+
+VOCABULARY = [
+    "[PAD]",
+    "[unused1]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "红",
+    "烧",
+    "牛",
+    "肉",
+    "面",
+    "a",
+    "red",
+    "app",
+    "##le",
+]
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def real_vocabulary(golden: Callable[[str], Path]) -> Path:
+    path = golden("clipcap").parents[1] / "data/clipcap/bert/vocab.txt"
+    if not path.is_file():
+        pytest.skip("the 21,128 word pieces are not at hand")
+    return path
+
+
+def test_chinese_ids_are_those_of_berts_own_tokenizer(golden: Callable[[str], Path], real_vocabulary: Path) -> None:
+    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
+    for case in json.loads(golden("clipcap/tokenizer.json").read_text(encoding="utf-8")):
+        row = tokenizer.encode([case["text"]], 24)[0].tolist()
+        assert row == case["ids"] + [0] * (24 - len(case["ids"]))
+    assert tokenizer.vocabulary == 21128
+
+
+def test_chinese_ids_are_those_of_transformers(real_vocabulary: Path) -> None:
+    from transformers import BertTokenizer
+
+    ours = plugins.load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
+    theirs = BertTokenizer(str(real_vocabulary))
+    texts = ["Crème brûlée 法式焦糖布丁！", "１２３ＡＢＣ　全角", "a[MASK]b", "émoji 😀 ok", "x" * 120, "don't—stop…"]
+    for text in texts:
+        assert ours.to_ids(text) == theirs.encode(text, add_special_tokens=False), text
+
+
+def test_each_tokenizer_keeps_its_promises(vocabulary: Path) -> None:
+    words = ["a red apple", "红烧牛肉面"]
+    check_tokenizer(plugins.find("tokenizer", "chinese"), texts=words, vocabulary=str(vocabulary))
+    check_tokenizer(plugins.find("tokenizer", "clip"))
+
+
+def test_clip_ids_are_open_clips_without_start_and_end() -> None:
+    from open_clip import tokenize
+
+    tokenizer = plugins.load("tokenizer", "clip")
+    theirs = tokenize(["a bowl of beef noodles!"])[0]
+    ours = tokenizer.encode(["a bowl of beef noodles!"], 77)[0]
+    n = int((theirs != 0).sum()) - 2
+    assert torch.equal(ours[:n], theirs[1 : n + 1]) and not ours[n:].any()
+    assert (tokenizer.vocabulary, tokenizer.padding) == (49408, 0)
+
+
+def test_a_text_that_is_too_long_is_cut_and_said_to_be(vocabulary: Path) -> None:
+    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary))
+    with pytest.warns(UserWarning, match=r"'红烧牛肉面' is 5 tokens long, the model takes 3: cut after '红 烧 牛'"):
+        assert tokenizer.encode(["红烧牛肉面"], 3).tolist() == [[6, 7, 8]]
+
+
+def test_strict_refuses_a_text_that_is_too_long(vocabulary: Path) -> None:
+    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary), strict=True)
+    with pytest.raises(T2IError, match="5 tokens long, the model takes 3"):
+        tokenizer.encode(["红烧牛肉面"], 3)
+
+
+def test_a_vocabulary_is_found_by_file_and_by_folder(vocabulary: Path) -> None:
+    by_file = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary))
+    by_folder = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary.parent))
+    assert torch.equal(by_file.encode(["牛肉"], 4), by_folder.encode(["牛肉"], 4))
+
+
+def test_imported_ones_are_models_and_can_be_parts(t2i: Runner, vocabulary: Path, tmp_path: Path) -> None:
+    t2i.ok("models", "import", vocabulary, "--as", "chinese", "--name", "small")
+    model = models.find("chinese/small")
+    parts.keep(
+        Part("tokenizer", "chinese", plugins.configure("tokenizer", "chinese/small")[1]), tmp_path / "m", "tokenizer"
+    )
+    (tmp_path / "m/weights").write_text("x")
+    whole = models.seal(tmp_path / "m", Card(kind="generator", backend="x"))
+    inside = whole.part("tokenizer")
+    assert inside.sha256 == model.sha256
+    assert plugins.load("tokenizer", "chinese", model=inside).encode(["面"], 2).tolist() == [[10, 0]]
+
+
+def test_what_is_not_a_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "words.txt").write_text("one\ntwo\n")
+    with pytest.raises(T2IError, match="not a vocabulary of BERT"):
+        plugins.load("tokenizer", "chinese", vocabulary=str(tmp_path / "words.txt"))
+    with pytest.raises(T2IError, match="no vocabulary"):
+        plugins.load("tokenizer", "chinese", vocabulary=str(tmp_path / "none.txt"))
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    with pytest.raises(T2IError, match=r"cannot get vocab\.txt of 'nobody/nothing'"):
+        plugins.load("tokenizer", "chinese", vocabulary="nobody/nothing")
+
+
+def test_what_is_not_a_tokenizer_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(T2IError, match="is not a tokenizer"):
+        plugins.load("tokenizer", "json", file=str(tmp_path))
+    with pytest.raises(T2IError, match="no file"):
+        plugins.load("tokenizer", "json", file=str(tmp_path / "absent.json"))
+
+
+def test_a_json_file_may_ask_for_start_and_end_ids(tmp_path: Path, vocabulary: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    from t2icli.backends.tokenizers.chinese import word_pieces
+
+    tokenizer = word_pieces(vocabulary)
+    tokenizer.post_processor = TemplateProcessing("[CLS] $0 [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 4)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (folder := tmp_path / "model").mkdir()
+    plugins.find("tokenizer", "json").convert(Upstream((tmp_path / "tokenizer.json",), {}), folder)
+    model = models.open_model(folder)
+    assert plugins.load("tokenizer", "json", model=model).encode(["面"], 4).tolist() == [[3, 10, 4, 0]]
+    assert plugins.load("tokenizer", "json", model=model, special=False).encode(["面"], 4).tolist() == [[10, 0, 0, 0]]
+    check_tokenizer(plugins.find("tokenizer", "json"), texts=["a red apple", "红烧牛肉面"], model=model)
