@@ -28,7 +28,7 @@ def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
     captions = all_at_once.caption(IMAGES, 3, seed=5)
     assert one.caption(IMAGES, 3, seed=5) == captions
     assert [of_image[:1] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=5)
-    assert [of_image[1:2] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=6)
+    assert captions[1:] == all_at_once.caption(IMAGES[1:], 3, seed=6)
     assert captions[0] != captions[1]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from t2icli.nn.transformer import KVCache, attend, join_heads, reserve, split_heads
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -24,29 +26,24 @@ class Shape:
     """Between the two layers of the MLP."""
 
 
-@dataclass
 class Cache:
-    """Keys and values of every layer, (layers, b, heads, positions, d), allocated once; a state for `nn.decode`."""
+    """What every layer remembers of the positions so far; a state for `nn.decode`."""
 
-    keys: Tensor
-    values: Tensor
-    filled: int = 0
+    def __init__(self, layers: list[KVCache]) -> None:
+        self.layers = layers
 
     @classmethod
-    def empty(cls, shape: Shape, rows: int, positions: int, like: Tensor) -> Cache:
-        size = (shape.layers, rows, shape.heads, positions, shape.width // shape.heads)
-        return cls(like.new_zeros(size), like.new_zeros(size))
+    def empty(cls, shape: Shape, rows: int, room: int, like: Tensor) -> Cache:
+        width = shape.width // shape.heads
+        return cls([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
 
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (b, heads, n, d) behind what is there; all so far comes back."""
-        end = self.filled + keys.shape[2]
-        self.keys[layer, :, :, self.filled : end] = keys
-        self.values[layer, :, :, self.filled : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    @property
+    def filled(self) -> int:
+        return self.layers[0].length
 
     def select(self, rows: Tensor) -> Cache:
         """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
-        return Cache(self.keys[:, rows], self.values[:, rows], self.filled)
+        return Cache([layer.select(rows) for layer in self.layers])
 
 
 class Block(nn.Module):
@@ -65,21 +62,17 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None) -> Tensor:
-        x = x + self.dropout(self.out(self.attend(self.norm1(x), layer, cache, mask)))
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.out(self.attend(self.norm1(x), cache, mask)))
         hidden = self.act(self.up(self.norm2(x)))
         return x + self.dropout(self.down(self.hidden_dropout(hidden)))
 
-    def attend(self, x: Tensor, layer: int, cache: Cache | None, mask: Tensor | None) -> Tensor:
-        b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (b, heads, n, d)
-        if cache is not None:
-            k, v = cache.extend(layer, k, v)
+    def attend(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        q, k, v = split_heads(self.qkv(x), 3, self.heads)
+        if cache is not None:  # either one new position, or the first ones
+            return join_heads(attend(q, *cache.append(k, v)))
         dropout = self.attention_dropout if self.training else 0.0
-        # A single new position may see everything; several new ones come with an empty cache.
-        causal = mask is None and n > 1
-        seen = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
-        return seen.transpose(1, 2).reshape(b, n, d)
+        return join_heads(F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None))
 
 
 class Decoder(nn.Module):
@@ -95,8 +88,7 @@ class Decoder(nn.Module):
         """`mask` (b, n), for whole sequences only, is False at positions that nothing may look at."""
         if mask is not None:
             mask = mask[:, None, None] & mask.new_ones(x.shape[1], x.shape[1]).tril()
-        for layer, block in enumerate(self.blocks):
-            x = block(x, layer, cache, mask)
-        if cache is not None:
-            cache.filled += x.shape[1]
+        layers = cache.layers if cache is not None else [None] * len(self.blocks)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            x = block(x, layer, mask)
         return self.norm(x)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from t2i_clipcap import Settings
 
 
+SEED_BITS = 40
+"""Seeds of the second caption of an image begin here, far from those of its neighbours."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """What a model's card says."""
 
@@ -39,21 +43,21 @@ class Captioner:
         )
 
     def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
-        """n captions for each image. Caption j depends on the image, the settings and `seed + j` alone."""
         captions: list[list[str]] = []
         for start in range(0, len(images), self.settings.batch):
             some = embeddings(self.embedder, images[start : start + self.settings.batch], unit=self.config.unit)
-            ids = self.searched(some, n) if self.settings.beams else self.drawn(some, n, seed)
+            ids = self.searched(some, n) if self.settings.beams else self.drawn(some, n, seed + start)
             captions += [[self.text(one) for one in of_image] for of_image in ids]
         return captions
 
     def drawn(self, embedding: Tensor, n: int, seed: int) -> list[list[list[int]]]:
+        """Caption j of image i is drawn with luck of its own, which `seed + i` and j decide."""
         images = len(embedding)
         owners = [image for image in range(images) for _ in range(n)]
         rows = decode.sample(
             self.model,
             embedding,
-            [seed + j for j in range(n)] * images,
+            [(j << SEED_BITS) + seed + i for i in range(images) for j in range(n)],
             self.settings.max_tokens,
             self.sampling,
             prompts=images,
