@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2i_brivl.recipe import RecipeSettings
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Upstream
+from t2icli.kinds import Embedder, Entry, Recipe, Upstream
 from t2icli.models import Model
 
 
@@ -37,12 +38,24 @@ def load(settings: Settings) -> Embedder:
     return load(settings)
 
 
-def convert(upstream: Upstream, folder: Path) -> None:
+# Not called `convert`: the module of that name takes its place in this package once it is imported.
+def import_files(upstream: Upstream, folder: Path) -> None:
     from t2i_brivl.convert import convert
 
     convert(upstream, folder)
 
 
+def load_recipe(settings: RecipeSettings) -> Recipe:
+    from t2i_brivl.train import BrivlRecipe
+
+    return BrivlRecipe(settings)
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    return [Entry("brivl", "BriVL: two towers, contrasted by momentum and queues", RecipeSettings, load_recipe)]
+
+
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
-    return [Entry("brivl", "BriVL: pictures and Chinese sentences in one space", Settings, load, convert)]
+    return [Entry("brivl", "BriVL: pictures and Chinese sentences in one space", Settings, load, import_files)]

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_brivl import Settings
-from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, scaled_boxes
+from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, report_prompt, scaled_boxes
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import Shape
 from t2icli.models import Model
@@ -59,5 +59,5 @@ def load(settings: Settings) -> BrivlEmbedder:
 
 def text_reader(shape: Shape, model: Model) -> Callable[[Sequence[str]], Tensor]:
     if shape.text == "ngrams":
-        return HashedNgrams(shape.ngrams)
-    return WordPieces(model.file(VOCABULARY), shape.bert.length)
+        return HashedNgrams(shape.ngrams, report_prompt)
+    return WordPieces(model.file(VOCABULARY), shape.bert.length, report_prompt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +42,27 @@ def scaled_boxes(boxes: Sequence[Box], picture: tuple[int, int], size: int, most
     return ready, len(kept) + 1
 
 
+Report = Callable[[str, int, int], None]
+"""Hears of a text that was cut: the text, how long it was, how much of it is read."""
+
+
+def report_prompt(text: str, length: int, most: int) -> None:
+    shown = text if len(text) <= 40 else text[:40] + "..."
+    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {most} the model reads", stacklevel=2)
+
+
+def report_captions(text: str, length: int, most: int) -> None:
+    """One and the same words for every caption, so that training says it once."""
+    warnings.warn(f"captions of more than {most} tokens are cut", stacklevel=2)
+
+
 class WordPieces:
     """BERT's ids between [CLS] and [SEP], zero padded."""
 
-    def __init__(self, vocabulary: Path, length: int) -> None:
+    def __init__(self, vocabulary: Path, length: int, report: Report) -> None:
         from tokenizers import BertWordPieceTokenizer
 
-        self.length = length
+        self.length, self.report = length, report
         self.tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -56,7 +70,7 @@ class WordPieces:
         for row, (text, found) in enumerate(zip(texts, self.tokenizer.encode_batch(list(texts)), strict=True)):
             tokens = found.ids
             if len(tokens) > self.length:
-                report_cut(text, len(tokens), self.length)
+                self.report(text, len(tokens), self.length)
                 tokens = [*tokens[: self.length - 1], tokens[-1]]
             ids[row, : len(tokens)] = torch.tensor(tokens)
         return ids
@@ -69,15 +83,15 @@ TOKEN = re.compile(r"[a-z]+|\d+|[^\W_]|[^\w\s]")
 class HashedNgrams:
     """Ids of a text's n-grams by hashing: no vocabulary, the same in every process."""
 
-    def __init__(self, shape: Ngrams) -> None:
-        self.shape = shape
+    def __init__(self, shape: Ngrams, report: Report) -> None:
+        self.shape, self.report = shape, report
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         ids = torch.zeros(len(texts), self.shape.length, dtype=torch.int64)
         for row, text in enumerate(texts):
             grams = self.grams(text)
             if len(grams) > self.shape.length:
-                report_cut(text, len(grams), self.shape.length)
+                self.report(text, len(grams), self.shape.length)
             for column, gram in enumerate(grams[: self.shape.length]):
                 ids[row, column] = 1 + zlib.crc32(gram.encode()) % (self.shape.buckets - 1)
         return ids
@@ -90,8 +104,3 @@ class HashedNgrams:
             for n in range(1, self.shape.longest + 1)
             for start in range(len(tokens) - n + 1)
         ]
-
-
-def report_cut(text: str, length: int, most: int) -> None:
-    shown = text if len(text) <= 40 else text[:40] + "..."
-    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {most} the model reads", stacklevel=2)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import default_collate
+
+import t2i_brivl
+from t2i_brivl.contrast import Contrast
+from t2i_brivl.model import Brivl
+from t2i_brivl.recipe import Objective
+from t2icli import dataset, plugins
+from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.errors import T2IError
+from t2icli.testing import check_embedder, check_ranker, check_recipe
+
+SMALL = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 256, "width": 16}}
+COLOURS = ["red", "green", "blue", "yellow", "purple", "black", "white", "orange"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Eight plain pictures, each called by its colour in two languages."""
+    folder = tmp_path_factory.mktemp("colours")
+    rows = []
+    for colour in COLOURS:
+        Image.new("RGB", (40, 36), colour).save(folder / f"{colour}.png")
+        rows.append(SourceRow(colour, folder / f"{colour}.png", (f"a {colour} plate", f"{colour} 色的盘子")))
+    return dataset.write(folder / "prepared", rows, val=0.0)
+
+
+def small(objective: Objective) -> Contrast:
+    torch.manual_seed(0)
+    return Contrast(Brivl(plugins.configure("recipe", "brivl", {"shape": SMALL})[1].shape), objective)
+
+
+def batch_of(data: PreparedDataset, rows: range) -> dict:
+    recipe = plugins.load("recipe", "brivl", shape=SMALL)
+    samples = recipe.dataset(data, "val", {})
+    return default_collate([samples[i] for i in rows])
+
+
+def test_the_recipe_keeps_its_promises(data: PreparedDataset, tmp_path: Path) -> None:
+    check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL)
+    check_embedder(t2i_brivl.t2i_embedders()[0], model=str(tmp_path / "model"))
+    check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
+
+
+def test_a_bert_tower_is_trained_with_its_vocabulary(data: PreparedDataset, brivl: Path, tmp_path: Path) -> None:
+    bert = {"vocabulary": 284, "width": 16, "layers": 1, "heads": 2, "inner": 32, "positions": 32, "length": 16}
+    shape = {**SMALL, "text": "bert", "bert": {**bert, "top_layers": 1, "top_heads": 2}, "boxes": 3, "top_layers": 1}
+    options = {"shape": shape, "vocabulary": str(brivl / "vocab.txt")}
+    check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", **options)
+    check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
+    with pytest.raises(T2IError, match="needs a vocabulary"):
+        plugins.load("recipe", "brivl", shape=shape)
+
+
+def test_without_negatives_from_the_batch_the_loss_is_the_originals(data: PreparedDataset) -> None:
+    contrast = small(Objective(queue=12, in_batch=False, duplicates="wrong")).eval()
+    batch = batch_of(data, range(4))
+    loss, _ = contrast(batch, 0)
+    inputs = [batch[name] for name in ("pixels", "boxes", "n_boxes", "ids")]
+    (images, texts), (image_keys, text_keys) = contrast.towers(*inputs), contrast.slow(*inputs)
+
+    def info_nce(queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor) -> torch.Tensor:
+        right = (queries * keys).sum(1, keepdim=True)
+        return F.cross_entropy(torch.cat([right, queries @ queue.T], 1) / 0.07, torch.zeros(4, dtype=torch.int64))
+
+    expected = info_nce(texts, image_keys, contrast.image_queue) + info_nce(images, text_keys, contrast.text_queue)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_after_a_step_the_slow_towers_follow_and_the_queue_goes_round(data: PreparedDataset) -> None:
+    contrast = small(Objective(queue=6, momentum=0.9)).train()
+    before = contrast.slow.text.fc1.weight.clone()
+    with torch.no_grad():
+        contrast.towers.text.fc1.weight += 1.0
+    for step in range(2):
+        contrast(batch_of(data, range(step * 4, step * 4 + 4)), step)
+        contrast.follow()
+    torch.testing.assert_close(contrast.slow.text.fc1.weight, before + 1.0 - 0.9**2)
+    who = batch_of(data, range(8))["who"]
+    assert contrast.queued.tolist() == [*who[6:8].tolist(), *who[2:6].tolist()]
+    assert int(contrast.next) == 2
+
+
+def test_a_sentence_met_again_is_no_wrong_answer(data: PreparedDataset) -> None:
+    batch = batch_of(data, range(1))
+    twice = {name: torch.cat([value, value]) for name, value in batch.items()}
+    ignoring, counting = small(Objective(queue=0)).eval(), small(Objective(queue=0, duplicates="wrong")).eval()
+    assert ignoring(twice, 0)[0].item() == pytest.approx(0, abs=1e-6)
+    assert counting(twice, 0)[0].item() == pytest.approx(2 * math.log(2), abs=1e-5)
+
+
+def test_a_small_brivl_learns_what_colours_are_called(data: PreparedDataset) -> None:
+    contrast = small(Objective(queue=16, momentum=0.9)).train()
+    optimizer = torch.optim.AdamW(contrast.towers.parameters(), lr=3e-3)
+    batch = batch_of(data, range(8))
+    for step in range(25):
+        loss, figures = contrast(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        contrast.follow()
+    assert float(figures["text_found"]) == 1.0
+
+
+def test_training_can_go_on_from_an_imported_model_with_its_lower_part_frozen(
+    imported, data: PreparedDataset, tmp_path: Path
+) -> None:
+    recipe = plugins.load("recipe", "brivl", start=str(imported.folder), cnn_from=3, bert_from=1)
+    trained = {name for name, p in recipe.model.towers.named_parameters() if p.requires_grad}
+    assert "image.backbone.network.blocks.2.0.conv_pwl.weight" not in trained
+    assert "image.backbone.network.blocks.3.0.conv_pwl.weight" in trained
+    assert not any(name.startswith(("text.backbone.embeddings", "text.backbone.encoder.layer.0")) for name in trained)
+    recipe.save(tmp_path / "model")
+    again = plugins.load("embedder", "brivl", model=str(tmp_path / "model"))
+    before = plugins.load("embedder", "brivl", model=imported)
+    torch.testing.assert_close(again.embed_texts(["红烧"]), before.embed_texts(["红烧"]))
