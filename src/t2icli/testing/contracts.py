@@ -130,7 +130,7 @@ def check_captioner(entry: Entry[Any], /, **options: Any) -> None:
 
 
 def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
-    """Rows from `source`, each with a key of its own; read again they are the same."""
+    """Rows from `source`, none sharing a key; read again they are the same."""
     from t2icli.dataset import SourceRow
 
     preparer = _load("dataset", entry, options)
@@ -138,9 +138,9 @@ def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
     assert rows, f"there must be rows in {source}"
     for row in rows:
         assert isinstance(row, SourceRow), f"rows must be SourceRow, not {type(row).__name__}"
-        assert row.key and isinstance(row.key, str), f"a row must have a key: {row!r}"
+        assert isinstance(row.key, str), f"a key must be text, empty where the address is enough: {row!r}"
         assert not isinstance(row.captions, str), f"captions must be several texts, not one: {row!r}"
-    keys = [row.key for row in rows]
+    keys = [row.key for row in rows if row.key]
     assert len(set(keys)) == len(keys), "every row must have a key of its own"
     assert list(preparer.rows(source)) == rows, "reading again must give the same rows"
 

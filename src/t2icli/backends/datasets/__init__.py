@@ -37,12 +37,49 @@ class Csv(Table, frozen=True, forbid_unknown_fields=True):
     header: Annotated[bool, Meta(description="the first row names the columns; else they are called 0, 1, ...")] = True
 
 
-def _entry(name: str, about: str, settings: type, module: str, maker: str) -> Entry[DatasetPreparer]:
-    return Entry(name, about, settings, _loader(module, maker))
+class Wukong(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    encoding: Encoding = "auto"
+    notebook: Annotated[
+        bool, Meta(description="divide and re-read the rows as text2img's notebook did, slips included, to compare")
+    ] = False
 
 
-def _loader(module: str, maker: str) -> Callable[[Any], DatasetPreparer]:
+class GoogleCc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    encoding: Encoding = "auto"
+
+
+class WebDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    captions: Annotated[
+        Literal["required", "optional"], Meta(description="whether an image without its caption file is reported")
+    ] = "required"
+
+
+class Parquet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    image: Column = None
+    caption: Column = None
+    key: Column = None
+    root: Root = None
+
+
+class Coco(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    year: Annotated[Literal["any", "2014", "2017"], Meta(description="which annotations, if there are several")] = "any"
+
+
+class ImageNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    captions: Annotated[
+        Literal["none", "names"], Meta(description="none, or each class's first name from LOC_synset_mapping.txt")
+    ] = "none"
+
+
+def _entry(name: str, about: str, settings: type, place: str) -> Entry[DatasetPreparer]:
+    return Entry(name, about, settings, _loader(place))
+
+
+def _loader(place: str) -> Callable[[Any], DatasetPreparer]:
+    """Imports `module:class` of this folder when the source is used."""
+
     def load(settings: Any) -> DatasetPreparer:
+        module, maker = place.split(":")
         source: DatasetPreparer = getattr(import_module(f"{__name__}.{module}"), maker)(settings)
         return source
 
@@ -52,13 +89,15 @@ def _loader(module: str, maker: str) -> Callable[[Any], DatasetPreparer]:
 @hookimpl
 def t2i_datasets() -> list[Entry[DatasetPreparer]]:
     return [
+        _entry("folder", "images with a .txt beside each, or in folders named by class", Folder, "folder:FolderSource"),
         _entry(
-            "folder", "images with a .txt beside each, or in folders named by class", Folder, "folder", "FolderSource"
+            "csv", "tables with an image and a caption column: .csv, .tsv, a folder of them", Csv, "tables:CsvSource"
         ),
-        _entry(
-            "csv", "tables with an image and a caption column: .csv, .tsv, a folder of them", Csv, "tables", "CsvSource"
-        ),
-        _entry(
-            "jsonl", "one JSON object a line: text2img's, BriVL's, or image and caption", Table, "jsonl", "JsonlSource"
-        ),
+        _entry("jsonl", "one JSON object a line: text2img's, BriVL's, or any", Table, "jsonl:JsonlSource"),
+        _entry("wukong", "address lists of Wukong: CSV files of url,caption", Wukong, "addresses:WukongSource"),
+        _entry("googlecc", "Conceptual Captions: TSV of caption, address", GoogleCc, "addresses:GoogleCcSource"),
+        _entry("coco", "MS COCO captions 2014 and 2017, images in folders or zips", Coco, "coco:CocoSource"),
+        _entry("imagenet", "ImageNet's folders, images without sentences", ImageNet, "imagenet:ImageNetSource"),
+        _entry("webdataset", "tars of key.jpg, key.txt, key.json", WebDataset, "tars:WebDatasetSource"),
+        _entry("parquet", "parquet files of addresses, paths or image bytes", Parquet, "parquet:ParquetSource"),
     ]
