@@ -140,6 +140,10 @@ class PreparedDataset:
         """Width and height, without opening the image."""
         return self._value("width", i), self._value("height", i)
 
+    def format(self, i: int) -> str:
+        """`jpg`, `png` or `webp`: how the image is stored."""
+        return str(self._value("format", i))
+
     def image_sha256(self, i: int) -> str:
         return str(self._value("sha256", i))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 
 from t2icli import dataset, models, plugins, settings, toml
 from t2icli.dataset import CARD, Card, PreparedDataset, SourceRow
-from t2icli.errors import T2IError
+from t2icli.errors import T2IError, did_you_mean
 from t2icli.prepare import report, runners, shards
 from t2icli.prepare.captions import CaptionRules
-from t2icli.prepare.chunks import cut
+from t2icli.prepare.chunks import cut, first, judged
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.report import ReportRow
-from t2icli.prepare.settings import Plan
+from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
 from t2icli.prepare.work import Told
 
 PLAN = "plan.toml"
@@ -44,6 +44,39 @@ class Job:
     def rows(self) -> Iterator[SourceRow]:
         found: Iterator[SourceRow] = plugins.load("dataset", self.source, **self.options).rows(self.path)
         return found
+
+
+def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:
+    """A plan from a preset and what is said on top of it."""
+    if preset is not None and preset not in PRESETS:
+        raise T2IError(f"there is no preset called {preset!r}", did_you_mean(preset, PRESETS))
+    if preset in NEEDS_WORDS and "words" not in rules:
+        raise T2IError(f"preset {preset!r} needs a list of words", "give it with -o rules.words=foodNames.txt")
+    asked = settings.merge(PRESETS.get(preset or "", {}), rules)
+    return Plan(settings.convert(Rules, asked, "rules"), settings.convert(Limits, limits, "fetch"), shard_rows)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the caption rules would do, found without fetching or writing anything."""
+
+    counts: Counter[str]
+    """Rows by reason; '' are those that would go on to have their pictures judged."""
+    examples: Mapping[str, Sequence[str]]
+    """Some captions for each reason."""
+
+
+def try_out(job: Job, most: int = 5) -> Sample:
+    """Read all rows and judge their captions: `--dry-run`."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for _, row, reason in judged(job.rows(), CaptionRules(job.plan.rules)):
+        counts[reason] += 1
+        if counts[reason] <= most:
+            examples.setdefault(reason, []).append(first(row))
+    if not counts:
+        raise T2IError(f"there are no rows in '{job.path}'")
+    return Sample(counts, examples)
 
 
 @dataclass(frozen=True)

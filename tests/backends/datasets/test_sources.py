@@ -14,6 +14,7 @@ from PIL import Image
 from t2icli import plugins
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
+from t2icli.testing import check_dataset
 
 
 def jpg() -> bytes:
