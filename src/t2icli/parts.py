@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from t2icli import models, plugins
+from t2icli import models, plugins, settings
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.settings import Part
 
 
-def keep(chosen: Part[Any], folder: Path, name: str) -> None:
-    """Copy the part's model to `folder/name`; a part that loads no model of ours leaves nothing to copy."""
+def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
+    """Copy the part's model to `folder/name`; what else it needs comes back for `Card.settings`."""
     model = getattr(chosen.settings, "model", None)
     if model is not None:
         _copy(model.folder, folder / name)
+        return {}
+    own = settings.tables(chosen.settings) if chosen.settings is not None else {}
+    return {name: {"name": chosen.name, **{key: value for key, value in own.items() if value is not None}}}
+
+
+def identity(chosen: Part[Any]) -> str:
+    """Whatever changes a part's results, in one string: for the caches of `Frozen` parts."""
+    own = settings.tables(chosen.settings) if chosen.settings is not None else {}
+    model = getattr(chosen.settings, "model", None)
+    told = {key: value for key, value in own.items() if key not in ("batch", "device", "model")}
+    return json.dumps([chosen.kind, chosen.name, model.sha256 if model is not None else None, told], sort_keys=True)
 
 
 def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from t2icli.dataset import PreparedDataset
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -33,3 +36,37 @@ def square(image: Image.Image, size: int, *, at_random: bool = False) -> Image.I
     else:
         left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
+
+
+class Crops(Dataset[Tensor]):
+    """Every picture of a data set as (3, size, size): its middle, or another place each time."""
+
+    def __init__(self, data: PreparedDataset, size: int, *, at_random: bool = False) -> None:
+        self.data, self.size, self.at_random = data, size, at_random
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return to_tensor(square(self.data.image(i), self.size, at_random=self.at_random))
+
+
+class Whole(Dataset[tuple[bytes, int, int]]):
+    """Every picture of a data set in its own size, in a form that torch's default collate can batch."""
+
+    def __init__(self, data: PreparedDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> tuple[bytes, int, int]:
+        image = self.data.image(i)
+        return image.tobytes(), image.width, image.height
+
+
+def from_whole(batch: tuple[list[bytes], Tensor, Tensor]) -> list[Image.Image]:
+    """The pictures in a batch of `Whole`."""
+    pixels, widths, heights = batch
+    sizes = zip(widths.tolist(), heights.tolist(), strict=True)
+    return [Image.frombytes("RGB", size, one) for one, size in zip(pixels, sizes, strict=True)]

@@ -12,24 +12,25 @@ class Schedule:
 
     def __init__(self, settings: LoopSettings, total: int) -> None:
         self.settings, self.total = settings, total
+        self.warmup = settings.warmup or int(settings.warmup_part * total)
         self.best, self.waited, self.factor = math.inf, 0, 1.0
 
     def lr(self, step: int) -> float:
         s = self.settings
-        if step < s.warmup:
-            return s.lr * (step + 1) / s.warmup
+        if step < self.warmup:
+            return s.lr * (step + 1) / self.warmup
         return max(s.lr * self._curve(step), min(s.min_lr, s.lr))
 
     def _curve(self, step: int) -> float:
         s = self.settings
-        part = (step - s.warmup) / max(1, self.total - s.warmup)
+        part = (step - self.warmup) / max(1, self.total - self.warmup)
         if s.schedule == "cosine":
             lowest = min(1.0, s.min_lr / s.lr)
             return lowest + (1 - lowest) * (1 + math.cos(math.pi * part)) / 2
         if s.schedule == "linear":
             return 1 - part
         if s.schedule == "exponential":
-            return s.lr_decay ** ((step - s.warmup) // s.lr_decay_every)
+            return s.lr_decay ** ((step - self.warmup) // s.lr_decay_every)
         return self.factor  # 1 when constant
 
     def evaluated(self, loss: float) -> None:

@@ -26,6 +26,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="how the learning rate goes on after warmup"),
     ] = "constant"
     warmup: Annotated[int, Meta(description="steps over which the learning rate rises from zero", ge=0)] = 0
+    warmup_part: Annotated[
+        float, Meta(description="part of all steps that is warmup, where warmup is 0", ge=0, lt=1)
+    ] = 0.0
     min_lr: Annotated[float, Meta(description="learning rate that a schedule does not go below", ge=0)] = 0.0
     lr_decay: Annotated[float, Meta(description="factor of the exponential and plateau schedules", gt=0, le=1)] = 0.5
     lr_decay_every: Annotated[int, Meta(description="steps between the exponential schedule's factors", ge=1)] = 1000

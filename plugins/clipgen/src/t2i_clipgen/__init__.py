@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Embedder, Entry, Generator, ModelSource, RemoteFile, Upstream
+from t2icli.kinds import Codec, Embedder, Entry, Generator, ModelSource, Recipe, RemoteFile, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, Device, Precision, Temperature, TopK, TopP
 from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
 
 
 class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,6 +36,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
+class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The original's own numbers, for 64 images a step; its `large` is width 1280, 36 layers and 20 heads."""
+
+    codec: Annotated[Part[Codec], Meta(description="whose codes it learns")] = part("codec", "clipgen-vqgan")
+    embedder: Annotated[Part[Embedder], Meta(description="whose embeddings it is conditioned on")] = part(
+        "embedder", "clip"
+    )
+    width: Annotated[int, Meta(description="numbers per position; 1280 for large", ge=1)] = 1024
+    layers: Annotated[int, Meta(description="36 for large", ge=1)] = 24
+    heads: Annotated[int, Meta(description="must divide width; 20 for large", ge=1)] = 16
+    dropout: Annotated[float, Meta(description="in training", ge=0, lt=1)] = 0.1
+    noise: Annotated[
+        float, Meta(description="length of the random vector added to an image embedding, against the text gap", ge=0)
+    ] = 0.0
+    text_share: Annotated[
+        float,
+        Meta(description="how often a caption's embedding takes the image's place, if there are any", ge=0, le=1),
+    ] = 0.0
+    views: Annotated[int, Meta(description="random crops of each image to learn from; 1 takes the middle", ge=1)] = 1
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=200,
+        batch_size=64,
+        lr=1.25e-4,
+        betas=(0.9, 0.95),
+        weight_decay=0.01,
+        schedule="cosine",
+        warmup_part=0.1,
+    )
+
+
 def load_prior(settings: Settings) -> Generator:
     from t2i_clipgen.generate import load
 
@@ -46,6 +77,12 @@ def import_prior(upstream: Upstream, folder: Path) -> None:
     from t2i_clipgen.convert import convert
 
     convert(upstream, folder)
+
+
+def load_recipe(settings: RecipeSettings) -> Recipe:
+    from t2i_clipgen.train import PriorRecipe
+
+    return PriorRecipe(settings)
 
 
 def load_codec(settings: CodecSettings) -> Codec:
@@ -64,6 +101,12 @@ def import_codec(upstream: Upstream, folder: Path) -> None:
 def t2i_generators() -> list[Entry[Generator]]:
     about = "CLIP-GEN: a CLIP embedding to an image, code by code"
     return [Entry("clipgen", about, Settings, load_prior, import_prior)]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    about = "CLIP-GEN's prior: images alone teach it to draw what an embedding says"
+    return [Entry("clipgen", about, RecipeSettings, load_recipe)]
 
 
 @hookimpl

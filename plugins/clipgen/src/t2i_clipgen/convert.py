@@ -81,5 +81,5 @@ def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint
     return msgspec.convert({**seen, **known}, Shape)
 
 
-def card(shape: Shape, about: str, **more: str) -> Card:
+def card(shape: Shape, about: str, **more: Any) -> Card:
     return Card(kind="generator", backend="clipgen", about=about, config=msgspec.to_builtins(shape), **more)

@@ -1,0 +1,162 @@
+"""CLIP-GEN's prior as a recipe: from the embeddings and codes of images, worked out once."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from t2i_clipgen.convert import card
+from t2i_clipgen.generate import check_fit
+from t2i_clipgen.model import Prior, Shape
+from t2icli import models, parts
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.nn import decode, weights
+from t2icli.nn.pixels import Crops, to_images
+
+if TYPE_CHECKING:
+    from t2i_clipgen import RecipeSettings
+
+Batch = Mapping[str, Tensor]
+PREVIEW = decode.Sampling(top_k=500, top_p=0.95)
+
+
+class PriorRecipe:
+    def __init__(self, settings: RecipeSettings) -> None:
+        self.settings = settings
+        rows, columns = self.codec.grid
+        self.shape = Shape(
+            codes=self.codec.codes,
+            length=rows * columns,
+            condition=self.embedder.width,
+            width=settings.width,
+            layers=settings.layers,
+            heads=settings.heads,
+        )
+        if settings.width % settings.heads:
+            raise T2IError(f"{settings.heads} heads do not divide a width of {settings.width}", "set -o heads=...")
+        check_fit(self.shape, self.embedder, self.codec, "in training")
+        self.model: nn.Module = Prior(self.shape, settings.dropout)
+
+    @cached_property
+    def codec(self) -> Codec:
+        return self.settings.codec.load()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        return self.settings.embedder.load()
+
+    def frozen(self) -> Sequence[Frozen]:
+        # Both parts draw the same random crops: the loop seeds each sample before it is read.
+        size, views = self.image_size(), self.settings.views
+        crops = f"{size} pixels, {views} views"
+        codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
+
+        def samples(data: PreparedDataset) -> Dataset[Tensor]:
+            return Crops(data, size, at_random=views > 1)
+
+        found = [
+            Frozen("codes", f"{codec} {crops}", samples, lambda images: self.codec.encode(images).int(), views),
+            Frozen("embeddings", f"{embedder} {crops}", samples, self.embed, views),
+        ]
+        if self.settings.text_share:
+            found.append(Frozen("texts", embedder, Captions, self.embedder.embed_texts))
+        return found
+
+    def image_size(self) -> int:
+        """The side of the pictures the codec draws; told by the codec itself."""
+        height, width = self.codec.decode(torch.zeros(1, self.shape.length, dtype=torch.int64)).shape[-2:]
+        if height != width:
+            raise T2IError(f"pictures of {height} x {width} pixels cannot be learnt", "choose a codec of square ones")
+        return int(width)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.embedder.embed_images(to_images(images))
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+        captions = [len(data.captions(i)) for i in range(len(data))] if "texts" in encoded else None
+        noise, share = (self.settings.noise, self.settings.text_share) if split == "train" else (0.0, 0.0)
+        return Conditions(encoded, captions, noise, share, self.settings.views if split == "train" else 1)
+
+    def turns(self) -> Sequence[Turn]:
+        linear = [m.weight for m in self.model.modules() if isinstance(m, nn.Linear)]
+        ids = set(map(id, linear))
+        others = [p for p in self.model.parameters() if id(p) not in ids]
+        return [Turn("prior", [ParamGroup(linear), ParamGroup(others, weight_decay=0.0)], self.loss)]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        codes = batch["codes"].long()
+        logits = self.model(batch["embedding"], codes[:, :-1])
+        return F.cross_entropy(logits.transpose(1, 2), codes), {}
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        """Pictures for the held-out images' embeddings."""
+        embedding = batch["embedding"]
+        n = len(embedding)
+        seeds = range(seed, seed + n)
+        codes = decode.sample(
+            self.model, embedding, seeds, self.shape.length, PREVIEW, prompts=n, owners=range(n), batch=n
+        )
+        return to_images(self.codec.decode(torch.stack(list(codes)).cpu()))
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        own = parts.keep(self.settings.codec, folder, "codec") | parts.keep(self.settings.embedder, folder, "embedder")
+        models.seal(folder, card(self.shape, "CLIP-GEN's prior, trained here", settings=own))
+
+
+class Captions(Dataset[str]):
+    """Every caption of every image, one after another."""
+
+    def __init__(self, data: PreparedDataset) -> None:
+        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
+        if not self.texts:
+            raise T2IError("there are no captions to mix in", "leave text_share at 0")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> str:
+        return self.texts[i]
+
+
+class Conditions(Dataset[dict[str, Tensor]]):
+    """An embedding and the codes it should lead to."""
+
+    def __init__(
+        self, encoded: Mapping[str, Tensor], captions: Sequence[int] | None, noise: float, share: float, views: int
+    ) -> None:
+        self.codes, self.embeddings, self.texts = encoded["codes"], encoded["embeddings"], encoded.get("texts")
+        self.captions = captions or []
+        self.first = [0, *accumulate(self.captions)]
+        self.noise, self.share, self.views = noise, share, views
+
+    def __len__(self) -> int:
+        return self.codes.shape[-2]
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        view = random.randrange(self.views)
+        codes, embedding = ((x[view, i] if x.ndim == 3 else x[i]) for x in (self.codes, self.embeddings))
+        if self.texts is not None and self.captions[i] and random.random() < self.share:
+            embedding = self.texts[self.first[i] + random.randrange(self.captions[i])]
+        return {"embedding": noisy(embedding, self.noise), "codes": codes}
+
+
+def noisy(embedding: Tensor, length: float) -> Tensor:
+    """A unit vector moved by `length` in a random direction, and back to unit length."""
+    if length == 0:
+        return embedding
+    direction = torch.randn_like(embedding) / math.sqrt(embedding.shape[-1])
+    return F.normalize(embedding + length * direction, dim=-1)

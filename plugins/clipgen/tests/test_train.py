@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from t2i_clipgen import RecipeSettings
+from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.train import Conditions, noisy
+from t2icli import dataset, models, plugins
+from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.testing import check_recipe
+from t2icli.training.schedule import Schedule
+
+TINY = {"embedder": "fake", "width": 32, "layers": 1, "heads": 2}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedDataset:
+    rows = []
+    for i, colour in enumerate(("red", "green", "blue", "white")):
+        Image.new("RGB", (20, 24), colour).save(tmp_path / f"{i}.png")
+        rows.append(SourceRow(key=str(i), image=tmp_path / f"{i}.png", captions=(colour, f"all {colour}")))
+    return dataset.write(tmp_path / "data", rows).split("all")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("options", [{}, {"views": 2, "noise": 0.5, "text_share": 0.5}])
+def test_the_prior_keeps_a_recipes_promises(
+    tiny_model: Path, data: PreparedDataset, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    entry = plugins.find("recipe", "clipgen")
+    check_recipe(entry, data, tmp_path / "saved", codec={"model": tiny_model / "codec"}, **TINY, **options)
+    saved = models.open_model(tmp_path / "saved")
+    assert saved.part("codec").sha256 == models.open_model(tiny_model / "codec").sha256
+    assert len(list(plugins.load("generator", "clipgen", model=saved).generate("red", 2, seed=0))) == 2
+
+
+def test_learning_rate_and_weight_decay_are_the_originals(golden: Any) -> None:
+    known = json.loads(golden("clipgen/optimizer_schedule.json").read_text())
+    loop = RecipeSettings().loop
+    schedule = Schedule(loop, total=200 * 1000)
+    for epoch, lr in known["lr"].items():
+        assert schedule.lr(int(float(epoch) * 1000)) == pytest.approx(lr, rel=1e-3, abs=1e-8)
+    assert (loop.weight_decay, loop.betas) == (known["wd"][0], (0.9, 0.95))
+
+
+def test_only_the_weights_of_linear_layers_decay() -> None:
+    from t2i_clipgen.train import PriorRecipe
+
+    recipe = PriorRecipe.__new__(PriorRecipe)
+    recipe.model = Prior(Shape(8, 4, 4, 8, 1, 2))
+    decayed, others = recipe.turns()[0].groups
+    names = {id(p): name for name, p in recipe.model.named_parameters()}
+    assert {names[id(p)].split(".")[-2] for p in decayed.parameters} == {
+        "cond_proj",
+        "qkv",
+        "out",
+        "up",
+        "down",
+        "head",
+    }
+    assert others.weight_decay == 0 and len(decayed.parameters) + len(others.parameters) == len(names)
+
+
+def test_noise_keeps_an_embedding_on_the_sphere_and_near() -> None:
+    torch.manual_seed(0)
+    embedding = torch.nn.functional.normalize(torch.randn(512), dim=0)
+    moved = torch.stack([noisy(embedding, 0.5) for _ in range(50)])
+    torch.testing.assert_close(moved.norm(dim=1), torch.ones(50))
+    assert (moved @ embedding).mean() == pytest.approx(1 / (1 + 0.5**2) ** 0.5, abs=0.01)
+    assert noisy(embedding, 0.0) is embedding
+
+
+def test_texts_take_the_images_place_as_often_as_asked() -> None:
+    encoded = {"codes": torch.zeros(2, 3), "embeddings": torch.zeros(2, 4), "texts": torch.ones(3, 4)}
+    always = Conditions(encoded, [1, 2], 0.0, 1.0, 1)
+    never = Conditions(encoded, [1, 2], 0.0, 0.0, 1)
+    assert all(bool((always[i]["embedding"] == 1).all()) for i in range(2))
+    assert not any(bool(never[i]["embedding"].any()) for i in range(2))
