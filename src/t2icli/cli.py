@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import warnings
@@ -57,14 +58,17 @@ class Commands(typer.core.TyperGroup):
         return [*filter(_exists, COMMANDS), *self.of_plugins]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """As much of a command as a list of them shows: reading the flags of all would take longer than the list."""
         if cmd_name in COMMANDS:
-            return built_in(cmd_name) if _exists(cmd_name) else None
+            return listed(cmd_name) if _exists(cmd_name) else None
         return self.of_plugins.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        unknown = not args[0].startswith("-") and self.get_command(ctx, args[0]) is None
-        if unknown and not ctx.resilient_parsing:
-            raise T2IError(f"there is no command {args[0]!r}", did_you_mean(args[0], self.list_commands(ctx)))
+        name, *rest = args
+        if name in COMMANDS and _exists(name):
+            return name, built_in(name), rest
+        if not (name in self.of_plugins or name.startswith("-") or ctx.resilient_parsing):
+            raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
     @cached_property
@@ -77,19 +81,31 @@ def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"t2icli.commands.{module}") is not None
 
 
+def listed(name: str) -> Any:
+    """One of our own commands without its flags."""
+    made = _imported(name)
+    about = str(made.info.help) if isinstance(made, typer.Typer) else made.__doc__
+    return typer.core.TyperCommand(name, help=inspect.cleandoc(about), rich_help_panel=COMMANDS[name][1])
+
+
 def built_in(name: str) -> Any:
     """One of our own commands, with its T2I_* variables."""
-    place, panel = COMMANDS[name]
-    module, attribute = place.split(":")
-    made = getattr(importlib.import_module(f"t2icli.commands.{module}"), attribute)
-    if not isinstance(made, typer.Typer):
-        single = typer.Typer(add_completion=False)
-        single.command(name)(made)
-        made = single
-    command = typer.main.get_command(made)
-    command.name, command.rich_help_panel = name, panel  # type: ignore[attr-defined]
+    made, panel = _imported(name), COMMANDS[name][1]
+    command = typer.main.get_group(made) if isinstance(made, typer.Typer) else _single(made)
+    command.name, command.rich_help_panel = name, panel
     _read_environment(command)
     return command
+
+
+def _imported(name: str) -> Any:
+    module, attribute = COMMANDS[name][0].split(":")
+    return getattr(importlib.import_module(f"t2icli.commands.{module}"), attribute)
+
+
+def _single(function: Any) -> Any:
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    return typer.main.get_command(app)
 
 
 def _read_environment(command: Any) -> None:

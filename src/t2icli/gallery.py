@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import groupby
 from string import Template
 from typing import Any
 
@@ -16,13 +15,25 @@ Row = Mapping[str, Any]
 def page(rows: Sequence[Row], *, candidates: int) -> str:
     """The whole page for the kept rows of `results.jsonl`; `candidates` says how many were drawn for them."""
     template = Template(files("t2icli").joinpath("gallery.html").read_text(encoding="utf-8"))
-    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["prompt"], row["model"]))]
+    groups = _groups(rows)
     first = rows[0]["prompt"] if rows else "nothing yet"
     return template.substitute(
         title=escape(f"{_short(first)} · t2i"),
         summary=escape(_summary(len(rows), candidates)),
         sections="\n".join(map(_section, groups)),
     )
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """The pictures of one prompt in one run: their ranks rise."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        before = groups[-1][-1] if groups else None
+        if before and row["rank"] > before["rank"] and row["prompt"] == before["prompt"]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 def _summary(kept: int, candidates: int) -> str:
