@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from t2icli import models, plugins
+from t2icli import discovery, models, plugins
 from t2icli.errors import T2IError
-
-WHERE_FROM = {
-    "generator": "t2i install t2icli-starter",
-    "captioner": "t2i install t2icli-clipcap",
-    "ranker": "t2i install t2icli-brivl",
-}
-"""What to install when nothing of a kind is here."""
 
 
 def name(kind: str) -> str:
@@ -27,7 +20,7 @@ def name(kind: str) -> str:
         return min(without)
     if offers:
         raise T2IError(f"no model for any {kind} is installed", "run: t2i models list")
-    raise T2IError(f"no {kind} is installed", f"run: {WHERE_FROM.get(kind, 't2i plugins')}")
+    raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
 
 
 def _takes_a_model(settings: type) -> bool:

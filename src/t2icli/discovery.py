@@ -137,7 +137,7 @@ class Plugins:
         for broken in self.broken:
             if broken.plugin == name:
                 raise T2IError(f"no {kind} called {name!r}", str(broken))
-        raise T2IError(f"no {kind} called {name!r}", did_you_mean(name, offers) or _what_to_install(kind))
+        raise T2IError(f"no {kind} called {name!r}", did_you_mean(name, offers) or what_to_install(kind))
 
 
 Announced = tuple[str, str, Callable[[], object]]
@@ -217,7 +217,8 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"[:300] if said else type(error).__name__
 
 
-def _what_to_install(kind: str) -> str:
+def what_to_install(kind: str) -> str:
+    """Where a kind of thing can be had, for a user who has none."""
     example = f"; for example: t2i install {PACKAGES[kind]}" if kind in PACKAGES else ""
     return f"no installed plugin offers a {kind}{example}"
 

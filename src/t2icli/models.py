@@ -167,7 +167,7 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
     if word in known:
         return open_model(known[word], word)
     whole, _, part = word.rpartition(":")
-    if whole in known or (Path(whole) / CARD).is_file():  # `Model.part` calls it so: dalle/starter:codec
+    if whole and (whole in known or (Path(whole) / CARD).is_file()):  # `Model.part` calls it so: dalle/starter:codec
         return find(whole, sources).part(part)
     if any(source.name == word and source.files for source in sources):
         raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")
