@@ -35,6 +35,7 @@ PACKAGES = {
     "codec": "t2icli-clipgen",
     "recipe": "t2icli-clipgen",
     "dataset": "t2icli-clipcap",
+    "metric": "t2icli",
 }
 """A package of ours for each kind, for whoever has none at all."""
 

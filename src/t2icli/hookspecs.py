@@ -18,6 +18,7 @@ from t2icli.kinds import (
     Embedder,
     Entry,
     Generator,
+    Metric,
     ModelSource,
     Ranker,
     Recipe,
@@ -77,6 +78,12 @@ def t2i_recipes() -> Iterable[Entry[Recipe]]:
 @hookspec
 def t2i_datasets() -> Iterable[Entry[DatasetPreparer]]:
     """Sources of picture-text pairs: `t2i prepare NAME SOURCE`."""
+    raise NotImplementedError
+
+
+@hookspec
+def t2i_metrics() -> Iterable[Entry[Metric]]:
+    """Ways to tell how unlike two pictures look: what codecs are trained and judged by."""
     raise NotImplementedError
 
 

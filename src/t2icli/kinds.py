@@ -1,4 +1,4 @@
-"""What the parts of the tool promise each other: eight kinds of thing, and how a plugin announces one.
+"""What the parts of the tool promise each other: nine kinds of thing, and how a plugin announces one.
 
 Tensors are float32 images in [0, 1] of shape (b, 3, h, w) and int64 codes of shape (b, n). At the outer
 edge images are PIL, so that a plugin need not use torch at all.
@@ -145,6 +145,18 @@ class DatasetPreparer(Protocol):
     def rows(self, source: Path) -> Iterator[SourceRow]: ...
 
 
+@runtime_checkable
+class Metric(Protocol):
+    """How unlike two pictures look; differentiable, so that networks can be trained to make it small."""
+
+    name: str
+    """What figures made with it are called in logs and tables."""
+
+    def distance(self, images: Tensor, others: Tensor) -> Tensor:
+        """Two batches (b, 3, h, w), about [0, 1] -> (b,); 0 for equal ones."""
+        ...
+
+
 @dataclass(frozen=True)
 class ParamGroup:
     """Parameters that are optimised alike; None means the loop's own setting."""
@@ -242,5 +254,6 @@ KINDS: Mapping[str, type] = {
     "captioner": Captioner,
     "recipe": Recipe,
     "dataset": DatasetPreparer,
+    "metric": Metric,
 }
 """Every kind by the name used in commands; its hook is `t2i_` + name + `s`."""

@@ -256,6 +256,30 @@ class CaptionerOfTheFirst(HonestCaptioner):
         return super().caption(images, n, seed=seed)[:1]
 
 
+class HonestMetric:
+    name = "mean"
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    def distance(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return (images - others).square().mean((1, 2, 3))
+
+
+class MetricOfTheBatch(HonestMetric):
+    def distance(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return super().distance(images, others) / len(images)
+
+
+class MetricOfLikeness(HonestMetric):
+    def distance(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return 1 / (1 + super().distance(images, others))
+
+
+class MetricWithoutSlope(HonestMetric):
+    def distance(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return super().distance(images, others).sign() * 0 + super().distance(images, others.detach())
+
+
 HONEST: list[tuple[Callable[..., None], type]] = [
     (testing.check_tokenizer, HonestTokenizer),
     (testing.check_embedder, HonestEmbedder),
@@ -263,6 +287,7 @@ HONEST: list[tuple[Callable[..., None], type]] = [
     (testing.check_generator, HonestGenerator),
     (testing.check_ranker, HonestRanker),
     (testing.check_captioner, HonestCaptioner),
+    (testing.check_metric, HonestMetric),
 ]
 
 
@@ -304,6 +329,9 @@ BROKEN: list[tuple[Callable[..., None], type, str]] = [
     (testing.check_captioner, CaptionerOfPoems, "must be one line"),
     (testing.check_captioner, CaptionerWithoutSeed, "must give the same captions"),
     (testing.check_captioner, CaptionerOfTheFirst, "must have as many lists"),
+    (testing.check_metric, MetricOfTheBatch, "must not depend on the other pairs"),
+    (testing.check_metric, MetricOfLikeness, "equal pictures must have distance 0"),
+    (testing.check_metric, MetricWithoutSlope, "must be differentiable"),
 ]
 
 

@@ -129,6 +129,26 @@ def check_captioner(entry: Entry[Any], /, **options: Any) -> None:
     assert captioner.caption([], 2, seed=7) == [], "no images must have no captions"
 
 
+def check_metric(entry: Entry[Any], /, **options: Any) -> None:
+    """One finite number for each pair: none where they are equal, more where they differ more."""
+    import torch
+
+    metric = _load("metric", entry, options)
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 64, 64, generator=random)
+    noise = torch.randn(images.shape, generator=random)
+    near, far = images + 0.02 * noise, images + 0.2 * noise
+    distances = metric.distance(images, far)
+    assert tuple(distances.shape) == (2,), f"distances must be (2,), not {tuple(distances.shape)}"
+    assert bool(distances.isfinite().all()), f"distances must be finite: {distances}"
+    assert bool((metric.distance(images, images).abs() < 1e-5).all()), "equal pictures must have distance 0"
+    assert bool((metric.distance(images, near) < distances).all()), "more noise must be a greater distance"
+    _near(metric.distance(images[1:], far[1:]), distances[1:], "a distance must not depend on the other pairs")
+    far.requires_grad_(True)
+    metric.distance(images, far).sum().backward()
+    assert far.grad is not None and bool(far.grad.any()), "a distance must be differentiable"
+
+
 def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
     """Rows from `source`, none sharing a key; read again they are the same."""
     from t2icli.dataset import SourceRow

@@ -1,0 +1,56 @@
+"""What pictures are compared by: LPIPS, and a comparison that needs no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, Metric, ModelSource, RemoteFile, Upstream
+from t2icli.models import Model
+
+
+class Lpips(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Annotated[Model | None, Meta(description="LPIPS weights; without, the Laplacian takes its place")] = None
+
+
+class Laplacian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    levels: Annotated[int, Meta(description="scales to compare at, each half the size of the last", ge=1)] = 4
+
+
+def load_lpips(settings: Lpips) -> Metric:
+    from t2icli.backends.perceptual import model
+
+    return model.load_lpips(settings)
+
+
+def load_laplacian(settings: Laplacian) -> Metric:
+    from t2icli.backends.perceptual import model
+
+    return model.Laplacian(settings.levels)
+
+
+def import_files(upstream: Upstream, folder: Path) -> None:
+    from t2icli.backends.perceptual.convert import convert
+
+    convert(upstream, folder)
+
+
+@hookimpl
+def t2i_metrics() -> list[Entry[Metric]]:
+    return [
+        Entry("lpips", "LPIPS: learnt distance of VGG16's features", Lpips, load_lpips, import_files),
+        Entry("laplacian", "differences of details at several scales; needs no weights", Laplacian, load_laplacian),
+    ]
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    weighing = "https://heibox.uni-heidelberg.de/f/607503859c864bc1b30b/?dl=1"
+    vgg = "https://download.pytorch.org/models/vgg16-397923af.pth"
+    files = (RemoteFile((vgg,), sha256=None), RemoteFile((weighing,), sha256=None))
+    about = "the perceptual network that VQGANs are trained with"
+    return [ModelSource("lpips/vgg16", about, "BSD-2-Clause; VGG16 weights: torchvision's", files=files)]
