@@ -48,7 +48,7 @@ class Original:
 
     def model(self) -> DallE:
         data = upstream.read(self.file).data
-        config = convert.shape(data["hparams"], data["weights"])
+        config = convert.shape(data["hparams"], data["weights"], self.file)
         model = DallE(config)
         weights.fill(model, convert.network(data["weights"], config), str(self.file))
         return model.eval()
