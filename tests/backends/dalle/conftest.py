@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,10 @@ from torch import Tensor
 from t2icli import upstream
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry
 from t2icli.nn import weights
+from t2icli.testing import Runner
 
 CASES = [
     "full_axial",
@@ -57,3 +62,36 @@ class Original:
 @pytest.fixture(params=CASES)
 def original(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Original:
     return Original(golden(f"dalle/{request.param}"))
+
+
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Letters:
+    """A tokenizer of 60 ids, as many as the golden models read."""
+
+    vocabulary = 60
+    padding = 0
+
+    def encode(self, texts: Sequence[str], length: int) -> Tensor:
+        if any(len(text) > length for text in texts):
+            warnings.warn(f"the text was cut to {length} letters", UserWarning, 2)
+        ids = [[1 + ord(letter) % 59 for letter in text[:length]] for text in texts]
+        return torch.tensor([row + [0] * (length - len(row)) for row in ids])
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        raise NotImplementedError("letters are not needed back")
+
+
+class LettersPlugin:
+    @hookimpl
+    def t2i_tokenizers(self) -> list[Entry]:
+        return [Entry("letters", "60 ids, one a letter", NoSettings, lambda _: Letters())]
+
+
+@pytest.fixture
+def letters(t2i: Runner) -> type[Letters]:
+    """That tokenizer, installed under the name `letters`."""
+    t2i.use(LettersPlugin())
+    return Letters

@@ -27,8 +27,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     top_k: TopK | None = None
     top_p: TopP | None = None
     cfg_scale: CfgScale = 1.0
-    prime: Annotated[Path | None, Meta(description="an image whose upper part every drawn image begins with")] = None
-    prime_rows: Annotated[int | None, Meta(description="rows of codes to keep of it; none is 7 of 16", ge=1)] = None
+    prime: Annotated[Path, Meta(description="an image whose upper part every drawn image begins with")] | None = None
+    prime_rows: Annotated[int, Meta(description="rows of codes to keep of it; none is 7 of 16", ge=1)] | None = None
     strict: Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")] = False
     batch: Batch = 32
     precision: Precision = "auto"

@@ -97,7 +97,7 @@ def convert(files: Upstream, folder: Path) -> None:
     weights.save(model, folder)
     codec = _codec(files, contents, tensors, folder)
     check_codec(config, plugins.load("codec", str(folder / "codec")), f"'{path.name}'", f"codec {codec!r}")
-    settings = _tokenizer(files, config, folder)
+    settings = tokenizer(files, config, folder)
     about = f"{config.depth} layers of {config.dim}, {config.grid[0]} x {config.grid[1]} of {config.codes} codes"
     models.seal(
         folder,
@@ -135,7 +135,7 @@ def _codec(files: Upstream, contents: Contents, tensors: Mapping[str, Tensor], f
     return backend
 
 
-def _tokenizer(files: Upstream, config: Config, folder: Path) -> dict[str, Any]:
+def tokenizer(files: Upstream, config: Config, folder: Path) -> dict[str, Any]:
     """Keep the tokenizer that was given; else the settings name the one with as many ids, if we know one."""
     if given := files.parts.get("tokenizer"):
         backend = "json" if given[0].suffix == ".json" else "chinese"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,9 @@ class DallEGenerator:
             yield from to_images(self.codec.decode(torch.cat([self.beginning, codes.cpu()])[None]))
 
     def read(self, prompt: str) -> Tensor:
-        """The prompt's ids, (1, text_length); the tokenizer warns of a text that it has to cut."""
-        with warnings.catch_warnings():
-            if self.strict:
-                warnings.simplefilter("error", UserWarning)
-            try:
-                text = self.tokenizer.encode([prompt], self.model.config.text_length)
-            except UserWarning as told:
-                raise T2IError(f"the prompt does not fit: {told}", "shorten it, or leave out strict") from told
+        """The prompt's ids, (1, text_length); a text that is too long is cut with a warning, or refused."""
+        encode = partial(self.tokenizer.encode, [prompt], self.model.config.text_length)
+        text = _unless_it_warns(encode) if self.strict else encode()
         return text.masked_fill(text == self.tokenizer.padding, 0)
 
     def _condition(self, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +68,16 @@ class DallEGenerator:
             text = torch.cat([text, torch.zeros_like(text)])
         device = self.model.head.weight.device
         return text.to(device), self.beginning.expand(len(text), -1).to(device)
+
+
+def _unless_it_warns(encode: Callable[[], Tensor]) -> Tensor:
+    """Tokenizers warn of a text that they have to cut."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return encode()
+        except UserWarning as told:
+            raise T2IError(f"the prompt does not fit: {told}", "shorten it, or leave out strict") from told
 
 
 def load(settings: Settings) -> DallEGenerator:

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from t2icli import plugins
+from t2icli.backends.dalle import convert
+from t2icli.backends.dalle.config import Config
+from t2icli.backends.dalle.model import DallE
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.nn import decode
+from t2icli.testing import check_generator
+
+
+@pytest.fixture
+def folder(golden, letters: type, tmp_path: Path) -> str:
+    """A tiny imported model, and the tokenizer it needs."""
+    target = tmp_path / "dalle"
+    target.mkdir()
+    with pytest.warns(UserWarning, match="no known tokenizer"):
+        convert.convert(Upstream((golden("dalle/mixed_attn_rotary_shift/dalle.pt"),), {}), target)
+    return str(target)
+
+
+def load(folder: str, **options: object):
+    return plugins.load("generator", folder, tokenizer="letters", **options)
+
+
+@pytest.mark.filterwarnings("ignore:the text was cut")
+def test_it_keeps_a_generator_s_promises(folder: str) -> None:
+    check_generator(plugins.find("generator", "dalle"), model=folder, tokenizer="letters", tolerance=0)
+
+
+def test_greedy_images_are_the_original_s(folder: str, golden) -> None:
+    expected = np.load(golden("dalle/mixed_attn_rotary_shift/expected.npz"))
+    generator = load(folder, temperature=0)
+    generator.read = lambda _: torch.from_numpy(expected["text"][:1])
+    (image,) = generator.generate("", 1, seed=0)
+    painted = torch.from_numpy(expected["decoded_greedy"][0]).float()
+    pixels = (painted / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
+    assert np.abs(np.asarray(image) / 255 - pixels.numpy()).max() <= 0.5 / 255 + 1e-4
+
+
+def test_a_begun_image_is_continued(folder: str, golden) -> None:
+    picture = golden("dalle/mixed_attn_rotary_shift/image_0.png")
+    generator = load(folder, prime=str(picture), prime_rows=3, temperature=0.0)
+    assert generator.beginning.tolist() == generator.codec.encode(pixels(picture))[0, :24].tolist()
+    (image,) = generator.generate("noodles", 1, seed=0)
+    free = load(folder, temperature=0.0)
+    (other,) = free.generate("noodles", 1, seed=0)
+    assert image.tobytes() != other.tobytes()
+
+
+def pixels(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")) / 255).permute(2, 0, 1)[None].float()
+
+
+@pytest.mark.parametrize(("options", "says"), [({"prime_rows": 8}, "8 rows in all"), ({"prime": "no.png"}, "no.png")])
+def test_an_image_that_cannot_be_begun_with_is_refused(folder: str, golden, options: dict, says: str) -> None:
+    picture = golden("dalle/mixed_attn_rotary_shift/image_0.png")
+    with pytest.raises(T2IError, match=says):
+        load(folder, **{"prime": str(picture), **options})
+
+
+def test_guidance_acts_on_every_code(folder: str) -> None:
+    """In the original it acts on the first alone."""
+    generator = load(folder, cfg_scale=3.0, temperature=0.0)
+    text = generator.read("noodles")
+    condition = generator._condition(text)
+    (codes,) = decode.sample(generator.model, condition, [0], 64, generator.sampling)
+    classes = generator.model.config.text_classes
+    with torch.no_grad():
+        logits = generator.model(condition[0], codes.expand(2, -1))[:, -64:, classes:]
+    assert (logits[1] + 3 * (logits[0] - logits[1])).argmax(dim=1).equal(codes)
+    assert not logits[0].argmax(dim=1).equal(codes)
+
+
+def test_a_text_that_is_too_long_is_cut_with_a_warning_or_refused(folder: str) -> None:
+    with pytest.warns(UserWarning, match="cut to 12"):
+        load(folder).read("a very long prompt")
+    with pytest.raises(T2IError, match="does not fit"):
+        load(folder, strict=True).read("a very long prompt")
+
+
+def test_a_wrong_codec_is_refused_before_anything_is_drawn(folder: str, golden, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    plugins.find("codec", "dvae").convert(Upstream((golden("dalle/dvae_resblocks/vae.pt"),), {}), other)
+    with pytest.raises(T2IError, match="made with another codec"):
+        load(folder, codec={"name": "dvae", "model": str(other)})
+
+
+def test_a_wrong_tokenizer_is_refused_naming_both(folder: str, letters: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "vocabulary", 61)
+    with pytest.raises(T2IError, match="reads 60 different ids, but tokenizer 'letters' gives 61"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["full", "conv_like"])
+def test_codes_do_not_depend_on_how_many_are_drawn_nor_on_the_batch(dtype: torch.dtype, kind: str) -> None:
+    """Bit for bit, at a width where kernels for few rows and for many do round differently."""
+    torch.manual_seed(0)
+    config = Config(
+        text_vocabulary=50,
+        text_length=6,
+        codes=512,
+        grid=(4, 4),
+        dim=256,
+        depth=2,
+        attention=(kind,),
+        shift_tokens=True,
+    )
+    model = DallE(config).eval().to(dtype)
+    text = torch.tensor([[3, 1, 4, 1, 5, 0]])
+
+    def drawn(n: int, batch: int) -> list[list[int]]:
+        codes = decode.sample(model, (text, text[:, :0]), range(n), 16, batch=batch)
+        return [row.tolist() for row in codes]
+
+    expected = drawn(16, 16)
+    assert len({tuple(row) for row in expected}) == 16
+    for n, batch in ((1, 16), (4, 16), (16, 4), (16, 5), (16, 64)):
+        assert drawn(n, batch) == expected[:n]
