@@ -89,8 +89,8 @@ class Plugins:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
                 manager = _manager(load(), name)
-                for step in HOOKS[: len(KINDS)]:
-                    kind = step[len("t2i_") : -1]
+                for kind in KINDS:
+                    step = f"t2i_{kind}s"
                     offers += [(kind, Offer(_entry(e), name, distribution)) for e in _answers(manager, step)]
                 step = "t2i_models"
                 sources += map(_source, _answers(manager, step))

@@ -15,6 +15,7 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli import models, testing
+from t2icli.dataset import SourceRow
 from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
 
 
@@ -366,6 +367,57 @@ class Nothing:
 def test_what_is_announced_is_checked_too(wrong: Any, reason: str) -> None:
     with pytest.raises(AssertionError, match=reason):
         testing.check_ranker(wrong)
+
+
+class HonestDataset:
+    def __init__(self, settings: Settings) -> None: ...
+
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        return (SourceRow(str(i), source / f"{i}.jpg", ("a dish",)) for i in range(3))
+
+
+class DatasetOfNothing(HonestDataset):
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        return iter(())
+
+
+class DatasetOfTuples(HonestDataset):
+    def rows(self, source: Path) -> Iterator[Any]:
+        return iter([("a.jpg", "a dish")])
+
+
+class DatasetOfOneKey(HonestDataset):
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        return (SourceRow("same", source / f"{i}.jpg", ("a dish",)) for i in range(3))
+
+
+class DatasetOfLetters(HonestDataset):
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        return iter([SourceRow("1", source, "a dish")])  # type: ignore[arg-type]
+
+
+class DatasetThatChanges(HonestDataset):
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        return iter([SourceRow(str(random.random()), source, ("a dish",))])
+
+
+def test_an_honest_dataset_passes(tmp_path: Path) -> None:
+    testing.check_dataset(entry(HonestDataset), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("thing", "reason"),
+    [
+        (DatasetOfNothing, "there must be rows"),
+        (DatasetOfTuples, "rows must be SourceRow"),
+        (DatasetOfOneKey, "must have a key of its own"),
+        (DatasetOfLetters, "must be several texts"),
+        (DatasetThatChanges, "reading again must give the same"),
+    ],
+)
+def test_a_broken_dataset_is_caught(thing: type, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        testing.check_dataset(entry(thing), tmp_path)
 
 
 class HonestRecipe:

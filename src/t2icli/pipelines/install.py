@@ -1,0 +1,127 @@
+"""The work behind `t2i install` and `t2i uninstall`: pip, or uv where there is no pip, in this very environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from t2icli import plugins
+from t2icli.discovery import GROUP
+from t2icli.errors import T2IError, did_you_mean
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A distribution that would be installed."""
+
+    name: str
+    version: str
+    before: str | None
+    """The version that is here now."""
+
+
+def plan(words: Sequence[str]) -> list[Change]:
+    """What installing would bring, dependencies included. Nothing is installed, nothing imported."""
+    found = _plan_of_pip(words) if _has_pip() else _plan_of_uv(words)
+    return [Change(name, version, _version(name)) for name, version in found]
+
+
+def install(words: Sequence[str]) -> None:
+    """Install for good; `words` are names, folders, addresses and flags of pip."""
+    _run([*_installer(), "install", *_flags(), *words])
+    importlib.invalidate_caches()
+    plugins.installed.cache_clear()
+
+
+def plugins_of(distribution: str) -> list[str]:
+    """The names of the plugins a distribution announces, read from its metadata alone."""
+    try:
+        points = importlib.metadata.distribution(distribution).entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(point.name for point in points if point.group == GROUP)
+
+
+def owner(name: str) -> str:
+    """The distribution meant by its own name or by that of one of its plugins."""
+    points = importlib.metadata.entry_points(group=GROUP)
+    by_plugin = {point.name: point.dist.name for point in points if point.dist}
+    known = {_normal(distribution): distribution for distribution in by_plugin.values()}
+    if _version(name) is not None:
+        return known.get(_normal(name), name)
+    if name in by_plugin:
+        return by_plugin[name]
+    raise T2IError(f"no distribution called {name!r} is installed", did_you_mean(name, [*by_plugin, *known.values()]))
+
+
+def uninstall(distribution: str, *, force: bool = False) -> None:
+    """Remove a distribution that holds plugins. None of them is imported."""
+    if _normal(distribution) == "t2icli" and not force:
+        raise T2IError("t2icli is the tool itself", "add --force to remove it all the same")
+    if not plugins_of(distribution) and not force:
+        raise T2IError(f"{distribution!r} is no plugin of t2i", "add --force to remove it all the same")
+    _run([*_installer(), "uninstall", *(["--yes"] if _has_pip() else []), distribution])
+    importlib.invalidate_caches()
+
+
+def _has_pip() -> bool:
+    return importlib.util.find_spec("pip") is not None
+
+
+def _installer() -> list[str]:
+    if _has_pip():
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    uv = shutil.which("uv")
+    if uv is None:
+        raise T2IError("neither pip nor uv is here", f"run: {sys.executable} -m ensurepip", code=1)
+    return [uv, "pip"]
+
+
+def _flags() -> list[str]:
+    """Offline, a folder can still be installed: with what is here already, also to build it."""
+    own = [] if _has_pip() else ["--python", sys.executable]
+    offline = ["--no-index", "--no-build-isolation"] if os.environ.get("T2I_OFFLINE") else []
+    return own + offline
+
+
+def _plan_of_pip(words: Sequence[str]) -> list[tuple[str, str]]:
+    out = _run([*_installer(), "install", "--dry-run", "--quiet", "--report", "-", *_flags(), *words]).stdout
+    report = json.loads(out[out.index("{") :])
+    return [(item["metadata"]["name"], item["metadata"]["version"]) for item in report["install"]]
+
+
+def _plan_of_uv(words: Sequence[str]) -> list[tuple[str, str]]:
+    said = _run([*_installer(), "install", "--dry-run", *_flags(), *words]).stderr
+    return re.findall(r"^ \+ ([^\s=@]+)(?:==| @ )(\S+)", said, re.MULTILINE)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if ended.returncode:
+        said = [line for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
+        raise T2IError(f"{Path(command[0]).stem} {_verb(command)} failed", "\n  ".join(said[-12:]), code=1)
+    return ended
+
+
+def _verb(command: list[str]) -> str:
+    return "uninstall" if "uninstall" in command else "install"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

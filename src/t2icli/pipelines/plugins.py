@@ -1,0 +1,78 @@
+"""The work behind `t2i plugins`: what is installed, from where, and how it is set."""
+
+from __future__ import annotations
+
+import msgspec
+
+from t2icli import plugins, settings
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.kinds import KINDS
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of `t2i plugins`."""
+
+    kind: str
+    name: str
+    about: str
+    plugin: str
+    distribution: str
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A plugin that was left out."""
+
+    plugin: str
+    distribution: str
+    reason: str
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting of an entry; an empty default means that it must be given."""
+
+    name: str
+    type: str
+    default: str
+    about: str
+
+
+class Details(msgspec.Struct, frozen=True):
+    """Everything there is to know of one entry."""
+
+    row: Row
+    settings: list[Setting]
+    can_import: bool
+
+
+def rows(kind: str | None = None) -> list[Row]:
+    """Every entry, or those of one kind."""
+    return [
+        Row(each, name, offer.entry.about, offer.plugin, offer.distribution)
+        for each, offers in plugins.installed().offers.items()
+        if kind in (None, each)
+        for name, offer in sorted(offers.items())
+    ]
+
+
+def broken() -> list[Broken]:
+    """The plugins that were left out, with the reason."""
+    return [Broken(b.plugin, b.distribution, b.reason) for b in plugins.installed().broken]
+
+
+def details(kind: str, name: str) -> Details:
+    """One entry with its settings."""
+    entry = plugins.find(kind, name)
+    (row,) = (row for row in rows(kind) if row.name == name)
+    fields = [Setting(f.name, f.type, f.default, f.about) for f in settings.describe(entry.settings)]
+    return Details(row, fields, entry.convert is not None)
+
+
+def meant(word: str) -> list[Row]:
+    """What a single word means: a kind, or else a name of whatever kind."""
+    if word in KINDS:
+        return rows(word)
+    named = [row for row in rows() if row.name == word]
+    if not named:
+        known = [*KINDS, *(row.name for row in rows())]
+        raise T2IError(f"there is no kind and no plugin called {word!r}", did_you_mean(word, known))
+    return named
