@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import time
-from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -48,38 +48,29 @@ class Runs:
         best = self.folder / "x/best" / models.WEIGHTS
         return (self.folder / "x/model" / models.WEIGHTS).read_bytes() + best.read_bytes()
 
-    def killed(self, seconds: float, with_signal: int = signal.SIGKILL) -> int | None:
+    def stopped(self, step: int, seconds: float, number: int = signal.SIGKILL) -> int | None:
+        """The exit code of a run that gets a signal some seconds after it began to write the checkpoint of `step`."""
         process = self.start("--resume")
+        while process.is_alive() and not any((self.folder / "x/checkpoints").glob(f"*step-{step:09d}*")):
+            time.sleep(0.001)
         time.sleep(seconds)
-        os.kill(process.pid or 0, with_signal)
+        with contextlib.suppress(ProcessLookupError):  # it was quicker
+            os.kill(process.pid or 0, number)
         process.join(60)
         return process.exitcode
 
 
-@dataclass(frozen=True)
-class LeftAlone:
-    """A run nobody disturbed."""
-
-    weights: bytes
-    seconds: float
-
-
 @pytest.fixture(scope="module")
-def left_alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> LeftAlone:
-    folder = tmp_path_factory.mktemp("runs")
-    first = Runs(data, folder / "first").finish()  # also starts the fork server, so that the next is timed without it
-    begun = time.monotonic()
-    assert Runs(data, folder / "second").finish() == first
-    return LeftAlone(first, time.monotonic() - begun)
+def left_alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of a run that nobody disturbed."""
+    return Runs(data, tmp_path_factory.mktemp("runs") / "alone").finish()
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
-    data: Path, tmp_path: Path, left_alone: LeftAlone
-) -> None:
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(data: Path, tmp_path: Path, left_alone: bytes) -> None:
     runs = Runs(data, tmp_path / "killed")
-    ends = [runs.killed(part * left_alone.seconds) for part in (0.6, 0.5)]
-    assert -signal.SIGKILL in ends
-    assert runs.finish("--resume") == left_alone.weights
+    for step in (4, 9):
+        assert runs.stopped(step, 0) == -signal.SIGKILL
+    assert runs.finish("--resume") == left_alone
     lines = log.read(runs.folder / "x/log.jsonl")
     assert [line["step"] for line in lines if line["what"] == "val"] == [4, 8, 12]
     assert not list((runs.folder / "x").rglob(".*.part"))
@@ -88,33 +79,28 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_a_random_moment_it_ends_with_the_same_bytes(
-    data: Path, tmp_path: Path, left_alone: LeftAlone, seed: int
+    data: Path, tmp_path: Path, left_alone: bytes, seed: int
 ) -> None:
-    """Anywhere from the first look at the settings to the last file; mostly checkpoints are being written."""
+    moment = random.Random(seed)
     runs = Runs(data, tmp_path / "killed")
-    runs.killed(random.Random(seed).uniform(0.2, 1) * left_alone.seconds)
-    assert runs.finish("--resume") == left_alone.weights
+    runs.stopped(moment.randint(1, 12), moment.uniform(0, 0.1))  # a step and its checkpoint take about as long
+    assert runs.finish("--resume") == left_alone
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_saves_and_exits_130(
-    data: Path, tmp_path: Path, left_alone: LeftAlone, number: int
+    data: Path, tmp_path: Path, left_alone: bytes, number: int
 ) -> None:
     runs = Runs(data, tmp_path / "stopped")
-    process = runs.start()
-    while not list((runs.folder / "x/checkpoints").glob("step-*")):
-        time.sleep(0.01)
-    os.kill(process.pid or 0, number)
-    process.join(60)
-    assert process.exitcode == 130
+    assert runs.stopped(2, 0, number) == 130
     assert "go on with: t2i train --resume --output x" in (runs.folder / "said").read_text()
-    assert runs.finish("--resume") == left_alone.weights
+    assert runs.finish("--resume") == left_alone
 
 
 def test_a_second_signal_exits_at_once(data: Path, tmp_path: Path) -> None:
     runs = Runs(data, tmp_path / "stopped")
     process = runs.start("-o", "slow=30")
-    while not (runs.folder / "x/log.jsonl").exists():  # from there on the loop listens
+    while process.is_alive() and not (runs.folder / "x/log.jsonl").exists():  # from there on the loop listens
         time.sleep(0.01)
     time.sleep(0.3)
     for _ in range(2):

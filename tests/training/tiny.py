@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2icli import models, plugins
+from t2icli import discovery, models, plugins
 from t2icli.dataset import PreparedDataset
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
@@ -135,7 +135,7 @@ def t2i(words: Sequence[str], folder: Path, home: Path, environment: Mapping[str
     said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    here = plugins.collect([("tiny", "under test", Plugin)])
+    here = discovery.collect([("tiny", "under test", Plugin)])
     plugins.installed = functools.cache(lambda: here)  # type: ignore[assignment]
     torch.set_num_threads(1)
     sys.argv = ["t2i", *words]
