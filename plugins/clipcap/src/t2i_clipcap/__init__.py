@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Embedder, Entry, Upstream
+from t2icli.kinds import Captioner, Embedder, Entry, Recipe, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Device, Precision, Temperature, TopK, TopP
 from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,6 +29,48 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     batch: Annotated[int, Meta(description="images at a time; does not change the captions", ge=1)] = 16
     precision: Precision = "auto"
     device: Device = "auto"
+
+
+class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Chinese original's own numbers, as it was published: 40 captions a step, 40 epochs."""
+
+    embedder: Annotated[Part[Embedder], Meta(description="what it sees images through")] = part("embedder", "clip")
+    gpt2: Annotated[
+        str | None, Meta(description="a Hugging Face GPT-2: a folder, or a name on the hub; none starts from nothing")
+    ] = None
+    vocabulary: Annotated[
+        Path | None, Meta(description="vocab.txt, tokenizer.json or a folder with one; else the GPT-2's own")
+    ] = None
+    tune: Annotated[bool, Meta(description="train the GPT-2 too, not the mapper alone")] = True
+    mapper: Annotated[
+        Literal["mlp", "bert", "transformer"], Meta(description="what turns an embedding into the prefix")
+    ] = "mlp"
+    prefix: Annotated[int, Meta(description="vectors handed to the GPT-2", ge=1)] = 10
+    given: Annotated[int, Meta(description="vectors a transformer mapper spreads the embedding over", ge=1)] = 10
+    mapper_layers: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8
+    mapper_heads: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8
+    mapper_hidden: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 3072
+    width: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 768
+    layers: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 12
+    heads: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 12
+    positions: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=2)] = 1024
+    dropout: Annotated[float, Meta(description="of the GPT-2, while it is trained", ge=0, lt=1)] = 0.1
+    max_tokens: Annotated[int, Meta(description="captions are cut here, their end included", ge=1)] = 90
+    unit: Annotated[
+        bool, Meta(description="embeddings of length 1, as any embedder gives them; the original took CLIP's own")
+    ] = True
+    padding_in_loss: Annotated[
+        bool, Meta(description="as the original had it: empty places count, so that its curves can be compared")
+    ] = False
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=40, batch_size=40, lr=2e-5, eps=1e-6, schedule="linear", warmup=5000
+    )
+
+
+def load_recipe(settings: RecipeSettings) -> Recipe:
+    from t2i_clipcap.train import ClipCapRecipe
+
+    return ClipCapRecipe(settings)
 
 
 def load_captioner(settings: Settings) -> Captioner:
@@ -47,3 +90,9 @@ def import_files(upstream: Upstream, folder: Path) -> None:
 def t2i_captioners() -> list[Entry[Captioner]]:
     about = "ClipCap: a CLIP embedding, mapped to the first words of a GPT-2"
     return [Entry("clipcap", about, Settings, load_captioner, import_files)]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    about = "ClipCap: teaches a GPT-2 to go on from an image's embedding"
+    return [Entry("clipcap", about, RecipeSettings, load_recipe)]

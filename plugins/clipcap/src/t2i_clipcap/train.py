@@ -1,0 +1,133 @@
+"""ClipCap as a recipe: embeddings worked out once, captions as ids, one cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from t2i_clipcap import gpt2
+from t2i_clipcap.caption import Config, embeddings
+from t2i_clipcap.convert import card
+from t2i_clipcap.model import ClipCap, MapperShape, Shape
+from t2i_clipcap.words import FILE, Words, open_words
+from t2icli import models, parts
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.nn import weights
+from t2icli.nn.pixels import Whole, from_whole
+
+if TYPE_CHECKING:
+    from t2i_clipcap import RecipeSettings
+
+Batch = Mapping[str, Tensor]
+
+
+class ClipCapRecipe:
+    def __init__(self, settings: RecipeSettings) -> None:
+        self.settings = settings
+        self.embedder: Embedder = settings.embedder.load()
+        self.pretrained = gpt2.find(settings.gpt2) if settings.gpt2 is not None else None
+        self.words = open_words(vocabulary(settings, self.pretrained))
+        self.shape = shape_of(settings, self.pretrained, self.words.size, self.embedder.width)
+        # A GPT-2 that is not trained is not disturbed either.
+        self.model: nn.Module = ClipCap(self.shape, settings.dropout if settings.tune else 0.0)
+        if self.pretrained is not None:
+            adopt(self.model, self.pretrained.tensors(), settings.gpt2 or "")
+        for part in self.model.language_model():
+            part.requires_grad_(settings.tune)
+
+    def frozen(self) -> Sequence[Frozen]:
+        identity = f"{parts.identity(self.settings.embedder)} unit={self.settings.unit}"
+        return [Frozen("embeddings", identity, Whole, self.embed)]
+
+    def embed(self, batch: Any) -> Tensor:
+        return embeddings(self.embedder, from_whole(batch), unit=self.settings.unit)
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+        return Captioned(data, encoded["embeddings"], self.words, self.settings.max_tokens)
+
+    def turns(self) -> Sequence[Turn]:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return [Turn("clipcap", [ParamGroup(trained)], self.loss)]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        tokens, length = batch["tokens"], batch["length"]
+        real = torch.arange(tokens.shape[1], device=tokens.device) < length[:, None]  # (b, n)
+        prefix = self.shape.mapper.prefix
+        # What follows a caption is left out of the loss, so only the original's way needs to hide it.
+        mask = F.pad(real, (prefix, 0), value=True) if self.settings.padding_in_loss else None
+        logits = self.model(batch["embedding"], tokens, mask)[:, prefix - 1 : -1]
+        each = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")  # (b, n)
+        per_token = each[real].mean()
+        return (each.mean() if self.settings.padding_in_loss else per_token), {"per_token": per_token.detach()}
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        return ()
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        self.words.tokenizer.save(str(folder / FILE))
+        own = parts.keep(self.settings.embedder, folder, "embedder")
+        config = Config(self.shape, unit=self.settings.unit)
+        models.seal(folder, card(config, about=f"ClipCap, {self.shape.mapper.name} mapper, trained here", settings=own))
+
+
+def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> Path:
+    if settings.vocabulary is not None:
+        return settings.vocabulary
+    if pretrained is None:
+        raise T2IError(
+            "clipcap needs a GPT-2 to tune, or at least a vocabulary to start from nothing",
+            f"-o gpt2=FOLDER_OR_NAME ({gpt2.KNOWN}), or -o vocabulary=vocab.txt",
+        )
+    return pretrained.folder
+
+
+def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, condition: int) -> Shape:
+    mapper = MapperShape(
+        name=settings.mapper,
+        condition=condition,
+        prefix=settings.prefix,
+        given=settings.given,
+        layers=settings.mapper_layers,
+        heads=settings.mapper_heads,
+        hidden=settings.mapper_hidden,
+    )
+    sizes = pretrained or settings
+    return Shape(mapper, words, sizes.positions, sizes.width, sizes.layers, sizes.heads)
+
+
+def adopt(model: ClipCap, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Take a GPT-2's weights; the mapper keeps its own, for no GPT-2 has one."""
+    mapper = {key: value for key, value in model.state_dict().items() if key.startswith("mapper.")}
+    weights.fill(model, {**tensors, **mapper}, f"the GPT-2 {name!r}")
+
+
+class Captioned(Dataset[dict[str, Tensor]]):
+    """Each caption with its image's embedding; ids are padded to the longest caption there is."""
+
+    def __init__(self, data: PreparedDataset, embeddings: Tensor, words: Words, max_tokens: int) -> None:
+        captions = [(i, caption) for i in range(len(data)) for caption in data.captions(i)]
+        if not captions:
+            raise T2IError("there are no captions to learn from", "clipcap trains on images with captions")
+        self.embeddings = embeddings
+        self.images = [i for i, _ in captions]
+        self.ids = [ids[:max_tokens] for ids in words.encode([caption for _, caption in captions])]
+        self.longest = max(map(len, self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        ids = self.ids[i]
+        tokens = torch.zeros(self.longest, dtype=torch.int64)
+        tokens[: len(ids)] = torch.tensor(ids)
+        return {"embedding": self.embeddings[self.images[i]], "tokens": tokens, "length": torch.tensor(len(ids))}

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from t2i_clipcap import RecipeSettings
+from t2i_clipcap.model import ClipCap
+from t2i_clipcap.train import Captioned, ClipCapRecipe
+from t2i_clipcap.words import open_words
+from t2icli import dataset, plugins
+from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.errors import T2IError
+from t2icli.testing import check_recipe
+
+TINY = {"embedder": "fake", "prefix": 2, "given": 2, "width": 32, "layers": 1, "heads": 2, "positions": 32}
+TINY_MAPPER = {"mapper_layers": 1, "mapper_heads": 2, "mapper_hidden": 32}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedDataset:
+    rows = []
+    for name, caption in (("red", "一个红色的圆形"), ("green", "绿色方形"), ("blue", "蓝")):
+        Image.new("RGB", (20, 24), name).save(tmp_path / f"{name}.png")
+        rows.append(SourceRow(key=name, image=tmp_path / f"{name}.png", captions=(caption, "一个" + caption)))
+    return dataset.write(tmp_path / "data", rows).split("all")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("mapper", ["mlp", "bert", "transformer"])
+@pytest.mark.parametrize("tune", [True, False])
+def test_clipcap_keeps_a_recipes_promises(
+    data: PreparedDataset, few_words: Path, tmp_path: Path, mapper: str, tune: bool
+) -> None:
+    options = {**TINY, **TINY_MAPPER, "mapper": mapper, "tune": tune, "vocabulary": few_words}
+    check_recipe(plugins.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
+    captioner = plugins.load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake", max_tokens=5)
+    assert len(captioner.caption([data.image(0)], 2, seed=0)[0]) == 2
+
+
+def losses_of(recipe: ClipCapRecipe, tiny: Any, run: dict[str, Any]) -> list[float]:
+    io = tiny.io
+    length = io["data/mask"].sum(1) - tiny.sizes["prefix_len"]
+    loop = RecipeSettings().loop
+    optimizer = torch.optim.AdamW(
+        [p for p in recipe.model.parameters() if p.requires_grad], betas=loop.betas, eps=loop.eps, weight_decay=0.0
+    )
+    losses = []
+    for step, lr in enumerate(run["lrs"]):
+        rows = torch.tensor([2 * step, 2 * step + 1]) % len(length)
+        tokens = io["data/caption_ids"][rows]
+        batch = {"embedding": io["data/clip_embeds"][rows], "tokens": tokens, "length": length[rows]}
+        optimizer.param_groups[0]["lr"] = lr
+        loss, _ = recipe.loss(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_four_steps_of_training_lose_what_the_original_lost(clipcap: ClipCap, tiny: Any, which: int) -> None:
+    known = tiny.json("train_steps.json")
+    run = known["runs"][which]
+    recipe = ClipCapRecipe.__new__(ClipCapRecipe)
+    recipe.settings = RecipeSettings(padding_in_loss=True, tune=run["finetune_gpt2"])
+    recipe.model, recipe.shape = clipcap, clipcap.shape
+    for part in clipcap.language_model():
+        part.requires_grad_(run["finetune_gpt2"])
+    # Relative: Adam makes full steps of gradients that are zero but for rounding, as those of key biases are.
+    assert losses_of(recipe, tiny, run) == pytest.approx(run["losses"], rel=1e-3)
+    assert clipcap.decoder.norm.weight[:4].tolist() == pytest.approx(run["ln_f_weight0:4_after"], abs=1e-4)
+
+
+def test_padding_has_no_part_in_the_loss_unless_asked(clipcap: ClipCap, tiny: Any) -> None:
+    recipe = ClipCapRecipe.__new__(ClipCapRecipe)
+    recipe.model, recipe.shape, recipe.settings = clipcap, clipcap.shape, RecipeSettings()
+    tokens = tiny.io["data/caption_ids"][:2].clone()
+    batch = {"embedding": tiny.io["data/clip_embeds"][:2], "tokens": tokens, "length": torch.tensor([5, 7])}
+    before, figures = recipe.loss(batch, 0)
+    assert figures["per_token"] == before
+    tokens[0, 5:] = 777
+    tokens[1, 7:] = 888
+    assert recipe.loss(batch, 0)[0] == before
+
+
+def test_a_caption_that_is_too_long_is_cut(few_words: Path, data: PreparedDataset) -> None:
+    samples = Captioned(data, torch.zeros(3, 4), open_words(few_words), 4)
+    assert len(samples) == 6
+    assert {tuple(samples[i]["tokens"].shape) for i in range(6)} == {(4,)}
+    assert samples[4]["length"] == 2
+
+
+@pytest.mark.usefixtures("fake")
+def test_missing_gpt2_weights_are_named_with_what_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(T2IError, match="needs a GPT-2 to tune") as refused:
+        plugins.load("recipe", "clipcap", embedder="fake")
+    assert "uer/gpt2-chinese-cluecorpussmall" in (refused.value.hint or "")
+    (tmp_path / "gpt2").mkdir()
+    with pytest.raises(T2IError, match="there are no GPT-2 weights in"):
+        plugins.load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(T2IError, match="'uer/nothing' is not here and cannot be had"):
+        plugins.load("recipe", "clipcap", embedder="fake", gpt2="uer/nothing")
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_hugging_face_gpt2_computes_the_same_here(tmp_path: Path, few_words: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=18, n_positions=32, n_embd=32, n_layer=2, n_head=4)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    theirs.save_pretrained(tmp_path / "gpt2")
+    (tmp_path / "gpt2/vocab.txt").write_text(few_words.read_text(encoding="utf-8"), encoding="utf-8")
+    words = len(json.loads(open_words(few_words).tokenizer.to_str())["model"]["vocab"])
+    assert words == 18
+    recipe = plugins.load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"), prefix=2)
+    model, tokens = recipe.model.eval(), torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        ours = model.logits(model.decoder(model.placed(model.words(tokens))))
+        torch.testing.assert_close(ours, theirs(tokens).logits, atol=1e-5, rtol=0)
