@@ -66,7 +66,7 @@ class Sample:
     """Some captions for each reason."""
 
 
-def try_out(job: Job, most: int = 5) -> Sample:
+def try_out(job: Job, most: int = 2) -> Sample:
     """Read all rows and judge their captions: `--dry-run`."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
@@ -95,8 +95,19 @@ def _quietly(row: ReportRow) -> None:
     """Nobody watches."""
 
 
-def prepare(job: Job, retry: frozenset[str] | None = None, told: Told = _quietly, wait: bool = False) -> Summary:
-    """Prepare what is missing of a dataset and what failed before, or only rows that ended with a reason of `retry`."""
+def prepare(
+    job: Job,
+    retry: frozenset[str] | None = None,
+    told: Told = _quietly,
+    *,
+    wait: bool = False,
+    cluster: str | None = None,
+) -> Summary:
+    """Prepare what is missing of a dataset and what failed before, or of these only rows with a reason of `retry`.
+
+    `wait` waits for another run in the same folder instead of refusing; `cluster` is a Ray address, '' for one
+    that is started here.
+    """
     captions = CaptionRules(job.plan.rules)
     rows = job.rows()
     with _alone(job.output, wait):
@@ -182,10 +193,19 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("t2icli", "pillow")}
 
 
+def is_prepared(path: Path) -> bool:
+    """Whether a dataset was prepared here, be it half."""
+    return (path / CARD).is_file() or (path / PLAN).is_file()
+
+
+def opened(path: Path) -> PreparedDataset:
+    return PreparedDataset.open(path)
+
+
 def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
     """A prepared dataset as it is; a plain folder, table or tars after preparing them once into `cache`."""
     path = Path(path)
-    if (path / CARD).is_file() or (path / PLAN).is_file():
+    if is_prepared(path):
         return PreparedDataset.open(path)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")

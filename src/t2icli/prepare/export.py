@@ -25,7 +25,7 @@ def export(data: PreparedDataset, form: str, folder: Path) -> list[Path]:
     _images(data, folder)
     lists = []
     for split in ("train", "val", "test") if per_split else ("all",):
-        view = data.split(split)  # type: ignore[arg-type]
+        view = data.split(split)
         if len(view):
             path = folder / name.format(split=split)
             with path.open("w", encoding="utf-8", newline="") as stream:

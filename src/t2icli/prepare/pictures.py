@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from t2icli.images import to_rgb
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.settings import Rules
 from t2icli.prepare.shards import EXTENSIONS
 
+ORIENTATION = 0x0112
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, IndexError, TypeError)
 """What Pillow's readers raise for files that are not what they claim."""
@@ -74,21 +76,10 @@ def _straighten(image: Image.Image, rules: Rules) -> Image.Image:
     if rules.max_side is not None and max(before) > rules.max_side:
         image.thumbnail((rules.max_side, rules.max_side), Image.Resampling.BICUBIC)  # JPEGs are read at a coarser scale
     image.load()
-    ready = _eight_bits(image)
-    if rules.upright and image.getexif().get(0x0112, 1) != 1:
-        ready = ImageOps.exif_transpose(ready)
-    if rules.transparent == "white" and ready.has_transparency_data:
-        holes = ready.convert("RGBA")
-        ready = Image.alpha_composite(Image.new("RGBA", holes.size, "white"), holes).convert("RGB")
+    ready = ImageOps.exif_transpose(image) if rules.upright and image.getexif().get(ORIENTATION, 1) != 1 else image
+    if ready.mode not in ("RGB", "L") or "transparency" in ready.info:
+        ready = ready.convert("RGB") if rules.transparent == "drop" and ready.has_transparency_data else to_rgb(ready)
     return ready.copy() if ready is image and image.size != before else ready
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow cuts 16-bit greys off at 255 instead of scaling them."""
-    if not image.mode.startswith("I"):
-        return image
-    greys = np.asarray(image).astype(np.float64) / 257
-    return Image.fromarray(greys.clip(0, 255).round().astype(np.uint8))
 
 
 def _check_size(width: int, height: int, rules: Rules) -> None:

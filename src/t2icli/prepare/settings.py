@@ -9,17 +9,18 @@ import msgspec
 from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=1)]
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which rows to keep, and how their pictures are stored. `-o rules.KEY=VALUE`."""
 
-    max_length: Annotated[int | None, Meta(description="longest caption, in characters", ge=0)] = None
+    max_length: Annotated[Count | None, Meta(description="longest caption, in characters")] = None
     min_length: Annotated[int, Meta(description="shortest caption, in characters", ge=0)] = 0
     forbidden: Annotated[str, Meta(description="no caption with any of these characters")] = ""
     digits: Annotated[bool, Meta(description="captions may hold decimal digits of any script")] = True
     longest_piece: Annotated[
-        int | None, Meta(description="longest stretch without a space, an ASCII comma or semicolon", ge=0)
+        Count | None, Meta(description="longest stretch without a space, an ASCII comma or semicolon")
     ] = None
     words: Annotated[str | None, Meta(description="a file of words, one a line: a caption must hold one of them")] = (
         None
@@ -33,7 +34,9 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_pixels: Annotated[int, Meta(description="most pixels an image may have, checked before decoding", ge=1)] = (
         64_000_000
     )
-    max_aspect: Annotated[float | None, Meta(description="longest side over shortest, at most", ge=1)] = None
+    max_aspect: Annotated[
+        Annotated[float, Meta(ge=1)] | None, Meta(description="longest side over shortest, at most")
+    ] = None
     min_side: Annotated[int, Meta(description="shortest side in pixels, at least", ge=0)] = 0
     min_area: Annotated[int, Meta(description="width x height in pixels, at least", ge=0)] = 0
     area: Annotated[
@@ -43,7 +46,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measure: Annotated[
         Literal["original", "stored"], Meta(description="which size max_aspect, min_side and min_area look at")
     ] = "original"
-    max_side: Annotated[int | None, Meta(description="shrink so that no side is longer; never enlarges", ge=1)] = None
+    max_side: Annotated[Size | None, Meta(description="shrink so that no side is longer; never enlarges")] = None
     upright: Annotated[bool, Meta(description="turn photos as their EXIF says")] = True
     transparent: Annotated[
         Literal["white", "drop"], Meta(description="what is seen through: white, or what hid there")

@@ -1,0 +1,202 @@
+"""`t2i prepare`: picture-text pairs from anywhere as a dataset to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from t2icli import config
+from t2icli.commands import show
+from t2icli.commands.options import Config, Json, Options
+from t2icli.errors import T2IError
+
+if TYPE_CHECKING:
+    from t2icli.dataset import PreparedDataset
+    from t2icli.pipelines.prepare import Job, Summary
+
+DONE_IN_PART = 3
+
+
+def prepare(
+    context: typer.Context,
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME] SOURCE", help="The kind of source (t2i plugins dataset), and the file or folder."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Where the dataset goes.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="NAME", help="Rules that belong together: wukong-food.")
+    ] = None,
+    option: Options = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry", metavar="REASON,...", help="Of rows that are done, do these again; else all that failed."
+        ),
+    ] = None,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also fetch from private and local addresses.")
+    ] = False,
+    val: Annotated[float, typer.Option("--val", min=0, max=1, help="Share of the rows for validation.")] = 0.05,
+    test: Annotated[float, typer.Option("--test", min=0, max=1, help="Share of the rows for testing.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides which rows those are.")] = 0,
+    shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Most pictures in one shard.")] = 5000,
+    licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="The data's licence, for its card.")] = "",
+    runner: Annotated[
+        Literal["local", "ray"], typer.Option("--runner", help="This machine, or a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of the Ray cluster; without it one is started here.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what the caption rules do; fetch and write nothing.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Read every byte of a prepared dataset and compare.")] = False,
+    show_rows: Annotated[int, typer.Option("--show", metavar="N", min=0, help="Show some rows of the dataset.")] = 0,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html about the dataset.")] = False,
+    export: Annotated[
+        Literal["openclip-csv", "dalle-jsonl", "brivl-jsonl", "clipcap"] | None,
+        typer.Option("--export", help="Write the dataset as another trainer reads it, into --output."),
+    ] = None,
+    config_file: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Make a dataset to train on from addresses, folders, tables or tars; a second run does only what failed.
+
+    Rules for captions and pictures are set with -o rules.KEY=VALUE, limits of fetching with -o fetch.KEY=VALUE,
+    everything else with -o is the source's own. A prepared dataset as SOURCE can be checked, shown and exported.
+
+    t2i prepare wukong lists/ --preset wukong-food -o rules.words=food.txt --output data/
+    """
+    from t2icli.pipelines import prepare as work
+
+    name, path = _source(source or [])
+    if name is None and work.is_prepared(path):
+        return _look(work.opened(path), check, show_rows, report, export, output, as_json)
+    if check or (export and not output):
+        raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
+    options = config.options(context, option or ())
+    rules, limits = options.pop("rules", {}), options.pop("fetch", {})
+    if allow_private:
+        limits["allow_private"] = True
+    plan = work.plan_of(preset, rules, limits, shard_rows)
+    if output is None and not dry_run:
+        raise T2IError("it is not said where the dataset goes", "add --output FOLDER")
+    job = work.Job(name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence)
+    if dry_run:
+        return _try_out(job, as_json)
+    done = _run(job, retry, runner, address, as_json)
+    _look(done.data, False, show_rows, report, export, job.output / "exports" / (export or ""), as_json=None)
+    return DONE_IN_PART if done.of("failed") else 0
+
+
+def _source(words: list[str]) -> tuple[str | None, Path]:
+    """`NAME SOURCE`, or SOURCE alone, whose look says what it is."""
+    if len(words) not in (1, 2):
+        raise T2IError("t2i prepare takes a source, and before it what kind it is", "t2i prepare folder photos/ ...")
+    path = Path(words[-1])
+    if not path.exists():
+        raise T2IError(f"there is nothing at '{path}'")
+    return (words[0] if len(words) == 2 else None), path
+
+
+def _run(job: Job, retry: str | None, runner: str, address: str | None, as_json: bool) -> Summary:
+    from t2icli.commands.tally import tallying
+    from t2icli.pipelines.prepare import prepare as run
+
+    reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
+    with tallying() as told:
+        done = run(job, reasons, told, cluster=(address or "") if runner == "ray" else None)
+    if as_json:
+        counts = [{"status": status, "reason": reason, "rows": n} for (status, reason), n in done.counts.items()]
+        show.json({"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256})
+        return done
+    rows = [(status, reason, count) for (status, reason), count in done.counts.most_common()]
+    show.table(rows, ("became", "because", "rows"), f"{len(done.data)} pictures in {job.output}")
+    if failed := done.of("failed"):
+        show.note(f"{failed} rows failed; run the same command again to try them once more")
+    return done
+
+
+def _try_out(job: Job, as_json: bool) -> int:
+    from t2icli.pipelines.prepare import try_out
+
+    found = try_out(job)
+    if as_json:
+        show.json(
+            {"counts": {reason or "ok": count for reason, count in found.counts.items()}, "examples": found.examples}
+        )
+        return 0
+    rows = [(reason or "ok", count, " / ".join(found.examples[reason])) for reason, count in found.counts.most_common()]
+    show.table(
+        rows, ("caption", "rows", "for example"), f"{found.counts.total()} rows in {job.path}; nothing was written"
+    )
+    return 0
+
+
+def _look(
+    data: PreparedDataset,
+    check: bool,
+    rows: int,
+    report: bool,
+    export: str | None,
+    output: Path | None,
+    as_json: bool | None,
+) -> int:
+    """What can be asked of a dataset that is there; without a question, what its card says."""
+    if check:
+        return _check(data)
+    if rows:
+        show.table(_some(data, rows), ("row", "key", "size", "captions"))
+    if report:
+        from t2icli.prepare.page import write_page
+
+        show.line(str(write_page(data)))
+    if export:
+        from t2icli.prepare.export import export as write_export
+
+        if output is None:
+            raise T2IError("it is not said where the export goes", "add --output FOLDER")
+        for path in write_export(data, export, output):
+            show.line(str(path))
+    if as_json is not None and not (rows or report or export):
+        _card(data, as_json)
+    return 0
+
+
+def _check(data: PreparedDataset) -> int:
+    from t2icli.prepare.check import problems
+
+    found = 0
+    for problem in problems(data):
+        found += 1
+        show.line(problem)
+    if not found:
+        show.line(f"{len(data)} pictures in {len(data.card.shards)} shards, all as the card says")
+    return 1 if found else 0
+
+
+def _some(data: PreparedDataset, n: int) -> list[tuple[int, str, str, str]]:
+    """Rows from all over the dataset."""
+    chosen = [i * len(data) // min(n, len(data)) for i in range(min(n, len(data)))]
+    return [(i, data.key(i), "{} x {}".format(*data.size(i)), " / ".join(data.captions(i))) for i in chosen]
+
+
+def _card(data: PreparedDataset, as_json: bool) -> None:
+    card = data.card
+    splits = {split: len(data.split(split)) for split in ("train", "val", "test")}
+    facts = {
+        "source": card.source,
+        "licence": card.licence,
+        **splits,
+        "shards": len(card.shards),
+        "sha256": data.sha256,
+    }
+    if as_json:
+        show.json({**facts, "counts": card.counts, "rules": card.rules})
+    else:
+        show.table([*facts.items(), *card.counts.items()], ("", ""), str(data.folder))

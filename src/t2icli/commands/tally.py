@@ -1,0 +1,65 @@
+"""Rows going by on stderr: how many, how fast, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from t2icli.commands import show
+
+if TYPE_CHECKING:
+    from t2icli.prepare.report import ReportRow
+
+SECONDS = 5.0
+"""Between lines where there is no terminal."""
+REASONS = 6
+"""Shown at a time, the commonest."""
+
+
+@contextlib.contextmanager
+def tallying() -> Iterator[Callable[[ReportRow], None]]:
+    """What to call with every report row."""
+    if show.quiet:
+        yield lambda row: None
+    elif sys.stderr.isatty():
+        with _spinner() as spinner:
+            task = spinner.add_task("", total=None)
+            yield Tally(lambda text: spinner.update(task, description=text), 0.1)
+    else:
+        yield Tally(show.note, SECONDS)
+
+
+class Tally:
+    """Counts rows and says so now and then."""
+
+    def __init__(self, say: Callable[[str], None], every: float) -> None:
+        self.say = say
+        self.every = every
+        self.counts: Counter[str] = Counter()
+        self.started = self.said = time.monotonic()
+        self.bytes = 0
+
+    def __call__(self, row: ReportRow) -> None:
+        self.counts[row.reason or row.status] += 1
+        self.bytes += row.bytes
+        now = time.monotonic()
+        if now - self.said >= self.every:
+            self.said = now
+            self.say(self.line(now - self.started))
+
+    def line(self, seconds: float) -> str:
+        """`1200 rows  240/s  9.1 MB/s  ok 1100  http-404 80  timeout 20`."""
+        total = self.counts.total()
+        parts = [f"{total} rows", f"{total / seconds:.0f}/s", f"{self.bytes / seconds / 1e6:.1f} MB/s"]
+        return "  ".join(parts + [f"{reason} {count}" for reason, count in self.counts.most_common(REASONS)])
+
+
+def _spinner() -> Any:
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    return Progress(*columns, console=show.console(sys.stderr), transient=True)
