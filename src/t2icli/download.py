@@ -53,11 +53,11 @@ def fetch(remote: RemoteFile, folder: Path, tell: Tell = lambda *_: None) -> Pat
     if os.environ.get("T2I_OFFLINE"):
         raise T2IError(f"cannot download '{path.name}': offline, as --offline or T2I_OFFLINE asks", code=1)
     folder.mkdir(parents=True, exist_ok=True)
-    reachable = _reachable(remote.urls)
+    answering = reachable(remote.urls)
     problems = []
     for url in remote.urls:
         try:
-            if url not in reachable:
+            if url not in answering:
                 raise _Unusable("no answer")
             return _from_mirror(url, remote, path, tell)
         except _Unusable as problem:
@@ -158,7 +158,7 @@ def _quarantine(part: Path) -> None:
     os.replace(part, part.with_suffix(".wrong"))
 
 
-def _reachable(urls: Sequence[str]) -> set[str]:
+def reachable(urls: Sequence[str]) -> set[str]:
     """The addresses whose host, or proxy, takes a connection in time; all are asked at once.
 
     Neither a name server nor a firewall that swallows packets can hold this up, as they would `urlopen`.

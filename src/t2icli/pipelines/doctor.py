@@ -1,0 +1,188 @@
+"""The work behind `t2i doctor`: what works on this machine, what does not, and why."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+
+from t2icli import models, plugins
+from t2icli.errors import T2IError
+from t2icli.pipelines import models as of_models
+
+SLOW_SECONDS = 0.5
+FEW_CORES = 4
+LITTLE_SPACE = 5_000_000_000
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    topic: str
+    state: Literal["ok", "note", "broken"]
+    """`note`: all works, but could work better."""
+    says: str
+    hint: str = ""
+
+
+def examine(*, network: bool = False, tell: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
+    """Everything, one finding after another. A check that fails itself is a finding too."""
+    checks = [_python, _packages, _torch, _cores, _extras, _plugins, lambda: _models(tell), _home, _locale, _installer]
+    for check in [*checks, *([_network] if network else [])]:
+        try:
+            yield from check()
+        except Exception as error:
+            name = getattr(check, "__name__", "models").strip("_")
+            yield Finding(name, "broken", f"the check failed: {type(error).__name__}: {error}")
+
+
+def _python() -> Iterator[Finding]:
+    says = f"{platform.python_version()} in {sys.prefix}, {platform.system()} {platform.machine()}"
+    yield Finding("python", "ok", says)
+    yield Finding("t2icli", "ok", importlib.metadata.version("t2icli"))
+
+
+def _packages() -> Iterator[Finding]:
+    """The distributions that cannot be done without."""
+    wrong = [problem for problem in map(_problem, _requirements("")) if problem]
+    if wrong:
+        yield Finding("packages", "broken", "; ".join(wrong), f"run: {sys.executable} -m pip install -U t2icli")
+    else:
+        yield Finding("packages", "ok", "all that is needed is here")
+
+
+def _requirements(extra: str) -> list[str]:
+    """What t2icli asks for: by itself, or for one of its extras."""
+    from packaging.requirements import Requirement
+
+    asked = map(Requirement, importlib.metadata.requires("t2icli") or [])
+    chosen = []
+    for one in asked:
+        of_extra = one.marker is not None and "extra ==" in str(one.marker)
+        if of_extra == bool(extra) and (one.marker is None or one.marker.evaluate({"extra": extra})):
+            chosen.append(f"{one.name}{one.specifier}")
+    return chosen
+
+
+def _problem(requirement: str) -> str | None:
+    from packaging.requirements import Requirement
+
+    asked = Requirement(requirement)
+    try:
+        here = importlib.metadata.version(asked.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{asked.name} is missing"
+    return None if asked.specifier.contains(here, prereleases=True) else f"{asked.name} is {here}, needed {requirement}"
+
+
+def _extras() -> Iterator[Finding]:
+    """What only some commands need."""
+    for extra in importlib.metadata.metadata("t2icli").get_all("Provides-Extra") or []:
+        missing = [problem for problem in map(_problem, _requirements(extra)) if problem]
+        if extra != "dev" and missing:
+            yield Finding(f"extra {extra}", "note", "; ".join(missing), f"run: t2i install 't2icli[{extra}]'")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+
+        from t2icli.nn.devices import has_bf16, pick_device
+    except Exception as error:
+        yield Finding("torch", "broken", f"{type(error).__name__}: {error}", "see https://pytorch.org to install it")
+        return
+    device = pick_device("auto")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    yield Finding("device", "ok", f"{device} ({name}), bf16 {'yes' if has_bf16(device) else 'no'}")
+    if device.type == "cpu" and shutil.which("nvidia-smi"):
+        yield Finding(
+            "device", "note", "there is an NVIDIA driver, but this torch cannot use it", "install a CUDA build"
+        )
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # the common one: made for another torch
+        yield Finding("torchvision", "broken", f"{type(error).__name__}: {error}", "install the one for this torch")
+
+
+def _cores() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores <= FEW_CORES and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive":
+        hint = "export OMP_WAIT_POLICY=passive, or idle threads take the time of busy ones"
+        yield Finding("cores", "note", f"only {cores}", hint)
+    else:
+        yield Finding("cores", "ok", str(cores))
+
+
+def _plugins() -> Iterator[Finding]:
+    here = plugins.installed()
+    for broken in here.broken:
+        yield Finding(f"plugin {broken.plugin}", "broken", f"{broken.distribution}: {broken.reason}")
+    for name, seconds in here.seconds.items():
+        if seconds > SLOW_SECONDS:
+            hint = "its author should import what is slow inside Entry.load"
+            yield Finding(f"plugin {name}", "note", f"slows every command by {seconds:.1f} s", hint)
+    yield Finding("plugins", "ok", f"{len(here.seconds)} work, offering {sum(map(len, here.offers.values()))} things")
+
+
+def _models(tell: Callable[[str], None]) -> Iterator[Finding]:
+    checks = of_models.verify(tell=tell)
+    for check in checks:
+        if check.problems:
+            yield Finding(f"model {check.name}", "broken", "; ".join(check.problems), "get it again: t2i models pull")
+    for backend, name in models.defaults().items():
+        try:
+            of_models.find(name)
+        except T2IError as error:
+            yield Finding(f"default {backend}", "broken", error.message, f"choose: t2i models default {backend} NAME")
+    whole = sum(not check.problems for check in checks)
+    yield Finding("models", "ok" if checks else "note", f"{whole} whole", "" if checks else "see: t2i models list")
+
+
+def _home() -> Iterator[Finding]:
+    home = models.home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            free = shutil.disk_usage(home).free
+    except OSError as error:
+        yield Finding("home", "broken", f"{home}: {error.strerror}", "set T2I_HOME to a folder that can be written")
+        return
+    state: Literal["ok", "note"] = "ok" if free > LITTLE_SPACE else "note"
+    yield Finding("home", state, f"{home}, {free / 1e9:.1f} GB free", "" if state == "ok" else "models may not fit")
+
+
+def _locale() -> Iterator[Finding]:
+    said = sys.getfilesystemencoding()
+    if said.lower().replace("-", "") != "utf8":
+        yield Finding("locale", "note", f"file names are {said}", "export LC_ALL=C.UTF-8")
+
+
+def _installer() -> Iterator[Finding]:
+    if importlib.util.find_spec("pip") is None and shutil.which("uv") is None:
+        yield Finding("installer", "note", "neither pip nor uv", f"for t2i install: {sys.executable} -m ensurepip")
+
+
+def _network() -> Iterator[Finding]:
+    """Whether the hosts that models would come from take a connection."""
+    from t2icli.download import reachable
+
+    remotes = [remote for source in plugins.installed().sources for remote in of_models.remotes(source)]
+    by_host = {urllib.parse.urlsplit(url).netloc: url for remote in remotes for url in remote.urls}
+    answered = reachable(list(by_host.values()))
+    for host, url in sorted(by_host.items()):
+        yield Finding(
+            f"network {host}", "ok" if url in answered else "note", "answers" if url in answered else "silent"
+        )
+    if not by_host:
+        yield Finding("network", "ok", "no plugin knows of a model to download")
