@@ -1,1 +1,52 @@
+"""The original packages behind our kinds, as a second opinion: generator `dalle-pytorch`, codec `taming`."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Codec, Entry, Generator, Tokenizer
+from t2icli.settings import Part, part
+
+
+class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    checkpoint: Annotated[Path, Meta(description="taming's last.ckpt")]
+    config: Annotated[Path, Meta(description="taming's model.yaml")]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    file: Annotated[Path, Meta(description="DALLE-pytorch's dalle.pt")]
+    vqgan_checkpoint: Annotated[Path, Meta(description="taming's last.ckpt, if it was made with a VQGAN")] | None = None
+    vqgan_config: Annotated[Path, Meta(description="taming's model.yaml, if it was made with a VQGAN")] | None = None
+    tokenizer: Annotated[Part[Tokenizer], Meta(description="what turns text into ids")] = part("tokenizer", "chinese")
+    temperature: Annotated[float, Meta(description="its temperature", gt=0)] = 1.0
+    filter_thres: Annotated[
+        float, Meta(description="share of words and codes together not to draw from", ge=0, le=1)
+    ] = 0.9
+    cond_scale: Annotated[float, Meta(description="its guidance, which acts on the first code", ge=0)] = 1.0
+
+
+def load_codec(settings: CodecSettings) -> Codec:
+    from t2i_reference.codec import load
+
+    return load(settings)
+
+
+def load_generator(settings: Settings) -> Generator:
+    from t2i_reference.generate import load
+
+    return load(settings)
+
+
+@hookimpl
+def t2i_codecs() -> list[Entry[Codec]]:
+    return [Entry("taming", "VQGAN by the original taming-transformers", CodecSettings, load_codec)]
+
+
+@hookimpl
+def t2i_generators() -> list[Entry[Generator]]:
+    return [Entry("dalle-pytorch", "DALL-E by the original DALLE-pytorch", Settings, load_generator)]
