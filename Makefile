@@ -42,4 +42,6 @@ docs-check: setup
 	$(BIN)/python docs/generate.py --check
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-reference .pytest_cache .mypy_cache .ruff_cache
+
+include plugins/reference/setup.mk
