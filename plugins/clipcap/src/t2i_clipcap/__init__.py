@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Embedder, Entry, Recipe, Upstream
+from t2icli.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Device, Precision, Temperature, TopK, TopP
 from t2icli.settings import Part, part
@@ -67,6 +67,18 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     )
 
 
+class FlickrSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    images: Annotated[Path | None, Meta(description="folder of ID.jpg; else images/ beside the list")] = (
+        None
+    )
+
+
+def load_flickr(settings: FlickrSettings) -> DatasetPreparer:
+    from t2i_clipcap.flickr import FlickrSource
+
+    return FlickrSource(settings)
+
+
 def load_recipe(settings: RecipeSettings) -> Recipe:
     from t2i_clipcap.train import ClipCapRecipe
 
@@ -96,3 +108,9 @@ def t2i_captioners() -> list[Entry[Captioner]]:
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "ClipCap: teaches a GPT-2 to go on from an image's embedding"
     return [Entry("clipcap", about, RecipeSettings, load_recipe)]
+
+
+@hookimpl
+def t2i_datasets() -> list[Entry[DatasetPreparer]]:
+    about = "Flickr30k-cn: lists of Chinese captions beside Flickr30k's images"
+    return [Entry("flickr30k-cn", about, FlickrSettings, load_flickr)]

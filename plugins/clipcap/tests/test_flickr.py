@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from t2i_clipcap import FlickrSettings
+from t2i_clipcap.flickr import FlickrSource, parse
+from t2icli import plugins
+from t2icli.errors import T2IError
+from t2icli.testing import check_dataset
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for name in ("17", "23"):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"images/{name}.jpg")
+    lines = ["17\t一个人", "17\t两个人", "23\t一只狗", "17 没有制表符", "23\t", "", "99\t不存在的图片"]
+    (tmp_path / "flickr_caption.txt").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path / "flickr_caption.txt"
+
+
+def test_published_lines_are_read_as_the_original_read_them(golden: Callable[[str], Path]) -> None:
+    known = json.loads(golden("clipcap/process_caption.json").read_text(encoding="utf-8"))
+    for form in known.values():
+        assert [parse(line) for line in form["raw_lines"]] == [tuple(pair) for pair in form["out"]]
+
+
+@pytest.mark.usefixtures("fake")
+def test_flickr30k_cn_keeps_a_data_sets_promises(source: Path) -> None:
+    check_dataset(plugins.find("dataset", "flickr30k-cn"), source)
+
+
+def test_captions_are_gathered_by_image_and_bad_lines_named(source: Path) -> None:
+    rows = {row.key: row for row in FlickrSource(FlickrSettings()).rows(source)}
+    assert rows["17"].captions == ("一个人", "两个人")
+    assert rows["17"].image == source.parent / "images/17.jpg"
+    assert rows["23"].extra["lines"] == ["flickr_caption.txt:3"]
+    assert rows["flickr_caption.txt:4"].extra["problem"] == "missing-tab"
+    assert rows["flickr_caption.txt:5"].extra["problem"] == "empty-caption"
+    assert len(rows) == 5
+
+
+def test_an_unknown_image_is_reported_with_its_lines(fake, source: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    fake.run("prepare", "flickr30k-cn", source, "--output", tmp_path / "data")
+
+
+def test_the_parts_of_the_published_lists_become_the_splits(tmp_path: Path) -> None:
+    for part, line in (("test", "3#zhm#0 狗:n 跑:v"), ("train", "1#zhb#0 两个 人"), ("val", "2#zhb#0 一 只 猫")):
+        (tmp_path / f"flickr_caption-{part}.txt").write_text(line + "\n", encoding="utf-8")
+    rows = list(FlickrSource(FlickrSettings(images=Path("pictures"))).rows(tmp_path))
+    assert [(row.key, row.captions, row.extra["split"]) for row in rows] == [
+        ("1", ("两个人",), "train"),
+        ("2", ("一只猫",), "val"),
+        ("3", ("狗跑",), "test"),
+    ]
+    assert rows[0].image == Path("pictures/1.jpg")
+
+
+def test_a_place_without_a_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(T2IError, match="there is no caption list in"):
+        list(FlickrSource(FlickrSettings()).rows(tmp_path))
