@@ -121,6 +121,18 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class LikeGenerator(Generator, Protocol):
+    """A generator that a picture can stand in for the prompt of: `t2i generate --like IMAGE`.
+
+    No kind of its own: a generator that is conditioned on an embedding simply has this method too.
+    """
+
+    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
+        """Exactly n images like this one; image i depends on it, the settings and `seed + i` alone."""
+        ...
+
+
+@runtime_checkable
 class Ranker(Protocol):
     """How well images fit a prompt."""
 

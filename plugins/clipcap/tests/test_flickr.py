@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from t2i_clipcap import FlickrSettings
 from t2i_clipcap.flickr import FlickrSource, parse
 from t2icli import plugins
+from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
 from t2icli.testing import check_dataset
 
@@ -17,8 +19,8 @@ from t2icli.testing import check_dataset
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
-    for name in ("17", "23"):
-        Image.new("RGB", (8, 8), "red").save(tmp_path / f"images/{name}.jpg")
+    for name, colour in (("17", "red"), ("23", "blue")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"images/{name}.jpg")
     lines = ["17\t一个人", "17\t两个人", "23\t一只狗", "17 没有制表符", "23\t", "", "99\t不存在的图片"]
     (tmp_path / "flickr_caption.txt").write_text("\n".join(lines), encoding="utf-8")
     return tmp_path / "flickr_caption.txt"
@@ -45,8 +47,13 @@ def test_captions_are_gathered_by_image_and_bad_lines_named(source: Path) -> Non
     assert len(rows) == 5
 
 
-def test_an_unknown_image_is_reported_with_its_lines(fake, source: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    fake.run("prepare", "flickr30k-cn", source, "--output", tmp_path / "data")
+def test_prepare_reports_every_bad_line_and_unknown_image(fake: Any, source: Path, tmp_path: Path) -> None:
+    told = fake.run("prepare", "flickr30k-cn", source, "--output", tmp_path / "data", "--val", 0, "--json")
+    assert told.code == 3
+    data = PreparedDataset.open(tmp_path / "data")
+    assert sorted(data.key(i) for i in range(len(data))) == ["17", "23"]
+    report = " ".join(map(str, told.json().values()))
+    assert all(reason in report for reason in ("missing-tab", "empty-caption", "no-such-file"))
 
 
 def test_the_parts_of_the_published_lists_become_the_splits(tmp_path: Path) -> None:

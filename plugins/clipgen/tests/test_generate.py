@@ -60,3 +60,11 @@ def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
     with pytest.raises(T2IError, match=r"conditioned on embeddings of 24 numbers, but FakeEmbedder gives 32"):
         plugins.load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})
+
+
+def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save("red.png")
+    words = ("-m", tiny_model, "-n", 2, "--seed", 3, "-o", "embedder=fake", "--output", "out", "--json")
+    rows = fake.ok("generate", "--like", "red.png", *words).json()["results"]
+    assert [row["seed"] for row in rows] == [3, 4]
+    fake.ok("replay", "out/000.png")

@@ -24,6 +24,9 @@ def generate(
     prompts_file: Annotated[
         Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one a line.")
     ] = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="IMAGE", help="Draw others like this picture, not by words.")
+    ] = None,
     n: Annotated[
         int, typer.Option("-n", metavar="N", min=1, help="Pictures of each prompt; picture i uses seed + i.")
     ] = 4,
@@ -53,10 +56,12 @@ def generate(
     from t2icli.pipelines import provenance, scoring
     from t2icli.pipelines.generate import Plan
     from t2icli.pipelines.generate import generate as fill
+    from t2icli.pipelines.like import open_example
 
     if show_pictures:
         show.check_pictures()
-    wanted = _prompts(prompt or [], prompts_file)
+    wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
+    example = open_example(like) if like is not None else None
     seed = secrets.randbelow(2**32) if seed is None else seed
     word = model or defaults.name("generator")
     settings = config.options(context, option or ())
@@ -65,7 +70,7 @@ def generate(
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     album.prepare(force=force)
     source = provenance.load("generator", word, settings)
-    plan = Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top)
+    plan = Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     plan.check()
     of_rankers = {judge.name: judge.settings for judge in plan.judges}
     options = {**source.tables, "ranker": of_rankers or None}
@@ -76,13 +81,17 @@ def generate(
     _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
 
 
-def _prompts(words: list[str], file: Path | None) -> list[str]:
-    """The prompts typed, piped in and read from a file, in this order."""
+def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: bool) -> list[str]:
+    """The prompts typed, piped in and read from a file, in this order; a picture to go by needs none."""
     if words == ["-"]:
         found = prompts.from_lines(sys.stdin.read().splitlines(), "standard input")
     else:
         found = [prompts.clean(word) for word in words]
     found += prompts.read(file) if file is not None else []
+    if not found and like is not None:
+        if judged:
+            raise T2IError("--rerank judges by a prompt, and there is none", "say in words what the picture shows")
+        return [f"like {like.name}"]
     if not found:
         raise T2IError("there is no prompt", 'say what to draw: t2i generate "a red bowl"')
     return found

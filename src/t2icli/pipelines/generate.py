@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.album import Album
 from t2icli.errors import T2IError
 from t2icli.kinds import Generator
-from t2icli.pipelines import scoring
+from t2icli.pipelines import like, scoring
 from t2icli.pipelines.provenance import Source
 
 if TYPE_CHECKING:
@@ -30,8 +30,17 @@ class Plan:
     judges: Sequence[scoring.Judge] = ()
     top: int | None = None
     """How many of each prompt's pictures to keep; None is all."""
+    example: like.Example | None = None
+    """A picture to go by in place of the words, which only the judges read then."""
+
+    @property
+    def generator(self) -> Generator:
+        thing = self.source.thing
+        return thing if self.example is None else like.alike(thing, self.example, self.source.name)
 
     def check(self) -> None:
+        """Whether it can be done, before anything is drawn."""
+        _ = self.generator
         if self.top is not None and not self.judges:
             raise T2IError("--top keeps the best, but nobody judges", "add --rerank RANKER")
         if self.top is not None and self.top > self.n:
@@ -75,7 +84,7 @@ def _one_prompt(
     filed: list[dict[str, Any]] = []
     try:
         with _judging(plan.judges, prompt) as judge:
-            for candidate in draw(plan.source.thing, prompt, plan.n, seed=plan.seed):
+            for candidate in draw(plan.generator, prompt, plan.n, seed=plan.seed):
                 candidates.append(candidate)
                 judge(candidate)
                 drawn(candidate)
@@ -151,9 +160,10 @@ def _rows(
     from t2icli.images import pixels_sha256
 
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
+    example = plan.example.record() if plan.example is not None else {}
     rows: list[tuple[Image | None, dict[str, Any]]] = []
     for rank, each in enumerate(ranked(candidates, plan.judges), start=1):
         row = {"prompt": prompt, "rank": rank, "seed": each.seed, "score": each.score, "scores": each.scores}
-        row |= {"pixels": pixels_sha256(each.image), **model, "settings_file": settings}
+        row |= {"pixels": pixels_sha256(each.image), **model, "settings_file": settings, **example}
         rows.append((each.image if plan.top is None or rank <= plan.top else None, row))
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2icli.errors import T2IError
-from t2icli.pipelines import provenance
+from t2icli.pipelines import like, provenance
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,8 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
     if missing := [key for key in NEEDED if key not in record]:
         raise T2IError(f"'{path}' does not say its {missing[0]}", "only PNGs written by t2i generate can be replayed")
     source = _source(record, word, device)
-    image = images.to_rgb(next(iter(source.thing.generate(record["prompt"], 1, seed=record["seed"]))))
+    generator = like.again(source.thing, record, source.name)
+    image = images.to_rgb(next(iter(generator.generate(record["prompt"], 1, seed=record["seed"]))))
     before, now = images.open_image(path), images.pixels_sha256(image)
     return Replay(
         record=record,

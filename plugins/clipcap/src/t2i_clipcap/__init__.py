@@ -68,9 +68,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class FlickrSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    images: Annotated[Path | None, Meta(description="folder of ID.jpg; else images/ beside the list")] = (
-        None
-    )
+    images: Annotated[Path | None, Meta(description="folder of ID.jpg; else images/ beside the list")] = None
 
 
 def load_flickr(settings: FlickrSettings) -> DatasetPreparer:
