@@ -18,6 +18,7 @@ from t2icli.prepare import report, runners, shards
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import cut, first, judged
 from t2icli.prepare.claims import LocalClaims
+from t2icli.prepare.cluster import run_on_cluster
 from t2icli.prepare.report import ReportRow
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
 from t2icli.prepare.work import Told
@@ -112,20 +113,26 @@ def prepare(
     rows = job.rows()
     with _alone(job.output, wait):
         _begin(job)
-        claims = LocalClaims()
-        for row in report.every_row(job.output):
-            _claim_again(claims, row, job.plan.rules.distance)
-        runners.run_here(cut(rows, captions, job.plan.shard_rows), job.output, job.plan, claims, retry, told)
+        claims = _claims(job)
+        chunks = cut(rows, captions, job.plan.shard_rows)
+        if cluster is None:
+            runners.run_here(chunks, job.output, job.plan, claims, retry, told)
+        else:
+            run_on_cluster(chunks, job.output, job.plan, claims, retry, told, cluster)
         return _finish(job)
 
 
-def _claim_again(claims: LocalClaims, row: ReportRow, distance: int) -> None:
-    if row.key:
-        claims.key(row.key, row.row)
-    if row.status == "ok":
-        claims.image(row.sha256, row.row)
+def _claims(job: Job) -> LocalClaims:
+    """What earlier runs have kept."""
+    claims = LocalClaims()
+    for row in report.every_row(job.output):
+        if row.key:
+            claims.key(row.key, row.row)
+        if row.status == "ok":
+            claims.image(row.sha256, row.row)
         if row.look is not None:
-            claims.look(row.look, row.row, distance)
+            claims.look(row.look, row.row, job.plan.rules.distance)
+    return claims
 
 
 @contextmanager
@@ -172,6 +179,8 @@ def _finish(job: Job) -> Summary:
     counts = report.tally(job.output)
     if not counts:
         raise T2IError(f"there are no rows in '{job.path}'")
+    names = report.shard_names(job.output)
+    shards.sweep(job.output, names)
     card = Card(
         source=f"{job.source}: {job.path.name}",
         about=job.about,
@@ -181,7 +190,7 @@ def _finish(job: Job) -> Summary:
         seed=job.seed,
         val=job.val,
         test=job.test,
-        shards=tuple(shards.entry_of(job.output, name) for name in report.shard_names(job.output)),
+        shards=tuple(shards.entry_of(job.output, name) for name in names),
         versions=_versions(),
     )
     return Summary(dataset.write_card(job.output, card), counts)

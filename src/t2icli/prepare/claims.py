@@ -40,5 +40,12 @@ class LocalClaims:
             self._looks.setdefault(band, []).append((look, row))
         return True
 
+    def state(self) -> tuple[dict[int, int], dict[tuple[int, int], list[tuple[int, int]]]]:
+        return self._owners, self._looks
+
+    def take_over(self, state: tuple[dict[int, int], dict[tuple[int, int], list[tuple[int, int]]]]) -> None:
+        """Go on from another's claims."""
+        self._owners, self._looks = state
+
     def _bands(self, look: int) -> list[tuple[int, int]]:
         return [(band, look >> (16 * band) & 0xFFFF) for band in range(BANDS)]

@@ -39,9 +39,9 @@ def page(data: PreparedDataset) -> str:
         about=html.escape(about),
         facts=_facts(data, drawn),
         fates=_fates(card.counts),
-        lengths=_bars(drawn.lengths, 0, max(drawn.lengths, default=1)),
+        lengths=_bars(drawn.lengths, 0, _round_up(drawn.lengths)),
         aspects=_bars(aspects, 0.25, 4),
-        sides=_bars(short, 0, max(short, default=1)),
+        sides=_bars(short, 0, _round_up(short)),
         words=_words(drawn),
         sheet=_sheet(data),
     )
@@ -79,6 +79,11 @@ def _bars(values: list[int] | list[float], low: float, high: float) -> str:
         place = "start" if i == 0 else "end" if i == BINS else "middle"
         parts.append(f'<text x="{i * width}" y="{bottom + 14}" text-anchor="{place}">{edges[i]:.3g}</text>')
     return f'<svg viewBox="0 0 {BINS * width} {bottom + 18}" role="img">{"".join(parts)}</svg>'
+
+
+def _round_up(values: list[int]) -> int:
+    """A right edge that gives every bar the same whole numbers."""
+    return -(-max(values, default=1) // BINS) * BINS
 
 
 def _words(drawn: Portrait) -> str:

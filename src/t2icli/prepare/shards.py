@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,6 +23,7 @@ EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 """What may lie in a shard as it is: what every reader of such tars knows."""
 
 
+SHARD = re.compile(r"\d{6,}(-\d+)?\.(tar|parquet)")
 ENTRY = b"t2i.shard"
 """The key under which an index holds its shard's entry for the card."""
 
@@ -33,7 +34,7 @@ class ShardWriter:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
-        self._draft = folder / f".{name}.tar.part"
+        self._draft = folder / f".{name}.tar.{os.getpid()}.part"
         self._tar: BinaryIO = self._draft.open("wb")
         self._places: list[int] = []
         self._columns: dict[str, list[Any]] = {name: [] for name, _ in _columns()}
@@ -91,7 +92,7 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and len(self):
                 self._finish()
         finally:
             self._tar.close()
@@ -135,6 +136,15 @@ def entry_of(folder: Path, name: str) -> ShardEntry:
     return msgspec.json.decode(parquet.read_schema(folder / f"{name}.parquet").metadata[ENTRY], type=ShardEntry)
 
 
+def sweep(folder: Path, names: Collection[str]) -> None:
+    """Remove what runs that were killed have left: drafts, and shards that no report speaks of."""
+    for path in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+        path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if SHARD.fullmatch(path.name) and path.stem not in names:
+            path.unlink()
+
+
 def digest_of(keys: Sequence[str], captions: Sequence[Sequence[str]], images: Sequence[str]) -> str:
     """The hash of a shard: of what its rows are, not of how the files were packed."""
     digest = hashlib.sha256()
@@ -166,7 +176,7 @@ def write_parquet(path: Path, table: Any) -> None:
     """A table under its final name only when every byte of it is on the disk."""
     import pyarrow.parquet as parquet
 
-    draft = path.with_name(f".{path.name}.part")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with draft.open("wb") as stream:
             parquet.write_table(table, stream)

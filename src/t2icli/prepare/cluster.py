@@ -1,0 +1,125 @@
+"""Chunks on many machines: Daft's Ray runner hands each to a worker that does what `run_here` does here.
+
+All machines must see the output folder (and local images) under the same path. On one machine the loop in
+`runners` is used without Daft: Daft's native runner writes nothing before its end, and fetching inside it was
+measured at half the rate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from t2icli.errors import T2IError
+from t2icli.prepare.chunks import Chunk
+from t2icli.prepare.claims import LocalClaims
+from t2icli.prepare.report import ReportRow
+from t2icli.prepare.runners import run_here
+from t2icli.prepare.settings import Plan
+from t2icli.prepare.work import Told
+
+NAMESPACE = "t2icli"
+TRIES = 3
+"""Times a wave of chunks is begun when workers die under it; chunks with a report are not done again."""
+
+
+class Answer(msgspec.Struct):
+    """What a worker says of its chunk."""
+
+    rows: list[ReportRow] = []
+    error: str = ""
+
+
+def run_on_cluster(
+    chunks: Iterable[Chunk],
+    output: Path,
+    plan: Plan,
+    claims: LocalClaims,
+    retry: frozenset[str] | None,
+    told: Told,
+    address: str,
+) -> None:
+    daft, ray = _engine(address)
+    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
+    keeper = ray.remote(LocalClaims).options(name=name, namespace=NAMESPACE, max_concurrency=1).remote()
+    ray.get(keeper.take_over.remote(claims.state()))
+    try:
+        for wave in _waves(chunks, 2 * len(ray.nodes())):
+            jobs = [pickle.dumps((output.resolve(), plan, retry, chunk, name)) for chunk in wave]
+            for answer in _answers(daft, jobs):
+                if answer.error:
+                    raise T2IError(answer.error, "finished shards are kept: run the same command again", code=1)
+                for row in answer.rows:
+                    told(row)
+    finally:
+        ray.kill(keeper)
+
+
+def _engine(address: str) -> tuple[Any, Any]:
+    try:
+        import daft
+        import ray
+    except ImportError as error:
+        raise T2IError("a Ray cluster needs daft and ray", "run: pip install 't2icli[ray]'") from error
+    ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+    if daft.get_or_infer_runner_type() != "ray":
+        daft.set_runner_ray(address or None)
+    return daft, ray
+
+
+def _waves(chunks: Iterable[Chunk], n: int) -> Iterator[list[Chunk]]:
+    """As many chunks at a time as keep the cluster busy, so that the driver never holds the whole source."""
+    waiting = iter(chunks)
+    while wave := list(islice(waiting, n)):
+        yield wave
+
+
+def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
+    work = daft.func(_work, return_dtype=daft.DataType.binary())
+    frame = daft.from_pydict({"job": jobs}).into_partitions(len(jobs))
+    for left in reversed(range(TRIES)):
+        try:
+            found = frame.select(work(daft.col("job")).alias("answer")).to_pydict()["answer"]
+            return [msgspec.msgpack.decode(answer, type=Answer) for answer in found]
+        except Exception as error:  # what Daft and Ray raise when a worker is gone is of many types
+            if not left:
+                raise T2IError(f"the cluster gave up: {error}", "run the same command again", code=1) from error
+    raise AssertionError("unreachable")
+
+
+def _work(job: bytes) -> bytes:
+    """On a worker: one chunk, in a thread of its own because the worker's may have an event loop already."""
+    output, plan, retry, chunk, name = pickle.loads(job)
+    rows: list[ReportRow] = []
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(run_here, [chunk], output, plan, _ClusterClaims(name), retry, rows.append).result()
+        except T2IError as error:
+            return msgspec.msgpack.encode(Answer(error=error.message))
+    return msgspec.msgpack.encode(Answer(rows))
+
+
+class _ClusterClaims:
+    """Claims kept by one actor for all workers."""
+
+    def __init__(self, name: str) -> None:
+        import ray
+
+        self._ray = ray
+        self._keeper = ray.get_actor(name, namespace=NAMESPACE)
+
+    def key(self, key: str, row: int) -> bool:
+        return cast(bool, self._ray.get(self._keeper.key.remote(key, row)))
+
+    def image(self, sha256: str, row: int) -> bool:
+        return cast(bool, self._ray.get(self._keeper.image.remote(sha256, row)))
+
+    def look(self, look: int, row: int, distance: int) -> bool:
+        return cast(bool, self._ray.get(self._keeper.look.remote(look, row, distance)))

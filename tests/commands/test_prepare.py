@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from t2icli.testing import Runner
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for i in range(6):
+        path = folder / ("noodles", "soup")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30 + i, 20), (i * 40, 9, 9)).save(path)
+    return folder
+
+
+def test_a_folder_becomes_a_dataset_that_can_be_checked_and_shown(t2i: Runner, photos: Path) -> None:
+    assert "6 pictures" in t2i.ok("prepare", "folder", photos, "--output", "data").stdout
+    assert "all as the card says" in t2i.ok("prepare", "data", "--check").stdout
+    assert "noodles/0" in t2i.ok("prepare", "data", "--show", "2").stdout
+    told = t2i.ok("prepare", "data", "--json").json()
+    assert told["train"] + told["val"] == 6 and told["counts"] == {"ok": 6}
+
+
+def test_failed_rows_end_with_code_3_and_are_listed(t2i: Runner, photos: Path) -> None:
+    (photos / "soup" / "bad.jpg").write_bytes(b"<html>")
+    found = t2i.fails("prepare", photos, "--output", "data", "--json", code=3)
+    rows = json.loads(found.stdout)["rows"]
+    assert {row["reason"] or row["status"]: row["rows"] for row in rows} == {"ok": 6, "html": 1}
+
+
+def test_a_damaged_dataset_ends_with_code_1(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "data")
+    Path("data/000000.tar").write_bytes(b"")
+    assert "cannot be read" in t2i.fails("prepare", "data", "--check", code=1).stdout
+
+
+def test_a_dry_run_counts_and_writes_nothing(t2i: Runner, photos: Path) -> None:
+    told = t2i.ok("prepare", photos, "--dry-run", "-o", "rules.max_length=4", "--output", "data").stdout
+    assert "caption-too-long" in told and "noodles" in told
+    assert not Path("data").exists()
+
+
+def test_rules_are_options(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "data", "-o", "rules.max_aspect=1.6", "-o", "rules.store=jpg", "--json")
+    counts = t2i.ok("prepare", "data", "--json").json()["counts"]
+    assert counts == {"dropped aspect-ratio": 3, "ok": 3}
+
+
+def test_the_report_is_one_page_with_everything_in_it(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "data", "--report")
+    page = Path("data/report.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 6 and page.count("<svg") == 3
+    assert "noodles" in page and "http" not in page.replace("http-equiv", "")
+    assert "src=" in page and 'src="data:' in page and page.count("src=") == page.count('src="data:')
+
+
+def test_captions_cannot_write_html_into_the_report(t2i: Runner, photos: Path) -> None:
+    (photos / "soup" / "1.txt").write_text('<script>alert("x")</script>')
+    t2i.ok("prepare", photos, "--output", "data", "--report")
+    assert "<script" not in Path("data/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "line"),
+    [
+        ("openclip-csv", "train.csv", "noodles\t{folder}/noodles/0.png"),
+        ("dalle-jsonl", "DALLE.train.jsonl", '{{"image_path": "{folder}/noodles/0.png", "sentences": "noodles"}}'),
+        (
+            "brivl-jsonl",
+            "BriVL_all.jsonl",
+            '{{"image_id": "noodles/0.png", "sentences": [["sur_text", "noodles"]], "bbox": []}}',
+        ),
+        ("clipcap", "flickr_caption.txt", "noodles/0\tnoodles"),
+    ],
+)
+def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, name: str, line: str) -> None:
+    t2i.ok("prepare", photos, "--output", "data", "--val", "0")
+    t2i.ok("prepare", "data", "--export", form, "--output", "out")
+    folder = Path("out").resolve()
+    assert line.format(folder=folder) in (folder / name).read_text(encoding="utf-8").splitlines()
+    assert Image.open(io.BytesIO((folder / "noodles/0.png").read_bytes())).size == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("folder", "nowhere", "--output", "data"), "nothing at 'nowhere'"),
+        ((), "takes a source"),
+        (("foldr", "photos", "--output", "data"), "no dataset called 'foldr'"),
+        (("folder", "photos"), "where the dataset goes"),
+        (("photos", "--output", "data", "-o", "rules.max_lenght=3"), "did you mean 'max_length'"),
+        (("photos", "--output", "data", "-o", "fetch.tries=0"), "'tries' of fetch"),
+        (("photos", "--output", "data", "--preset", "wukong"), "did you mean 'wukong-food'"),
+        (("photos", "--output", "data", "--preset", "wukong-food"), "needs a list of words"),
+        (("photos", "--output", "data", "-o", "rules.words=none.txt"), "cannot read the word list"),
+        (("photos", "--check"), "not a prepared dataset"),
+    ],
+)
+def test_what_was_typed_wrong_is_named(t2i: Runner, photos: Path, words: tuple[str, ...], says: str) -> None:
+    t2i.fails("prepare", *(photos if word == "photos" else word for word in words), says=says)
+
+
+def test_a_dataset_is_not_prepared_into_another(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "data")
+    t2i.fails("prepare", photos, "--output", "data", "--shard-rows", "2", says="begun with another shard rows")
