@@ -9,8 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Upstream
+from t2icli.kinds import Embedder, Entry, Recipe, Tokenizer, Upstream
 from t2icli.models import Model
+from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,6 +21,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="a CLIP model, imported or trained here")] = None
     architecture: Annotated[str, Meta(description="open_clip's name, used with `pretrained`")] = "ViT-B-32"
     pretrained: Annotated[str | None, Meta(description="open_clip's tag, such as laion2b_s34b_b79k")] = None
+    tokenizer: Annotated[
+        Part[Tokenizer], Meta(description="`clip` is the one open_clip pairs with the architecture")
+    ] = part("tokenizer", "clip")
     pool: Annotated[
         Literal["model", "eos", "argmax"],
         Meta(description="where the text feature is taken: as the model was made, at the end token, at the largest id"),
@@ -28,6 +33,34 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on a GPU, fp32 on a CPU")
     ] = "auto"
+
+
+class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """open_clip's training: any of its architectures, its loss, the contrast of the whole batch."""
+
+    architecture: Annotated[str, Meta(description="open_clip's name, or a JSON file of its form")] = "ViT-B-32"
+    pretrained: Annotated[str | None, Meta(description="open_clip's tag of weights to go on from")] = None
+    start: Annotated[str | None, Meta(description="a CLIP model to go on from, in place of `architecture`")] = None
+    tokenizer: Annotated[
+        Part[Tokenizer], Meta(description="clip, or chinese or json with a model of its own: tokenizer.model=NAME")
+    ] = part("tokenizer", "clip")
+    context: Annotated[int | None, Meta(description="tokens of a text; unless given the architecture's")] = None
+    chunk: Annotated[int, Meta(description="pairs encoded at a time to save memory; 0 is all at once", ge=0)] = 0
+    crop: Annotated[float, Meta(description="smallest part of a picture that a random crop shows", gt=0, le=1)] = 0.9
+    loop: Annotated[LoopSettings, Meta(description="the training loop")] = LoopSettings(
+        batch_size=64, lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, schedule="cosine", warmup=200
+    )
+
+
+def load_recipe(settings: RecipeSettings) -> Recipe:
+    from t2icli.backends.clip.train import ClipRecipe
+
+    return ClipRecipe(settings)
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    return [Entry("clip", "CLIP: open_clip's models and loss", RecipeSettings, load_recipe)]
 
 
 def load(settings: Settings) -> Embedder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
-from t2icli import models, upstream
-from t2icli.backends.clip.model import build, named
+from t2icli import models, parts, upstream
+from t2icli.backends.clip.model import build, named, read_json
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.models import Card
@@ -22,6 +21,7 @@ from t2icli.nn import unpickle, weights
 
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Numbers OpenAI keeps among the weights."""
+OWN_VOCABULARY = 49408
 
 
 def convert(found: Upstream, folder: Path) -> None:
@@ -34,6 +34,8 @@ def convert(found: Upstream, folder: Path) -> None:
     weights.save(network, folder)
     about = f"CLIP, {_summary(architecture)}"
     config = {"architecture": architecture, "preprocess": preprocessing(architecture, described)}
+    if architecture["text_cfg"].get("vocab_size", OWN_VOCABULARY) != OWN_VOCABULARY:
+        config["frame"] = _keep_vocabulary(found, folder)
     models.seal(folder, Card(kind="embedder", backend="clip", about=about, source=checkpoint.name, config=config))
 
 
@@ -45,11 +47,21 @@ def _sort(files: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     described: dict[str, Any] = {}
     for path in files:
         if path.suffix == ".json":
-            table = json.loads(path.read_text(encoding="utf-8"))
-            described.update(table if "model_cfg" in table else {"model_cfg": table})
+            described.update(read_json(path))
         elif path.suffix == ".txt":
             described["model_cfg"] = named(_trained_model(path))
     return checkpoints[0], described
+
+
+def _keep_vocabulary(found: Upstream, folder: Path) -> list[int]:
+    """Keep the vocabulary the model was trained with; returns the ids a text stands between."""
+    if "tokenizer" not in found.parts:
+        raise T2IError(
+            "this CLIP was not trained with CLIP's own vocabulary", "give the one it reads: --part tokenizer=vocab.txt"
+        )
+    parts.convert("tokenizer", "chinese", found, "tokenizer", folder)
+    lines = (folder / "tokenizer/vocab.txt").read_text(encoding="utf-8").splitlines()
+    return [lines.index("[CLS]"), lines.index("[SEP]")]
 
 
 def _trained_model(params: Path) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import open_clip
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
@@ -10,13 +11,23 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from t2icli.backends.clip import Settings, hub
-from t2icli.backends.clip.model import OwnTexts, Texts, build, named, set_pool
+from t2icli.backends.clip.model import (
+    FramedTexts,
+    OwnTexts,
+    Texts,
+    build,
+    context_of,
+    named,
+    report_prompt,
+    set_pool,
+)
 from t2icli.errors import T2IError
+from t2icli.kinds import Tokenizer
 from t2icli.models import Model
 from t2icli.nn import devices, weights
 from t2icli.nn.embedding import Runner
+from t2icli.settings import Part
 
-SimpleTokenizer = open_clip.SimpleTokenizer
 END = 49407
 """The id CLIP's own tokenizer ends a text with."""
 
@@ -50,7 +61,7 @@ def load(settings: Settings) -> Clip:
     if settings.pretrained is not None:
         network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained)
     elif settings.model is not None:
-        network, preprocess, texts, name = load_folder(settings.model)
+        network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer)
     else:
         raise T2IError(
             "embedder 'clip' needs a model and none is installed",
@@ -68,14 +79,22 @@ def load_tag(architecture: str, tag: str) -> tuple[nn.Module, Callable[[Image], 
     network = build({**named(architecture), "quick_gelu": record.get("quick_gelu", False)})
     open_clip.load_checkpoint(network, str(path))
     described = {**merge_preprocess_dict(PreprocessCfg(), record), "size": network.visual.image_size}
-    tokenizer = open_clip.get_tokenizer(architecture)
-    context = int(named(architecture)["text_cfg"].get("context_length", 77))
-    texts = OwnTexts(tokenizer, context)
+    texts = OwnTexts(open_clip.get_tokenizer(architecture), context_of(named(architecture)), report_prompt)
     return network, image_transform_v2(PreprocessCfg(**described), is_train=False), texts, f"{architecture}:{tag}"
 
 
-def load_folder(model: Model) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+def load_folder(model: Model, tokenizer: Part[Tokenizer]) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
     config = model.card.config
     network = weights.load(build(config["architecture"]), model)
-    texts = OwnTexts(SimpleTokenizer(), int(config["architecture"]["text_cfg"].get("context_length", 77)))
+    texts = text_reader(config, tokenizer, report_prompt)
     return network, image_transform_v2(PreprocessCfg(**config["preprocess"]), is_train=False), texts, model.name
+
+
+def text_reader(
+    config: Mapping[str, Any], tokenizer: Part[Tokenizer], report: Callable[[str, int, int], None]
+) -> Texts:
+    """CLIP's own tokenizer as open_clip has it, or another one's ids framed as the model was trained to see them."""
+    context = context_of(config["architecture"])
+    if "frame" in config:
+        return FramedTexts(tokenizer.load(), context, *config["frame"])
+    return OwnTexts(open_clip.SimpleTokenizer(), context, report)

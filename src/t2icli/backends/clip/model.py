@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Protocol
 
 import open_clip
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import Tokenizer
+
+Report = Callable[[str, int, int], None]
+"""Hears of a text that was cut: the text, how many ids it has, how many are read."""
 
 
 class Texts(Protocol):
@@ -35,13 +40,32 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
 
 
 def named(architecture: str) -> dict[str, Any]:
-    """The shape open_clip knows by this name."""
+    """The shape open_clip knows by this name, or that a JSON file of its form describes."""
+    if architecture.endswith(".json"):
+        return read_json(Path(architecture))["model_cfg"]
     shape = open_clip.get_model_config(architecture)
     if shape is None:
-        raise T2IError(
-            f"open_clip has no architecture {architecture!r}", did_you_mean(architecture, open_clip.list_models())
-        )
+        known = open_clip.list_models()
+        raise T2IError(f"open_clip has no architecture {architecture!r}", did_you_mean(architecture, known))
     return dict(shape)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """open_clip's description of a model: `model_cfg`, and perhaps `preprocess_cfg`."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise T2IError(f"cannot read the architecture '{path}': {error}") from error
+    table = table if "model_cfg" in table else {"model_cfg": table}
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(table["model_cfg"])
+    if missing:
+        raise T2IError(f"'{path}' is no architecture of open_clip: it lacks {', '.join(sorted(missing))}")
+    return table
+
+
+def context_of(architecture: Mapping[str, Any]) -> int:
+    """How many ids the text tower reads."""
+    return int(architecture["text_cfg"].get("context_length", 77))
 
 
 def set_pool(network: nn.Module, pool: str, end: int) -> None:
@@ -60,14 +84,14 @@ def set_pool(network: nn.Module, pool: str, end: int) -> None:
 class OwnTexts:
     """The tokenizer open_clip pairs with an architecture."""
 
-    def __init__(self, tokenizer: Any, context: int) -> None:
-        self.tokenizer, self.context = tokenizer, context
+    def __init__(self, tokenizer: Any, context: int, report: Report) -> None:
+        self.tokenizer, self.context, self.report = tokenizer, context, report
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         for text in texts:
             length = self._length(text)
             if length > self.context:
-                report_cut(text, length, self.context)
+                self.report(text, length, self.context)
         return self.tokenizer(list(texts), context_length=self.context)
 
     def _length(self, text: str) -> int:
@@ -93,6 +117,11 @@ class FramedTexts:
         return ids
 
 
-def report_cut(text: str, length: int, context: int) -> None:
+def report_prompt(text: str, length: int, context: int) -> None:
     shown = text if len(text) <= 40 else text[:40] + "..."
     warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {context} the model reads", stacklevel=2)
+
+
+def report_captions(text: str, length: int, context: int) -> None:
+    """One and the same words for every caption, so that training says it once."""
+    warnings.warn(f"captions of more than {context} tokens are cut", stacklevel=2)
