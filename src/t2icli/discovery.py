@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -13,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pluggy
@@ -88,12 +89,12 @@ class Plugins:
         sources: list[ModelSource] = []
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-                manager = _manager(load(), name)
+                hooks = _hooks(load(), name)
                 for kind in KINDS:
                     step = f"t2i_{kind}s"
-                    offers += [(kind, Offer(_entry(e), name, distribution)) for e in _answers(manager, step)]
+                    offers += [(kind, Offer(_entry(e), name, distribution)) for e in hooks.get(step, list)()]
                 step = "t2i_models"
-                sources += map(_source, _answers(manager, step))
+                sources += map(_source, hooks.get(step, list)())
             self._refuse_taken(offers, sources)
         except (Exception, SystemExit) as error:
             self.leave_out(name, distribution, step, error)
@@ -101,8 +102,8 @@ class Plugins:
         for kind, offer in offers:
             self.offers[kind][offer.entry.name] = offer
         self.sources += sources
-        impls = manager.hook.t2i_commands.get_hookimpls()
-        self.commands += [Adder(impl.function, name, distribution) for impl in impls]
+        if "t2i_commands" in hooks:
+            self.commands.append(Adder(hooks["t2i_commands"], name, distribution))
         self.seconds[name] = time.perf_counter() - begun
         if slow := _heavy() - heavy:
             _warn_of(name, distribution, slow)
@@ -148,9 +149,9 @@ Announced = tuple[str, str, Callable[[], object]]
 def collect(others: Iterable[Announced]) -> Plugins:
     """The built-in backends and these plugins."""
     plugins = Plugins()
-    version = importlib.metadata.version("t2icli")
+    own = title(importlib.metadata.distribution("t2icli"))
     for _, name, _ in pkgutil.iter_modules(backends.__path__):
-        plugins.add(name, f"t2icli {version}", _built_in(name))
+        plugins.add(name, own, _built_in(name))
     for name, distribution, load in others:
         plugins.add(name, distribution, load)
     plugins.offer_embedders_as_rankers()
@@ -160,27 +161,42 @@ def collect(others: Iterable[Announced]) -> Plugins:
 def announced() -> Iterator[Announced]:
     """The plugins of every installed distribution, none of them imported yet."""
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
-        about = point.dist.metadata if point.dist else {"Name": "?", "Version": "?"}
-        yield point.name, f"{about['Name']} {about['Version']}", point.load
+        yield point.name, title(point.dist) if point.dist else "?", point.load
 
 
-def _manager(plugin: object, name: str) -> pluggy.PluginManager:
-    """A plugin manager for this plugin alone, after its hooks' names have been checked."""
+def title(distribution: importlib.metadata.Distribution) -> str:
+    """Name and version. `Distribution.metadata` would read a whole README for them, at every start."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+    return f"{head.get('Name', '?')} {head.get('Version', '?')}"
+
+
+Hook = Callable[..., Iterable[Any]]
+
+
+@functools.cache
+def _manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name)
-    for hook, caller in vars(manager.hook).items():
-        if isinstance(caller, pluggy.HookCaller) and not caller.has_spec():
-            raise T2IError(f"there is no hook {hook!r}: {did_you_mean(hook, HOOKS)}")
-    for hook in HOOKS:
-        if hasattr(plugin, hook) and not getattr(manager.hook, hook).get_hookimpls():
-            raise T2IError(f"{hook} is not marked with @hookimpl")
     return manager
 
 
-def _answers(manager: pluggy.PluginManager, hook: str) -> Iterator[Any]:
-    for answer in getattr(manager.hook, hook)():
-        yield from answer
+def _hooks(plugin: object, name: str) -> dict[str, Hook]:
+    """A plugin's hook functions by name, after pluggy has compared names and arguments with the specifications."""
+    manager = _manager()
+    try:
+        manager.register(plugin, name)
+        callers = {caller.name: caller for caller in manager.get_hookcallers(plugin) or ()}
+        for hook, caller in callers.items():
+            if not caller.has_spec():
+                raise T2IError(f"there is no hook {hook!r}: {did_you_mean(hook, HOOKS)}")
+        for hook in HOOKS:
+            if hasattr(plugin, hook) and hook not in callers:
+                raise T2IError(f"{hook} is not marked with @hookimpl")
+        return {hook: cast(Hook, caller.get_hookimpls()[-1].function) for hook, caller in callers.items()}
+    finally:  # it is asked alone, so that what it does is known to be its doing
+        if manager.has_plugin(name):
+            manager.unregister(name=name)
 
 
 def _entry(entry: object) -> Entry[Any]:

@@ -1,0 +1,84 @@
+"""How long `t2i --help` takes beside an empty Typer program, with twenty plugins installed.
+
+    python benchmarks/startup.py [ROUNDS]
+
+The programs take turns, so that a busy machine slows all of them alike; ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from t2icli.pipelines import scaffold
+
+EMPTY = """
+import typer
+app = typer.Typer()
+@app.command()
+def one(): "Nothing."
+@app.command()
+def two(): "Nothing."
+app()
+"""
+T2I = "from t2icli.cli import main; main()"
+PROGRAMS = {
+    "an empty Typer program --help": [EMPTY, "--help"],
+    "t2i --help": [T2I, "--help"],
+    "t2i generate --help": [T2I, "generate", "--help"],
+    "t2i plugins": [T2I, "plugins"],
+    "t2i models list": [T2I, "models", "list"],
+}
+
+
+def main(rounds: int = 15) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        install_plugins(Path(folder), 20)
+        environment = {**os.environ, "PYTHONPATH": folder, "T2I_HOME": f"{folder}/home"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled files, after the first start
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
+        for _ in range(rounds + 1):
+            for name, words in PROGRAMS.items():
+                taken[name].append(measure([sys.executable, "-c", *words], environment))
+    print(f"{'':32} wall: smallest  median  ratio   processor: smallest  median  ratio")
+    standard = figures(next(iter(taken.values())))
+    for name, pairs in taken.items():
+        (wall, walls), (used, uses) = own = figures(pairs)
+        by_wall, by_use = (mine[1] / theirs[1] for mine, theirs in zip(own, standard, strict=True))
+        print(f"{name:32} {wall:12.3f} s {walls:7.3f} s {by_wall:5.2f} {used:16.3f} s {uses:7.3f} s {by_use:5.2f}")
+
+
+def measure(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds by the clock, and seconds of processor time, which a busy machine changes less."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begun, used
+
+
+def figures(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Smallest and median of each column; the first row only warmed the disk's cache."""
+    return [(min(column), statistics.median(column)) for column in zip(*pairs[1:], strict=True)]
+
+
+def install_plugins(site: Path, n: int) -> None:
+    """Plugins as pip would leave them."""
+    kinds = scaffold.kinds()
+    for i in range(n):
+        project = scaffold.new(f"fake{i}", kinds[i % len(kinds)], site / "projects")
+        (project / f"src/t2i_fake{i}").rename(site / f"t2i_fake{i}")
+        info = site / f"t2icli_fake{i}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: t2icli-fake{i}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[t2icli]\nfake{i} = t2i_fake{i}\n")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

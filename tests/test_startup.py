@@ -1,0 +1,46 @@
+"""Asking for help stays quick: nothing heavy is imported, however many plugins are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from t2icli.pipelines import scaffold
+
+HEAVY = ("torch", "torchvision", "transformers", "open_clip", "timm", "PIL", "pyarrow", "daft", "safetensors", "pandas")
+PROGRAM = f"""
+import json, sys
+from t2icli import cli
+code = cli.run(sys.argv[1:])
+sys.stderr.write(json.dumps([code, sorted(sys.modules.keys() & set({HEAVY!r}))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def twenty_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH in which twenty distributions are installed, as pip would leave them."""
+    site, projects = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("projects")
+    kinds = scaffold.kinds()
+    for i in range(20):
+        project = scaffold.new(f"fake{i}", kinds[i % len(kinds)], projects)
+        (project / f"src/t2i_fake{i}").rename(site / f"t2i_fake{i}")
+        info = site / f"t2icli_fake{i}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: t2icli-fake{i}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[t2icli]\nfake{i} = t2i_fake{i}\n")
+    return site
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plugins"], ["models", "list"]], ids=" ".join)
+def test_nothing_heavy_is_imported(words: list[str], twenty_plugins: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(twenty_plugins), "T2I_HOME": str(tmp_path), "T2I_STRICT": "1"}
+    command = [sys.executable, "-c", PROGRAM, *words]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ended.stderr.splitlines()[-1]) == [0, []], ended.stderr
+    if words == ["plugins"]:
+        assert all(f"t2icli-fake{i} 1.0" in ended.stdout for i in range(20))
