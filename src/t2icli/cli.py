@@ -212,7 +212,7 @@ def _report_broken_plugins() -> None:
 
 def main() -> None:
     """The program `t2i`."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that cannot write Chinese
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that knows no Chinese
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "replace")
     sys.exit(run(sys.argv[1:]))

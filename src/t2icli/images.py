@@ -44,6 +44,12 @@ def open_image(path: Path) -> Image.Image:
 
 def decode(content: bytes, name: str) -> Image.Image:
     """The picture in the bytes of a file as RGB; errors speak of it by `name`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's doubts about notes inside a file that it reads all the same
+        return _decoded(content, name)
+
+
+def _decoded(content: bytes, name: str) -> Image.Image:
     image = _opened(content, name)
     if image.width * image.height > MAX_PIXELS:
         raise T2IError(f"{name} is too large: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
@@ -60,9 +66,7 @@ def _opened(content: bytes, name: str) -> Image.Image:
     if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise T2IError(f"{name} is a web page or a drawing in XML, not an image")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is below its limit
-            return Image.open(io.BytesIO(content))
+        return Image.open(io.BytesIO(content))
     except Image.DecompressionBombError as error:
         raise T2IError(f"{name} is too large: more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:

@@ -53,13 +53,13 @@ def generate(
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.album import Album
+    from t2icli.pipelines import generate as work
     from t2icli.pipelines import provenance, scoring
-    from t2icli.pipelines.generate import Plan
-    from t2icli.pipelines.generate import generate as fill
     from t2icli.pipelines.like import open_example
 
     if show_pictures:
         show.check_pictures()
+    work.check_top(top, n, judged=bool(rerank))
     wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
     example = open_example(like) if like is not None else None
     seed = secrets.randbelow(2**32) if seed is None else seed
@@ -67,17 +67,19 @@ def generate(
     settings = config.options(context, option or ())
     of_rankers = settings.pop("ranker", {})
     settings = provenance.with_flags("generator", word, settings, batch=batch_size, device=device)
+    source = provenance.load("generator", word, settings)
+    plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     album.prepare(force=force)
-    source = provenance.load("generator", word, settings)
-    plan = Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
-    plan.check()
     of_rankers = {judge.name: judge.settings for judge in plan.judges}
     options = {**source.tables, "ranker": of_rankers or None}
     tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
     kept_settings = album.keep_settings(tables)
-    with show.bar(f"drawing with {source.name}", n * len(wanted)) as advance:
-        rows = fill(plan, album, kept_settings, lambda candidate: advance())
+    try:
+        with show.bar(f"drawing with {source.name}", n * len(wanted)) as advance:
+            rows = work.generate(plan, album, kept_settings, lambda candidate: advance())
+    finally:
+        show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
     _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
 
 
@@ -106,4 +108,3 @@ def _show(folder: Path, seed: int, rows: list[dict[str, Any]], *, as_json: bool,
         show.table(shown, ["picture", "score", "seed", "prompt"])
     if pictures:
         show.pictures([folder / row["file"] for row in kept])
-    show.note(f"seed {seed}; all of it: {folder / 'index.html'}")

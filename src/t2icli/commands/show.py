@@ -114,9 +114,12 @@ def check_pictures() -> None:
 
 def pictures(paths: Sequence[Path]) -> None:
     """Pictures in the terminal itself, as large as it allows; blocks of colour where it knows no pictures."""
+    if not sys.stdout.isatty():
+        warn("--show needs a terminal, and the output goes elsewhere")
+        return
     from textual_image.renderable import Image
 
-    out = console(sys.stderr if not sys.stdout.isatty() else sys.stdout)
+    out = console(sys.stdout)
     for path in paths:
         out.print(path.name)
         out.print(Image(path, width=min(60, out.width), height="auto"))

@@ -33,18 +33,21 @@ class Plan:
     example: like.Example | None = None
     """A picture to go by in place of the words, which only the judges read then."""
 
+    def __post_init__(self) -> None:
+        _ = self.generator  # a generator that cannot go by a picture says so before anything is drawn
+
     @property
     def generator(self) -> Generator:
         thing = self.source.thing
         return thing if self.example is None else like.alike(thing, self.example, self.source.name)
 
-    def check(self) -> None:
-        """Whether it can be done, before anything is drawn."""
-        _ = self.generator
-        if self.top is not None and not self.judges:
-            raise T2IError("--top keeps the best, but nobody judges", "add --rerank RANKER")
-        if self.top is not None and self.top > self.n:
-            raise T2IError(f"--top {self.top} of {self.n} pictures", f"draw more: -n {self.top}")
+
+def check_top(top: int | None, n: int, *, judged: bool) -> None:
+    """Whether the best `top` of n can be told."""
+    if top is not None and not judged:
+        raise T2IError("--top keeps the best, but nobody judges", "add --rerank RANKER")
+    if top is not None and top > n:
+        raise T2IError(f"--top {top} is more than the {n} that are drawn", f"draw more: -n {top}")
 
 
 @dataclass

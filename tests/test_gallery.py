@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+from t2icli import gallery
+
+
+def row(prompt: str = "x", **more: Any) -> dict[str, Any]:
+    plain = {"file": "000.png", "rank": 1, "seed": 7, "score": None, "scores": {}, "model": "noise", "sha256": None}
+    return {**plain, "prompt": prompt, **more}
+
+
+def test_a_prompt_is_escaped_wherever_it_stands() -> None:
+    nasty = '"><script>alert(1)</script>\' $title </h2> &amp;'
+    page = gallery.page([row(nasty, model=nasty)], candidates=1)
+    assert page.count("<script>") == 1
+    assert html.escape(nasty) in page
+    assert html.unescape(re.findall(r'data-prompt="([^"]*)"', page)[0]) == nasty
+
+
+def test_no_address_leads_out_of_the_folder() -> None:
+    page = gallery.page([row()], candidates=1)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["000.png", "000.png"]
+
+
+def test_scores_seeds_and_the_command_to_replay_are_shown() -> None:
+    rows = [row(score=0.75, scores={"clip": 0.5, "brivl": 1.0}, sha256="ab" * 32), row(rank=2, score=0.25)]
+    page = gallery.page(rows, candidates=9)
+    assert "2 pictures, the best of 9" in page
+    assert ">0.7500<" in page and "seed 7" in page and 'data-replay="t2i replay 000.png"' in page
+    facts = dict(json.loads(html.unescape(re.findall(r'data-facts="([^"]*)"', page)[0])))
+    assert facts["clip"] == "0.5" and facts["model sha256"] == "ab" * 8
+    assert re.findall(r"width:(\d+)%", page) == ["100", "2"]
+
+
+def test_each_prompt_of_each_run_has_a_section_of_its_own() -> None:
+    rows = [row(), row(rank=2), row(), row("y"), row("z")]
+    assert gallery.page(rows, candidates=5).count("<section>") == 4
+
+
+def test_nothing_kept_is_still_a_page() -> None:
+    assert "0 pictures, the best of 3" in gallery.page([], candidates=3)
