@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
@@ -17,7 +18,7 @@ heard: dict[str, object] = {}
 
 def probe(
     context: typer.Context,
-    prompt: list[str] | None = typer.Argument(None),
+    prompt: Annotated[list[str] | None, typer.Argument()] = None,
     top_k: int = 1,
     name: str | None = None,
     option: options.Options = None,

@@ -67,8 +67,9 @@ def resolved(context: typer.Context, option: Mapping[str, Any], **chosen: Any) -
     `chosen` are flags whose value was found only later, such as a random seed.
     """
     values = {flag_name(parameter): context.params.get(parameter.name) for parameter in context.command.params}
+    values |= chosen
     kept = {key: value for key, value in values.items() if key not in NOT_SETTINGS and value not in (None, [], ())}
-    return {**kept, **chosen, "option": dict(option)}
+    return {**kept, "option": dict(option)}
 
 
 def write(folder: Path, tables: Mapping[str, Any], name: str = NAME) -> Path:

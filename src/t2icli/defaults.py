@@ -19,7 +19,8 @@ def name(kind: str) -> str:
     if without:
         return min(without)
     if offers:
-        raise T2IError(f"no model for any {kind} is installed", "run: t2i models list")
+        hint = "run: t2i install t2icli-starter, or see: t2i models list"
+        raise T2IError(f"there is a {kind} ({', '.join(sorted(offers))}) but no model for it", hint)
     raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
 
 

@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+import errno
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
+import pytest
 from msgspec import Meta
 from PIL import Image
 
+from t2icli import album, images, prompts, toml
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator
+from t2icli.kinds import Entry, Generator, Ranker
 from t2icli.testing import Runner
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height", ge=1)] = 8
     batch: Annotated[int, Meta(description="how many at once", ge=1)] = 4
+    stop: Annotated[int | None, Meta(description="be interrupted before this picture")] = None
+    short: Annotated[int, Meta(description="how many pictures to leave out")] = 0
 
 
 class Flat:
     def __init__(self, settings: Settings) -> None:
-        self.size = settings.size
+        self.settings = settings
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
-        for i in range(n):
-            yield Image.new("RGB", (self.size, self.size), ((seed + i) % 256, len(prompt) % 256, 0))
+        for i in range(n - self.settings.short):
+            if i == self.settings.stop:
+                raise KeyboardInterrupt
+            yield Image.new("RGB", (self.settings.size, self.settings.size), ((seed + i) % 256, 0, 0))
+
+
+class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sign: Annotated[float, Meta(description="1 likes red, -1 dislikes it")] = 1.0
+
+
+class Red:
+    """Likes red; counts how often it was asked."""
+
+    asked: list[int] = []
+
+    def __init__(self, settings: Weighted) -> None:
+        self.sign = settings.sign
+
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        self.asked.append(len(images))
+        return [self.sign * image.getpixel((0, 0))[0] for image in images]  # type: ignore[index]
+
+
+class Broken(Red):
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        return [float("nan")] * len(images)
 
 
 class Plugin:
@@ -33,8 +65,276 @@ class Plugin:
     def t2i_generators(self) -> list[Entry[Generator]]:
         return [Entry("flat", "one colour", Settings, Flat)]
 
+    @hookimpl
+    def t2i_rankers(self) -> list[Entry[Ranker]]:
+        return [Entry("red", "likes red", Weighted, Red), Entry("broken", "no numbers", Weighted, Broken)]
+
+
+@pytest.fixture(autouse=True)
+def plugin(t2i: Runner) -> None:
+    t2i.use(Plugin())
+    Red.asked.clear()
+
+
+def results(folder: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(folder) / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def reds(folder: str | Path) -> list[int]:
+    pictures = sorted(path for path in Path(folder).glob("*.png") if path.name != "grid.png")
+    return [images.open_image(path).getpixel((0, 0))[0] for path in pictures]  # type: ignore[index]
+
 
 def test_pictures_are_numbered_and_use_seed_plus_i(t2i: Runner) -> None:
-    t2i.use(Plugin())
     done = t2i.ok("generate", "红烧牛肉面", "-n", 3, "--seed", 7, "--output", "out", "--json").json()
     assert [(row["file"], row["seed"]) for row in done["results"]] == [("000.png", 7), ("001.png", 8), ("002.png", 9)]
+    assert reds("out") == [7, 8, 9]
+    assert {path.name for path in Path("out").iterdir() if not path.name.startswith(".")} == {
+        *("000.png", "001.png", "002.png"),
+        *("grid.png", "index.html", "results.jsonl", "settings.toml"),
+    }
+
+
+def test_without_a_seed_one_is_chosen_and_reported(t2i: Runner) -> None:
+    one, other = (t2i.ok("generate", "x", "-n", 1, "--output", name) for name in ("a", "b"))
+    assert f"seed {results('a')[0]['seed']};" in one.stderr
+    assert results("a")[0]["seed"] != results("b")[0]["seed"]
+    assert toml.read(Path("b/settings.toml"))["seed"] == results("b")[0]["seed"]
+    assert other.stdout.count("000.png") == 1
+
+
+def test_the_ranker_decides_the_order_and_top_what_is_kept(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 40, "--seed", 1, "--rerank", "red", "--top", 2, "--output", "out")
+    assert reds("out") == [40, 39]
+    rows = results("out")
+    assert [row["seed"] for row in rows] == list(range(40, 0, -1))
+    assert [row["file"] for row in rows] == ["000.png", "001.png", *[None] * 38]
+    assert [row["score"] for row in rows] == [float(seed) for seed in range(40, 0, -1)]
+
+
+def test_judging_goes_on_in_batches_while_drawing(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 40, "--rerank", "red", "--output", "out")
+    assert Red.asked == [16, 16, 8]
+
+
+def test_drawing_does_not_wait_for_the_judge(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    judged: list[float] = []
+    score, generate = Red.score, Flat.generate
+
+    def slow(self: Red, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        time.sleep(0.2)
+        judged.append(time.monotonic())
+        return score(self, prompt, images)
+
+    def noted(self: Flat, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        for image in generate(self, prompt, n, seed=seed):
+            drawn.append(time.monotonic())
+            yield image
+
+    monkeypatch.setattr(Red, "score", slow)
+    monkeypatch.setattr(Flat, "generate", noted)
+    t2i.ok("generate", "x", "-n", 20, "--rerank", "red", "--output", "out")
+    assert drawn[-1] < judged[0]
+
+
+def test_several_rankers_are_averaged_by_weight(t2i: Runner) -> None:
+    words = ("generate", "blue", "-n", 3, "--seed", 1, "--rerank", "red=2,colours", "-o", "ranker.red.sign=-1")
+    rows = t2i.ok(*words, "--output", "out", "--json").json()["results"]
+    assert [row["seed"] for row in rows] == [1, 2, 3]
+    assert rows[0]["scores"]["red"] == -1
+    assert abs(sum(row["score"] for row in rows)) < 1e-9
+
+
+def test_a_ranker_that_gives_no_numbers_is_named(t2i: Runner) -> None:
+    t2i.fails("generate", "x", "--rerank", "broken", "--output", "out", code=1, says="ranker 'broken' did not give")
+    assert {row["score"] for row in results("out")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--top", 1], "add --rerank"),
+        (["--top", 9, "--rerank", "red"], "--top 9 is more than the 4"),
+        (["--rerank", "rad"], "did you mean 'red'?"),
+        (["--rerank", "red=x"], "the weight 'x' of ranker 'red'"),
+        (["--rerank", "red=0"], "all 0"),
+        (["-o", "ranker.sign=1"], "nobody ranks"),
+        (["-m", "flut"], "did you mean 'flat'?"),
+        (["-o", "sise=1"], "did you mean 'size'?"),
+        (["-o", "size=large"], "'size' of generator 'flat' cannot be 'large'"),
+        (["-n", 0], "greater than or equal to 1"),
+        (["--device", "cpu"], "does not let its device be chosen"),
+        (["--prompts", "nowhere.txt"], "cannot read 'nowhere.txt'"),
+        (["\x00"], "U+0000"),
+        ([" "], "the prompt is empty"),
+    ],
+)
+def test_a_mistake_is_explained_before_anything_is_drawn(t2i: Runner, words: list[Any], says: str) -> None:
+    t2i.fails("generate", "x", "--output", "out", *words, says=says)
+    assert not Path("out").exists()
+
+
+def test_with_nothing_installed_the_message_says_what_to_install(t2i: Runner) -> None:
+    t2i.use()
+    t2i.fails("generate", "x", says="t2i install t2icli-starter")
+    t2i.fails("generate", "x", "-m", "flat", says="no generator called 'flat'")
+
+
+def test_prompts_come_from_words_a_file_and_standard_input(t2i: Runner) -> None:
+    Path("p.txt").write_text("three\n\nfour\n")
+    t2i.ok("generate", "one", "two", "--prompts", "p.txt", "-n", 1, "--output", "out")
+    assert [row["prompt"] for row in results("out")] == ["one", "two", "three", "four"]
+    t2i.ok("generate", "-", "-n", 1, "--output", "piped", stdin="红\n\n蓝\n")
+    assert [row["prompt"] for row in results("piped")] == ["红", "蓝"]
+    t2i.fails("generate", "-", stdin="\n\n", says="there is no prompt in standard input")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["x" * 10_000, "a\nb", "🍜👩‍🍳", "𰻝𰻝面", "مرحبا", "../../../etc/passwd", "<script>alert(1)</script>", "CON"],
+)
+def test_whatever_the_prompt_everything_stays_in_the_folder(t2i: Runner, tmp_path: Path, prompt: str) -> None:
+    before = set(tmp_path.rglob("*"))
+    t2i.ok("generate", prompt, "-n", 1)
+    new = set(tmp_path.rglob("*")) - before
+    assert all(path.is_relative_to(tmp_path / "here/pictures") for path in new)
+    (folder,) = (tmp_path / "here/pictures").iterdir()
+    assert results(folder)[0]["prompt"] == prompts.clean(prompt)
+    assert images.read_record(folder / "000.png")["prompt"] == prompts.clean(prompt)
+    assert "<script>alert" not in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_second_run_continues_the_numbering_and_replaces_no_picture(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 2, "--seed", 1, "--output", "out")
+    before = Path("out/000.png").read_bytes()
+    t2i.ok("generate", "y", "-n", 2, "--seed", 5, "--output", "out")
+    assert Path("out/000.png").read_bytes() == before
+    assert reds("out") == [1, 2, 5, 6]
+    assert [row["prompt"] for row in results("out")] == ["x", "x", "y", "y"]
+    page = Path("out/index.html").read_text(encoding="utf-8")
+    assert all(f'href="{number:03d}.png"' in page for number in range(4))
+    assert toml.read(Path("out/settings.toml"))["seed"] == 1
+    assert toml.read(Path("out/settings-2.toml"))["seed"] == 5
+
+
+def test_force_replaces_what_earlier_runs_left_and_nothing_else(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 3, "--output", "out")
+    Path("out/mine.png").write_bytes(b"precious")
+    Path("out/900.png").write_bytes(b"precious")
+    t2i.ok("generate", "y", "-n", 1, "--output", "out", "--force")
+    assert [row["prompt"] for row in results("out")] == ["y"]
+    assert Path("out/mine.png").read_bytes() == Path("out/900.png").read_bytes() == b"precious"
+    assert not Path("out/001.png").exists()
+
+
+def test_a_mistake_beside_force_costs_no_picture(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 1, "--output", "out")
+    t2i.fails("generate", "x", "-o", "sise=1", "--output", "out", "--force")
+    assert Path("out/000.png").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", "grid.png", "settings.toml"])
+def test_files_of_others_are_not_overwritten(t2i: Runner, name: str) -> None:
+    Path("site").mkdir()
+    Path("site", name).write_text("mine")
+    t2i.fails("generate", "x", "--output", "site", says=f"{name}' is there already")
+    assert Path("site", name).read_text() == "mine"
+    assert len(list(Path("site").iterdir())) == 1
+
+
+def test_pictures_of_others_are_numbered_around(t2i: Runner) -> None:
+    Path("out").mkdir()
+    Path("out/004.png").write_bytes(b"mine")
+    t2i.ok("generate", "x", "-n", 1, "--output", "out")
+    assert Path("out/004.png").read_bytes() == b"mine"
+    assert Path("out/005.png").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(t2i: Runner) -> None:
+    Path("file").write_text("")
+    t2i.fails("generate", "x", "--output", "file", code=1, says="cannot make the folder 'file'")
+
+
+def test_damaged_results_are_not_written_over(t2i: Runner) -> None:
+    Path("out").mkdir()
+    Path("out/results.jsonl").write_text('{"file": \n')
+    t2i.fails("generate", "x", "--output", "out", says="is damaged")
+    assert Path("out/results.jsonl").read_text() == '{"file": \n'
+
+
+def test_the_settings_of_a_run_given_back_make_the_same_pictures(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "y", "-n", 3, "-o", "size=5", "--rerank", "red", "-o", "ranker.sign=-1", "--output", "a")
+    t2i.ok("generate", "--config", "a/settings.toml", "--output", "b")
+    assert results("a") == results("b")
+    for name in ("000.png", "005.png"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+    assert Path("a/settings.toml").read_bytes() == Path("b/settings.toml").read_bytes()
+
+
+def test_batch_size_is_the_generators_batch(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 1, "--batch-size", 2, "--output", "out")
+    assert toml.read(Path("out/settings.toml"))["option"]["batch"] == 2
+
+
+def test_a_png_says_how_it_was_made(t2i: Runner) -> None:
+    t2i.ok("generate", "红", "-n", 1, "--seed", 3, "--rerank", "red", "--output", "out")
+    record = images.read_record(Path("out/000.png"))
+    assert record["prompt"] == "红"
+    assert (record["seed"], record["score"], record["backend"], record["device"]) == (3, 3.0, "flat", "cpu")
+    assert record["settings"] == {"size": 8, "batch": 4, "stop": None, "short": 0}
+    assert {"t2icli", "python", "PIL"} <= record["versions"].keys()
+
+
+def test_ctrl_c_keeps_what_was_drawn(t2i: Runner) -> None:
+    done = t2i.run("generate", "x", "-n", 30, "--seed", 1, "-o", "stop=20", "--rerank", "red", "--output", "out")
+    assert done.code == 130
+    assert len(reds("out")) == len(results("out")) == 20
+    # The last four were still waiting for the judge.
+    assert [row["seed"] for row in results("out")] == [*range(16, 0, -1), 17, 18, 19, 20]
+    assert Path("out/index.html").exists()
+    assert not list(Path("out").glob(".*.part"))
+
+
+def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = images.save_png
+
+    def full(image: Image.Image, path: Path, record: Any = None) -> None:
+        if path.name >= "002":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(image, path, record)
+
+    monkeypatch.setattr(images, "save_png", full)
+    t2i.fails("generate", "x", "-n", 4, "--output", "out", code=1, says="no space left on device")
+    assert [row["file"] for row in results("out")] == ["000.png", "001.png"]
+    assert len(reds("out")) == 2
+
+
+def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
+    said = "the generator gave 3 pictures instead of 4"
+    t2i.fails("generate", "x", "-o", "short=1", "--output", "out", code=1, says=said)
+    t2i.fails("generate", "x", "-o", "short=-1", "--output", "out", code=1, says="more pictures instead of 4")
+    assert len(results("out")) == 7
+
+
+def test_two_runs_at_once_take_turns_at_filing(t2i: Runner, tmp_path: Path) -> None:
+    one, other = album.Album(tmp_path / "out"), album.Album(tmp_path / "out")
+    for each in (one, other):
+        each.prepare()
+    row = {"prompt": "x", "rank": 1, "seed": 1, "score": None, "scores": {}, "model": "m", "sha256": None}
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(each.add, [(Image.new("RGB", (8, 8)), row)] * 20, {}) for each in (one, other)]
+        [job.result() for job in jobs]
+    files = [row["file"] for row in one.results()]
+    assert sorted(files) == [f"{number:03d}.png" for number in range(40)]
+
+
+def test_show_says_which_package_it_needs(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textual_image" else find(name))
+    t2i.fails("generate", "x", "--show", "--output", "out", says="pip install 't2icli[show]'")
+    assert not Path("out").exists()
