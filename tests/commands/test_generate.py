@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
@@ -45,7 +45,7 @@ class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Red:
     """Likes red; counts how often it was asked."""
 
-    asked: list[int] = []
+    asked: ClassVar[list[int]] = []
 
     def __init__(self, settings: Weighted) -> None:
         self.sign = settings.sign

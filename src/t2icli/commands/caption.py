@@ -41,6 +41,8 @@ def caption(
     from t2icli.pipelines import image_files, provenance, scoring
 
     paths = image_files.find(images)
+    if text:
+        work.check_text_files(paths, force=force)
     seed = secrets.randbelow(2**32) if seed is None else seed
     word = model or defaults.name("captioner")
     settings = config.options(context, option or ())
@@ -53,7 +55,8 @@ def caption(
             paths, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance
         )
     if text:
-        show.note(f"{len(work.write_texts(described, force=force))} text files written")
+        work.write_texts(described)
+        show.note(f"{len(described)} text files written")
     _show(described, unreadable, seed, as_json=as_json)
     if unreadable:
         raise typer.Exit(3)

@@ -69,14 +69,19 @@ def text_file(path: Path) -> Path:
     return path.with_suffix(".txt")
 
 
-def write_texts(described: Sequence[Captioned], *, force: bool) -> list[Path]:
-    """The captions of each picture beside it, one a line. Texts that are there already stay, unless forced."""
-    targets = [text_file(each.path) for each in described]
-    if twice := {target for target in targets if targets.count(target) > 1}:
-        raise T2IError(f"two pictures want the text file '{min(twice)}'", "rename one of them")
-    taken = [target for target in targets if target.exists()]
-    if taken and not force:
-        raise T2IError(f"'{taken[0]}' is there already", "replace it with --force")
-    for each, target in zip(described, targets, strict=True):
-        files.write(target, "".join(f"{caption}\n" for caption in each.captions))
-    return targets
+def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
+    """Whether every picture can have its text file; those that are there already stay, unless forced."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        target = text_file(path)
+        if target in seen:
+            raise T2IError(f"'{seen[target]}' and '{path}' want the same text file", "rename one of them")
+        if target.exists() and not force:
+            raise T2IError(f"'{target}' is there already", "replace it with --force")
+        seen[target] = path
+
+
+def write_texts(described: Sequence[Captioned]) -> None:
+    """The captions of each picture beside it, one a line."""
+    for each in described:
+        files.write(text_file(each.path), "".join(f"{caption}\n" for caption in each.captions))

@@ -14,7 +14,9 @@ def test_it_keeps_the_promises_of_a_ranker() -> None:
     check_ranker(plugins.find("ranker", "colours"))
 
 
-@pytest.mark.parametrize(("prompt", "found"), [("a Red rose", ["red"]), ("红花绿叶", ["red", "green"]), ("a bored cat", [])])
+@pytest.mark.parametrize(
+    ("prompt", "found"), [("a Red rose", ["red"]), ("红花绿叶", ["red", "green"]), ("a bored cat", [])]
+)
 def test_colours_are_read_as_words_in_english_and_characters_in_chinese(prompt: str, found: list[str]) -> None:
     assert named(prompt) == found
 
