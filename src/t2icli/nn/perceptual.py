@@ -86,17 +86,16 @@ class Lpips(nn.Module):
 
 
 def laplacian(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
-    """Mean difference of the details at each of several scales, (b, c, h, w) twice -> (b,).
+    """Mean difference of the details at each of several scales and of the rest, (b, c, h, w) twice -> (b,).
 
-    Coarse details count more, as eyes and the mean both would have it; a picture that is merely blurred
-    pays at the fine scales. No weights, and a hundredth of LPIPS' cost.
+    A picture that is merely blurred pays at the fine scales. No weights, and a hundredth of LPIPS' cost.
     """
     apart, total = a - b, a.new_zeros(len(a))
-    for level in range(levels):
+    for _ in range(levels):
         if min(apart.shape[2:]) < 2:
             break
         coarse = F.avg_pool2d(apart, 2, ceil_mode=True)
         detail = apart - F.interpolate(coarse, size=apart.shape[2:], mode="bilinear", align_corners=False)
-        total = total + 2**level * detail.abs().mean((1, 2, 3))
+        total = total + detail.abs().mean((1, 2, 3))
         apart = coarse
-    return total / 2
+    return total + apart.abs().mean((1, 2, 3))

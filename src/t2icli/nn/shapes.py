@@ -13,7 +13,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     The defaults are its f16 networks of 256 px. A small one that trains on a CPU cuts the pixels into
     patches first: resolution=128, patch=4, ch=32, ch_mult=2,4,6, num_res_blocks=1, attn_resolutions= (none),
-    middle_attention=false, z_channels=64, embed_dim=16, n_embed=4096.
+    middle_attention=false, groups=8, z_channels=64, embed_dim=16, n_embed=4096.
     """
 
     resolution: Annotated[int, Meta(description="pixels of a side; also says where attention is", ge=1)] = 256
@@ -38,6 +38,9 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="nearest code, likeliest code of a classifier, or nearest direction"),
     ] = "vq"
     patch: Annotated[int, Meta(description="side of the pixel patches the first layer takes; 1 is none", ge=1)] = 1
+    groups: Annotated[
+        int, Meta(description="of the group norms; few channels in a group lose the picture's colours", ge=1)
+    ] = 32
     middle_attention: Annotated[bool, Meta(description="attention at the smallest size, as taming has it")] = True
 
     @property

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from t2icli.nn.shapes import VqganShape
 
 
-def norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(32, width), width, eps=1e-6)
+def norm(width: int, shape: VqganShape) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(shape.groups, width), width, eps=1e-6)
 
 
 class ResBlock(nn.Module):
     """Two convolutions beside a short cut."""
 
-    def __init__(self, width: int, out: int, dropout: float) -> None:
+    def __init__(self, width: int, out: int, shape: VqganShape) -> None:
         super().__init__()
-        self.norm1, self.conv1 = norm(width), nn.Conv2d(width, out, 3, padding=1)
-        self.norm2, self.conv2 = norm(out), nn.Conv2d(out, out, 3, padding=1)
-        self.dropout = nn.Dropout(dropout)
+        self.norm1, self.conv1 = norm(width, shape), nn.Conv2d(width, out, 3, padding=1)
+        self.norm2, self.conv2 = norm(out, shape), nn.Conv2d(out, out, 3, padding=1)
+        self.dropout = nn.Dropout(shape.dropout)
         if width != out:
             self.nin_shortcut = nn.Conv2d(width, out, 1)
 
@@ -41,9 +41,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """One head over all positions of the map."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, shape: VqganShape) -> None:
         super().__init__()
-        self.norm = norm(width)
+        self.norm = norm(width, shape)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(width, width, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,8 +77,8 @@ class Level(nn.Module):
     def __init__(self, shape: VqganShape, width: int, out: int, blocks: int, attends: bool) -> None:
         super().__init__()
         widths = [width] + [out] * blocks
-        self.block = nn.ModuleList(ResBlock(a, b, shape.dropout) for a, b in pairwise(widths))
-        self.attn = nn.ModuleList(Attention(out) for _ in range(blocks if attends else 0))
+        self.block = nn.ModuleList(ResBlock(a, b, shape) for a, b in pairwise(widths))
+        self.attn = nn.ModuleList(Attention(out, shape) for _ in range(blocks if attends else 0))
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
@@ -94,9 +94,9 @@ class Level(nn.Module):
 class Middle(nn.Module):
     def __init__(self, shape: VqganShape, width: int) -> None:
         super().__init__()
-        self.block_1 = ResBlock(width, width, shape.dropout)
-        self.attn_1 = Attention(width) if shape.middle_attention else nn.Identity()
-        self.block_2 = ResBlock(width, width, shape.dropout)
+        self.block_1 = ResBlock(width, width, shape)
+        self.attn_1 = Attention(width, shape) if shape.middle_attention else nn.Identity()
+        self.block_2 = ResBlock(width, width, shape)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         for level, width in zip(self.down[:-1], widths, strict=False):
             level.downsample = Downsample(width)
         self.mid = Middle(shape, widths[-1])
-        self.norm_out = norm(widths[-1])
+        self.norm_out = norm(widths[-1], shape)
         self.conv_out = nn.Conv2d(widths[-1], shape.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Decoder(nn.Module):
         )
         for level, width in zip(self.up[1:], widths[1:], strict=True):
             level.upsample = Upsample(width)
-        self.norm_out = norm(widths[0])
+        self.norm_out = norm(widths[0], shape)
         self.conv_out = nn.Conv2d(widths[0], 3 * shape.patch**2, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

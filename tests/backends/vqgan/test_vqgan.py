@@ -31,6 +31,7 @@ SMALL = VqganShape(
     num_res_blocks=1,
     attn_resolutions=(),
     middle_attention=False,
+    groups=4,
     z_channels=8,
     embed_dim=4,
     n_embed=16,

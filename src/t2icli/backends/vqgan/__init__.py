@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Upstream
+from t2icli.kinds import Codec, Entry, Metric, Recipe, Upstream
 from t2icli.models import Model
+from t2icli.nn.shapes import VqganShape
 from t2icli.sampling import Batch, Device, Precision
+from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,3 +51,56 @@ def t2i_codecs() -> list[Entry[Codec]]:
             import_files,
         )
     ]
+
+
+class Adversary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The discriminator a VQGAN is trained against."""
+
+    weight: Annotated[float, Meta(description="share of the adversary's pull; 0 trains without one", ge=0)] = 0.8
+    start: Annotated[int, Meta(description="step from which it takes part", ge=0)] = 20_000
+    width: Annotated[int, Meta(description="features of its first layer", ge=1)] = 64
+    layers: Annotated[int, Meta(description="halvings; more see larger patches", ge=1)] = 3
+    act_norm: Annotated[bool, Meta(description="normalise each channel by itself rather than by the batch")] = False
+
+
+class Care(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the codebook is kept in use. taming does none of it: learning=gradient, begin=0, reseed_every=0."""
+
+    learning: Annotated[
+        Literal["average", "gradient"], Meta(description="codes are averages of their latents, or learnt by gradient")
+    ] = "average"
+    decay: Annotated[float, Meta(description="how slowly the averages move", ge=0, lt=1)] = 0.99
+    begin: Annotated[int, Meta(description="steps without codes, after which k-means finds the first ones", ge=0)] = 200
+    reseed_every: Annotated[int, Meta(description="steps after which unused codes begin again; 0 never", ge=0)] = 50
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A VQGAN from pictures: L1, a perceptual metric, the codebook's own loss, and an adversary later on."""
+
+    shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...")] = VqganShape()
+    perceptual: Annotated[Part[Metric], Meta(description="what pictures are compared by, beside L1")] = part(
+        "metric", "lpips"
+    )
+    perceptual_weight: Annotated[float, Meta(description="weight of that metric", ge=0)] = 1.0
+    commitment: Annotated[float, Meta(description="weight of the latents' distance to their codes", ge=0)] = 1.0
+    attraction: Annotated[float, Meta(description="weight of the same for codes learnt by gradient", ge=0)] = 0.25
+    codebook: Annotated[Care, Meta(description="how the codes are learnt")] = Care()
+    adversary: Annotated[Adversary, Meta(description="the discriminator")] = Adversary()
+    temperature: Annotated[float, Meta(description="gumbel: softness of the first draws", gt=0)] = 1.0
+    cold: Annotated[float, Meta(description="gumbel: softness of the last draws", gt=0)] = 0.1
+    cooling: Annotated[int, Meta(description="gumbel: steps from the first to the last", ge=1)] = 50_000
+    kl_weight: Annotated[float, Meta(description="gumbel: weight of even use of all codes", ge=0)] = 5e-4
+    loop: Annotated[LoopSettings, Meta(description="how long, how fast and how carefully")] = LoopSettings(
+        lr=1e-4, betas=(0.5, 0.9), optimizer="adam", batch_size=16
+    )
+
+
+def load_training(settings: Training) -> Recipe:
+    from t2icli.backends.vqgan.train import VqganRecipe
+
+    return VqganRecipe(settings)
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    return [Entry("vqgan", "a VQGAN from pictures: the codes that DALL-E draws", Training, load_training)]

@@ -1,0 +1,165 @@
+"""Training a VQGAN: what a step's losses are. The loop is `t2icli.training.loop`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from t2icli import models
+from t2icli.backends.vqgan import Training
+from t2icli.dataset import PreparedDataset
+from t2icli.kinds import Frozen, ParamGroup, Turn
+from t2icli.models import Card
+from t2icli.nn import codebook as care
+from t2icli.nn import weights
+from t2icli.nn.codebook import Codebook
+from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
+from t2icli.nn.fidelity import psnr
+from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.vqgan import Vqgan
+
+
+class Trainee(nn.Module):
+    """The VQGAN with all that is there only while it learns."""
+
+    def __init__(self, settings: Training) -> None:
+        super().__init__()
+        self.settings, shape = settings, settings.shape
+        self.vqgan = Vqgan(shape)
+        self.is_gumbel = shape.quantizer == "gumbel"
+        if not self.is_gumbel:
+            chosen = settings.codebook
+            self.codebook = Codebook(
+                shape.n_embed,
+                shape.embed_dim,
+                begin=chosen.begin,
+                reseed_every=chosen.reseed_every,
+                decay=chosen.decay,
+                averages=chosen.learning == "average",
+            )
+        if settings.adversary.weight:
+            a = settings.adversary
+            self.adversary = PatchDiscriminator(a.width, a.layers, act_norm=a.act_norm)
+
+    def forward(self, x: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels in [-1, 1] -> the same from codes, the codebook's loss, the codes."""
+        z = self.vqgan.latents(x)
+        quantized, loss, codes = self._softly(z, step) if self.is_gumbel else self._nearest(z, step)
+        return self.vqgan.reconstruct(quantized), loss, codes
+
+    def _nearest(self, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        z = self.vqgan.quantize.prepare(z)
+        codes = self.vqgan.quantize.codes(z)
+        if self.training:
+            self.codebook.watch(z, codes)
+        if step < self.settings.codebook.begin:
+            return z, z.new_zeros(()), codes
+        quantized = self.vqgan.quantize.look_up(codes)
+        loss = self.settings.commitment * care.commitment(z, quantized)
+        if self.settings.codebook.learning == "gradient":
+            loss = loss + self.settings.attraction * care.attraction(z, quantized)
+        return care.straight_through(z, quantized), loss, codes
+
+    def _softly(self, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        logits = self.vqgan.quantize.proj(z)
+        codes = logits.argmax(1)
+        if not self.training:
+            return self.vqgan.quantize.look_up(codes), z.new_zeros(()), codes
+        drawn = F.gumbel_softmax(logits, tau=self._temperature(step), dim=1, hard=True)
+        quantized = torch.einsum("bnhw,nd->bdhw", drawn, self.vqgan.quantize.embed.weight)
+        use = logits.float().softmax(1)
+        uneven = (use * (use * logits.shape[1] + 1e-10).log()).sum(1).mean()
+        return quantized, self.settings.kl_weight * uneven, codes
+
+    def _temperature(self, step: int) -> float:
+        s = self.settings
+        return float(s.temperature * (s.cold / s.temperature) ** min(1.0, step / s.cooling))
+
+
+class VqganRecipe:
+    """One turn for the VQGAN, one for its adversary."""
+
+    def __init__(self, settings: Training) -> None:
+        self.settings = settings
+        self.model = Trainee(settings)
+        self.metric = settings.perceptual.load() if settings.perceptual_weight else None
+
+    def frozen(self) -> Sequence[Frozen]:
+        return ()
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+        return Crops(data, self.settings.shape.resolution, at_random=split == "train")
+
+    def turns(self) -> Sequence[Turn]:
+        averaged = not self.model.is_gumbel and self.settings.codebook.learning == "average"
+        codes = set(self.model.vqgan.quantize.parameters()) if averaged else set()
+        for parameter in codes:
+            parameter.requires_grad_(False)
+        trained = [parameter for parameter in self.model.vqgan.parameters() if parameter not in codes]
+        turns = [Turn("codec", [ParamGroup(trained)], self.codec_loss, after=self._after)]
+        if self.settings.adversary.weight:
+            judge = ParamGroup(list(self.model.adversary.parameters()))
+            turns.append(Turn("adversary", [judge], self.adversary_loss))
+        return turns
+
+    def _after(self) -> None:
+        if not self.model.is_gumbel:
+            self.model.codebook.step(self.model.vqgan.quantize)
+
+    def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+        """Pictures in [0, 1]: L1 + perceptual + codebook, and later what the adversary says."""
+        back, codebook, codes = self.model(2 * images - 1, step)
+        pixels = (back + 1) / 2
+        l1 = (2 * images - 1 - back).abs().mean()
+        figures = {"l1": l1, "psnr": psnr(images, pixels.detach().clamp(0, 1)).mean(), "codebook": codebook}
+        unlike = l1
+        if self.metric is not None:
+            figures[self.metric.name] = self.metric.distance(images, pixels).mean()
+            unlike = l1 + self.settings.perceptual_weight * figures[self.metric.name]
+        figures["codes"] = care.used(codes, self.settings.shape.n_embed)
+        loss = unlike + codebook
+        if self.settings.adversary.weight and torch.is_grad_enabled():
+            fooled, pull = self._adversary_says(back, unlike) if self._has_adversary(step) else (0.0, 0.0)
+            loss = loss + self.settings.adversary.weight * pull * fooled
+            figures |= {"fooled": fooled, "heed": pull}
+        return loss, {name: torch.as_tensor(value).detach() for name, value in figures.items()}
+
+    def _adversary_says(self, back: Tensor, unlike: Tensor) -> tuple[Tensor, Tensor]:
+        """How far it is not fooled, and how much that should weigh."""
+        fooled = -self.model.adversary(back).mean()
+        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.conv_out.weight)
+
+    def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+        if not self._has_adversary(step):
+            idle = sum(parameter.sum() for parameter in self.model.adversary.parameters()) * 0.0
+            return idle, {"real": idle.detach(), "fake": idle.detach()}
+        with torch.no_grad():
+            z = self.model.vqgan.latents(2 * images - 1)
+            codes = self.model.vqgan.quantize.codes(z)
+            back = self.model.vqgan.reconstruct(self.model.vqgan.quantize.look_up(codes))
+        real, fake = self.model.adversary(2 * images - 1), self.model.adversary(back)
+        return hinge(real, fake), {"real": real.detach().mean(), "fake": fake.detach().mean()}
+
+    def _has_adversary(self, step: int) -> bool:
+        return self.settings.adversary.weight > 0 and step >= self.settings.adversary.start
+
+    def preview(self, batch: Tensor, *, seed: int) -> Sequence[Image]:
+        """Originals, then what their codes show."""
+        some = batch[:4]
+        codes = self.model.vqgan.to_codes(some)
+        return to_images(torch.cat([some, self.model.vqgan.to_images(codes)]))
+
+    def save(self, folder: Path) -> None:
+        shape = self.settings.shape
+        weights.save(self.model.vqgan, folder)
+        about = f"{shape.quantizer} f{shape.factor}, {shape.n_embed} codes, {shape.resolution} px"
+        config = dict(msgspec.to_builtins(shape))
+        models.seal(folder, Card(kind="codec", backend="vqgan", about=about, config=config))
