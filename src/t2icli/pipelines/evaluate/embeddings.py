@@ -1,0 +1,142 @@
+"""Embeddings of many pictures and sentences, kept in files that are read in place, block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from t2icli import files
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder
+from t2icli.pipelines import provenance
+from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 256
+"""Pictures opened, and texts read, at a time."""
+NOT_THE_RESULT = {"batch", "device"}
+"""Settings that change nothing but the speed."""
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Unit vectors in the order of what was given; rows of pictures that could not be opened are not a number."""
+
+    images: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    unreadable: Mapping[str, str]
+
+
+def load(word: str, options: Mapping[str, Any], **flags: Any) -> provenance.Source[Embedder]:
+    """The embedder a user calls for; one that only ranks cannot tell pictures apart by itself."""
+    from t2icli import plugins
+
+    kinds = plugins.installed().offers
+    if word in kinds["ranker"] and word not in kinds["embedder"]:
+        raise T2IError(
+            f"{word!r} ranks pictures but does not embed them", "use one of: " + ", ".join(kinds["embedder"])
+        )
+    return provenance.load("embedder", word, provenance.with_flags("embedder", word, options, **flags))
+
+
+def embed(
+    source: provenance.Source[Embedder],
+    pairs: Pairs,
+    texts: Sequence[str],
+    cache: Path | None = None,
+    advance: Advance = lambda n: None,
+) -> Embedded:
+    """Both sides, from `cache` if this embedder has seen this data before."""
+    unreadable: dict[str, str] = {}
+
+    def image_blocks() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(pairs.pictures), BLOCK):
+            some = pairs.pictures[start : start + BLOCK]
+            yield _embed_pictures(source.thing, some, unreadable)
+            advance(len(some))
+
+    def text_blocks() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(texts), BLOCK):
+            yield source.thing.embed_texts(texts[start : start + BLOCK]).numpy()
+
+    width = source.thing.width
+    key = identity(source)
+    of_texts = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    images = _kept(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
+    found = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
+    return Embedded(images, found, unreadable)
+
+
+def identity(source: provenance.Source[Embedder]) -> str:
+    """Whatever changes the embeddings, in one hash."""
+    tables = {name: value for name, value in source.tables.items() if name not in NOT_THE_RESULT}
+    model = source.model.sha256 if source.model else ""
+    return hashlib.sha256(json.dumps([source.entry, tables, model], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _kept(
+    cache: Path | None,
+    name: str,
+    shape: tuple[int, int],
+    blocks: Callable[[], Iterator[NDArray[np.float32]]],
+    unreadable: dict[str, str] | None = None,
+) -> NDArray[np.float32]:
+    """What `blocks` gives, one under the other; with a cache, in a file that is mapped and not read."""
+    if cache is None:
+        rows: NDArray[np.float32] = np.empty(shape, np.float32)
+        _fill(rows, blocks())
+        return rows
+    path = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
+    problems = path.with_suffix(".json")
+    if path.is_file():
+        if unreadable is not None and problems.is_file():
+            unreadable.update(json.loads(problems.read_text(encoding="utf-8")))
+    else:
+        with files.whole(path) as draft:
+            rows = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
+            _fill(rows, blocks())
+            rows.flush()
+            if unreadable:
+                files.write(problems, json.dumps(unreadable, ensure_ascii=False))
+    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def _fill(rows: NDArray[np.float32], blocks: Iterator[NDArray[np.float32]]) -> None:
+    start = 0
+    for block in blocks:
+        rows[start : start + len(block)] = block
+        start += len(block)
+
+
+def _embed_pictures(embedder: Embedder, pictures: Sequence[Picture], unreadable: dict[str, str]) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = np.full((len(pictures), embedder.width), np.nan, np.float32)
+    opened, places = [], []
+    for place, picture in enumerate(pictures):
+        try:
+            opened.append(picture.open())
+            places.append(place)
+        except T2IError as error:
+            unreadable[picture.name] = error.message
+    if opened:
+        with_boxes = [pictures[place].boxes for place in places]
+        takes_boxes: Any = embedder.embed_images
+        found = takes_boxes(opened, with_boxes) if _reads_boxes(embedder) and any(with_boxes) else takes_boxes(opened)
+        rows[places] = found.numpy()
+    return rows
+
+
+def _reads_boxes(embedder: Embedder) -> bool:
+    """BriVL does: its `embed_images` has a second parameter."""
+    import inspect
+
+    return "boxes" in inspect.signature(embedder.embed_images).parameters

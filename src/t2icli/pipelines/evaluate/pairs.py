@@ -1,0 +1,178 @@
+"""Pictures with their sentences to measure on: a prepared dataset, a folder, open_clip's CSV, BriVL's JSONL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2icli import dataset, plugins
+from t2icli.dataset import PreparedDataset, Split
+from t2icli.errors import T2IError, did_you_mean
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_FIELDS = ("image_id", "image", "image_path", "filepath", "path", "file_name")
+TEXT_FIELDS = ("sentences", "caption", "captions", "title", "text")
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One row: a picture that is opened when it is asked for, and what is said of it."""
+
+    name: str
+    captions: tuple[str, ...]
+    content: Callable[[], bytes]
+    """The picture's file."""
+    boxes: tuple[Box, ...] = ()
+
+    def open(self) -> Image:
+        from t2icli import images
+
+        return images.decode(self.content(), f"'{self.name}'")
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file; empty where there is none."""
+        try:
+            return hashlib.sha256(self.content()).hexdigest()
+        except T2IError:
+            return ""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is measured on, and one hash for all of it."""
+
+    pictures: Sequence[Picture]
+    identity: str
+
+    @property
+    def has_boxes(self) -> bool:
+        return any(picture.boxes for picture in self.pictures)
+
+
+def read(path: Path, *, text: str = "sur_text", root: Path | None = None, split: Split = "all") -> Pairs:
+    """Everything in `path` that has a sentence.
+
+    `text` is which of BriVL's kinds of sentence counts; pictures of tables are looked for from `root`, which is the
+    table's own folder unless given.
+    """
+    if (path / dataset.CARD).is_file():
+        return _prepared(PreparedDataset.open(path).split(split))
+    if not path.exists():
+        raise T2IError(f"there is no data at '{path}'")
+    rows = list(_jsonl(path, text, root) if path.suffix.lower() in (".jsonl", ".json") else _table(path, root))
+    if not rows:
+        raise T2IError(f"no picture of '{path}' has a sentence")
+    return Pairs(rows, _identity(rows))
+
+
+def _identity(rows: Sequence[Picture]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr((row.sha256, row.captions, row.boxes)).encode())
+    return digest.hexdigest()
+
+
+def _prepared(data: PreparedDataset) -> Pairs:
+    rows = [
+        Picture(data.key(i), captions, lambda i=i: data.image_bytes(i))  # type: ignore[misc]
+        for i in range(len(data))
+        if (captions := data.captions(i))
+    ]
+    return Pairs(rows, data.sha256)
+
+
+def _table(path: Path, root: Path | None) -> Iterator[Picture]:
+    """A folder or a table, read by the same code as `t2i prepare` reads them."""
+    if path.is_dir():
+        source = plugins.load("dataset", "folder")
+    else:
+        options = {"root": str(root)} if root else {}
+        source = plugins.load("dataset", "csv", delimiter=separator(path), **options)
+    for number, row in enumerate(source.rows(path), start=2):
+        if "problem" in row.extra:
+            raise T2IError(f"'{path}' row {number}: {row.extra['problem']}", "name the pictures' folder with --root")
+        if not isinstance(row.image, Path):
+            raise T2IError(f"'{path}' row {number} names no file: {row.image}", "fetch the pictures with t2i prepare")
+        if row.captions:
+            yield Picture(str(row.image), row.captions, _reader(row.image))
+
+
+def separator(path: Path) -> str:
+    """What stands between the columns of a table's first line; open_clip writes tabs into files called .csv."""
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        header = stream.readline()
+    return max("\t,;|", key=header.count)
+
+
+def _jsonl(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
+    """BriVL's test sets and other JSON lines; whatever is wrong is said with its line."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"'{path}' line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise T2IError(f"{where} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise T2IError(f"{where} is not a JSON object")
+        image = str(_field(row, IMAGE_FIELDS, "picture", where))
+        captions = _captions(_field(row, TEXT_FIELDS, "sentence", where), text, where)
+        file = _located(image, root or path.parent)
+        yield Picture(image, captions, _reader(file), tuple(tuple(box) for box in row.get("bbox") or ()))
+
+
+def _field(row: dict[str, Any], names: Sequence[str], what: str, where: str) -> Any:
+    found = next((name for name in names if name in row), None)
+    if found is None:
+        raise T2IError(f"{where} has no {what}: it has {', '.join(row) or 'nothing'}", f"known: {', '.join(names)}")
+    return row[found]
+
+
+def _captions(value: Any, text: str, where: str) -> tuple[str, ...]:
+    """`"a"`, `["a", "b"]`, or of BriVL's `[["sur_text", "a"], ...]` the kind asked for."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not value:
+        raise T2IError(f"{where} has no sentence")
+    if all(isinstance(each, str) for each in value):
+        return tuple(value)
+    try:
+        kinds = dict(value)
+    except (TypeError, ValueError) as error:
+        raise T2IError(f"{where}: sentences must be text, or pairs of a kind and a text") from error
+    if text not in kinds:
+        raise T2IError(f"{where} has no sentence of kind {text!r}", did_you_mean(text, map(str, kinds)))
+    return (str(kinds[text]),)
+
+
+def _located(name: str, root: Path) -> Path:
+    """From the table's folder, else from where we are, as the originals did."""
+    return root / name if (root / name).exists() else Path(name)
+
+
+def _reader(path: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+
+    return read
+
+
+def first(pairs: Pairs, n: int | None) -> Pairs:
+    """The first n rows, with a hash of their own."""
+    if n is None or n >= len(pairs.pictures):
+        return pairs
+    rows = pairs.pictures[:n]
+    return Pairs(rows, _identity(rows))

@@ -1,0 +1,192 @@
+"""Finding each sentence's picture among all, and each picture's sentence: recall, ranks, and search.
+
+Scores are made a block at a time, so that a million of each side need no table of a million times a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder
+from t2icli.pipelines import provenance
+from t2icli.pipelines.evaluate import embeddings
+from t2icli.pipelines.evaluate.pairs import Pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Duplicates = Literal["right", "wrong"]
+AT = (1, 5, 10)
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Which pictures and sentences take part, and which of them belong together."""
+
+    images: list[int]
+    """Rows of the data."""
+    texts: list[str]
+    right: list[tuple[int, int]]
+    """Pairs of places in `images` and `texts`."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How well one side finds the other."""
+
+    recall: dict[int, float]
+    """The share of queries, in percent, whose partner is among the first k."""
+    median_rank: float
+    mean_rank: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model reached."""
+
+    model: str
+    image_to_text: Direction
+    text_to_image: Direction
+    images: int
+    texts: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self) -> dict[str, Any]:
+        """As plain data."""
+        both = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+        figures = {
+            name: {
+                **{f"recall@{k}": value for k, value in side.recall.items()},
+                "median_rank": side.median_rank,
+                "mean_rank": side.mean_rank,
+            }
+            for name, side in both.items()
+        }
+        return {"model": self.model, "images": self.images, "texts": self.texts, **figures}
+
+
+def evaluate(
+    sources: Sequence[provenance.Source[Embedder]],
+    pairs: Pairs,
+    *,
+    duplicates: Duplicates = "right",
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> list[Result]:
+    """Every model on the same pictures and sentences; pictures that cannot be opened are left out for all."""
+    every = list(dict.fromkeys(caption for picture in pairs.pictures for caption in picture.captions))
+    found = [embeddings.embed(source, pairs, every, cache, advance) for source in sources]
+    unreadable = dict(found[0].unreadable)
+    readable = [row for row, picture in enumerate(pairs.pictures) if picture.name not in unreadable]
+    if not readable:
+        raise T2IError(f"none of {len(pairs.pictures)} pictures can be opened", next(iter(unreadable.values()), None))
+    chosen = gallery(pairs, readable, duplicates)
+    places = {text: place for place, text in enumerate(every)}
+    rows = np.asarray([places[text] for text in chosen.texts])
+    return [
+        _result(source.name, Rows(each.images, np.asarray(chosen.images)), Rows(each.texts, rows), chosen, unreadable)
+        for source, each in zip(sources, found, strict=True)
+    ]
+
+
+def _result(name: str, images: Rows, texts: Rows, chosen: Gallery, unreadable: Mapping[str, str]) -> Result:
+    forth = [(i, t) for i, t in chosen.right]
+    back = [(t, i) for i, t in chosen.right]
+    to_text, to_image = ranks(images, texts, forth), ranks(texts, images, back)
+    return Result(name, summary(to_text), summary(to_image), len(images), len(texts), unreadable)
+
+
+def gallery(pairs: Pairs, readable: Sequence[int], duplicates: Duplicates) -> Gallery:
+    """`right`: the same file or the same sentence twice is there once, and every partner it has anywhere is right.
+
+    `wrong`: as text2img and BAAI count, where row i is right for row i alone, whatever it looks like.
+    """
+    rows = [(row, text) for row in readable for text in pairs.pictures[row].captions]
+    if duplicates == "wrong":
+        return Gallery([row for row, _ in rows], [text for _, text in rows], [(i, i) for i in range(len(rows))])
+    first: dict[str, int] = {}
+    for row in readable:
+        first.setdefault(pairs.pictures[row].sha256, row)
+    image_place = {sha256: place for place, sha256 in enumerate(first)}
+    text_place = {text: place for place, text in enumerate(dict.fromkeys(text for _, text in rows))}
+    right = {(image_place[pairs.pictures[row].sha256], text_place[text]) for row, text in rows}
+    return Gallery(list(first.values()), list(text_place), sorted(right))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table that may lie in a file, read a block at a time."""
+
+    table: NDArray[np.float32]
+    which: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def block(self, start: int, size: int = BLOCK) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[start : start + size]])
+        return found
+
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[places]])
+        return found
+
+
+def ranks(queries: Rows, gallery: Rows, right: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+    """For each query how many wrong ones come before its first right one; of those that score the same, half."""
+    pairs = np.asarray(sorted(right), dtype=np.int64)
+    found = np.zeros(len(queries))
+    for start in range(0, len(queries), BLOCK):
+        block = queries.block(start)
+        mine = pairs[(pairs[:, 0] >= start) & (pairs[:, 0] < start + len(block))]
+        local = mine[:, 0] - start
+        scores = np.einsum("nd,nd->n", block[local], gallery.at(mine[:, 1]))
+        best = np.full(len(block), -np.inf, np.float32)
+        np.maximum.at(best, local, scores)
+        found[start : start + len(block)] = _before(block, best, gallery, local, mine[:, 1])
+    return found
+
+
+def _before(
+    block: NDArray[np.float32],
+    best: NDArray[np.float32],
+    gallery: Rows,
+    local: NDArray[np.int64],
+    right: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """How many of the gallery score higher than `best`; the right ones of each query do not count."""
+    count = np.zeros(len(block))
+    for start in range(0, len(gallery), BLOCK):
+        scores = block @ gallery.block(start).T
+        inside = (right >= start) & (right < start + scores.shape[1])
+        scores[local[inside], right[inside] - start] = -np.inf
+        count += (scores > best[:, None]).sum(1) + 0.5 * (scores == best[:, None]).sum(1)
+    return count
+
+
+def summary(found: NDArray[np.float64]) -> Direction:
+    # A rank between two places is a tie, and a tie at the edge is no hit.
+    recall = {k: float(100 * (found <= k - 1).mean()) for k in AT}
+    return Direction(recall, float(np.median(found) + 1), float(found.mean() + 1))
+
+
+def search(
+    query: NDArray[np.float32], table: NDArray[np.float32], n: int, block: int = 65536
+) -> list[tuple[int, float]]:
+    """The n rows of `table` nearest to `query`, best first, reading it a block at a time."""
+    places, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+    for start in range(0, len(table), block):
+        found = np.asarray(table[start : start + block]) @ query
+        found[~np.isfinite(found)] = -np.inf
+        places = np.concatenate([places, np.arange(start, start + len(found))])
+        scores = np.concatenate([scores, found])
+        kept = np.argsort(-scores, kind="stable")[:n]
+        places, scores = places[kept], scores[kept]
+    return [(int(p), float(s)) for p, s in zip(places, scores, strict=True) if np.isfinite(s)]
