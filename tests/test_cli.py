@@ -16,8 +16,6 @@ from t2icli import cli
 from t2icli.hookspecs import hookimpl
 from t2icli.testing import Runner
 
-HEAVY = {"torch", "torchvision", "transformers", "open_clip", "timm", "PIL", "pyarrow", "daft", "numpy", "safetensors"}
-
 PLUGIN = """
 from typing import Annotated
 import msgspec
@@ -73,15 +71,7 @@ def t2i_process(site: Path, *words: str, **more: str) -> subprocess.CompletedPro
     return subprocess.run(command, env=program(site, **more), capture_output=True, encoding="utf-8", timeout=60)
 
 
-def test_asking_imports_nothing_heavy(site: Path) -> None:
-    asked = [["--help"], ["plugins"], ["models", "list"], *([name, "--help"] for name in cli.COMMANDS)]
-    code = f"import sys; from t2icli import cli; [cli.run(words) for words in {asked!r}]; "
-    code += f"sys.exit(' '.join(['heavy:', *sorted({HEAVY!r} & set(sys.modules))]))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=program(site), capture_output=True, encoding="utf-8", timeout=60)
-    assert done.stderr.splitlines()[-1] == "heavy:"
-
-
+@pytest.mark.slow
 def test_help_takes_at_most_twice_the_time_of_an_empty_program(site: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.py"
     empty.write_text("import typer\napp = typer.Typer()\n@app.command()\ndef one(): 'x'\napp()\n")

@@ -15,7 +15,7 @@ def name(kind: str) -> str:
     sizes = {name: model.size for name in offers if (model := models.default(name, sources)) is not None}
     if sizes:
         return max(sizes, key=lambda name: (sizes[name], name))
-    without = [name for name, offer in offers.items() if not _takes_a_model(offer.entry.settings)]
+    without = [name for name, offer in offers.items() if _is_complete(offer.entry.settings)]
     if without:
         return min(without)
     if offers:
@@ -24,5 +24,6 @@ def name(kind: str) -> str:
     raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
 
 
-def _takes_a_model(settings: type) -> bool:
-    return any(field.name == "model" for field in msgspec.structs.fields(settings))
+def _is_complete(settings: type) -> bool:
+    """Whether it works as it is: without a model and without a setting that must be given."""
+    return not any(field.name == "model" or field.required for field in msgspec.structs.fields(settings))

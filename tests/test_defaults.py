@@ -1,0 +1,71 @@
+"""Which backend is meant when none is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from t2icli import defaults, models
+from t2icli.errors import T2IError
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Captioner, Entry
+from t2icli.models import Model
+from t2icli.testing import Runner
+
+
+class WithModel(msgspec.Struct, frozen=True):
+    model: Model
+
+
+class MaybeModel(msgspec.Struct, frozen=True):
+    model: Model | None = None
+
+
+class WithFile(msgspec.Struct, frozen=True):
+    file: str
+
+
+class Complete(msgspec.Struct, frozen=True):
+    size: int = 1
+
+
+class Plugin:
+    def __init__(self, **settings: type) -> None:
+        self.settings = settings
+
+    @hookimpl
+    def t2i_captioners(self) -> list[Entry[Captioner]]:
+        return [Entry(name, "x", kind, lambda settings: None) for name, kind in self.settings.items()]  # type: ignore[arg-type,return-value]
+
+
+def store(home: Path, name: str, size: int) -> None:
+    folder = home / "models" / name
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(bytes(size))
+    models.seal(folder, models.Card(kind="captioner", backend=name.split("/")[0]))
+
+
+def test_the_backend_with_the_largest_model_is_meant(t2i: Runner) -> None:
+    t2i.use(Plugin(small=WithModel, large=MaybeModel, always=Complete))
+    store(t2i.home, "small/1", 10)
+    store(t2i.home, "large/1", 10_000)
+    assert defaults.name("captioner") == "large"
+
+
+def test_without_models_one_that_needs_nothing_is_meant(t2i: Runner) -> None:
+    t2i.use(Plugin(asks=WithFile, heavy=WithModel, maybe=MaybeModel, works=Complete))
+    assert defaults.name("captioner") == "works"
+
+
+def test_backends_without_a_model_are_named_in_the_error(t2i: Runner) -> None:
+    t2i.use(Plugin(heavy=WithModel))
+    with pytest.raises(T2IError, match=r"there is a captioner \(heavy\) but no model for it"):
+        defaults.name("captioner")
+
+
+def test_with_nothing_the_error_says_what_to_install(t2i: Runner) -> None:
+    with pytest.raises(T2IError, match="no captioner is installed") as error:
+        defaults.name("captioner")
+    assert "t2i install t2icli-clipcap" in str(error.value.hint)
