@@ -223,7 +223,8 @@ def test_a_reader_that_goes_away_early_is_no_error_message(site: Path, tmp_path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-def test_ctrl_c_ends_with_130_and_keeps_whole_pictures(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_to_end_keeps_whole_pictures(site: Path, tmp_path: Path, name: str) -> None:
     from t2icli import images
 
     out = tmp_path / "out"
@@ -233,10 +234,10 @@ def test_ctrl_c_ends_with_130_and_keeps_whole_pictures(site: Path, tmp_path: Pat
     while not (out / "settings.toml").exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     said = process.stderr.read().decode()
     process.stderr.close()
-    assert process.wait(60) == 130
+    assert process.wait(60) == {"SIGINT": 130, "SIGTERM": 143}[name]
     assert "Traceback" not in said and str(out) in said
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert 1 <= len(rows) < 50

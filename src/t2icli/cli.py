@@ -6,13 +6,15 @@ that command is asked for. Those modules stay light: heavy imports belong inside
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -47,6 +49,8 @@ PANELS = {
 """Every command by the heading it is listed under, with its module and name in `t2icli.commands`."""
 
 COMMANDS = {name: (place, panel) for panel, places in PANELS.items() for name, place in places.items()}
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
 """Flags of `t2i` itself that may also stand behind the command."""
 
@@ -190,6 +194,8 @@ def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:
     try:
         done = typer.main.get_command(app).main(argv, prog_name="t2i", standalone_mode=False)
         sys.stdout.flush()
+        if done == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+            return show.interrupted()
         return done if isinstance(done, int) else 0
     except BrokenPipeError:  # the reader of our output has gone: `t2i rerank ... | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -215,4 +221,20 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that knows no Chinese
             stream.reconfigure(encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "replace")
-    sys.exit(run(sys.argv[1:]))
+    with _ending_in_order():
+        code = run(sys.argv[1:])
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Being told to end, or losing the terminal, unwinds like Ctrl-C: what was finished is filed."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not those nohup ignores
+    for number in ours:
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -288,7 +288,7 @@ def test_a_png_says_how_it_was_made(t2i: Runner) -> None:
 
 def test_ctrl_c_keeps_what_was_drawn(t2i: Runner) -> None:
     done = t2i.run("generate", "x", "-n", 30, "--seed", 1, "-o", "stop=20", "--rerank", "red", "--output", "out")
-    assert done.code == 130
+    assert done.code == 130 and "interrupted" in done.stderr
     assert len(reds("out")) == len(results("out")) == 20
     # The last four were still waiting for the judge.
     assert [row["seed"] for row in results("out")] == [*range(16, 0, -1), 17, 18, 19, 20]
@@ -308,6 +308,20 @@ def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.Mon
     t2i.fails("generate", "x", "-n", 4, "--output", "out", code=1, says="no space left on device")
     assert [row["file"] for row in results("out")] == ["000.png", "001.png"]
     assert len(reds("out")) == 2
+
+
+def test_without_judges_pictures_are_filed_while_others_are_drawn(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    filed: list[int] = []
+    add = album.Album.add
+
+    def noted(self: album.Album, rows: Any, record: Any) -> Any:
+        filed.append(len(rows))
+        return add(self, rows, record)
+
+    monkeypatch.setattr(album.Album, "add", noted)
+    t2i.ok("generate", "x", "-n", 40, "--output", "out")
+    assert filed == [16, 16, 8]
+    assert [row["rank"] for row in results("out")] == list(range(1, 41))
 
 
 def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:

@@ -205,7 +205,7 @@ def traceback(problem: Exception) -> None:
 
 
 def interrupted() -> int:
-    """The exit code of Ctrl-C."""
+    """Say so; returns the exit code of Ctrl-C."""
     sys.stderr.write("interrupted\n")
     return 130
 

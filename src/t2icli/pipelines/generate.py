@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+FILED_AT_ONCE = 16
+"""Pictures that wait to be filed, where nobody judges: as many as a power cut may cost."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to draw."""
@@ -83,18 +87,25 @@ def generate(
 def _one_prompt(
     plan: Plan, prompt: str, album: Album, settings: str, drawn: Callable[[Candidate], None]
 ) -> list[dict[str, Any]]:
-    candidates: list[Candidate] = []
+    """With judges the order is known only at the end; without, pictures are filed a few at a time."""
+    waiting: list[Candidate] = []
     filed: list[dict[str, Any]] = []
+
+    def file() -> None:
+        batch, waiting[:] = list(waiting), []
+        if batch:
+            filed.extend(album.add(_rows(plan, prompt, batch, settings, len(filed) + 1), plan.source.record()))
+
     try:
         with _judging(plan.judges, prompt) as judge:
             for candidate in draw(plan.generator, prompt, plan.n, seed=plan.seed):
-                candidates.append(candidate)
+                waiting.append(candidate)
                 judge(candidate)
                 drawn(candidate)
+                if not plan.judges and len(waiting) == FILED_AT_ONCE:
+                    file()
     finally:
-        if candidates:
-            rows = _rows(plan, prompt, candidates, settings)
-            filed = album.add(rows, plan.source.record())
+        file()
     return filed
 
 
@@ -158,14 +169,14 @@ def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> 
 
 
 def _rows(
-    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str
+    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, first_rank: int
 ) -> list[tuple[Image | None, dict[str, Any]]]:
     from t2icli.images import pixels_sha256
 
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
     example = plan.example.record() if plan.example is not None else {}
     rows: list[tuple[Image | None, dict[str, Any]]] = []
-    for rank, each in enumerate(ranked(candidates, plan.judges), start=1):
+    for rank, each in enumerate(ranked(candidates, plan.judges), start=first_rank):
         row = {"prompt": prompt, "rank": rank, "seed": each.seed, "score": each.score, "scores": each.scores}
         row |= {"pixels": pixels_sha256(each.image), **model, "settings_file": settings, **example}
         rows.append((each.image if plan.top is None or rank <= plan.top else None, row))
