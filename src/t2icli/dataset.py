@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CARD = "dataset.toml"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+"""How an image on the web starts, as opposed to a path."""
 Split = Literal["train", "val", "test", "all"]
 
 
-class SourceRow(msgspec.Struct, frozen=True):
+class SourceRow(msgspec.Struct, frozen=True, gc=False):
     """One picture and its sentences, as a source hands them over."""
 
     key: str

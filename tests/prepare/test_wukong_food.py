@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.dataset import PreparedDataset
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare.captions import CaptionRules
-from t2icli.prepare.chunks import judged
 from t2icli.prepare.pictures import finish
 from t2icli.prepare.settings import PRESETS, Limits, Plan, Rules
 
@@ -38,9 +37,8 @@ def lines(name: str) -> list[str]:
 
 def test_every_caption_is_judged_as_by_the_notebook() -> None:
     expected = [json.loads(line) for line in lines("expected_filter.jsonl") if line]
-    rows = [SourceRow("", row["url"], (row["caption"],)) for row in expected]
-    found = judged(rows, CaptionRules(rules(words=str(WORDS))))
-    assert [not reason for *_, reason in found] == [row["keep"] for row in expected]
+    _, verdicts = CaptionRules(rules(words=str(WORDS))).judge([(row["caption"],) for row in expected])
+    assert [number == 0 for number in verdicts] == [row["keep"] for row in expected]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +51,8 @@ def test_every_caption_is_judged_as_by_the_notebook() -> None:
 )
 def test_each_rule_alone_agrees(rule: dict[str, Any], column: str) -> None:
     expected = [json.loads(line) for line in lines("expected_filter.jsonl") if line]
-    verdicts = CaptionRules(Rules(**rule)).judge([(row["caption"],) for row in expected])
-    assert [bool(reason) for _, reason in verdicts] == [row[column] for row in expected]
+    _, verdicts = CaptionRules(Rules(**rule)).judge([(row["caption"],) for row in expected])
+    assert verdicts.astype(bool).tolist() == [row[column] for row in expected]
 
 
 def served(row: dict[str, str]) -> bytes | int | None:

@@ -7,12 +7,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from t2icli.commands import show
-
-if TYPE_CHECKING:
-    from t2icli.prepare.report import ReportRow
 
 SECONDS = 5.0
 """Between lines where there is no terminal."""
@@ -21,10 +18,10 @@ REASONS = 6
 
 
 @contextlib.contextmanager
-def tallying() -> Iterator[Callable[[ReportRow], None]]:
-    """What to call with every report row."""
+def tallying() -> Iterator[Callable[[str, int, int], None]]:
+    """What to call as rows come in: why (or `ok`), how many, how many bytes."""
     if show.quiet:
-        yield lambda row: None
+        yield lambda reason, rows, size: None
     elif sys.stderr.isatty():
         with _spinner() as spinner:
             task = spinner.add_task("", total=None)
@@ -43,9 +40,9 @@ class Tally:
         self.started = self.said = time.monotonic()
         self.bytes = 0
 
-    def __call__(self, row: ReportRow) -> None:
-        self.counts[row.reason or row.status] += 1
-        self.bytes += row.bytes
+    def __call__(self, reason: str, rows: int, size: int) -> None:
+        self.counts[reason] += rows
+        self.bytes += size
         now = time.monotonic()
         if now - self.said >= self.every:
             self.said = now

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from t2icli import dataset, models, plugins, settings, toml
-from t2icli.dataset import CARD, Card, PreparedDataset, SourceRow
+from t2icli.dataset import ADDRESS, CARD, Card, PreparedDataset
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.prepare import report, runners, shards
 from t2icli.prepare.captions import CaptionRules
-from t2icli.prepare.chunks import cut, first, judged
+from t2icli.prepare.chunks import Block, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
-from t2icli.prepare.report import ReportRow
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
 from t2icli.prepare.work import Told
 
@@ -42,9 +43,9 @@ class Job:
     licence: str = ""
     about: str = ""
 
-    def rows(self) -> Iterator[SourceRow]:
-        found: Iterator[SourceRow] = plugins.load("dataset", self.source, **self.options).rows(self.path)
-        return found
+    def blocks(self, captions: CaptionRules) -> Iterator[Block]:
+        """The source's rows with the verdict on their captions."""
+        return blocks(plugins.load("dataset", self.source, **self.options), self.path, captions)
 
 
 def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:
@@ -69,12 +70,17 @@ class Sample:
 
 def try_out(job: Job, most: int = 2) -> Sample:
     """Read all rows and judge their captions: `--dry-run`."""
+    captions = CaptionRules(job.plan.rules)
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for _, row, reason in judged(job.rows(), CaptionRules(job.plan.rules)):
-        counts[reason] += 1
-        if counts[reason] <= most:
-            examples.setdefault(reason, []).append(first(row))
+    for block in job.blocks(captions):
+        for number, count in enumerate(np.bincount(block.verdicts, minlength=len(captions.reasons)).tolist()):
+            if count:
+                reason = captions.reasons[number]
+                shown = examples.setdefault(reason, [])
+                places = np.flatnonzero(block.verdicts == number)[: most - len(shown)] if len(shown) < most else ()
+                shown += [block.captions[i].as_py() for i in places]
+                counts[reason] += count
     if not counts:
         raise T2IError(f"there are no rows in '{job.path}'")
     return Sample(counts, examples)
@@ -92,7 +98,7 @@ class Summary:
         return sum(count for (has, _), count in self.counts.items() if has == status)
 
 
-def _quietly(row: ReportRow) -> None:
+def _quietly(reason: str, rows: int, size: int) -> None:
     """Nobody watches."""
 
 
@@ -110,11 +116,10 @@ def prepare(
     that is started here.
     """
     captions = CaptionRules(job.plan.rules)
-    rows = job.rows()
     with _alone(job.output, wait):
         _begin(job)
         claims = _claims(job)
-        chunks = cut(rows, captions, job.plan.shard_rows)
+        chunks = cut(job.blocks(captions), captions.reasons, job.plan.shard_rows)
         if cluster is None:
             runners.run_here(chunks, job.output, job.plan, claims, retry, told)
         else:
@@ -228,11 +233,11 @@ def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
 class _OnTheWay(Job):
     """Data given to a command that is not about preparing: nothing is fetched for it."""
 
-    def rows(self) -> Iterator[SourceRow]:
-        for row in super().rows():
-            if isinstance(row.image, str):
+    def blocks(self, captions: CaptionRules) -> Iterator[Block]:
+        for block in super().blocks(captions):
+            if any(ADDRESS.match(image) for image in block.images.to_pylist()):
                 raise T2IError(f"'{self.path}' names images on the web", "fetch them first: t2i prepare")
-            yield row
+            yield block
 
 
 def _complain(path: Path, done: Summary) -> None:

@@ -44,40 +44,43 @@ class CaptionRules:
             self.tests["other-language"] = _other_language(frozenset(rules.languages))
         if rules.words is not None:
             self.tests["no-word"] = _without(read_words(Path(rules.words)))
-        self.reasons = ("", *self.tests)
+        self.reasons = ("", "no-caption", *self.tests)
+        """What a verdict's number means; 0 is a caption that may stay."""
 
-    def judge(self, rows: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], str]]:
-        """For each row the captions that may stay, and why it is dropped: because none of them may, or ''."""
-        verdicts = self._reasons(list(chain.from_iterable(rows)))
-        if all(len(captions) == 1 for captions in rows):
-            return [(captions, reason) for captions, reason in zip(rows, verdicts, strict=True)]
-        judged, start = [], 0
-        for captions in rows:
-            mine = verdicts[start : start + len(captions)]
-            start += len(captions)
-            judged.append(self._row(captions, mine))
-        return judged
-
-    def _row(self, captions: tuple[str, ...], reasons: Sequence[str]) -> tuple[tuple[str, ...], str]:
-        if not captions:
-            return (), "no-caption" if self.required else ""
-        kept = tuple(caption for caption, reason in zip(captions, reasons, strict=True) if not reason)
-        return (kept, "") if kept else (captions, reasons[0])
-
-    def _reasons(self, captions: list[str]) -> list[str]:
-        """The first rule each caption breaks; later rules see only what earlier ones left."""
-        if not self.tests or not captions:
-            return [""] * len(captions)
+    def judge(self, rows: Sequence[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], Any]:
+        """For each row the captions that may stay, and the verdict on it: the first caption's if none may stay."""
         import pyarrow as pa
 
-        broken = np.zeros(len(captions), dtype=np.int8)
-        texts, here = pa.array(captions, pa.string()), np.arange(len(captions))
-        for number, test in enumerate(self.tests.values(), start=1):
+        counts = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        each = self.verdicts(pa.array(chain.from_iterable(rows), pa.string()))
+        ends = np.cumsum(counts)
+        if not len(rows) or (counts == 1).all():
+            return list(rows), each
+        kept = list(rows)
+        verdicts = np.full(len(rows), int(self.required), dtype=np.int8)
+        for i in np.flatnonzero(counts).tolist():
+            mine = each[ends[i] - counts[i] : ends[i]]
+            stay = np.flatnonzero(mine == 0).tolist()
+            verdicts[i] = 0 if stay else mine[0]
+            kept[i] = tuple(rows[i][k] for k in stay) if stay else rows[i]
+        return kept, verdicts
+
+    def verdicts(self, texts: Any) -> Any:
+        """For each of an arrow array of captions the number of the first rule it breaks; '' counts as no caption."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        there = np.asarray(pc.not_equal(texts, ""))
+        broken = np.where(there, 0, int(self.required)).astype(np.int8)
+        here = np.flatnonzero(there)
+        texts = texts if len(here) == len(texts) else texts.take(pa.array(here))
+        for number, test in enumerate(self.tests.values(), start=2):
             bad = np.asarray(test(texts))
-            broken[here[bad]] = number
-            here = here[~bad]
-            texts = texts.filter(pa.array(~bad))
-        return [self.reasons[number] for number in broken.tolist()]
+            if bad.any():  # later rules see only what earlier ones left
+                broken[here[bad]] = number
+                here = here[~bad]
+                texts = texts.filter(pa.array(~bad))
+        return broken
 
 
 def _holds(pattern: str) -> Test:
@@ -99,13 +102,22 @@ def _without(words: Sequence[str]) -> Test:
     automaton = ac.BytesAhoCorasick(raw, implementation=kind)
 
     def test(texts: Any) -> Any:
-        found = automaton.find_matches_as_indexes("\n".join(texts.to_pylist()).encode())
+        found = automaton.find_matches_as_indexes(_joined(texts))
         starts = np.fromiter((match[1] for match in found), dtype=np.int64, count=len(found))
         bad = np.ones(len(texts), dtype=bool)
         bad[np.searchsorted(_ends(texts), starts, side="right")] = False
         return bad
 
     return test
+
+
+def _joined(texts: Any) -> bytes:
+    """All captions with a newline between them, without making Python's strings of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+    return bytes(pc.binary_join(whole, "\n")[0].as_buffer())
 
 
 def _ends(texts: Any) -> Any:

@@ -1,19 +1,29 @@
-"""Cutting a source into chunks: the same rows in the same chunk in every run, whatever became of them before."""
+"""Cutting a source into chunks: the same rows in the same chunk in every run, whatever became of them before.
+
+Most rows of a web-scale list are dropped for their caption; those stay in arrow columns from the file to the report,
+and only rows whose picture is wanted become objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
 from t2icli.prepare.captions import CaptionRules
-from t2icli.prepare.report import ReportRow
 
-BLOCK = 20_000
+ROWS = 20_000
 """Source rows whose captions are judged together."""
+AHEAD = 3
+"""Blocks judged at once: arrow and the word search let other threads run."""
 MOST_ROWS = 200_000
 MOST_BYTES = 256 << 20
 """A chunk ends here even if few of its rows pass, or if its images came as bytes."""
@@ -26,47 +36,130 @@ class Candidate(msgspec.Struct, frozen=True):
     source: SourceRow
 
 
-class Chunk(msgspec.Struct):
+@dataclass
+class Block:
+    """Some rows of a source with the verdict on their captions."""
+
+    images: Any
+    """Arrow: addresses and paths, empty for images that are bytes or missing."""
+    captions: Any
+    """Arrow: the first ones."""
+    verdicts: Any
+    """Numpy: the number of the reason each row is dropped for, 0 for those that stay."""
+    row: Callable[[int], SourceRow]
+    """Row i of the block, with the captions it keeps."""
+
+
+@dataclass
+class Chunk:
     """Rows that become at most one shard and exactly one report file."""
 
     number: int
-    candidates: list[Candidate] = []
-    dropped: list[ReportRow] = []
+    first: int
+    """The number of its first row."""
+    candidates: list[Candidate] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
+    """Of all rows in order, in arrow pieces: to see whether the source is the one of the last run."""
+    dropped: list[Any] = field(default_factory=list)
+    """Arrow tables of row, image, caption, reason."""
+    rows: int = 0
     bytes: int = 0
 
-    def is_full(self, most: int) -> bool:
-        rows = len(self.candidates)
-        return rows >= most or rows + len(self.dropped) >= MOST_ROWS or self.bytes >= MOST_BYTES
+
+def blocks(source: Any, path: Path, captions: CaptionRules) -> Iterator[Block]:
+    """A source's rows, judged. Sources that can hand over whole columns have a method `columns`."""
+    found = source.columns(path) if hasattr(source, "columns") else _lists(source.rows(path))
+    with ThreadPoolExecutor(AHEAD) as threads:
+        waiting: deque[Future[Block]] = deque()
+        for piece in found:
+            waiting.append(threads.submit(_judged, piece, captions))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def cut(rows: Iterable[SourceRow], captions: CaptionRules, most: int) -> Iterator[Chunk]:
-    """Chunks of `most` rows that pass the caption rules, the others beside them."""
-    chunk = Chunk(0)
-    for number, row, reason in judged(rows, captions):
-        if reason:
-            chunk.dropped.append(ReportRow(number, address_of(row), first(row), "dropped", reason))
-        else:
-            chunk.candidates.append(Candidate(number, row))
-            chunk.bytes += len(row.image) if isinstance(row.image, bytes) else 0
-        if chunk.is_full(most):
-            yield chunk
-            chunk = Chunk(chunk.number + 1)
-    if chunk.candidates or chunk.dropped:
+def _lists(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
+    """Rows in lists: short ones at first, to show soon that it runs, and never too many bytes in one."""
+    here, most = iter(rows), 100
+    while block := list(islice(here, most)):
+        heavy = sum(len(row.image) for row in block if isinstance(row.image, bytes)) > MOST_BYTES >> 4
+        most = max(1, most // 2) if heavy else min(2 * most, ROWS)
+        yield block
+
+
+def _judged(piece: Any, captions: CaptionRules) -> Block:
+    return _of_rows(piece, captions) if isinstance(piece, list) else _of_columns(piece, captions)
+
+
+def _of_columns(table: Any, captions: CaptionRules) -> Block:
+    images, texts = (table.column(name).combine_chunks() for name in ("image", "caption"))
+
+    def row(i: int) -> SourceRow:
+        caption = texts[i].as_py()
+        return SourceRow("", images[i].as_py() or None, (caption,) if caption else ())
+
+    return Block(images, texts, captions.verdicts(texts), row)
+
+
+def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
+    import pyarrow as pa
+
+    kept, verdicts = captions.judge([row.captions for row in rows])
+    for i, row in enumerate(rows):
+        if row.extra and "problem" in row.extra:
+            verdicts[i] = 0  # what is wrong with the row itself comes first
+
+    def row_of(i: int) -> SourceRow:
+        row = rows[i]
+        return row if len(kept[i]) == len(row.captions) else msgspec.structs.replace(row, captions=kept[i])
+
+    images = pa.array([address_of(row) for row in rows], pa.string())
+    return Block(images, pa.array([first(row) for row in rows], pa.string()), verdicts, row_of)
+
+
+def cut(found: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:
+    """Chunks of at most `most` rows that stay, the dropped ones beside them."""
+    chunk = Chunk(0, 0)
+    for block in found:
+        start, kept = 0, np.flatnonzero(block.verdicts == 0)
+        while start < len(block.verdicts):
+            end = _add(chunk, block, kept, start, reasons, most)
+            start = end
+            if len(chunk.candidates) >= most or chunk.rows >= MOST_ROWS or chunk.bytes >= MOST_BYTES:
+                yield chunk
+                chunk = Chunk(chunk.number + 1, chunk.first + chunk.rows)
+    if chunk.rows:
         yield chunk
 
 
-def judged(rows: Iterable[SourceRow], captions: CaptionRules) -> Iterator[tuple[int, SourceRow, str]]:
-    """Every row with its number, the captions it keeps, and why it is dropped, or ''."""
-    number, here = 0, iter(rows)
-    while block := list(islice(here, BLOCK if number else 500)):  # the first ones soon, to show that it runs
-        verdicts = captions.judge([row.captions for row in block])
-        for row, (kept, reason) in zip(block, verdicts, strict=True):
-            if row.extra and "problem" in row.extra:
-                reason = ""  # what is wrong with the row itself comes first
-            elif len(kept) != len(row.captions):
-                row = msgspec.structs.replace(row, captions=kept)
-            yield number, row, reason
-            number += 1
+def _add(chunk: Chunk, block: Block, kept: Any, start: int, reasons: tuple[str, ...], most: int) -> int:
+    """Move rows of a block from `start` on into the chunk until one of them is at its end; returns where it stopped."""
+    end = min(len(block.verdicts), start + MOST_ROWS - chunk.rows)
+    here = kept[np.searchsorted(kept, start) : np.searchsorted(kept, end)]
+    base = chunk.first + chunk.rows - start
+    for i in here[: most - len(chunk.candidates)].tolist():
+        row = block.row(i)
+        chunk.candidates.append(Candidate(base + i, row))
+        chunk.bytes += len(row.image) if isinstance(row.image, bytes) else 0
+        if len(chunk.candidates) >= most or chunk.bytes >= MOST_BYTES:
+            end = i + 1
+    chunk.images.append(block.images.slice(start, end - start))
+    if table := _dropped(block, start, end, base, reasons):
+        chunk.dropped.append(table)
+    chunk.rows += end - start
+    return end
+
+
+def _dropped(block: Block, start: int, end: int, base: int, reasons: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    gone = np.flatnonzero(block.verdicts[start:end]) + start
+    if not len(gone):
+        return None
+    reason = pa.DictionaryArray.from_arrays(pa.array(block.verdicts[gone]), pa.array(reasons)).cast(pa.string())
+    columns = {"row": pa.array(gone + base), "image": block.images.take(gone), "caption": block.captions.take(gone)}
+    return pa.table({**columns, "reason": reason})
 
 
 def address_of(row: SourceRow) -> str:
@@ -75,36 +168,3 @@ def address_of(row: SourceRow) -> str:
 
 def first(row: SourceRow) -> str:
     return row.captions[0] if row.captions else ""
-
-
-def check_same(chunk: Chunk, before: list[ReportRow]) -> None:
-    """Refuse to go on with a source whose rows are not those of the earlier run; more at the end are fine."""
-    now = {candidate.row: address_of(candidate.source) for candidate in chunk.candidates}
-    now.update((row.row, row.image) for row in chunk.dropped)
-    for row in before:
-        if now.get(row.row) != row.image:
-            raise T2IError(
-                f"the source has changed since the earlier run: row {row.row} was {row.image!r}, "
-                f"and is {now.get(row.row, 'gone')!r}",
-                "prepare it into another --output",
-            )
-
-
-def redo(
-    chunk: Chunk, before: list[ReportRow], reasons: frozenset[str] | None
-) -> tuple[list[Candidate], list[ReportRow]]:
-    """Which rows are still to do, and the report rows that stand: failed ones are done again, or those of `reasons`."""
-    stand = [row for row in before if not _again(row, reasons)]
-    done = {row.row for row in stand}
-    return [candidate for candidate in chunk.candidates if candidate.row not in done], stand
-
-
-def _again(row: ReportRow, reasons: frozenset[str] | None) -> bool:
-    return row.status == "failed" if reasons is None else row.status != "ok" and row.reason in reasons
-
-
-def shard_name(number: int, stand: list[ReportRow]) -> str:
-    """A name no finished shard of this chunk has: shards are added, never changed."""
-    used = {row.shard for row in stand}
-    names = (f"{number:06d}" + f"-{i}" * (i > 0) for i in range(len(used) + 1))
-    return next(name for name in names if name not in used)

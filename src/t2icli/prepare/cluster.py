@@ -20,7 +20,6 @@ import msgspec
 from t2icli.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
-from t2icli.prepare.report import ReportRow
 from t2icli.prepare.runners import run_here
 from t2icli.prepare.settings import Plan
 from t2icli.prepare.work import Told
@@ -33,7 +32,7 @@ TRIES = 3
 class Answer(msgspec.Struct):
     """What a worker says of its chunk."""
 
-    rows: list[ReportRow] = []
+    told: list[tuple[str, int, int]] = []
     error: str = ""
 
 
@@ -56,8 +55,8 @@ def run_on_cluster(
             for answer in _answers(daft, jobs):
                 if answer.error:
                     raise T2IError(answer.error, "finished shards are kept: run the same command again", code=1)
-                for row in answer.rows:
-                    told(row)
+                for what in answer.told:
+                    told(*what)
     finally:
         ray.kill(keeper)
 
@@ -97,13 +96,17 @@ def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
 def _work(job: bytes) -> bytes:
     """On a worker: one chunk, in a thread of its own because the worker's may have an event loop already."""
     output, plan, retry, chunk, name = pickle.loads(job)
-    rows: list[ReportRow] = []
+    told: list[tuple[str, int, int]] = []
     with ThreadPoolExecutor(1) as thread:
         try:
-            thread.submit(run_here, [chunk], output, plan, _ClusterClaims(name), retry, rows.append).result()
+            thread.submit(run_here, [chunk], output, plan, _ClusterClaims(name), retry, _listing(told)).result()
         except T2IError as error:
             return msgspec.msgpack.encode(Answer(error=error.message))
-    return msgspec.msgpack.encode(Answer(rows))
+    return msgspec.msgpack.encode(Answer(told))
+
+
+def _listing(told: list[tuple[str, int, int]]) -> Told:
+    return lambda *what: told.append(what)
 
 
 class _ClusterClaims:

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from t2icli.dataset import SourceRow, key_of
 from t2icli.errors import T2IError
 from t2icli.prepare import report
-from t2icli.prepare.chunks import Candidate, Chunk, address_of, check_same, first, redo, shard_name
+from t2icli.prepare.chunks import Candidate, Chunk, address_of, first
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.outcome import Refused, dropped
@@ -21,8 +22,8 @@ from t2icli.prepare.report import ReportRow
 from t2icli.prepare.settings import Plan
 from t2icli.prepare.shards import ShardWriter
 
-Told = Callable[[ReportRow], None]
-"""Called with every report row as it comes in: progress."""
+Told = Callable[[str, int, int], None]
+"""Progress: called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,15 @@ class Worker:
 
     async def chunk(self, chunk: Chunk, retry: frozenset[str] | None = None) -> None:
         """Do what is left of a chunk; nothing at all if its report says it is done."""
-        before = report.read(self.output, chunk.number)
-        check_same(chunk, before)
-        candidates, stand = redo(chunk, before, retry)
-        known = {row.row for row in stand}
-        fresh = [row for row in chunk.dropped if row.row not in known]
-        for row in fresh:
-            self.told(row)
-        if not candidates and not fresh:
+        stand = report.standing(chunk, report.read(self.output, chunk.number), retry)
+        done = set(stand.column("row").to_pylist()) if len(stand) else frozenset[int]()
+        candidates = [candidate for candidate in chunk.candidates if candidate.row not in done]
+        dropped = self._dropped(chunk, stand)
+        if not candidates and not len(dropped):
             return
         try:
-            made = await self._shard(shard_name(chunk.number, stand), candidates) if candidates else []
-            report.write(self.output, chunk.number, [*stand, *fresh, *made])
+            made = await self._shard(report.shard_name(chunk.number, stand), candidates)
+            report.write(self.output, chunk.number, [stand, dropped, report.table_of(made)])
         except OSError as error:
             raise T2IError(
                 f"cannot write to '{self.output}': {error.strerror or error}",
@@ -70,12 +68,23 @@ class Worker:
                 code=1,
             ) from error
 
+    def _dropped(self, chunk: Chunk, stand: Any) -> Any:
+        """The rows whose captions are not wanted and that no earlier report holds."""
+        import pyarrow.compute as pc
+
+        found = report.dropped_of(chunk)
+        fresh = found.filter(pc.invert(pc.is_in(found.column("row"), stand.column("row").combine_chunks())))
+        for counted in pc.value_counts(fresh.column("reason")).to_pylist():
+            self.told(counted["values"], counted["counts"], 0)
+        return fresh
+
     async def _shard(self, name: str, candidates: list[Candidate]) -> list[ReportRow]:
         rows = []
         with ShardWriter(self.output, name) as shard:
             async for done in self._pictures(candidates):
-                rows.append(self._settle(shard, done))
-                self.told(rows[-1])
+                row = self._settle(shard, done)
+                rows.append(row)
+                self.told(row.reason or row.status, 1, row.bytes)
         return rows
 
     async def _pictures(self, candidates: list[Candidate]) -> AsyncIterator[Done]:

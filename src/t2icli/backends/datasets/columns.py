@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
-from t2icli.dataset import key_of
+from t2icli.dataset import ADDRESS, key_of
 from t2icli.errors import T2IError, did_you_mean
 
 IMAGE = ("image", "filepath", "image_path", "file_name", "filename", "path", "file", "url", "image_url", "image_id")
 CAPTION = ("caption", "captions", "title", "text", "sentences", "sentence")
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def choose(asked: str | None, usual: tuple[str, ...], known: Collection[str], what: str, where: Path) -> str:
