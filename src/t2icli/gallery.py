@@ -9,6 +9,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from t2icli import prompts
+
 Row = Mapping[str, Any]
 
 
@@ -18,7 +20,7 @@ def page(rows: Sequence[Row], *, candidates: int) -> str:
     groups = _groups(rows)
     first = rows[0]["prompt"] if rows else "nothing yet"
     return template.substitute(
-        title=escape(f"{_short(first)} · t2i"),
+        title=escape(f"{prompts.short(first)} · t2i"),
         summary=escape(_summary(len(rows), candidates)),
         sections="\n".join(map(_section, groups)),
     )
@@ -41,10 +43,6 @@ def _summary(kept: int, candidates: int) -> str:
     return pictures if candidates == kept else f"{pictures}, the best of {candidates}"
 
 
-def _short(prompt: str, longest: int = 60) -> str:
-    return prompt if len(prompt) <= longest else f"{prompt[: longest - 1]}…"
-
-
 def _section(rows: Sequence[Row]) -> str:
     cards = "\n".join(_card(row, rows) for row in rows)
     return (
@@ -59,7 +57,7 @@ def _card(row: Row, group: Sequence[Row]) -> str:
     return (
         f'<a class="card" href="{name}" data-prompt="{escape(row["prompt"])}" data-replay="t2i replay {name}" '
         f'data-facts="{escape(json.dumps(_facts(row), ensure_ascii=False))}">\n'
-        f'<img src="{name}" alt="{escape(_short(row["prompt"], 200))}" loading="lazy">{_bar(row, group)}\n'
+        f'<img src="{name}" alt="{escape(prompts.short(row["prompt"], 200))}" loading="lazy">{_bar(row, group)}\n'
         f'<span class="caption"><span class="rank">{row["rank"]}</span>{score}'
         f'<span class="seed">seed {row["seed"]}</span></span></a>'
     )

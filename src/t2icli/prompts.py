@@ -47,6 +47,11 @@ def from_lines(lines: Sequence[str], where: str) -> list[str]:
     return found
 
 
+def short(prompt: str, longest: int = 60) -> str:
+    """A prompt cut for a title or a table."""
+    return prompt if len(prompt) <= longest else f"{prompt[: longest - 1]}…"
+
+
 LONGEST = 40
 """Characters of a prompt that go into a folder's name; four bytes each at most, and 255 bytes are the usual limit."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from t2icli import config, defaults
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed
+from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
 
 if TYPE_CHECKING:
     from t2icli.pipelines.caption import Captioned
@@ -43,7 +42,7 @@ def caption(
     paths = image_files.find(images)
     if text:
         work.check_text_files(paths, force=force)
-    seed = secrets.randbelow(2**32) if seed is None else seed
+    seed = random_seed() if seed is None else seed
     word = model or defaults.name("captioner")
     settings = config.options(context, option or ())
     of_rankers = settings.pop("ranker", {})

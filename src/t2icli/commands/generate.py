@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import typer
 
 from t2icli import config, defaults, prompts
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed
+from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
 from t2icli.errors import T2IError
 
 
@@ -62,7 +61,7 @@ def generate(
     work.check_top(top, n, judged=bool(rerank))
     wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
     example = open_example(like) if like is not None else None
-    seed = secrets.randbelow(2**32) if seed is None else seed
+    seed = random_seed() if seed is None else seed
     word = model or defaults.name("generator")
     settings = config.options(context, option or ())
     of_rankers = settings.pop("ranker", {})
@@ -104,7 +103,7 @@ def _show(folder: Path, seed: int, rows: list[dict[str, Any]], *, as_json: bool,
     if as_json:
         show.json({"folder": str(folder), "seed": seed, "results": rows})
     else:
-        shown = [[str(folder / row["file"]), row["score"], row["seed"], row["prompt"]] for row in kept]
+        shown = [[str(folder / row["file"]), row["score"], row["seed"], prompts.short(row["prompt"])] for row in kept]
         show.table(shown, ["picture", "score", "seed", "prompt"])
     if pictures:
         show.pictures([folder / row["file"] for row in kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,12 @@ Config = Annotated[
         callback=_use_file,
     ),
 ]
+
+
+def random_seed() -> int:
+    """A seed for who gave none: short enough to be read aloud."""
+    return secrets.randbelow(1_000_000)
+
 
 Seed = Annotated[
     int | None,
