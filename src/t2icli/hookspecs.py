@@ -17,6 +17,7 @@ from t2icli.kinds import (
     DatasetPreparer,
     Embedder,
     Entry,
+    Fit,
     Generator,
     Metric,
     ModelSource,
@@ -70,7 +71,7 @@ def t2i_captioners() -> Iterable[Entry[Captioner]]:
 
 
 @hookspec
-def t2i_recipes() -> Iterable[Entry[Recipe]]:
+def t2i_recipes() -> Iterable[Entry[Recipe] | Entry[Fit]]:
     """Things that can be trained: `t2i train NAME`."""
     raise NotImplementedError
 

@@ -6,7 +6,7 @@ edge images are PIL, so that a plugin need not use torch at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -254,6 +254,18 @@ class Recipe(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write `model` as a sealed model folder, parts included. The loop adds source and versions."""
+        ...
+
+
+@runtime_checkable
+class Fit(Protocol):
+    """A recipe without steps, for what is learnt by reading the captions once: a tokenizer.
+
+    Its settings have no `loop`, and so none of the loop's flags.
+    """
+
+    def fit(self, captions: Iterable[str], folder: Path) -> None:
+        """Learn, and write a sealed model folder."""
         ...
 
 

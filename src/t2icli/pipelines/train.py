@@ -13,7 +13,8 @@ import msgspec
 from t2icli import config, plugins, settings, toml
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
-from t2icli.kinds import Recipe
+from t2icli.kinds import Fit, Recipe
+from t2icli.pipelines.captions import captions
 from t2icli.pipelines.prepare import open_data
 from t2icli.training import launch
 from t2icli.training.progress import Watch, unwatched
@@ -87,6 +88,9 @@ def train(asked: Mapping[str, Any], folder: Path, *, resume: bool = False, watch
     is_worker = int(os.environ.get("RANK", "0")) > 0
     with contextlib.nullcontext() if is_worker else _alone(folder):
         plan = _begin(asked, folder, resume=resume, may_write=not is_worker)
+        if (fit := without_steps(plan)) is not None:
+            fit.fit(captions(Path(plan.train_data)), folder / "model")
+            return None
         if plan.devices > 1 and "WORLD_SIZE" not in os.environ:
             launch.launch(["-m", "t2icli", "train", "--resume", "--output", str(folder)], plan.devices)
             return None
@@ -140,6 +144,12 @@ def build(plan: Plan) -> tuple[Recipe, LoopSettings]:
     return cast(Recipe, entry.load(chosen)), chosen.loop
 
 
+def without_steps(plan: Plan) -> Fit | None:
+    """What is to be trained, if it is learnt in one go."""
+    entry, chosen = plugins.configure("recipe", plan.recipe, plan.option)
+    return cast(Fit, entry.load(chosen)) if "loop" not in chosen.__struct_fields__ else None
+
+
 def _trained(plan: Plan, folder: Path, watch: Watch) -> Outcome:
     from t2icli.training.devices import joined
     from t2icli.training.loop import train as loop
@@ -159,6 +169,9 @@ def preview(asked: Mapping[str, Any], folder: Path, *, resume: bool = False) -> 
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
     is_there = resume and (folder / config.NAME).is_file()
     plan = continued_plan(folder, asked) if is_there else new_plan(asked)
+    if without_steps(plan) is not None:
+        texts = sum(1 for _ in captions(Path(plan.train_data)))
+        return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
     recipe, chosen = build(plan)
     sizes = {p: p.numel() for turn in recipe.turns() for group in turn.groups for p in group.parameters}

@@ -149,3 +149,49 @@ def test_a_json_file_may_ask_for_start_and_end_ids(tmp_path: Path, vocabulary: P
     assert plugins.load("tokenizer", "json", model=model).encode(["面"], 4).tolist() == [[3, 10, 4, 0]]
     assert plugins.load("tokenizer", "json", model=model, special=False).encode(["面"], 4).tolist() == [[10, 0, 0, 0]]
     check_tokenizer(plugins.find("tokenizer", "json"), texts=["a red apple", "红烧牛肉面"], model=model)
+
+
+CAPTIONS = ["红烧牛肉面", "a bowl of beef noodles", "牛肉面加鸡蛋", "A bowl of red noodles", "红烧肉"] * 4
+
+
+@pytest.mark.parametrize("pieces", ["wordpiece", "bytes"])
+def test_a_vocabulary_is_trained_on_a_caption_file(t2i: Runner, pieces: str) -> None:
+    Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")
+    t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run", "-o", f"pieces={pieces}")
+    model = models.open_model(Path("run/model"))
+    assert (model.card.kind, model.card.backend) == ("tokenizer", "json")
+    check_tokenizer(plugins.find("tokenizer", "json"), texts=["a bowl of noodles", "红烧牛肉"], model=model)
+    assert plugins.load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
+
+
+def test_the_same_captions_give_the_same_vocabulary(t2i: Runner) -> None:
+    for folder in ("a", "b"):
+        (place := Path(folder)).mkdir()
+        for i, caption in enumerate(CAPTIONS):
+            (place / f"{i:02}.txt").write_text(caption, encoding="utf-8")
+        t2i.ok("train", "tokenizer", "--train-data", folder, "--output", f"run-{folder}")
+    one, two = (models.open_model(Path(f"run-{folder}/model")) for folder in "ab")
+    assert one.sha256 == two.sha256
+
+
+def test_captions_of_a_prepared_dataset_train_one_too(t2i: Runner) -> None:
+    from PIL import Image
+
+    from t2icli import dataset
+
+    Image.new("RGB", (8, 8)).save("a.png")
+    rows = [dataset.SourceRow(str(i), Path("a.png"), (caption,)) for i, caption in enumerate(CAPTIONS)]
+    dataset.write("data", rows)
+    said = t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run", "--dry-run")
+    assert "20" in said.stdout
+    t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run")
+    assert plugins.load("tokenizer", "json", model="run/model").vocabulary > 10
+
+
+def test_flags_of_the_loop_and_empty_captions_are_refused(t2i: Runner) -> None:
+    Path("captions.txt").write_text("\n\n")
+    t2i.fails("train", "tokenizer", "--train-data", "captions.txt", says="nothing to learn")
+    t2i.fails(
+        "train", "tokenizer", "--train-data", "captions.txt", "--output", "x", "--lr", "1", says="no setting 'loop'"
+    )
+    t2i.fails("train", "tokenizer", "--train-data", "none.txt", "--output", "y", says="no data at")

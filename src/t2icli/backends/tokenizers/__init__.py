@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, ModelSource, RemoteFile, Tokenizer, Upstream
+from t2icli.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, Upstream
 from t2icli.models import Model
 
 Strict = Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")]
@@ -34,6 +34,18 @@ class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: Annotated[Path | None, Meta(description="in place of a model: tokenizer.json, or its folder")] = None
     special: Annotated[bool, Meta(description="add the start and end ids the file asks for")] = True
     strict: Strict = False
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A vocabulary of one's own, learnt from captions."""
+
+    pieces: Annotated[
+        Literal["wordpiece", "bytes"],
+        Meta(description="single Chinese characters and pieces of words, or runs of bytes that can spell anything"),
+    ] = "wordpiece"
+    vocabulary: Annotated[int, Meta(description="at most so many tokens", ge=300)] = 16_384
+    frequency: Annotated[int, Meta(description="a token must be seen so often", ge=1)] = 2
+    lowercase: Annotated[bool, Meta(description="take upper and lower case for the same")] = True
 
 
 def load_chinese(settings: Chinese) -> Tokenizer:
@@ -73,6 +85,17 @@ def t2i_tokenizers() -> list[Entry[Tokenizer]]:
         Entry("clip", "CLIP's byte pairs, made for English", Clip, load_clip),
         Entry("json", "any Hugging Face tokenizer.json", Json, load_json, import_json),
     ]
+
+
+def load_training(settings: Training) -> Fit:
+    from t2icli.backends.tokenizers.train import TokenizerFit
+
+    return TokenizerFit(settings)
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Fit]]:
+    return [Entry("tokenizer", "a vocabulary from captions, Chinese and English", Training, load_training)]
 
 
 @hookimpl

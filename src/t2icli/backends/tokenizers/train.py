@@ -1,0 +1,68 @@
+"""Learning a vocabulary from captions, with the `tokenizers` library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from t2icli.backends.tokenizers import Training
+from t2icli.backends.tokenizers.json import FILE, seal
+from t2icli.errors import T2IError
+
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+
+
+class TokenizerFit:
+    """A recipe without steps: the captions are read once."""
+
+    def __init__(self, settings: Training) -> None:
+        self.settings = settings
+
+    def fit(self, captions: Iterable[str], folder: Path) -> None:
+        """Learn from `captions` and leave a tokenizer's model folder."""
+        tokenizer = {"wordpiece": word_pieces, "bytes": byte_pairs}[self.settings.pieces](captions, self.settings)
+        if tokenizer.get_vocab_size() <= 2:
+            raise T2IError("there is nothing to learn a vocabulary from", "the captions are empty")
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(folder / FILE))
+        seal(folder, source="trained here")
+
+
+def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
+    """Chinese characters one by one, other words in pieces; what no caption has is unknown."""
+    tokenizer = Tokenizer(models.WordPiece({}, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        captions,
+        trainers.WordPieceTrainer(
+            vocab_size=settings.vocabulary,
+            min_frequency=settings.frequency,
+            special_tokens=[PADDING, UNKNOWN],
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def byte_pairs(captions: Iterable[str], settings: Training) -> Tokenizer:
+    """Frequent runs of bytes, so Chinese words too; any text at all can be spelled."""
+    tokenizer = Tokenizer(models.BPE())
+    steps = [normalizers.NFC(), *([normalizers.Lowercase()] if settings.lowercase else [])]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        captions,
+        trainers.BpeTrainer(
+            vocab_size=settings.vocabulary,
+            min_frequency=settings.frequency,
+            special_tokens=[PADDING],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
