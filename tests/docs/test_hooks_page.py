@@ -87,7 +87,20 @@ def test_the_example_of_a_recipe_learns_and_its_generator_draws(
     (entry,) = example.t2i_recipes()
     testing.check_recipe(entry, dataset.PreparedDataset.open(reds), tmp_path / "model")
     run = tmp_path / "run"
-    t2i.ok("train", "tint", "--train-data", reds, "--output", run, "--max-steps", "30", "--batch-size", "2", "--report-to", "none")
+    t2i.ok(
+        "train",
+        "tint",
+        "--train-data",
+        reds,
+        "--output",
+        run,
+        "--max-steps",
+        "30",
+        "--batch-size",
+        "2",
+        "--report-to",
+        "none",
+    )
     t2i.ok("generate", "red", "-m", run / "model", "--output", tmp_path / "out")
     red, green, _ = Image.open(tmp_path / "out/000.png").convert("RGB").getpixel((0, 0))
     assert red > 200 > 80 > green
