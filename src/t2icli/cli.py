@@ -30,6 +30,7 @@ PANELS = {
     "Pictures": {
         "generate": "generate:generate",
         "rerank": "rerank:rerank",
+        "search": "search:search",
         "caption": "caption:caption",
         "replay": "replay:replay",
     },

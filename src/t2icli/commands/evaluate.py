@@ -14,6 +14,7 @@ from t2icli.commands.options import BatchSize, Config, Device, Json, Options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from t2icli.pipelines.evaluate.generation import Result as Drawn
     from t2icli.pipelines.evaluate.retrieval import Result
 
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators and codecs.")
@@ -93,3 +94,114 @@ def _plot_retrieval(results: Sequence[Result], path: Path) -> None:
     }
     charts.save(charts.bars("Recall in percent", groups, series), path)
     show.note(f"chart in {path}")
+
+
+@app.command()
+def generation(
+    context: typer.Context,
+    prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help="Who draws.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Candidates of each prompt.")] = 16,
+    ranker: Annotated[
+        str | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who chooses among the candidates.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="RANKER", help="Who says how good the choice was: best another.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Where randomness starts.")] = 0,
+    limit: Limit = None,
+    plot: Plot = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Draw candidates and see how much the best of 1, 4, 16, 64 gains: scores, R-precision, FD-<judge>."""
+    from t2icli.pipelines import provenance
+    from t2icli.pipelines.evaluate import embeddings, pairs
+    from t2icli.pipelines.evaluate import generation as work
+
+    options = dict(config.options(context, option or ()))
+    of_rankers = options.pop("ranker", {})
+    chooser = ranker or defaults.name("ranker")
+    word = model or defaults.name("generator")
+    flags = {"batch": batch_size, "device": device}
+    source = provenance.load("generator", word, provenance.with_flags("generator", word, options, **flags))
+    choose = work.of_ranker(chooser, of_rankers, **flags)
+    decide = choose if judge in (None, chooser) else work.of_ranker(judge or chooser, of_rankers, **flags)
+    distance = None
+    if reference is not None:
+        features = embeddings.load(judge or chooser, of_rankers, **flags)
+        distance = work.distance_from(features, pairs.read(reference))
+    asked = work.prompts_in(prompts)[:limit]
+    with show.bar("drawing", len(asked) * n) as advance:
+        result = work.evaluate(source, asked, n, choose, decide, seed=seed, distance=distance, drawn=advance)
+    _show_generation(result, chooser, judge or chooser, plot, as_json=as_json)
+
+
+def _show_generation(result: Drawn, chooser: str, judge: str, plot: Path | None, *, as_json: bool) -> None:
+    from t2icli.pipelines.evaluate import charts
+
+    if plot is not None:
+        series = {"R-precision, percent": [each.r_precision for each in result.curve]}
+        title = f"{result.model}: best of n by {chooser}, judged by {judge}"
+        charts.save(charts.curves(title, [each.n for each in result.curve], series, "candidates"), plot)
+    if as_json:
+        show.json({**result.table(), "ranker": chooser, "judge": judge})
+        return
+    rows = [[each.n, each.score, each.r_precision] for each in result.curve]
+    title = f"{result.model}, {result.prompts} prompts, chosen by {chooser}, judged by {judge}"
+    show.table(rows, ["best of", "mean score", "R-precision"], title)
+    if result.frechet is not None:
+        show.line(f"FD-{judge}  {result.frechet:.4f}")
+    if chooser == judge:
+        show.note("chosen and judged by the same ranker: the gain is in its eyes; name another with --judge")
+
+
+@app.command()
+def codec(
+    context: typer.Context,
+    data: Data,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="CODEC", help="Who is measured; give several to compare."),
+    ] = None,
+    limit: Limit = 500,
+    pictures: Annotated[
+        Path | None, typer.Option("--pairs", metavar="FILE.png", help="Write pictures with what came back of them.")
+    ] = None,
+    root: Root = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Encode and decode pictures: PSNR, SSIM, how many of the codes are used, and what they look like."""
+    from t2icli.pipelines import provenance
+    from t2icli.pipelines.evaluate import charts, pairs
+    from t2icli.pipelines.evaluate import codec as work
+
+    options = config.options(context, option or ())
+    found = pairs.first(pairs.read(data, root=root, captions=False), limit)
+    results = []
+    for word in model or [defaults.name("codec")]:
+        source = provenance.load("codec", word, provenance.with_flags("codec", word, options, device=device))
+        with show.bar(source.name, len(found.pictures)) as advance:
+            results.append(work.evaluate(source, found, batch=batch_size or 16, advance=advance))
+    for number, result in enumerate(results):
+        if pictures is not None:
+            path = pictures if number == 0 else pictures.with_stem(f"{pictures.stem}-{number}")
+            show.note(f"pairs of {result.model} in {charts.save(result.shown, path)}")
+    if as_json:
+        show.json({"results": [result.table() for result in results]})
+        return
+    rows = [
+        [each.model, each.psnr, each.ssim, f"{each.usage['codes_used']:.0f} of {each.codes}", each.usage["perplexity"]]
+        for each in results
+    ]
+    show.table(rows, ["codec", "PSNR", "SSIM", "codes used", "perplexity"], f"{len(found.pictures)} pictures")

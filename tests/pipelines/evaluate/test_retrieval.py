@@ -12,6 +12,7 @@ from PIL import Image
 
 from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
+from t2icli.images import open_image
 from t2icli.kinds import Entry
 from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 from t2icli.pipelines.evaluate.retrieval import Rows, ranks, search, summary
@@ -173,7 +174,7 @@ def test_the_command_shows_both_directions_and_draws_a_chart(t2i, folder: Path) 
     t2i.use(Plugin())
     shown = t2i.ok("evaluate", "retrieval", folder / "pairs.csv", "-r", "corner", "--plot", folder / "chart.png")
     assert "image to text" in shown.stdout and "3 pictures, 4 sentences" in shown.stdout
-    assert Image.open(folder / "chart.png").size == (960, 480)
+    assert open_image(folder / "chart.png").size == (960, 480)
     with (folder / "pairs.csv").open("a") as table:
         table.write("broken.png\ta green door\n")
     result = t2i.run("evaluate", "retrieval", folder / "pairs.csv", "-r", "corner,corner", "--json")

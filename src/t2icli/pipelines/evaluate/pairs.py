@@ -58,19 +58,22 @@ class Pairs:
         return any(picture.boxes for picture in self.pictures)
 
 
-def read(path: Path, *, text: str = "sur_text", root: Path | None = None, split: Split = "all") -> Pairs:
-    """Everything in `path` that has a sentence.
+def read(
+    path: Path, *, text: str = "sur_text", root: Path | None = None, split: Split = "all", captions: bool = True
+) -> Pairs:
+    """Every picture in `path` that has a sentence; with `captions=False` those without are there too.
 
     `text` is which of BriVL's kinds of sentence counts; pictures of tables are looked for from `root`, which is the
     table's own folder unless given.
     """
     if (path / dataset.CARD).is_file():
-        return _prepared(PreparedDataset.open(path).split(split))
+        return _prepared(PreparedDataset.open(path).split(split), captions)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
     rows = list(_jsonl(path, text, root) if path.suffix.lower() in (".jsonl", ".json") else _table(path, root))
+    rows = [row for row in rows if row.captions or not captions]
     if not rows:
-        raise T2IError(f"no picture of '{path}' has a sentence")
+        raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
     return Pairs(rows, _identity(rows))
 
 
@@ -81,11 +84,11 @@ def _identity(rows: Sequence[Picture]) -> str:
     return digest.hexdigest()
 
 
-def _prepared(data: PreparedDataset) -> Pairs:
+def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
     rows = [
-        Picture(data.key(i), captions, lambda i=i: data.image_bytes(i))  # type: ignore[misc]
+        Picture(data.key(i), said, lambda i=i: data.image_bytes(i))  # type: ignore[misc]
         for i in range(len(data))
-        if (captions := data.captions(i))
+        if (said := data.captions(i)) or not captions
     ]
     return Pairs(rows, data.sha256)
 
@@ -102,8 +105,7 @@ def _table(path: Path, root: Path | None) -> Iterator[Picture]:
             raise T2IError(f"'{path}' row {number}: {row.extra['problem']}", "name the pictures' folder with --root")
         if not isinstance(row.image, Path):
             raise T2IError(f"'{path}' row {number} names no file: {row.image}", "fetch the pictures with t2i prepare")
-        if row.captions:
-            yield Picture(str(row.image), row.captions, _reader(row.image))
+        yield Picture(str(row.image), row.captions, _reader(row.image))
 
 
 def separator(path: Path) -> str:

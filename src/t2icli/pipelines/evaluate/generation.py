@@ -1,0 +1,161 @@
+"""How well a generator draws what it is asked for, and what reranking its candidates gains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder, Generator
+from t2icli.pipelines import provenance
+from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.evaluate.embeddings import Advance
+from t2icli.pipelines.evaluate.pairs import Pairs
+from t2icli.pipelines.generate import draw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+CURVE = (1, 4, 16, 64)
+"""Of how many candidates the best is taken."""
+Judge = Callable[[Sequence[str], Sequence["Image"]], "NDArray[np.float64]"]
+"""Scores of every picture (columns) for every prompt (rows)."""
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """What taking the ranker's best of n candidates comes to, in the judge's eyes."""
+
+    n: int
+    score: float
+    """Mean score for the prompt it was drawn for."""
+    r_precision: float
+    """Percent of pictures that fit their own prompt better than every other prompt."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one generator did."""
+
+    model: str
+    prompts: int
+    candidates: int
+    curve: list[BestOf]
+    frechet: float | None = None
+    """Distance of all candidates from real pictures, on the judge's features."""
+
+    def table(self) -> dict[str, Any]:
+        """As plain data."""
+        curve = [{"n": each.n, "score": each.score, "r_precision": each.r_precision} for each in self.curve]
+        return {
+            "model": self.model,
+            "prompts": self.prompts,
+            "candidates": self.candidates,
+            "best_of": curve,
+            "frechet": self.frechet,
+        }
+
+
+def prompts_in(path: Path) -> list[str]:
+    """The lines of a text file, or the first sentence of every row of data, each once."""
+    from t2icli import prompts
+
+    if path.suffix.lower() == ".txt":
+        return list(dict.fromkeys(prompts.read(path)))
+    return list(dict.fromkeys(prompts.clean(picture.captions[0]) for picture in pairs.read(path).pictures))
+
+
+def evaluate(
+    generator: provenance.Source[Generator],
+    prompts: Sequence[str],
+    n: int,
+    ranker: Judge,
+    judge: Judge,
+    *,
+    seed: int,
+    distance: Callable[[Sequence[Image]], float] | None = None,
+    drawn: Advance = lambda count: None,
+) -> Result:
+    """Draw n candidates of every prompt, let `ranker` choose and `judge` decide whether the choice was good.
+
+    With one and the same for both, the curve shows how much the scores rise, not whether the pictures get better.
+    """
+    prompts = list(dict.fromkeys(prompts))
+    if len(prompts) < 2:
+        raise T2IError("R-precision needs at least two different prompts")
+    images: list[Image] = []
+    for prompt in prompts:
+        images += [candidate.image for candidate in draw(generator.thing, prompt, n, seed=seed)]
+        drawn(n)
+    by_ranker = ranker(prompts, images)
+    by_judge = by_ranker if judge is ranker else judge(prompts, images)
+    curve = [best_of(k, by_ranker, by_judge, n) for k in CURVE if k <= n]
+    return Result(generator.name, len(prompts), n, curve, distance(images) if distance is not None else None)
+
+
+def best_of(k: int, by_ranker: NDArray[np.float64], by_judge: NDArray[np.float64], n: int) -> BestOf:
+    """The ranker's best of every k candidates, averaged over all the groups of k there are."""
+    scores, hits = [], []
+    for prompt in range(len(by_ranker)):
+        for start in range(prompt * n, prompt * n + n - k + 1, k):
+            chosen = start + int(np.argmax(by_ranker[prompt, start : start + k]))
+            scores.append(by_judge[prompt, chosen])
+            others = np.delete(by_judge[:, chosen], prompt)
+            hits.append(by_judge[prompt, chosen] > others.max())
+    return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
+
+
+def of_embedder(source: provenance.Source[Embedder]) -> Judge:
+    """Each prompt and each picture is embedded once."""
+
+    def judge(prompts: Sequence[str], images: Sequence[Image]) -> NDArray[np.float64]:
+        texts, pictures = source.thing.embed_texts(prompts), source.thing.embed_images(images)
+        found: NDArray[np.float64] = (texts @ pictures.T).double().numpy()
+        return found
+
+    return judge
+
+
+def of_ranker(word: str, options: dict[str, Any], **flags: Any) -> Judge:
+    """An embedder where there is one of that name, else a ranker, asked for every prompt and picture."""
+    from t2icli import plugins
+
+    kind = "embedder" if plugins.resolve("ranker", word)[0].name in plugins.installed().offers["embedder"] else "ranker"
+    source = provenance.load(kind, word, provenance.with_flags(kind, word, options, **flags))
+    if kind == "embedder":
+        return of_embedder(source)
+    return lambda prompts, images: np.asarray([source.thing.score(prompt, images) for prompt in prompts])
+
+
+def distance_from(
+    source: provenance.Source[Embedder], real: Pairs, most: int = 10_000
+) -> Callable[[Sequence[Image]], float]:
+    """Frechet distance of pictures from real ones, on this embedder's features."""
+
+    def distance(images: Sequence[Image]) -> float:
+        others = [picture.open() for picture in real.pictures[:most]]
+        return frechet(source.thing.embed_images(images).numpy(), source.thing.embed_images(others).numpy())
+
+    return distance
+
+
+def frechet(features: NDArray[Any], others: NDArray[Any]) -> float:
+    """The Frechet distance of two normal distributions fitted to features, (n, d) and (m, d), in float64.
+
+    ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the trace of the root is the sum of the roots of the eigenvalues of
+    C1^(1/2) C2 C1^(1/2), which is symmetric, so no general matrix root is needed.
+    """
+    a, b = np.asarray(features, np.float64), np.asarray(others, np.float64)
+    if min(len(a), len(b)) < 2:
+        raise T2IError("a Frechet distance needs at least two pictures on each side")
+    first, second = (np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1]) for x in (a, b))
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
+    offset = a.mean(0) - b.mean(0)
+    return float(offset @ offset + np.trace(first) + np.trace(second) - 2 * cross)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import torch
+from PIL import Image
+from torch import Tensor
+
+from t2icli.hookspecs import hookimpl
+from t2icli.images import open_image
+from t2icli.kinds import Entry
+from t2icli.testing import Runner
+
+
+class Settings(msgspec.Struct, frozen=True): ...
+
+
+class Greys:
+    """Keeps the brightness of each quarter of a picture of 16 x 16, in 4 steps."""
+
+    codes, grid = 4, (2, 2)
+
+    def encode(self, images: Tensor) -> Tensor:
+        quarters = torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2)
+        return (quarters * 3).round().long().flatten(1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        quarters = codes.float().view(-1, 1, 2, 2) / 3
+        return torch.nn.functional.interpolate(quarters, 16).expand(-1, 3, -1, -1)
+
+
+class Plugin:
+    __name__ = "greys"
+
+    @hookimpl
+    def t2i_codecs(self) -> list[Entry]:
+        return [Entry("greys", "four of them", Settings, lambda settings: Greys())]
+
+
+def test_the_command_says_what_survives_and_shows_it(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(Plugin())
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, grey in (("black", 0), ("dark", 85), ("grey", 120)):
+        Image.new("RGB", (40, 32), (grey, grey, grey)).save(folder / f"{name}.png")
+    result = t2i.ok("evaluate", "codec", folder, "-m", "greys", "--pairs", tmp_path / "pairs.png", "--json").json()
+    found = result["results"][0]
+    error = (120 - 85) / 255
+    assert abs(found["psnr"] - (100 + 100 - 20 * torch.tensor(error).log10().item()) / 3) < 0.01
+    assert (found["pictures"], found["codes"], found["codes_used"]) == (3, 4, 2)
+    assert open_image(tmp_path / "pairs.png").height >= 32
+    assert "2 of 4" in t2i.ok("evaluate", "codec", folder, "-m", "greys").stdout
