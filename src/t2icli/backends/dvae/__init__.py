@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Upstream
+from t2icli.kinds import Codec, Entry, Recipe, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, Device, Precision
+from t2icli.training.settings import LoopSettings
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,11 +43,35 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     precision: Precision = "auto"
 
 
+LOOP = LoopSettings(batch_size=32, lr=1e-3, optimizer="adam", schedule="exponential", lr_decay=0.98, lr_decay_every=100)
+
+
+class TrainSettings(Shape, frozen=True, forbid_unknown_fields=True):
+    """The shape, how the codes are drawn while training, and the loop."""
+
+    smooth_l1: Annotated[bool, Meta(description="compare pixels by smooth L1 instead of their squares")] = False
+    kl_weight: Annotated[float, Meta(description="pull towards even use of all codes, summed over a batch", ge=0)] = 0.0
+    straight_through: Annotated[bool, Meta(description="draw whole codes instead of soft mixtures")] = False
+    reinmax: Annotated[bool, Meta(description="with straight_through: gradients exact to second order")] = False
+    temperature: Annotated[float, Meta(description="softness of the drawing at the start", gt=0)] = 1.0
+    temperature_min: Annotated[float, Meta(description="softness it ends with", gt=0)] = 0.5
+    anneal_rate: Annotated[float, Meta(description="how fast it falls; see docs/dvae.md", ge=0)] = 1e-6
+    random_crop: Annotated[bool, Meta(description="cut squares from anywhere instead of the middle")] = False
+    loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
+
+
 def load(settings: Settings) -> Codec:
     from t2icli.backends.dvae.codec import load
 
     codec: Codec = load(settings)
     return codec
+
+
+def load_recipe(settings: TrainSettings) -> Recipe:
+    from t2icli.backends.dvae.train import VaeRecipe
+
+    recipe: Recipe = VaeRecipe(settings)
+    return recipe
 
 
 # Not called `convert`: the module of that name takes its place in this package once it is imported.
@@ -67,3 +92,8 @@ def t2i_codecs() -> list[Entry[Codec]]:
             import_files,
         )
     ]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    return [Entry("vae", "discrete VAE: a codec, the first half of a DALL-E", TrainSettings, load_recipe)]
