@@ -104,7 +104,7 @@ def silent(loss: Loss, yes: bool) -> contextlib.AbstractContextManager[None]:
 def shard(model: nn.Module, world: World) -> None:
     """Split the model's parameters over the processes (FSDP2), block by block."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     if world.size == 1:
         raise T2IError("strategy 'fsdp' shares a model between processes, but there is one", "add --devices 2")
@@ -114,6 +114,8 @@ def shard(model: nn.Module, world: World) -> None:
             if any(True for _ in block.parameters()):
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    if hasattr(model, "loss"):
+        register_fsdp_forward_method(model, "loss")  # what recipes call in place of the module itself
 
 
 def whole(tree: Any) -> Any:

@@ -62,12 +62,11 @@ def evaluate(turn: Turn, model: nn.Module, held_out: HeldOut, step: int) -> dict
 
 
 @torch.no_grad()
-def preview(recipe: Recipe, batch: Any, settings: LoopSettings, world: World) -> list[Image.Image]:
+def preview(recipe: Recipe, batch: Any, settings: LoopSettings) -> list[Image.Image]:
     """What the recipe draws for a few samples, with the same random numbers each time."""
     recipe.model.eval()
     seed_all(settings.seed, "preview")
-    with autocast(settings, world):
-        images = list(recipe.preview(batch, seed=mix(settings.seed, "preview") % 2**31))
+    images = list(recipe.preview(batch, seed=mix(settings.seed, "preview") % 2**31))
     recipe.model.train()
     return images
 

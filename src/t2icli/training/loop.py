@@ -208,7 +208,7 @@ class Training:
             return
         n = min(PREVIEWS, len(self.held_out.samples))
         with self.average.in_place():
-            images = preview(self.recipe, self.held_out.read(range(n)), self.settings, self.world)
+            images = preview(self.recipe, self.held_out.read(range(n)), self.settings)
         if images:
             self.run.previews.mkdir(parents=True, exist_ok=True)
             sheet = side_by_side(images)

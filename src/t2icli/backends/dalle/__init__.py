@@ -8,11 +8,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from t2icli.backends.dalle.config import Options
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Generator, Tokenizer, Upstream
+from t2icli.kinds import Codec, Entry, Generator, Recipe, Tokenizer, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, CfgScale, Device, Precision, Temperature, TopK, TopP
 from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,10 +37,38 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
+LOOP = LoopSettings(batch_size=32, lr=3e-4, optimizer="adam", clip=0.5)
+
+
+class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The network, what it is trained on, and the loop."""
+
+    codec: Annotated[Part[Codec], Meta(description="what turns images into codes: codec=runs/vae/model")] = part(
+        "codec", "vqgan"
+    )
+    tokenizer: Annotated[Part[Tokenizer], Meta(description="what turns text into ids")] = part("tokenizer", "chinese")
+    text_length: Annotated[int, Meta(description="tokens of text; longer texts are cut", ge=1)] = 64
+    null_condition: Annotated[
+        float, Meta(description="part of the texts left out, so that cfg_scale can be used", ge=0, le=1)
+    ] = 0.1
+    crops: Annotated[int, Meta(description="cuts of each image that are encoded: 1 is the middle one", ge=1)] = 1
+    crop_from: Annotated[float, Meta(description="with more crops: smallest part of the square's area", gt=0, le=1)] = (
+        0.75
+    )
+    loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
+
+
 def load(settings: Settings) -> Generator:
     from t2icli.backends.dalle.generate import load
 
     return load(settings)
+
+
+def load_recipe(settings: TrainSettings) -> Recipe:
+    from t2icli.backends.dalle.train import DallERecipe
+
+    recipe: Recipe = DallERecipe(settings)
+    return recipe
 
 
 # Not called `convert`, for the module of that name would take its place in this package once imported.
@@ -52,3 +82,9 @@ def import_files(upstream: Upstream, folder: Path) -> None:
 def t2i_generators() -> list[Entry[Generator]]:
     about = "DALL-E: a sentence's words to an image's codes, one after another"
     return [Entry("dalle", about, Settings, load, import_files)]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    about = "DALL-E: from pairs of text and image, over the codes of a trained codec"
+    return [Entry("dalle", about, TrainSettings, load_recipe)]

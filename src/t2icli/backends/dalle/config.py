@@ -10,13 +10,9 @@ from msgspec import Meta
 Attention = Literal["full", "axial_row", "axial_col", "conv_like"]
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Every option of the network that changes its output or its weights."""
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be chosen about the network."""
 
-    text_vocabulary: Annotated[int, Meta(description="ids of the tokenizer, 0 being padding", ge=1)]
-    text_length: Annotated[int, Meta(description="tokens of text", ge=1)]
-    codes: Annotated[int, Meta(description="how many different image codes there are", ge=1)]
-    grid: Annotated[tuple[int, int], Meta(description="rows and columns of codes in an image")]
     dim: Annotated[int, Meta(description="width of the network", ge=4)] = 512
     depth: Annotated[int, Meta(description="pairs of attention and feed-forward", ge=1)] = 2
     heads: Annotated[int, Meta(description="attention heads", ge=1)] = 8
@@ -37,6 +33,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attention_dropout: Annotated[float, Meta(description="dropout after attention", ge=0, lt=1)] = 0.0
     feed_forward_dropout: Annotated[float, Meta(description="dropout inside the feed-forward", ge=0, lt=1)] = 0.0
     image_weight: Annotated[float, Meta(description="weight of the image loss; the text's is 1", ge=0)] = 7.0
+
+
+class Config(Options, frozen=True, kw_only=True):
+    """Everything that changes the network's output or its weights."""
+
+    text_vocabulary: Annotated[int, Meta(description="ids of the tokenizer, 0 being padding", ge=1)]
+    text_length: Annotated[int, Meta(description="tokens of text", ge=1)]
+    codes: Annotated[int, Meta(description="how many different image codes there are", ge=1)]
+    grid: Annotated[tuple[int, int], Meta(description="rows and columns of codes in an image")]
 
     @property
     def text_classes(self) -> int:

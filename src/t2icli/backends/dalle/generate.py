@@ -46,7 +46,11 @@ class DallEGenerator:
         self.on_step: decode.OnStep | None = None
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
-        condition = self._condition(self.read(prompt))
+        return self.draw(self.read(prompt), n, seed=seed)
+
+    def draw(self, text: Tensor, n: int, *, seed: int) -> Iterator[Image]:
+        """n images for the ids (1, text_length) of a prompt."""
+        condition = self._condition(text)
         length = self.model.config.image_length - len(self.beginning)
         seeds = range(seed, seed + n)
         drawn = decode.sample(

@@ -56,7 +56,7 @@ class TrainSettings(Shape, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(description="softness of the drawing at the start", gt=0)] = 1.0
     temperature_min: Annotated[float, Meta(description="softness it ends with", gt=0)] = 0.5
     anneal_rate: Annotated[float, Meta(description="how fast it falls; see docs/dvae.md", ge=0)] = 1e-6
-    random_crop: Annotated[bool, Meta(description="cut squares from anywhere instead of the middle")] = False
+    crop_from: Annotated[float, Meta(description="smallest random cut by area; 1: the middle one", gt=0, le=1)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 
 

@@ -21,22 +21,10 @@ from t2icli.dataset import PreparedDataset
 from t2icli.kinds import Frozen, ParamGroup, Turn
 from t2icli.models import Card
 from t2icli.nn import weights
-from t2icli.nn.pixels import square, to_images, to_tensor
+from t2icli.nn.pixels import to_images
+from t2icli.training.samples import Squares
 
 ANNEAL_EVERY = 100
-
-
-class Squares(Dataset[Tensor]):
-    """Pictures cut to squares."""
-
-    def __init__(self, data: PreparedDataset, size: int, *, at_random: bool) -> None:
-        self.data, self.size, self.at_random = data, size, at_random
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, i: int) -> Tensor:
-        return to_tensor(square(self.data.image(i), self.size, at_random=self.at_random))
 
 
 class VaeRecipe:
@@ -49,8 +37,8 @@ class VaeRecipe:
         return ()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
-        at_random = self.settings.random_crop and split == "train"
-        return Squares(data, self.shape.image_size, at_random=at_random)
+        at_random = self.settings.crop_from < 1 and split == "train"
+        return Squares(data, self.shape.image_size, at_random=at_random, smallest=self.settings.crop_from)
 
     def turns(self) -> Sequence[Turn]:
         return [Turn("vae", [ParamGroup(list(self.model.parameters()))], self.loss)]

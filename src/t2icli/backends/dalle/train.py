@@ -1,0 +1,121 @@
+"""How a DALL-E learns: text and image codes as one sequence, each predicted from those before it."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from t2icli import models, parts
+from t2icli.backends.dalle import TrainSettings
+from t2icli.backends.dalle.config import Config, Options
+from t2icli.backends.dalle.generate import DallEGenerator
+from t2icli.backends.dalle.model import DallE
+from t2icli.dataset import PreparedDataset
+from t2icli.kinds import Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.models import Card
+from t2icli.nn import decode, weights
+from t2icli.nn.pixels import to_images
+from t2icli.training.samples import Squares
+
+
+class Pairs(Dataset[tuple[Tensor, Tensor]]):
+    """The ids of a text, 0 being padding, and the codes of its image."""
+
+    def __init__(
+        self, data: PreparedDataset, codes: Tensor, tokenizer: Tokenizer, length: int, *, at_random: bool
+    ) -> None:
+        self.data, self.codes, self.tokenizer = data, codes, tokenizer
+        self.length, self.at_random = length, at_random
+        self.told_of_cut = False
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        captions = self.data.captions(i) or ("",)
+        caption = random.choice(captions) if self.at_random else captions[0]
+        return self.ids(caption), self.views(i).long()
+
+    def views(self, i: int) -> Tensor:
+        if self.codes.ndim == 2:
+            return self.codes[i]
+        return self.codes[random.randrange(len(self.codes)) if self.at_random else 0, i]
+
+    def ids(self, caption: str) -> Tensor:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            text = self.tokenizer.encode([caption], self.length)[0]
+        if told and not self.told_of_cut:
+            self.told_of_cut = True
+            warnings.warn(
+                f"texts longer than {self.length} tokens are cut, such as {caption!r}", UserWarning, stacklevel=2
+            )
+        return text.masked_fill(text == self.tokenizer.padding, 0)
+
+
+class DallERecipe:
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+        self.tokenizer, self.codec = settings.tokenizer.load(), settings.codec.load()
+        self.config = Config(
+            text_vocabulary=self.tokenizer.vocabulary,
+            text_length=settings.text_length,
+            codes=self.codec.codes,
+            grid=tuple(self.codec.grid),
+            **{name: getattr(settings, name) for name in Options.__struct_fields__},
+        )
+        self.model = DallE(self.config)
+
+    def frozen(self) -> Sequence[Frozen]:
+        """The image codes: of the middle square, or of some random cuts, which training then chooses from."""
+        s, size = self.settings, self.image_size()
+        cuts = f"middle {size}" if s.crops == 1 else f"random {size} from {s.crop_from}"
+
+        def samples(data: PreparedDataset) -> Dataset[Tensor]:
+            return Squares(data, size, at_random=s.crops > 1, smallest=s.crop_from)
+
+        def run(images: Tensor) -> Tensor:
+            return self.codec.encode(images).to(torch.int32)
+
+        return [Frozen("codes", f"{parts.identity(s.codec)} {cuts}", samples, run, s.crops)]
+
+    def image_size(self) -> int:
+        rows, columns = self.codec.grid
+        return int(self.codec.decode(torch.zeros(1, rows * columns, dtype=torch.long)).shape[-1])
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+        return Pairs(data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train")
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn("dalle", [ParamGroup(list(self.model.parameters()))], self.loss)]
+
+    def loss(self, batch: Sequence[Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        text, codes = batch
+        if self.model.training and self.settings.null_condition:
+            # No text is all padding: what guidance compares with when sampling.
+            left_out = torch.rand(len(text), 1, device=text.device) < self.settings.null_condition
+            text = text.masked_fill(left_out, 0)
+        return self.model.loss(text, codes)
+
+    def preview(self, batch: Sequence[Tensor], *, seed: int) -> Sequence[Image.Image]:
+        """What is drawn for the texts, and below it what the codec makes of the real codes."""
+        text, codes = batch
+        generator = DallEGenerator(self.model, self.tokenizer, self.codec, decode.Sampling())
+        drawn = [image for row in text for image in generator.draw(row[None], 1, seed=seed)]
+        return drawn + to_images(self.codec.decode(codes))
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        config = dict(msgspec.to_builtins(self.config))
+        told = parts.keep(self.settings.codec, folder, "codec")
+        told |= parts.keep(self.settings.tokenizer, folder, "tokenizer")
+        models.seal(folder, Card(kind="generator", backend="dalle", config=config, settings=told))

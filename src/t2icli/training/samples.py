@@ -1,0 +1,34 @@
+"""Samples that several recipes read: pictures cut to squares."""
+
+from __future__ import annotations
+
+import random
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from t2icli.dataset import PreparedDataset
+from t2icli.nn.pixels import square, to_tensor
+
+
+class Squares(Dataset[Tensor]):
+    """Each picture's middle square; or, at random, one from anywhere of at least `smallest` of that one's area."""
+
+    def __init__(self, data: PreparedDataset, size: int, *, at_random: bool = False, smallest: float = 1.0) -> None:
+        self.data, self.size, self.at_random, self.smallest = data, size, at_random, smallest
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> Tensor:
+        image = self.data.image(i)
+        if self.at_random:
+            image = _cut(image, self.smallest)
+        return to_tensor(square(image, self.size))
+
+
+def _cut(image: Image.Image, smallest: float) -> Image.Image:
+    side = max(1, round(min(image.size) * random.uniform(smallest, 1) ** 0.5))
+    left, top = random.randint(0, image.width - side), random.randint(0, image.height - side)
+    return image.crop((left, top, left + side, top + side))
