@@ -14,13 +14,23 @@ from t2icli.settings import Part
 
 
 def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
-    """Copy the part's model to `folder/name`; what else it needs comes back for `Card.settings`."""
+    """Copy the part's model to `folder/name`; what else it needs comes back for `Card.settings`.
+
+    A file that a setting names in place of a model (a tokenizer's vocabulary) becomes one, so that the folder is whole.
+    """
     model = getattr(chosen.settings, "model", None)
     if model is not None:
         _copy(model.folder, folder / name)
         return {}
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
-    return {name: {"name": chosen.name, **{key: value for key, value in own.items() if value is not None}}}
+    told = {key: value for key, value in own.items() if value is not None}
+    files = {key: Path(value) for key, value in told.items() if isinstance(value, str) and Path(value).is_file()}
+    into = plugins.find(chosen.kind, chosen.name).convert
+    if files and into is not None:
+        (folder / name).mkdir()
+        into(Upstream(tuple(files.values()), {}), folder / name)
+        return {name: {key: value for key, value in told.items() if key not in files}}
+    return {name: {"name": chosen.name, **told}}
 
 
 def identity(chosen: Part[Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -11,17 +10,13 @@ import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import forked
 import pytest
-import tiny
 
 from t2icli import models
 from t2icli.testing import Runner
 from t2icli.training import log
 
-# Processes forked from one that has torch in it already: a start costs milliseconds.
-server = multiprocessing.get_context("forkserver")
-LAZY = ["torch._dynamo", "torch._inductor", "torch.testing", "pyarrow.parquet", "typer._adapters", "PIL.PngImagePlugin"]
-server.set_forkserver_preload(["t2icli.training.loop", "t2icli.pipelines.train", "t2icli.cli", *LAZY])
 RUN = ["train", "tiny", "--output", "x", "--save-every", "1", "--report-to", "none", "-o", "slow=0.01"]
 
 
@@ -29,14 +24,12 @@ class Runs:
     """Starts runs of one training in a folder, to be killed."""
 
     def __init__(self, data: Path, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
+        self.folder = folder
         self.words = [*RUN, "--train-data", str(data)]
         folder.mkdir()
 
     def start(self, *more: str) -> ForkServerProcess:
-        process = server.Process(target=tiny.t2i, args=([*self.words, *more], self.folder, self.home))
-        process.start()
-        return process
+        return forked.start([*self.words, *more], self.folder)
 
     def finish(self, *more: str) -> bytes:
         process = self.start(*more)

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Annotated[int, Meta(description="hidden size")] = 8
     dropout: Annotated[float, Meta(description="part of the features left out")] = 0.1
     frozen: Annotated[bool, Meta(description="whether there is a part that runs once")] = True
+    judged: Annotated[bool, Meta(description="whether there is a second turn")] = True
     nan_at: Annotated[int, Meta(description="step whose loss is not a number")] = -1
     slow: Annotated[float, Meta(description="seconds a step takes longer")] = 0.0
     loop: Annotated[LoopSettings, Meta(description="the loop")] = LOOP
@@ -90,10 +91,9 @@ class Tiny:
 
     def turns(self) -> Sequence[Turn]:
         net = self.model
-        return [
-            Turn("draw", [ParamGroup(list(net.blocks.parameters()))], self.draw, self.count),
-            Turn("judge", [ParamGroup(list(net.critic.parameters()), weight_decay=0.0, lr_scale=0.5)], self.judge),
-        ]
+        draw = Turn("draw", [ParamGroup(list(net.blocks.parameters()))], self.draw, self.count)
+        judge = Turn("judge", [ParamGroup(list(net.critic.parameters()), weight_decay=0.0, lr_scale=0.5)], self.judge)
+        return [draw, judge] if self.settings.judged else [draw]
 
     def draw(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
         import time

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -103,8 +105,6 @@ def silent(loss: Loss, yes: bool) -> contextlib.AbstractContextManager[None]:
 
 def shard(model: nn.Module, world: World) -> None:
     """Split the model's parameters over the processes (FSDP2), block by block."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     if world.size == 1:
         raise T2IError("strategy 'fsdp' shares a model between processes, but there is one", "add --devices 2")
@@ -135,9 +135,17 @@ def spread(full: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
 
 
+def settle(model: nn.Module) -> None:
+    """Let go of parameters gathered for the last forward: needed before the shards are read or written."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 @contextlib.contextmanager
 def complete(model: nn.Module) -> Iterator[None]:
     """The model with whole parameters in place of shards, to be saved; to be called by all processes."""
+    settle(model)
     shards = [
         (module, name, parameter)
         for module in model.modules()

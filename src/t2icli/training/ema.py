@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from t2icli.training.devices import spread
+from t2icli.training.devices import settle, spread
 
 
 class Average:
     """Follows the trained parameters; with decay 0 it is not there and costs nothing."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+        self.model, self.decay = model, decay
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay else {}
         self.names, self.live = list(trained), list(trained.values())
         self.mean = [p.detach().clone() for p in self.live]
@@ -37,6 +37,7 @@ class Average:
 
     @torch.no_grad()
     def _put(self, values: list[Tensor]) -> None:
+        settle(self.model)
         for parameter, value in zip(self.live, values, strict=True):
             parameter.copy_(value)
 

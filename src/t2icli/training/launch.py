@@ -35,12 +35,14 @@ def launch(words: Sequence[str], n: int) -> None:
     finally:
         for process in processes:
             process.kill()
+            process.communicate()  # closes the pipe to it
     if 130 in codes:
         raise KeyboardInterrupt
-    failed = [code for code in codes if code]
+    failed = sorted((code for code in codes if code), reverse=True)  # those we stopped ourselves are negative
     if failed:
-        code = failed[0] if failed[0] > 0 else 1
-        raise T2IError(f"one of {n} processes ended with code {failed[0]}", "what it said is above", code=code)
+        raise T2IError(
+            f"one of {n} processes ended with code {failed[0]}", "what it said is above", code=max(1, failed[0])
+        )
 
 
 def follow_starter() -> bool:
@@ -95,7 +97,7 @@ def _free_port() -> int:
 def _wait(processes: Sequence[Process]) -> list[int]:
     """Every exit code. One that fails ends the others at once; one that was interrupted, after some time."""
     deadline = float("inf")
-    while any(process.poll() is None for process in processes):
+    while None in [process.poll() for process in processes]:
         codes = [process.returncode for process in processes if process.returncode]
         if codes and deadline == float("inf"):
             deadline = time.monotonic() + (PATIENCE if codes[0] == 130 else 1)

@@ -103,7 +103,10 @@ class Training:
         self.is_sharded = strategy == "fsdp"
         if self.is_sharded:
             shard(self.model, world)
-        self.turns = [RunningTurn(turn, settings, self.total, world) for turn in recipe.turns()]
+        turns = recipe.turns()
+        if self.is_sharded and len(turns) > 1:
+            raise T2IError("strategy 'fsdp' is for recipes of one turn; this one has two optimizers", "use ddp")
+        self.turns = [RunningTurn(turn, settings, self.total, world) for turn in turns]
         self.average = Average(self.model, settings.ema)
         self.held_out = self._held_out(held_out)
         self.step, self.best, self.figures = 0, math.inf, dict[str, float]()

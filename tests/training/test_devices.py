@@ -1,0 +1,134 @@
+"""Several processes: the same training as one, whatever the strategy, and they end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import forked
+import pytest
+from safetensors.torch import load_file
+
+from t2icli import models
+from t2icli.errors import T2IError
+from t2icli.testing import Runner
+from t2icli.training.launch import launch
+
+RUN = ["train", "tiny", "--output", "x", "--report-to", "none", "--resume", "-o", "dropout=0"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def together(words: list[str], folder: Path, n: int = 2) -> list[int | None]:
+    """As under torchrun: the same words in n processes that know of each other."""
+    told = {"WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    processes = [forked.start(words, folder, {**told, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(n)]
+    for process in processes:
+        process.join(90)
+    return [process.exitcode for process in processes]
+
+
+def train(data: Path, folder: Path, n: int, *more: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    codes = together([*RUN, "--train-data", str(data), *more], folder, n)
+    assert codes == [0] * n, (folder / "said").read_text()
+    return folder / "x/model" / models.WEIGHTS
+
+
+def check_near(found: Path, expected: Path) -> None:
+    tensors, wanted = load_file(found), load_file(expected)
+    for name, value in wanted.items():
+        assert (tensors[name].float() - value.float()).abs().max() < 1e-5, name
+
+
+@pytest.fixture(scope="module")
+def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(data, tmp_path_factory.mktemp("one"), 1)
+
+
+@pytest.mark.parametrize("more", [[], ["--grad-accum", "2"]], ids=["ddp", "accum"])
+def test_two_processes_train_as_one(data: Path, tmp_path: Path, one: Path, more: list[str]) -> None:
+    check_near(train(data, tmp_path / "two", 2, *more), one)
+
+
+def test_pieces_of_a_batch_train_as_the_whole(data: Path, tmp_path: Path, one: Path) -> None:
+    check_near(train(data, tmp_path / "pieces", 1, "--grad-accum", "4"), one)
+
+
+def test_shards_train_as_the_whole_and_may_be_continued_by_one_process(data: Path, tmp_path: Path) -> None:
+    settings = ["-o", "judged=no", "--ema", "0.9"]
+    whole = train(data, tmp_path / "whole", 1, *settings)
+    train(data, tmp_path / "shards", 2, *settings, "--strategy", "fsdp", "--max-steps", "6")
+    check_near(train(data, tmp_path / "shards", 1, *settings, "--strategy", "ddp", "--max-steps", "12"), whole)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.fails(
+        "train", "tiny", "--train-data", data, "--batch-size", 5, "--grad-accum", 2, says="try --batch-size 4"
+    )
+
+
+def test_shards_of_one_process_are_refused(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.fails("train", "tiny", "--train-data", data, "--strategy", "fsdp", says="add --devices 2")
+
+
+def program(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "program.py"
+    path.write_text(f"import os, sys, time\nrank = int(os.environ['RANK'])\n{text}\n", encoding="utf-8")
+    return [str(path)]
+
+
+def test_launched_processes_know_who_they_are(tmp_path: Path) -> None:
+    said = "open(os.environ['WORLD_SIZE'] + str(rank), 'w')"
+    launch(program(tmp_path, f"os.chdir({str(tmp_path)!r})\n{said}"), 3)
+    assert {path.name for path in tmp_path.iterdir()} >= {"30", "31", "32"}
+
+
+def test_one_that_fails_ends_the_others_at_once(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(T2IError, match="ended with code 3") as caught:
+        launch(program(tmp_path, "sys.exit(3) if rank else time.sleep(60)"), 2)
+    assert caught.value.code == 3
+    assert time.monotonic() - begun < 30
+
+
+def test_a_signal_reaches_every_process_and_130_comes_back(tmp_path: Path) -> None:
+    waits = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(130))"
+    here = f"open({str(tmp_path)!r} + '/up' + str(rank), 'w')\ntime.sleep(60)"
+
+    def tell() -> None:
+        while len(list(tmp_path.glob("up*"))) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=tell, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        launch(program(tmp_path, f"{waits}\n{here}"), 2)
+
+
+def test_processes_end_when_their_starter_is_killed(tmp_path: Path) -> None:
+    follow = "from t2icli.training.launch import follow_starter\nfollow_starter()"
+    words = program(tmp_path, f"{follow}\nopen({str(tmp_path)!r} + '/' + str(os.getpid()), 'w')\ntime.sleep(60)")
+    starter = forked.server.Process(target=launch, args=(words, 2))
+    starter.start()
+    while len(found := [p for p in tmp_path.iterdir() if p.name.isdigit()]) < 2:
+        time.sleep(0.05)
+    starter.kill()
+    starter.join()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{p.name}").exists() for p in found) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{p.name}").exists() for p in found)
+
+
+if sys.platform != "linux":
+    pytestmark = pytest.mark.skip(reason="fork server and /proc")
