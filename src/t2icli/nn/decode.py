@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from t2icli.errors import T2IError
+from t2icli.nn.packed import packed
 
 ROWS = 16
 """Products of 16, 32, 48... rows are computed by the same kernel on every CPU library we know."""
@@ -94,9 +95,9 @@ def sample(
         filled = batch if logits.device.type != "cpu" else -(-len(seeds[now]) // ROWS) * ROWS
         rows = _guided(torch.tensor(_fill(owners[now], filled)), prompts, sampling).to(logits.device)
         try:
-            codes = decode(
-                model, logits[rows], state.select(rows), _fill(seeds[now], filled), length, sampling, on_step
-            )
+            with packed(model, len(rows)):
+                starts = logits[rows], state.select(rows)
+                codes = decode(model, *starts, _fill(seeds[now], filled), length, sampling, on_step)
         except torch.OutOfMemoryError as error:
             batch = _halved(batch, error)
             continue
