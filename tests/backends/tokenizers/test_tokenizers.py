@@ -164,12 +164,13 @@ def test_a_vocabulary_is_trained_on_a_caption_file(t2i: Runner, pieces: str) -> 
     assert plugins.load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
 
 
-def test_the_same_captions_give_the_same_vocabulary(t2i: Runner) -> None:
+@pytest.mark.parametrize("pieces", ["wordpiece", "bytes"])
+def test_the_same_captions_give_the_same_vocabulary(t2i: Runner, pieces: str) -> None:
     for folder in ("a", "b"):
         (place := Path(folder)).mkdir()
         for i, caption in enumerate(CAPTIONS):
             (place / f"{i:02}.txt").write_text(caption, encoding="utf-8")
-        t2i.ok("train", "tokenizer", "--train-data", folder, "--output", f"run-{folder}")
+        t2i.ok("train", "tokenizer", "--train-data", folder, "--output", f"run-{folder}", "-o", f"pieces={pieces}")
     one, two = (models.open_model(Path(f"run-{folder}/model")) for folder in "ab")
     assert one.sha256 == two.sha256
 

@@ -32,20 +32,41 @@ class TokenizerFit:
 
 def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
     """Chinese characters one by one, other words in pieces; what no caption has is unknown."""
-    tokenizer = Tokenizer(models.WordPiece({}, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
+    texts = list(captions)
+    normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
+    tokenizer = _like_bert({}, normalizer)
+    # Given as special tokens, the letters have their ids before the words are looked through, which happens
+    # in another order each time; and ids decide between equally frequent pieces.
+    reserved = [PADDING, UNKNOWN, *_letters(texts, normalizer)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=max(settings.vocabulary, len(reserved)),
+        min_frequency=settings.frequency,
+        special_tokens=reserved,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = _like_bert(tokenizer.get_vocab(), normalizer)
+    trained.add_special_tokens([PADDING, UNKNOWN])
+    return trained
+
+
+def _like_bert(vocabulary: dict[str, int], normalizer: normalizers.BertNormalizer) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        captions,
-        trainers.WordPieceTrainer(
-            vocab_size=settings.vocabulary,
-            min_frequency=settings.frequency,
-            special_tokens=[PADDING, UNKNOWN],
-            show_progress=False,
-        ),
-    )
     return tokenizer
+
+
+def _letters(texts: Iterable[str], normalizer: normalizers.BertNormalizer) -> list[str]:
+    """Every character that begins a word, and every one that goes on with it, as word pieces write them."""
+    split = pre_tokenizers.BertPreTokenizer()
+    found: set[str] = set()
+    for text in texts:
+        for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)):
+            found.add(word[0])
+            found.update(f"##{letter}" for letter in word[1:])
+    return sorted(found)
 
 
 def byte_pairs(captions: Iterable[str], settings: Training) -> Tokenizer:
