@@ -14,8 +14,8 @@ from t2icli.errors import T2IError
 from t2icli.prepare.languages import language
 from t2icli.prepare.settings import Rules
 
-SPACES = "".join(filter(str.isspace, map(chr, range(0x110000))))
-DIGITS = "".join(filter(str.isdecimal, map(chr, range(0x110000))))
+SPACES = "".join(filter(str.isspace, map(chr, range(0x20000))))
+DIGITS = "".join(filter(str.isdecimal, map(chr, range(0x20000))))
 """Spelt out, because arrow's own classes know ASCII only and change with its version."""
 SMALL = 1 << 20
 """Bytes of a word list up to which the quickest, largest automaton is built."""
@@ -39,7 +39,7 @@ class CaptionRules:
         if rules.forbidden or not rules.digits:
             self.tests["forbidden-character"] = _holds(f"[{re.escape(rules.forbidden + DIGITS * (not rules.digits))}]")
         if rules.longest_piece is not None:
-            self.tests["piece-too-long"] = _holds(f"[^;,{SPACES}]{{{rules.longest_piece + 1}}}")
+            self.tests["piece-too-long"] = _long_piece(rules.longest_piece)
         if rules.languages:
             self.tests["other-language"] = _other_language(frozenset(rules.languages))
         if rules.words is not None:
@@ -87,6 +87,18 @@ def _holds(pattern: str) -> Test:
     import pyarrow.compute as pc
 
     return lambda texts: pc.match_substring_regex(texts, pattern)
+
+
+def _long_piece(longest: int) -> Test:
+    import pyarrow.compute as pc
+
+    def test(texts: Any) -> Any:
+        bad = np.asarray(pc.greater(pc.utf8_length(texts), longest))
+        bad[bad] = np.asarray(pc.match_substring_regex(texts.filter(bad), pattern))  # the short ones need no search
+        return bad
+
+    pattern = f"[^;,{SPACES}]{{{longest + 1}}}"
+    return test
 
 
 def _other_language(wanted: frozenset[str]) -> Test:

@@ -19,7 +19,7 @@ from t2icli.dataset import ADDRESS, SourceRow
 from t2icli.errors import T2IError
 
 SHORT = {"problem": "missing-column"}
-BLOCK = 2 << 20
+BLOCK = 4 << 20
 ROWS = 20_000
 
 

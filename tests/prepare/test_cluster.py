@@ -1,0 +1,76 @@
+"""Chunks on Ray. Needs `pip install 't2icli[ray]'`, and half a minute to start a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from t2icli.dataset import PreparedDataset
+from t2icli.prepare import report
+from t2icli.prepare.check import problems
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+IMAGES = 60
+RUN = """
+import sys
+from pathlib import Path
+from t2icli.pipelines.prepare import Job, prepare
+from t2icli.prepare.settings import Plan, Rules, Limits
+if __name__ == "__main__":
+    prepare(Job("folder", Path(sys.argv[1]), Path(sys.argv[2]), Plan(Rules(), Limits(), 4)), cluster="")
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    pytest.importorskip("ray")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(IMAGES):
+        Image.effect_noise((300 + i, 200), 50).convert("RGB").save(folder / f"{i}.png")
+    (folder / "same.png").write_bytes((folder / "7.png").read_bytes())
+    return folder
+
+
+def start(photos: Path, output: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", RUN, str(photos), str(output)])
+
+
+def everything_once(output: Path) -> None:
+    data = PreparedDataset.open(output)
+    assert list(problems(data)) == []
+    assert len(data) == IMAGES and data.card.counts == {"ok": IMAGES, "dropped duplicate-image": 1}
+
+
+def workers() -> list[int]:
+    """The processes in which Daft works."""
+    found = subprocess.run(
+        ["pgrep", "-u", str(os.getuid()), "-f", "ray::.*(Swordfish|UDF)"], capture_output=True, text=True
+    )
+    return [int(word) for word in found.stdout.split()]
+
+
+def test_a_cluster_makes_the_dataset_that_one_machine_makes(photos: Path, tmp_path: Path) -> None:
+    assert start(photos, tmp_path / "out").wait(280) == 0
+    everything_once(tmp_path / "out")
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(photos: Path, tmp_path: Path) -> None:
+    before = set(workers())
+    run = start(photos, tmp_path / "out")
+    while len(report.files(tmp_path / "out")) < 3 and run.poll() is None:
+        time.sleep(0.02)
+    mine = set(workers()) - before
+    assert mine
+    for process in mine:
+        os.kill(process, signal.SIGKILL)
+    if run.wait(250):  # the cluster gave up: the next run goes on where it stopped
+        assert start(photos, tmp_path / "out").wait(250) == 0
+    everything_once(tmp_path / "out")
