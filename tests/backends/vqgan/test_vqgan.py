@@ -179,3 +179,16 @@ def test_missing_and_left_over_weights_are_listed(golden: Callable[[str], Path],
         convert(Upstream((tmp_path / "last.ckpt", folder / "model.yaml"), {}), tmp_path / "out")
     assert "missing: encoder.conv_in.weight" in caught.value.hint
     assert "left over: encoder.conv_on.weight" in caught.value.hint
+
+
+def test_weights_and_configuration_are_told_apart_whatever_they_are_called(
+    golden: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = golden("vqgan/gumbel_f4")
+    (tmp_path / "a.bin").write_bytes((folder / "model.yaml").read_bytes())
+    (tmp_path / "b").write_bytes((folder / "last.ckpt").read_bytes())
+    (out := tmp_path / "out").mkdir()
+    convert(Upstream((tmp_path / "a.bin", tmp_path / "b"), {}), out)
+    assert models.open_model(out).card.config["quantizer"] == "gumbel"
+    with pytest.raises(T2IError, match="two files"):
+        convert(Upstream((tmp_path / "b",), {}), out)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Metric, Recipe, Upstream
+from t2icli.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Upstream
 from t2icli.models import Model
 from t2icli.nn.shapes import VqganShape
 from t2icli.sampling import Batch, Device, Precision
@@ -104,3 +104,23 @@ def load_training(settings: Training) -> Recipe:
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     return [Entry("vqgan", "a VQGAN from pictures: the codes that DALL-E draws", Training, load_training)]
+
+
+HOST = "https://heibox.uni-heidelberg.de/f/"
+PUBLISHED = {
+    "imagenet-f16-1024": ("140747ba53464f49b476", "6ecf2af6c658432c8298", "ImageNet, 16 x 16 codes of 1,024"),
+    "imagenet-f16-16384": ("867b05fc8c4841768640", "274fb24ed38341bfa753", "ImageNet, 16 x 16 codes of 16,384"),
+    "gumbel-f8": ("34a747d5765840b5a99d", "b24d14998a8d4f19a34f", "OpenImages, 32 x 32 codes of 8,192"),
+}
+"""Where taming-transformers' authors keep weights and configuration; they published no hashes."""
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    def remote(place: str) -> RemoteFile:
+        return RemoteFile((f"{HOST}{place}/?dl=1",), sha256=None)
+
+    return [
+        ModelSource(f"vqgan/{name}", f"taming-transformers' VQGAN: {about}", "MIT", files=(remote(a), remote(b)))
+        for name, (a, b, about) in PUBLISHED.items()
+    ]

@@ -79,11 +79,18 @@ def _model_table(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _sort(files: tuple[Path, ...]) -> tuple[Path, Path]:
-    """The checkpoint and the configuration, in whatever order they were named."""
-    configs = [path for path in files if path.suffix in (".yaml", ".yml")]
+    """The checkpoint and the configuration, told apart by what is in them: downloads may have other names."""
+    configs = [path for path in files if _is_text(path)]
     others = [path for path in files if path not in configs]
     if len(configs) != 1 or len(others) != 1:
         raise T2IError(
-            f"a VQGAN is imported from two files, not {len(files)}", "t2i models import last.ckpt model.yaml --as vqgan"
+            "a VQGAN is imported from two files: its weights and its configuration",
+            "t2i models import last.ckpt model.yaml --as vqgan",
         )
     return others[0], configs[0]
+
+
+def _is_text(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    return b"\0" not in head and not head.startswith((b"\x80", b"PK"))
