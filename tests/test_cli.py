@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -292,3 +293,29 @@ def test_progress_is_drawn_for_a_terminal_alone(t2i: Runner, capsys: pytest.Capt
     with show.bar("counting", 3) as advance:
         advance()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other terminals")
+@pytest.mark.parametrize(("columns", "sees"), [(100, "▀"), (0, "warning: this terminal could not be shown")])
+def test_a_terminal_is_shown_the_pictures_and_a_bar(site: Path, tmp_path: Path, columns: int, sees: str) -> None:
+    pytest.importorskip("textual_image")
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 600 if columns else 0, columns * 10))
+    words = ["generate", "x", "-n", "2", "-m", "slow1", "--show", "--output", str(tmp_path / "out")]
+    environment = program(site, TERM="xterm-256color", COLUMNS="100")
+    command = [sys.executable, "-m", "t2icli", *words]
+    process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
+        while block := os.read(ours, 65536):
+            said += block
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"drawing with slow1" in said and b"1/2" in said
+    assert sees.encode() in said

@@ -117,6 +117,13 @@ def pictures(paths: Sequence[Path]) -> None:
     if not sys.stdout.isatty():
         warn("--show needs a terminal, and the output goes elsewhere")
         return
+    try:
+        _paint(paths)
+    except Exception as error:  # a terminal that does not know its own size, say: the pictures are on disk all the same
+        warn(f"this terminal could not be shown the pictures: {error}")
+
+
+def _paint(paths: Sequence[Path]) -> None:
     from textual_image.renderable import Image
 
     out = console(sys.stdout)
