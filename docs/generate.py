@@ -1,4 +1,4 @@
-"""Write the pages that the program itself knows best: docs/cli.md and docs/backends.md.
+"""Write the pages that the program itself knows best: docs/cli.md, docs/backends.md and docs/rules.md.
 
 `python docs/generate.py` writes them, `--check` fails when they are out of date.
 """
@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from t2icli import cli, plugins, settings
 from t2icli.kinds import KINDS
+from t2icli.prepare.settings import PRESETS, Limits, Rules
 
 HERE = Path(__file__).parent
 OURS = ("t2icli",)
@@ -78,6 +79,27 @@ def backends_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def rules_page() -> str:
+    """What `t2i prepare` can be asked of captions, pictures and servers."""
+    lines = ["# Rules and limits of `t2i prepare`", "", "Generated from the program by `make docs`.", ""]
+    for word, struct in (("rules", Rules), ("fetch", Limits)):
+        rows = (
+            f"| `{f.name}` | {_cell(f.type)} | {_cell(f.default)} | {_cell(f.about)} |"
+            for f in settings.describe(struct)
+        )
+        lines += [
+            f"## `-o {word}.NAME=VALUE`",
+            "",
+            "| setting | type | default | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [*rows, ""]
+    for name, preset in PRESETS.items():
+        chosen = " ".join(f"`{key}={value}`" for key, value in preset.items())
+        lines += [f"## `--preset {name}`", "", chosen.replace("|", "\\|"), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def _fields(offer: plugins.Offer) -> list[settings.Field]:
     return settings.describe(offer.entry.settings)
 
@@ -88,7 +110,9 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     stale = []
-    for path, text in ((HERE / "cli.md", cli_page()), (HERE / "backends.md", backends_page())):
+    pages = {"cli.md": cli_page(), "backends.md": backends_page(), "rules.md": rules_page()}
+    for name, text in pages.items():
+        path = HERE / name
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 stale.append(path.name)

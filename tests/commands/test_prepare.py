@@ -91,7 +91,8 @@ def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, na
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("folder", "nowhere", "--output", "data"), "nothing at 'nowhere'"),
+        (("nowhere", "--output", "data"), "nothing at 'nowhere'"),
+        (("folder", "nowhere", "--output", "data"), "'nowhere' is not a folder"),
         ((), "takes a source"),
         (("foldr", "photos", "--output", "data"), "no dataset called 'foldr'"),
         (("folder", "photos"), "where the dataset goes"),

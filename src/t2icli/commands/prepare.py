@@ -98,10 +98,9 @@ def _source(words: list[str]) -> tuple[str | None, Path]:
     """`NAME SOURCE`, or SOURCE alone, whose look says what it is."""
     if len(words) not in (1, 2):
         raise T2IError("t2i prepare takes a source, and before it what kind it is", "t2i prepare folder photos/ ...")
-    path = Path(words[-1])
-    if not path.exists():
-        raise T2IError(f"there is nothing at '{path}'")
-    return (words[0] if len(words) == 2 else None), path
+    if len(words) == 1 and not Path(words[0]).exists():  # a named source may take something else than a path
+        raise T2IError(f"there is nothing at {words[0]!r}")
+    return (words[0] if len(words) == 2 else None), Path(words[-1])
 
 
 def _run(job: Job, retry: str | None, runner: str, address: str | None, as_json: bool) -> Summary:
