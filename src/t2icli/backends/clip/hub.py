@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from t2icli.download import reachable
 from t2icli.errors import T2IError, did_you_mean
 
 
@@ -29,7 +28,7 @@ def fetch(architecture: str, tag: str, record: dict[str, Any]) -> Path:
     path = fetched_before(record)
     if path is not None:
         return path
-    if os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE") or not reachable(_host(record)):
+    if os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE") or not reachable([_address(record)]):
         raise _absent(architecture, tag, record, "there is no network")
     try:
         return Path(pretrained.download_pretrained(record))
@@ -50,21 +49,10 @@ def fetched_before(record: dict[str, Any]) -> Path | None:
     return next((Path(path) for path in paths if isinstance(path, str) and os.path.isfile(path)), None)
 
 
-def reachable(host: str) -> bool:
-    """Whether a connection opens within a second; the hub's own client would retry for half a minute."""
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    try:
-        socket.create_connection((host, 443), timeout=0.8).close()
-    except OSError:
-        return False
-    return True
-
-
-def _host(record: dict[str, Any]) -> str:
+def _address(record: dict[str, Any]) -> str:
     from huggingface_hub.constants import ENDPOINT
 
-    return urlsplit(ENDPOINT if record["hf_hub"] else record["url"]).hostname or ""
+    return str(ENDPOINT if record["hf_hub"] else record["url"])
 
 
 def _absent(architecture: str, tag: str, record: dict[str, Any], reason: str) -> T2IError:

@@ -1,0 +1,34 @@
+"""A repository of Chinese-CLIP, fetched elsewhere, as a model folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from t2icli import models, upstream
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+
+NEEDED = ("config.json", "preprocessor_config.json", "vocab.txt")
+WEIGHTS = "model.safetensors"
+
+
+def convert(found: Upstream, folder: Path) -> None:
+    """Keep the repository's small files as they are, and its weights as safetensors."""
+    names = {path.name: path for path in found.files}
+    weights = [path for path in found.files if path.suffix in (".safetensors", ".bin", ".pt")]
+    missing = [name for name in NEEDED if name not in names]
+    if missing or len(weights) != 1:
+        raise T2IError(
+            f"a Chinese-CLIP is {', '.join(NEEDED)} and one file of weights: {', '.join(missing) or 'weights'} missing",
+            "give all of its files: t2i models import FOLDER/* --as chinese-clip",
+        )
+    for path in names.values():
+        if path.suffix in (".json", ".txt"):
+            shutil.copyfile(path, folder / path.name)
+    tensors = upstream.read(weights[0]).tensors()
+    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+    models.seal(folder, Card(kind="embedder", backend="chinese-clip", about="Chinese-CLIP", source=weights[0].name))

@@ -1,0 +1,107 @@
+"""Chinese-CLIP as an embedder."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers import ChineseCLIPModel, ChineseCLIPProcessor
+
+from t2icli import download
+from t2icli.backends.chinese_clip import Settings
+from t2icli.errors import T2IError
+from t2icli.nn.devices import pick_device
+from t2icli.nn.embedding import Runner
+
+
+class ChineseClip:
+    """Texts and images in Chinese-CLIP's space."""
+
+    def __init__(self, model: Any, processor: Any, settings: Settings) -> None:
+        device = pick_device(settings.device)
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.processor, self.length = processor, settings.length
+        self.width = int(model.config.projection_dim)
+        self.run = Runner(f"model {settings.source!r}", self.width, settings.batch, device, settings.precision)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        read = self.processor.tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.length)
+        for text, length in zip(texts, self._lengths(texts), strict=True):
+            if length > self.length:
+                told = f"prompt '{text[:40]}' has {length} tokens and was cut to the {self.length} the model reads"
+                warnings.warn(told, stacklevel=2)
+        pairs = list(zip(read["input_ids"], read["attention_mask"], strict=True))
+        return self.run(pairs, _tensors, self._text_features)
+
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        return self.run(images, self._pixels, self._image_features)
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self.processor.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+
+    def _pixels(self, image: Image) -> tuple[Tensor]:
+        return (self.processor.image_processor(image.convert("RGB"), return_tensors="pt")["pixel_values"][0],)
+
+    def _text_features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return _features(self.model.get_text_features(input_ids=ids, attention_mask=mask))
+
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        return _features(self.model.get_image_features(pixel_values=pixels))
+
+
+def _features(found: Any) -> Tensor:
+    """transformers before version 5 gave the features themselves."""
+    features: Tensor = getattr(found, "pooler_output", found)
+    return features
+
+
+def _tensors(pair: tuple[list[int], list[int]]) -> tuple[Tensor, Tensor]:
+    ids, mask = pair
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def load(settings: Settings) -> ChineseClip:
+    """From a folder, from what was fetched before, or from the hub; without a network the message comes at once."""
+    if settings.model is not None:
+        for name in settings.model.card.files:
+            settings.model.file(name)  # says so if it is damaged
+        settings = msgspec.structs.replace(settings, source=str(settings.model.folder))
+    source = settings.source
+    try:
+        return ChineseClip(*_parts(source, local=True), settings)
+    except OSError as error:
+        if Path(source).expanduser().is_dir():
+            raise T2IError(f"'{source}' holds no Chinese-CLIP: {_first_line(error)}", code=1) from error
+    if os.environ.get("T2I_OFFLINE") or not _hub_answers():
+        raise T2IError(
+            f"Chinese-CLIP {source!r} is not here and there is no network",
+            "fetch its repository elsewhere and name the folder: -o source=FOLDER",
+            code=1,
+        )
+    try:
+        return ChineseClip(*_parts(source, local=False), settings)
+    except OSError as error:
+        raise T2IError(f"Chinese-CLIP {source!r} cannot be fetched: {_first_line(error)}", code=1) from error
+
+
+def _parts(source: str, *, local: bool) -> tuple[Any, Any]:
+    place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
+    processor = ChineseCLIPProcessor.from_pretrained(place, local_files_only=local)
+    return ChineseCLIPModel.from_pretrained(place, local_files_only=local), processor
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub.constants import ENDPOINT
+
+    return bool(download.reachable([ENDPOINT]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BertTokenizerFast,
+    ChineseCLIPConfig,
+    ChineseCLIPImageProcessor,
+    ChineseCLIPModel,
+    ChineseCLIPProcessor,
+)
+
+from t2icli import plugins
+from t2icli.backends import chinese_clip
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.testing import check_embedder, check_ranker
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"红烧牛肉面一碗的盘子abcdeghilnrtw"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A Chinese-CLIP of a few thousand weights, in the form transformers saves."""
+    torch.manual_seed(0)
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vision = {**text, "image_size": 32, "patch_size": 16}
+    config = ChineseCLIPConfig(
+        text_config={**text, "vocab_size": len(WORDS), "max_position_embeddings": 64},
+        vision_config=vision,
+        projection_dim=8,
+    )
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    size = {"height": 32, "width": 32}
+    processor = ChineseCLIPProcessor(ChineseCLIPImageProcessor(size=size, crop_size=size), tokenizer)
+    model = tmp_path / "model"
+    ChineseCLIPModel(config).save_pretrained(model)
+    processor.save_pretrained(model)
+    return model
+
+
+def test_embedder_and_ranker_keep_their_promises(folder: Path) -> None:
+    check_embedder(chinese_clip.t2i_embedders()[0], source=str(folder))
+    check_ranker(plugins.find("ranker", "chinese-clip"), source=str(folder))
+
+
+def test_embeddings_are_those_of_transformers(folder: Path) -> None:
+    image = Image.effect_noise((50, 40), 80).convert("RGB")
+    embedder = plugins.load("embedder", "chinese-clip", source=str(folder))
+    processor, model = ChineseCLIPProcessor.from_pretrained(folder), ChineseCLIPModel.from_pretrained(folder).eval()
+    inputs = processor(text=["红烧牛肉面"], images=[image], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        expected = model(**inputs)
+    torch.testing.assert_close(embedder.embed_texts(["红烧牛肉面"]), expected.text_embeds, atol=1e-5, rtol=0)
+    torch.testing.assert_close(embedder.embed_images([image]), expected.image_embeds, atol=1e-5, rtol=0)
+
+
+def test_an_imported_repository_gives_the_same_embeddings(folder: Path, tmp_path: Path) -> None:
+    entry, imported = plugins.find("embedder", "chinese-clip"), tmp_path / "imported"
+    imported.mkdir()
+    entry.convert(Upstream(tuple(sorted(folder.iterdir())), {}), imported)
+    before = plugins.load("embedder", "chinese-clip", source=str(folder)).embed_texts(["红烧牛肉面"])
+    after = plugins.load("embedder", "chinese-clip", model=str(imported)).embed_texts(["红烧牛肉面"])
+    torch.testing.assert_close(after, before)
+    with pytest.raises(T2IError, match="weights missing"):
+        some = [path for path in folder.iterdir() if path.suffix != ".safetensors"]
+        entry.convert(Upstream(tuple(some), {}), tmp_path / "other")
+
+
+def test_a_prompt_longer_than_it_reads_is_cut_and_reported(folder: Path) -> None:
+    embedder = plugins.load("embedder", "chinese-clip", source=str(folder), length=5)
+    with pytest.warns(UserWarning, match="has 7 tokens and was cut to the 5"):
+        embedder.embed_texts(["红烧牛肉面"])
+
+
+def test_without_a_network_the_message_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    before = time.monotonic()
+    with pytest.raises(T2IError, match="not here and there is no network"):
+        plugins.load("embedder", "chinese-clip")
+    assert time.monotonic() - before < 5
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(T2IError, match="holds no Chinese-CLIP"):
+        plugins.load("embedder", "chinese-clip", source=str(tmp_path))
