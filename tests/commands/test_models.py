@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from t2icli import models
+from t2icli import download, models
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.models import Card, Model
@@ -212,7 +212,7 @@ def test_pull_downloads_converts_and_notes_the_origin(t2i: Runner, server: Any) 
     assert "shelf/coco is here" in t2i.ok("models", "pull", "shelf/coco").stdout
     card = t2i.ok("models", "show", "shelf/coco", "--json").json()
     assert (card["licence"], card["about"]) == ("CC-BY", "from far away")
-    assert server.url("well") in card["source"] and set(card["parts"]) == {"codec"}
+    assert f"{server.url('well')} sha256:{server.sha256}" in card["source"] and set(card["parts"]) == {"codec"}
     assert not (t2i.home / "downloads/shelf--coco").exists()
     assert t2i.ok("models", "verify", "shelf/coco")
 
@@ -238,6 +238,63 @@ def test_a_failed_pull_says_how_to_get_the_model_by_hand(t2i: Runner, server: An
     assert server.url(how) in result.stderr and f"sha256 {server.sha256}" in result.stderr
     assert "t2i models import model.pt --as shelf --name coco" in result.stderr
     assert "shelf/coco" not in models.places()
+
+
+def test_an_upstream_hash_that_was_never_published_is_noted(t2i: Runner, server: Any) -> None:
+    t2i.use(Shelf(ModelSource("shelf/coco", "", "", files=(RemoteFile((server.url("well"),), None),))))
+    t2i.ok("models", "pull", "shelf/coco")
+    assert server.sha256 in models.find("shelf/coco").card.source
+
+
+def test_a_download_that_cannot_be_converted_is_kept_for_the_next_try(t2i: Runner, server: Any) -> None:
+    server.content = b"junk" * 1000
+    t2i.use(Shelf(source(server, "well")))
+    for _ in range(2):
+        t2i.fails("models", "pull", "shelf/coco", code=1, says="'shelf' cannot read model.pt")
+    assert len(server.asked) == 1
+
+
+def test_what_a_killed_conversion_left_is_swept_up(t2i: Runner, weights: Path) -> None:
+    t2i.use(Shelf())
+    left = t2i.home / "making/shelf--mine"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"half")
+    t2i.ok("models", "import", weights, "--as", "shelf", "--name", "mine")
+    assert not left.exists() and list(models.find("shelf/mine").card.files) == [models.WEIGHTS]
+
+
+def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(t2i: Runner, server: Any) -> None:
+    program = f"""
+import os
+from pathlib import Path
+from t2icli import download
+from t2icli.kinds import RemoteFile
+def tell(name, done, total):
+    if done > total // 2:
+        os.kill(os.getpid(), 9)
+download.fetch(RemoteFile(({server.url("well")!r},), {server.sha256!r}), Path("files"), tell)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
+    assert [path.name for path in Path("files").iterdir()] == ["model.pt.part"]
+    path = download.fetch(RemoteFile((server.url("well"),), server.sha256), Path("files"))
+    assert path.read_bytes() == server.content
+    assert server.asked[1][1] is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "says"),
+    [
+        (b"<!doctype html><html>please log in</html>", 1, "is a web page"),
+        (b"PK\x03\x04 cut short", 1, "damaged or cut short"),
+        (bytes(range(256)), 1, "is not a file of weights"),
+    ],
+)
+def test_a_real_backend_says_why_a_file_is_none_of_its_own(
+    t2i: Runner, tmp_path: Path, content: bytes, code: int, says: str
+) -> None:
+    (tmp_path / "dalle.pt").write_bytes(content)
+    t2i.fails("models", "import", tmp_path / "dalle.pt", "--as", "dalle", code=code, says=says)
+    assert not models.places()
 
 
 def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, server: Any, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def _convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:
     except Exception as error:
         shown = ", ".join(path.name for path in upstream.files)
         raise T2IError(
-            f"{entry.name!r} cannot read {shown}: {type(error).__name__}: {error}",
+            f"{entry.name!r} cannot read {shown}: {type(error).__name__}: {str(error)[:200]}",
             "are these the files it was made for? see t2i plugins for what it can import",
             code=1,
         ) from error
@@ -143,10 +143,10 @@ def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
         return models.open_model(source.folder, source.name)
     with _making(source.name) as draft:
         if draft is not None:
-            downloads = models.home() / "downloads" / draft.name
-            _convert(_converter(work.backend_of(source.name)), _downloaded(source, downloads, tell), draft)
-            _note_origin(source, draft)
-            shutil.rmtree(downloads)
+            upstream = _downloaded(source, _downloads(source), tell)
+            _convert(_converter(work.backend_of(source.name)), upstream, draft)
+            _note_origin(source, upstream, draft)
+    shutil.rmtree(_downloads(source), ignore_errors=True)
     return models.open_model(models.store() / source.name, source.name)
 
 
@@ -157,6 +157,10 @@ def _source(name: str) -> ModelSource:
     if name not in known and len(of_backend) != 1:
         raise T2IError(f"no plugin knows where to find a model {name!r}", did_you_mean(name, known))
     return known[name] if name in known else of_backend[0]
+
+
+def _downloads(source: ModelSource) -> Path:
+    return models.home() / "downloads" / source.name.replace("/", "--")
 
 
 def _downloaded(source: ModelSource, folder: Path, tell: download.Tell) -> Upstream:
@@ -183,9 +187,16 @@ def by_hand(source: ModelSource) -> Iterator[str]:
     yield f"then run: t2i models import {' '.join(words)} --as {backend} --name {what}"
 
 
-def _note_origin(source: ModelSource, folder: Path) -> None:
-    """Where a model came from and under which licence, for whoever opens its card."""
+def _note_origin(source: ModelSource, upstream: Upstream, folder: Path) -> None:
+    """Where a model came from and under which licence, for whoever opens its card.
+
+    A hash that upstream never published is noted as it was found: so two downloads can be told apart.
+    """
     card = models.open_model(folder).card
-    came_from = " ".join(f"{remote.urls[0]}" for remote in work.remotes(source))
+    paths = [*upstream.files, *(path for files in upstream.parts.values() for path in files)]
+    came_from = " ".join(
+        f"{remote.urls[0]} sha256:{remote.sha256 or models.file_sha256(path)}"
+        for remote, path in zip(work.remotes(source), paths, strict=True)
+    )
     filled = {"about": source.about, "licence": source.licence, "source": came_from}
     models.write_card(folder, msgspec.structs.replace(card, **{k: v for k, v in filled.items() if v}))
