@@ -35,7 +35,6 @@ def probe(
 def command(monkeypatch: pytest.MonkeyPatch, t2i: Runner) -> None:
     heard.clear()
     monkeypatch.setitem(cli.COMMANDS, "probe", ("probe:probe", "Pictures"))
-    monkeypatch.setattr(cli, "_exists", lambda name: name == "probe")
     monkeypatch.setattr(cli, "_imported", lambda name: probe)
 
 
@@ -87,11 +86,16 @@ def test_flags_may_be_written_with_underscores(t2i: Runner) -> None:
         ("top_q = 1\n", "did you mean 'top_k'?"),
         ("option = 3\n", "'option' in 'c.toml' is not a table"),
         ("top_k = 1\ntop_k 2\n", "line 2"),
-        ("top_k = 'many'\n", "top-k"),
+        ("top_k = 'many'\n", "it stands in the file of --config: c.toml"),
     ],
 )
 def test_a_mistake_in_the_file_is_explained(t2i: Runner, text: str, says: str) -> None:
     t2i.fails("probe", "--config", write(text), says=says)
+
+
+def test_a_mistake_in_a_variable_names_the_variable(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_TOP_K", "many")
+    t2i.fails("probe", says="it comes from the variable T2I_TOP_K")
 
 
 def test_what_was_resolved_is_a_file_that_gives_the_same_again(t2i: Runner, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import os
 import signal
@@ -60,17 +59,17 @@ class Commands(typer.core.TyperGroup):
     """The built-in commands, each imported when it is needed, and those of plugins."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*filter(_exists, COMMANDS), *self.of_plugins]
+        return [*COMMANDS, *self.of_plugins]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """As much of a command as a list of them shows: reading the flags of all would take longer than the list."""
         if cmd_name in COMMANDS:
-            return listed(cmd_name) if _exists(cmd_name) else None
+            return listed(cmd_name)
         return self.of_plugins.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, *rest = args
-        if name in COMMANDS and _exists(name):
+        if name in COMMANDS:
             return name, built_in(name), rest
         if not (name in self.of_plugins or name.startswith("-") or ctx.resilient_parsing):
             raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
@@ -79,11 +78,6 @@ class Commands(typer.core.TyperGroup):
     @cached_property
     def of_plugins(self) -> dict[str, Any]:
         return from_plugins()
-
-
-def _exists(name: str) -> bool:
-    module = COMMANDS[name][0].split(":")[0]
-    return importlib.util.find_spec(f"t2icli.commands.{module}") is not None
 
 
 def listed(name: str) -> Any:

@@ -32,7 +32,7 @@ def use_file(context: typer.Context, path: Path | None) -> Path | None:
     for key in tables:
         if key not in flags:
             hint = did_you_mean(key, [*flags, "option"])
-            raise T2IError(f"'{path}' sets {key!r}, but t2i {context.info_name} has no such flag", hint)
+            raise T2IError(f"'{path}' sets {key!r}, but {context.command_path} has no such flag", hint)
     context.default_map = {flags[key]: value for key, value in tables.items()}
     return path
 

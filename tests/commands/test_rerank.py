@@ -101,7 +101,10 @@ def test_filing_replaces_nothing_and_then_files_nothing(t2i: Runner) -> None:
 
 def test_a_prompt_without_a_colour_gets_no_opinion_and_a_warning(t2i: Runner) -> None:
     done = t2i.ok("rerank", "a house", "pictures", "--ranker", "colours")
-    assert done.stderr == "warning: the prompt names no colour, so the ranker 'colours' has no opinion\n"
+    assert done.stderr.splitlines() == [
+        "warning: the prompt names no colour, so the ranker 'colours' has no opinion",
+        "judged by colours",
+    ]
 
 
 def test_options_go_to_the_ranker_and_are_checked(t2i: Runner) -> None:

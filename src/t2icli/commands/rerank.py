@@ -53,6 +53,7 @@ def rerank(
     paths = image_files.find(images)
     with show.bar("judging", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
+    show.note(f"judged by {', '.join(judge.name for judge in judges)}")
     best = ranking.ranked[:top]
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")

@@ -189,15 +189,26 @@ def _explained(problem: Exception) -> tuple[str, str | None, int]:
     if isinstance(problem, T2IError):
         return problem.message, problem.hint, problem.code
     if hasattr(problem, "format_message"):  # wrong flags: Typer's own errors, of whichever click it stands on
-        context = getattr(problem, "ctx", None)
-        hint = f"see: {context.command_path} --help" if context is not None else None
-        return _lowered(problem.format_message()), hint, 2
+        return _lowered(problem.format_message()), _where_it_stands(problem), 2
     if isinstance(problem, OSError) and problem.strerror:
         where = f" '{problem.filename}'" if problem.filename else ""
         return f"{problem.strerror[0].lower()}{problem.strerror[1:]}{where}", None, 1
     if type(problem).__name__ == "OutOfMemoryError" or isinstance(problem, MemoryError):
         return "out of memory", "a smaller --batch-size needs less", 1
     return f"{type(problem).__name__}: {problem}", "this is a bug; add --debug to see where", 1
+
+
+def _where_it_stands(problem: Any) -> str | None:
+    """Where a wrong value came from, when it was not typed; else where the right ones are listed."""
+    context, parameter = getattr(problem, "ctx", None), getattr(problem, "param", None)
+    if context is None:
+        return None
+    if parameter is not None and (source := context.get_parameter_source(parameter.name)) is not None:
+        if source.name == "DEFAULT_MAP":
+            return f"it stands in the file of --config: {context.params.get('config_file')}"
+        if source.name == "ENVIRONMENT":
+            return f"it comes from the variable {parameter.envvar}"
+    return f"see: {context.command_path} --help"
 
 
 def _lowered(sentence: str) -> str:

@@ -129,6 +129,9 @@ def _judging(judges: Sequence[scoring.Judge], prompt: str) -> Iterator[Callable[
     running: list[Future[None]] = []
 
     def hand_in() -> None:
+        for job in running:
+            if job.done():
+                job.result()  # a judge that has failed need not wait for the rest to be drawn
         if waiting:
             running.append(pool.submit(_judge, judges, prompt, list(waiting)))
             waiting.clear()
