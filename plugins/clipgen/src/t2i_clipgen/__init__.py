@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Embedder, Entry, Generator, ModelSource, Recipe, RemoteFile, Upstream
+from t2icli.kinds import Codec, Embedder, Entry, Generator, Metric, ModelSource, Recipe, RemoteFile, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, Device, Precision, Temperature, TopK, TopP
 from t2icli.settings import Part, part
@@ -34,6 +34,58 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     batch: Batch = 16
     precision: Precision = "auto"
     device: Device = "auto"
+
+
+class CodecShape(msgspec.Struct, frozen=True):
+    """The VQGAN's sizes, as they stand in a model's card."""
+
+    codes: Annotated[int, Meta(description="entries of the codebook", ge=1)] = 16384
+    width: Annotated[int, Meta(description="numbers per code", ge=1)] = 256
+    size: Annotated[int, Meta(description="pixels of an image's side", ge=1)] = 256
+    base: Annotated[int, Meta(description="channels at full size, a multiple of 32", ge=32, multiple_of=32)] = 128
+    multipliers: Annotated[
+        tuple[int, ...], Meta(description="of the base at each level; each but the first halves the size", min_length=1)
+    ] = (1, 1, 2, 2, 4)
+    blocks: Annotated[int, Meta(description="residual blocks per level", ge=1)] = 2
+    attention: Annotated[tuple[int, ...], Meta(description="sizes of feature maps that get attention")] = (16,)
+
+    @property
+    def grid(self) -> int:
+        return self.size >> (len(self.multipliers) - 1)
+
+    @property
+    def levels(self) -> list[tuple[int, bool]]:
+        """Channels of each level from fine to coarse, and whether it has attention."""
+        return [(self.base * m, self.size >> depth in self.attention) for depth, m in enumerate(self.multipliers)]
+
+
+class CodecRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The original's own numbers, for 16 images a step; its learning rate is 4.5e-6 for each of them."""
+
+    shape: Annotated[CodecShape, Meta(description="the network's sizes")] = CodecShape()
+    perceptual: Annotated[Part[Metric], Meta(description="what images are compared by, beside L1")] = part(
+        "metric", "lpips"
+    )
+    perceptual_weight: Annotated[float, Meta(description="weight of that metric", ge=0)] = 1.0
+    commitment: Annotated[float, Meta(description="weight of latents keeping near their codes", ge=0)] = 1.0
+    attraction: Annotated[float, Meta(description="weight of codes moving to their latents", ge=0)] = 0.2
+    adversary_weight: Annotated[float, Meta(description="weight of the discriminator; 0 trains without one", ge=0)] = (
+        0.8
+    )
+    adversary_start: Annotated[
+        int | None, Meta(description="step from which the discriminator takes part; none is after one pass")
+    ] = None
+    adversary_width: Annotated[int, Meta(description="channels of its first layer", ge=1)] = 64
+    adversary_layers: Annotated[int, Meta(description="halvings of its view", ge=1)] = 3
+    begin: Annotated[
+        int, Meta(description="steps without codes, after which k-means finds the first; the original has none", ge=0)
+    ] = 0
+    reseed_every: Annotated[
+        int, Meta(description="steps after which unused codes begin again; 0, as in the original, is never", ge=0)
+    ] = 0
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=800, batch_size=16, lr=7.2e-5, betas=(0.5, 0.9), optimizer="adam"
+    )
 
 
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,6 +137,12 @@ def load_recipe(settings: RecipeSettings) -> Recipe:
     return PriorRecipe(settings)
 
 
+def load_codec_recipe(settings: CodecRecipeSettings) -> Recipe:
+    from t2i_clipgen.vqgan.train import VQGANRecipe
+
+    return VQGANRecipe(settings)
+
+
 def load_codec(settings: CodecSettings) -> Codec:
     from t2i_clipgen.vqgan.codec import load
 
@@ -106,7 +164,11 @@ def t2i_generators() -> list[Entry[Generator]]:
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "CLIP-GEN's prior: images alone teach it to draw what an embedding says"
-    return [Entry("clipgen", about, RecipeSettings, load_recipe)]
+    of_codec = "CLIP-GEN's VQGAN: L1, a perceptual metric and an adversary, codes learnt by gradient"
+    return [
+        Entry("clipgen", about, RecipeSettings, load_recipe),
+        Entry("clipgen-vqgan", of_codec, CodecRecipeSettings, load_codec_recipe),
+    ]
 
 
 @hookimpl

@@ -6,33 +6,11 @@ taming-transformers' VQGAN: GroupNorm eps 1e-5, attention as one fused projectio
 
 from __future__ import annotations
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Shape(msgspec.Struct, frozen=True):
-    """The network's sizes, as they stand in a model's card."""
-
-    codes: int = 16384
-    width: int = 256
-    """Numbers per code."""
-    size: int = 256
-    base: int = 128
-    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
-    blocks: int = 2
-    attention: tuple[int, ...] = (16,)
-    """Feature-map sizes, for an image of `size`, that get attention."""
-
-    @property
-    def grid(self) -> int:
-        return self.size >> (len(self.multipliers) - 1)
-
-    @property
-    def levels(self) -> list[tuple[int, bool]]:
-        """Channels of each level from fine to coarse, and whether it has attention."""
-        return [(self.base * m, self.size >> level in self.attention) for level, m in enumerate(self.multipliers)]
+from t2i_clipgen import CodecShape as Shape
 
 
 def norm(channels: int) -> nn.GroupNorm:
