@@ -22,7 +22,8 @@ from t2i_clipgen.model import Prior
 from t2i_clipgen.model import Shape as PriorShape
 from t2i_clipgen.vqgan.convert import card as codec_card
 from t2i_clipgen.vqgan.model import VQGAN, Shape
-from t2icli import models
+from t2icli import dataset, models
+from t2icli.dataset import PreparedDataset, SourceRow
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry
 from t2icli.nn import weights
@@ -139,3 +140,12 @@ def tiny_model(tmp_path: Path) -> Path:
     weights.save(Prior(shape), folder)
     models.seal(folder, prior_card(shape, "for tests"))
     return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedDataset:
+    rows = []
+    for i, colour in enumerate(("red", "green", "blue", "white")):
+        Image.new("RGB", (20, 24), colour).save(tmp_path / f"{i}.png")
+        rows.append(SourceRow(key=str(i), image=tmp_path / f"{i}.png", captions=(colour, f"all {colour}")))
+    return dataset.write(tmp_path / "data", rows).split("all")

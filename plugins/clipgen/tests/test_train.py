@@ -6,26 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from t2i_clipgen import RecipeSettings
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.train import Conditions, noisy
-from t2icli import dataset, models, plugins
-from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli import models, plugins
+from t2icli.dataset import PreparedDataset
 from t2icli.testing import check_recipe
 from t2icli.training.schedule import Schedule
 
 TINY = {"embedder": "fake", "width": 32, "layers": 1, "heads": 2}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> PreparedDataset:
-    rows = []
-    for i, colour in enumerate(("red", "green", "blue", "white")):
-        Image.new("RGB", (20, 24), colour).save(tmp_path / f"{i}.png")
-        rows.append(SourceRow(key=str(i), image=tmp_path / f"{i}.png", captions=(colour, f"all {colour}")))
-    return dataset.write(tmp_path / "data", rows).split("all")
 
 
 @pytest.mark.usefixtures("fake")

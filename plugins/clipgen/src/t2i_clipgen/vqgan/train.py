@@ -105,12 +105,16 @@ class VQGANRecipe:
             unlike = l1 + self.settings.perceptual_weight * perceptual
             figures[self.metric.name] = perceptual.detach()
         figures["codes"] = codebook.used(codes, self.settings.shape.codes)
-        if not (self.has_adversary(step) and torch.is_grad_enabled()):
-            return unlike + codebook_loss, figures
-        fooled = -self.model.adversary(back).mean()
-        pull = heed(unlike, fooled, self.model.vqgan.decoder.final[2].weight)
+        fooled, pull = self.adversary_says(back, unlike, step)
         loss = unlike + codebook_loss + self.settings.adversary_weight * pull * fooled
         return loss, {**figures, "fooled": fooled.detach(), "heed": pull}
+
+    def adversary_says(self, back: Tensor, unlike: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """How far it is not fooled, and how much that should weigh; nothing before its time and in evaluation."""
+        if not (self.has_adversary(step) and torch.is_grad_enabled()):
+            return back.new_zeros(()), back.new_zeros(())
+        fooled = -self.model.adversary(back).mean()
+        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.final[2].weight)
 
     def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         if not self.has_adversary(step):
