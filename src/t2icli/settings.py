@@ -46,6 +46,10 @@ def part(kind: str, name: str) -> Any:
     return Part(kind, name)
 
 
+NEEDED = "(needed)"
+"""Stands where a setting has no default."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One setting, as it is shown to users."""
@@ -56,13 +60,17 @@ class Field:
     about: str
 
 
-def describe(struct: type) -> list[Field]:
-    """Every setting of a backend with type, default and meaning."""
+def describe(struct: type, defaults: msgspec.Struct | None = None, within: str = "") -> list[Field]:
+    """Every setting of a backend with type, default and meaning; those of a nested table by dotted names."""
     rows = []
     for field in msgspec.structs.fields(struct):
         kind, about = _strip(field.type)
-        default = "" if _default(field) is msgspec.NODEFAULT else _shown(_default(field))
-        rows.append(Field(field.name, _type_name(kind), default, about))
+        default = _default(field) if defaults is None else getattr(defaults, field.name)
+        if isinstance(default, msgspec.Struct):
+            rows += describe(kind, default, f"{within}{field.name}.")
+            continue
+        shown = NEEDED if default is msgspec.NODEFAULT else _shown(default)
+        rows.append(Field(within + field.name, _type_name(kind), shown, about))
     return rows
 
 
@@ -208,8 +216,6 @@ def _type_name(kind: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, Part):
         return value.name
-    if isinstance(value, msgspec.Struct):
-        return ""
     if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
+        return ",".join(map(str, value)) or "none at all"
     return "none" if value is None else str(value)

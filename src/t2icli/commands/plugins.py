@@ -63,7 +63,7 @@ def _show_details(details: work.Details, json: bool) -> None:
     if details.can_import:
         show.line(f"takes files of other projects: t2i models import FILE... --as {row.name}")
     if details.settings:
-        cells = [(s.name, s.type, s.default or "(needed)", s.about) for s in details.settings]
+        cells = [(s.name, s.type, s.default, s.about) for s in details.settings]
         show.table(cells, ("setting", "type", "default", "meaning"))
     else:
         show.line("it has no settings")
