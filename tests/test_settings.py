@@ -145,15 +145,17 @@ def test_a_setting_that_may_be_none_keeps_its_line_of_help() -> None:
     ]
 
 
+class Inner(msgspec.Struct, frozen=True):
+    lr: Annotated[float, Meta(description="peak")] = 0.1
+    betas: tuple[float, ...] = ()
+
+
+class Outer(msgspec.Struct, frozen=True, kw_only=True):
+    size: int
+    inner: Inner = Inner(lr=0.5)
+
+
 def test_a_nested_table_is_described_by_the_dotted_names_that_set_it() -> None:
-    class Inner(msgspec.Struct, frozen=True):
-        lr: Annotated[float, Meta(description="peak")] = 0.1
-        betas: tuple[float, ...] = ()
-
-    class Outer(msgspec.Struct, frozen=True, kw_only=True):
-        size: int
-        inner: Inner = Inner(lr=0.5)
-
     shown = {field.name: field.default for field in settings.describe(Outer)}
     assert shown == {"size": settings.NEEDED, "inner.lr": "0.5", "inner.betas": "none at all"}
     assert settings.convert(Outer, settings.from_words(["size=1", "inner.lr=2"]), "it").inner.lr == 2
