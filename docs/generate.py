@@ -21,6 +21,8 @@ from t2icli.prepare.settings import PRESETS, Limits, Rules
 
 HERE = Path(__file__).parent
 OURS = ("t2icli",)
+APART = ("t2icli-reference",)
+"""Not installed by `make setup`, so not on a page that must come out the same everywhere."""
 
 
 def cli_page() -> str:
@@ -59,6 +61,10 @@ def _rows(parameters, context) -> Iterator[str]:  # type: ignore[no-untyped-def]
         yield f"| `{name}` | {(getattr(parameter, 'help', '') or '').replace('|', chr(92) + '|')} | {shown} |"
 
 
+def is_ours(offer) -> bool:  # type: ignore[no-untyped-def]
+    return offer.distribution.startswith(OURS) and not offer.distribution.startswith(APART)
+
+
 def backends_page() -> str:
     """Every backend of ours, by kind, with its settings."""
     found = plugins.installed()
@@ -67,7 +73,7 @@ def backends_page() -> str:
     lines = ["# Backends and their settings", "", "Generated from the program by `make docs`; the same as"]
     lines += ["`t2i plugins KIND NAME` shows. Set one with `-o NAME=VALUE`, or in a file given by `--config`.", ""]
     for kind in KINDS:
-        offers = {name: offer for name, offer in found.offers[kind].items() if offer.distribution.startswith(OURS)}
+        offers = {name: offer for name, offer in found.offers[kind].items() if is_ours(offer)}
         if not offers:
             continue
         lines += [f"## {kind}", ""]
