@@ -58,9 +58,14 @@ def continued_plan(folder: Path, asked: Mapping[str, Any]) -> Plan:
         raise T2IError(f"'{folder / config.NAME}' is not the settings of a run: {error}") from error
     plan = new_plan(settings.merge(msgspec.structs.asdict(before), asked))
     changes = differences(before, plan)
-    if changes:
+    if changes and has_begun(folder):
         raise T2IError(f"the run in '{folder}' has other settings", "\n  ".join(changes))
     return plan
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run in this folder got as far as its first step; before that nothing is lost by starting anew."""
+    return (folder / "log.jsonl").is_file()
 
 
 def differences(before: Plan, now: Plan) -> list[str]:
@@ -99,7 +104,7 @@ def train(asked: Mapping[str, Any], folder: Path, *, resume: bool = False, watch
 
 def _begin(asked: Mapping[str, Any], folder: Path, *, resume: bool, may_write: bool) -> Plan:
     is_there = (folder / config.NAME).is_file()
-    if is_there and not resume and may_write:
+    if has_begun(folder) and not resume and may_write:
         raise T2IError(f"there is a run in '{folder}' already", "continue it with --resume, or choose another --output")
     plan = continued_plan(folder, asked) if is_there and resume else new_plan(asked)
     if may_write:

@@ -172,7 +172,11 @@ class Training:
             return
         newest = self.run.latest()
         kept = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
-        raise T2IError(f"{told} {', '.join(rows)}", f"{kept}; try a smaller --lr, or --on-nan skip", code=1)
+        raise T2IError(
+            f"{told} {', '.join(rows)}",
+            f"{kept}; continue with --resume --on-nan skip, or start anew with a smaller --lr",
+            code=1,
+        )
 
     def report(self, log: Log | None) -> None:
         """The figures since the last report, averaged, to the log and to whoever watches."""
