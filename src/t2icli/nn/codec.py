@@ -64,14 +64,22 @@ class NetworkCodec:
             raise T2IError(f"codes of shape {tuple(codes.shape)} do not fit a grid of {rows} x {columns}")
         return self._run(codes, lambda part: self.model.to_images(part.unflatten(1, self.grid)).float().clamp(0, 1))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _run(self, whole: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """`function` of each batch; the results come back to where `whole` is."""
-        half = self.dtype != torch.float32
-        parts = []
-        with torch.autocast(self.device.type, self.dtype, enabled=half):
-            for part in whole.split(self.batch):
-                moved = part.to(self.device)
-                laid = moved.contiguous(memory_format=self.layout) if moved.ndim == 4 else moved
-                parts.append(function(laid).to(whole.device))
-        return torch.cat(parts) if parts else function(whole.to(self.device)).to(whole.device)
+        parts: list[Tensor] = []
+        done, batch = 0, self.batch
+        while done < len(whole) or not parts:
+            try:
+                parts.append(self._computed(whole[done : done + batch], function))
+            except torch.OutOfMemoryError as error:
+                batch = devices.halved(batch, error)
+                continue
+            done += batch
+        return torch.cat(parts)
+
+    def _computed(self, part: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        here = part.to(self.device)
+        laid = here.contiguous(memory_format=self.layout) if here.ndim == 4 else here
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return function(laid).to(part.device)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from t2icli.errors import T2IError
+from t2icli.nn.devices import halved
 from t2icli.nn.packed import packed
 
 ROWS = 16
@@ -99,7 +99,7 @@ def sample(
                 starts = logits[rows], state.select(rows)
                 codes = decode(model, *starts, _fill(seeds[now], filled), length, sampling, on_step)
         except torch.OutOfMemoryError as error:
-            batch = _halved(batch, error)
+            batch = halved(batch, error)
             continue
         yield from codes[: len(seeds[now])]
         done += batch
@@ -194,10 +194,3 @@ def _guided(owners: Tensor, prompts: int, sampling: Sampling) -> Tensor:
 
 def _fill(values: Sequence[int], count: int) -> list[int]:
     return [*values, *[values[-1]] * (count - len(values))]
-
-
-def _halved(batch: int, error: Exception) -> int:
-    if batch == 1:
-        raise T2IError("the GPU has not enough memory for a single image", "use --device cpu", code=1) from error
-    torch.cuda.empty_cache()
-    return batch // 2

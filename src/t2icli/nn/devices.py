@@ -41,3 +41,11 @@ def has_bf16(device: torch.device) -> bool:
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
+
+
+def halved(batch: int, error: Exception) -> int:
+    """A smaller batch after the GPU ran out of memory; one that cannot be smaller is an error."""
+    if batch == 1:
+        raise T2IError("the GPU has not enough memory for a single image", "use --device cpu", code=1) from error
+    torch.cuda.empty_cache()
+    return batch // 2

@@ -178,3 +178,16 @@ def test_it_trains_from_the_command_line(t2i: Runner, pictures: dataset.Prepared
 def test_it_learns(t2i: Runner, pictures: dataset.PreparedDataset) -> None:
     lines = trained(t2i, pictures, 150)
     assert lines[-1]["psnr"] > lines[0]["psnr"] + 3
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(t2i: Runner, pictures: dataset.PreparedDataset) -> None:
+    words = [f"shape.{key}={','.join(map(str, v)) if isinstance(v, list) else v}" for key, v in SMALL.items()]
+    words += ["perceptual=laplacian", "adversary.width=4", "adversary.layers=1", "adversary.start=3"]
+    words += ["codebook.begin=2", "codebook.reseed_every=2", "loop.batch_size=4"]
+    flags = [flag for word in words for flag in ("-o", word)]
+    for folder, steps in (("whole", 8), ("stopped", 5)):
+        t2i.ok("train", "vqgan", "--train-data", pictures.folder, *flags, "--max-steps", steps, "--output", folder)
+    t2i.ok("train", "--resume", "--output", "stopped", "--max-steps", 8)
+    one, two = (Path(folder, "model", models.WEIGHTS).read_bytes() for folder in ("whole", "stopped"))
+    assert one == two
