@@ -1,4 +1,4 @@
-"""`t2i evaluate`: how good rankers, generators and codecs are, in figures, a chart and JSON."""
+"""`t2i evaluate`: how good rankers, generators, codecs and captioners are, in figures, a chart and JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from t2icli.pipelines.evaluate.generation import Result as Drawn
     from t2icli.pipelines.evaluate.retrieval import Result
 
-app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators and codecs.")
+app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A prepared data set, a folder, CSV or JSONL.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Write the figures as a chart.")]
@@ -205,3 +205,54 @@ def codec(
         for each in results
     ]
     show.table(rows, ["codec", "PSNR", "SSIM", "codes used", "perplexity"], f"{len(found.pictures)} pictures")
+
+
+@app.command()
+def caption(
+    context: typer.Context,
+    data: Data,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="CAPTIONER", help="Who is measured; give several to compare."),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Captions of each picture.")] = 1,
+    by: Annotated[
+        Literal["character", "word"], typer.Option(help="What Chinese is cut into; Latin words stay whole.")
+    ] = "character",
+    ranker: Annotated[
+        list[str] | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who scores captions and references.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Where randomness starts.")] = 0,
+    root: Root = None,
+    limit: Limit = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Describe pictures and compare with what people wrote: BLEU-4, ROUGE-L, CIDEr-D and rankers' scores."""
+    from t2icli.pipelines import provenance, scoring
+    from t2icli.pipelines.evaluate import caption as work
+    from t2icli.pipelines.evaluate import pairs
+
+    options = dict(config.options(context, option or ()))
+    judges = scoring.judges(ranker or (), options.pop("ranker", {}))
+    found = pairs.first(pairs.read(data, root=root), limit)
+    results = []
+    for word in model or [defaults.name("captioner")]:
+        own = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
+        source = provenance.load("captioner", word, own)
+        with show.bar(source.name, len(found.pictures)) as advance:
+            results.append(work.evaluate(source, found, n, seed=seed, by=by, judges=judges, advance=advance))
+    if as_json:
+        show.json({"results": [result.table() for result in results]})
+        return
+    names = [judge.name for judge in judges]
+    rows = [
+        [each.model, *each.figures.values(), each.different, *(each.judged[name][0] for name in names)]
+        for each in results
+    ]
+    show.table(rows, ["model", *results[0].figures, "different", *names], f"{len(found.pictures)} pictures, by {by}")
+    for name in names:
+        show.note(f"{name} gives what people wrote {results[0].judged[name][1]:.4f}")
