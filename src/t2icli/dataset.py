@@ -255,7 +255,7 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
     folder.mkdir(parents=True, exist_ok=True)
     with ShardWriter(folder, "000000") as shard:
         for row, image in _with_bytes(rows):
-            shard.add(row.key, image, row.captions, row.extra)
+            shard.add(row.key or key_of(image, row.captions), image, row.captions, row.extra)
     return write_card(folder, Card(shards=(shard.entry,), **card))
 
 

@@ -147,3 +147,20 @@ def test_images_that_look_alike_have_nearly_the_same_look() -> None:
     other = Image.linear_gradient("L").resize((200, 160)).rotate(90)
     assert (look_of(image) ^ look_of(smaller)).bit_count() <= 2
     assert (look_of(image) ^ look_of(other)).bit_count() > 10
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_damage_of_any_kind_ends_in_a_picture_or_a_reason(form: str) -> None:
+    import random
+
+    chance = random.Random(form)
+    whole = saved(Image.effect_noise((24, 20), 60).convert("RGB"), form)
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            content[chance.randrange(min(len(content), 400))] = chance.randrange(256)
+        fate(bytes(content[: chance.randint(1, len(content))] if chance.random() < 0.3 else content))
+
+
+def test_formats_that_start_programs_are_not_opened() -> None:
+    assert fate(saved(plain(), "EPS")) == "failed not-an-image"

@@ -166,3 +166,37 @@ def test_the_identity_does_not_depend_on_the_order_of_arrival(server: Any, tmp_p
         server.delay = 0.01 * (name == "b")
         found.add(prepare(job(table(tmp_path / name / "x.csv", rows))).data.sha256)
     assert len(found) == 1
+
+
+def test_pictures_do_not_pile_up_in_memory(server: Any, make_picture: Callable[..., bytes], tmp_path: Path) -> None:
+    import gc
+
+    from t2icli.prepare.pictures import Picture
+
+    most = calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal most, calls
+        calls += 1
+        if calls % 20 == 0:
+            most = max(most, sum(type(thing) is Picture for thing in gc.get_objects()))
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(80):
+        (folder / f"{i}.jpg").write_bytes(make_picture(i))
+    limits = Limits(concurrency=4, allow_private=True)
+    local = prepare(Job("folder", folder, tmp_path / "a", Plan(Rules(), limits, 500)), told=count)
+    rows = [(server.url(f"/good/{i}"), str(i)) for i in range(80)]
+    remote = prepare(job(table(tmp_path / "x.csv", rows), shard_rows=500, limits=limits), told=count)
+    assert len(local.data) == len(remote.data) == 80
+    assert most < 40
+
+
+def test_it_runs_inside_an_event_loop(server: Any, tmp_path: Path) -> None:
+    import asyncio
+
+    async def in_a_notebook() -> int:
+        return len(prepare(job(table(tmp_path / "x.csv", [(server.url("/good/1"), "a")]))).data)
+
+    assert asyncio.run(in_a_notebook()) == 1

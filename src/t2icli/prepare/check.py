@@ -17,7 +17,7 @@ from t2icli.prepare.pictures import finish
 from t2icli.prepare.settings import Rules
 from t2icli.prepare.shards import digest_of, member_name
 
-ANYTHING = Rules(max_pixels=178_000_000)
+ANYTHING = Rules(max_pixels=178_000_000, upright=False)
 
 
 def problems(data: PreparedDataset) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -94,14 +93,13 @@ def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
 
 
 def _work(job: bytes) -> bytes:
-    """On a worker: one chunk, in a thread of its own because the worker's may have an event loop already."""
+    """On a worker: one chunk."""
     output, plan, retry, chunk, name = pickle.loads(job)
     told: list[tuple[str, int, int]] = []
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            thread.submit(run_here, [chunk], output, plan, _ClusterClaims(name), retry, _listing(told)).result()
-        except T2IError as error:
-            return msgspec.msgpack.encode(Answer(error=error.message))
+    try:
+        run_here([chunk], output, plan, _ClusterClaims(name), retry, _listing(told))
+    except T2IError as error:
+        return msgspec.msgpack.encode(Answer(error=error.message))
     return msgspec.msgpack.encode(Answer(told))
 
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 BLOCK = 1 << 16
+IDLE = 1.0
+"""Seconds a connection is kept for the next image of its host: at thousands of hosts a second they add up."""
 HOSTS = 10_000
 """Hosts remembered for their limits; beyond that, idle ones are forgotten."""
 
@@ -57,7 +59,9 @@ class Fetcher:
             import aiohttp
         except ImportError as error:
             raise T2IError("fetching images needs aiohttp", "run: pip install 't2icli[data]'") from error
-        connector = aiohttp.TCPConnector(limit=0, socket_factory=socket_maker(self.limits.allow_private))
+        connector = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=IDLE, socket_factory=socket_maker(self.limits.allow_private)
+        )
         return aiohttp.ClientSession(
             connector=connector,
             # Compressed bodies could grow a thousandfold after the byte cap; images are compressed already.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from t2icli.prepare.chunks import Chunk
@@ -12,6 +14,7 @@ from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.settings import Plan
 from t2icli.prepare.work import Told, Worker
 
+LOOK_UPS = 64
 AT_ONCE = 3
 """Chunks under way: the last slow hosts of one do not hold up the next."""
 
@@ -19,25 +22,36 @@ AT_ONCE = 3
 def run_here(
     chunks: Iterable[Chunk], output: Path, plan: Plan, claims: Claims, retry: frozenset[str] | None, told: Told
 ) -> None:
-    asyncio.run(_run(chunks, output, plan, claims, retry, told))
+    """Work on all chunks; also where an event loop runs already, as in a notebook."""
+    work = _run(chunks, output, plan, claims, retry, told)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, work).result()
 
 
 async def _run(
     chunks: Iterable[Chunk], output: Path, plan: Plan, claims: Claims, retry: frozenset[str] | None, told: Told
 ) -> None:
+    # Looking up names happens in the loop's own threads, and some never answer: decoding has others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, "look-up"))
     waiting = iter(chunks)
     under_way: set[asyncio.Task[None]] = set()
-    async with Fetcher(plan.limits) as fetcher:
-        worker = Worker(output, plan, claims, fetcher, told)
-        try:
-            while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
-                under_way.add(asyncio.create_task(worker.chunk(chunk, retry)))
-                await _leave(under_way, AT_ONCE - 1)
-            await _leave(under_way, 0)
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+    with ThreadPoolExecutor(os.cpu_count(), "decode") as threads:
+        async with Fetcher(plan.limits) as fetcher:
+            worker = Worker(output, plan, claims, fetcher, threads, told)
+            try:
+                while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
+                    under_way.add(asyncio.create_task(worker.chunk(chunk, retry)))
+                    await _leave(under_way, AT_ONCE - 1)
+                await _leave(under_way, 0)
+            finally:
+                for task in under_way:
+                    task.cancel()
+                await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def _leave(under_way: set[asyncio.Task[None]], most: int) -> None:

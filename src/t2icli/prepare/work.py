@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.pictures import Picture, finish
 from t2icli.prepare.report import ReportRow
-from t2icli.prepare.settings import Plan
+from t2icli.prepare.settings import Plan, Rules
 from t2icli.prepare.shards import ShardWriter
 
 Told = Callable[[str, int, int], None]
@@ -40,14 +41,15 @@ class Done:
 class Worker:
     """Turns chunks into shards. Several may be under way at once, so that a slow host holds up nobody."""
 
-    def __init__(self, output: Path, plan: Plan, claims: Claims, fetcher: Fetcher, told: Told) -> None:
+    def __init__(
+        self, output: Path, plan: Plan, claims: Claims, fetcher: Fetcher, threads: Executor, told: Told
+    ) -> None:
         self.output = output
         self.plan = plan
         self.claims = claims
         self.fetcher = fetcher
         self.told = told
-        # Not the loop's own threads: look-ups of names that never answer may block those.
-        self._threads = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._threads = threads
         self._reading = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
     async def chunk(self, chunk: Chunk, retry: frozenset[str] | None = None) -> None:
@@ -89,15 +91,23 @@ class Worker:
 
     async def _pictures(self, candidates: list[Candidate]) -> AsyncIterator[Done]:
         """Pictures as they come in; local ones in their order, so that duplicates fall out the same way each time."""
-        tasks = [asyncio.create_task(self._picture(candidate)) for candidate in candidates]
         remote = any(isinstance(candidate.source.image, str) for candidate in candidates)
+        arrived: asyncio.Queue[asyncio.Task[Done]] = asyncio.Queue()
+        waiting = deque(asyncio.create_task(self._picture(candidate)) for candidate in candidates)
+        under_way = set(waiting)  # and nothing else holds them: a task that is done keeps its picture in memory
+        for task in waiting:
+            task.add_done_callback(under_way.discard)
+            if remote:
+                task.add_done_callback(arrived.put_nowait)
+        if remote:
+            waiting.clear()
         try:
-            for task in asyncio.as_completed(tasks) if remote else tasks:
-                yield await task
+            for _ in candidates:
+                yield await (await arrived.get() if remote else waiting.popleft())
         finally:
-            for task in tasks:
+            for task in under_way:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _picture(self, candidate: Candidate) -> Done:
         try:
@@ -113,8 +123,7 @@ class Worker:
             return Done(candidate, refused=refused, tries=refused.tries)
 
     async def _decode(self, image: bytes | Path | None) -> Picture:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: finish(_read(image), self.plan.rules))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _finished, image, self.plan.rules)
 
     def _key(self, candidate: Candidate) -> str:
         """The row's key; the second row of the same key is dropped, or told apart by its number."""
@@ -157,6 +166,15 @@ class Worker:
 
 def _address(source: SourceRow) -> str | bytes:
     return source.image if isinstance(source.image, bytes) else str(source.image)
+
+
+def _finished(image: bytes | Path | None, rules: Rules) -> Picture:
+    content = _read(image)
+    try:
+        return finish(content, rules)
+    except Refused as refused:
+        refused.size = len(content)
+        raise
 
 
 def _read(image: bytes | Path | None) -> bytes:
