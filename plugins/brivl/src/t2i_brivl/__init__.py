@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2i_brivl.recipe import RecipeSettings
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Recipe, Upstream
+from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, Upstream
 from t2icli.models import Model
+
+if TYPE_CHECKING:
+    import typer
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,3 +62,21 @@ def t2i_recipes() -> list[Entry[Recipe]]:
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
     return [Entry("brivl", "BriVL: pictures and Chinese sentences in one space", Settings, load, import_files)]
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    # BAAI gave the file out on application and the links found since are dead: it has to be imported.
+    return [ModelSource("brivl/1.0", "BriVL 1.0 of BAAI, trained on 55 million Chinese pairs", "MIT")]
+
+
+@hookimpl
+def t2i_commands(app: typer.Typer) -> None:
+    import typer
+
+    from t2i_brivl.command import check
+
+    group = typer.Typer(no_args_is_help=True, help="BriVL's own checks.")
+    group.callback()(lambda: None)
+    group.command("check")(check)
+    app.add_typer(group, name="brivl")

@@ -12,7 +12,8 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.models import Card
 
-NEEDED = ("config.json", "preprocessor_config.json", "vocab.txt")
+NEEDED = (("config.json",), ("preprocessor_config.json", "processor_config.json"), ("vocab.txt", "tokenizer.json"))
+"""One of each; which names there are depends on the version of transformers that wrote them."""
 WEIGHTS = "model.safetensors"
 
 
@@ -20,11 +21,13 @@ def convert(found: Upstream, folder: Path) -> None:
     """Keep the repository's small files as they are, and its weights as safetensors."""
     names = {path.name: path for path in found.files}
     weights = [path for path in found.files if path.suffix in (".safetensors", ".bin", ".pt")]
-    missing = [name for name in NEEDED if name not in names]
-    if missing or len(weights) != 1:
+    missing = [" or ".join(each) for each in NEEDED if names.keys().isdisjoint(each)]
+    if len(weights) != 1:
+        missing.append("one file of weights")
+    if missing:
         raise T2IError(
-            f"a Chinese-CLIP is {', '.join(NEEDED)} and one file of weights: {', '.join(missing) or 'weights'} missing",
-            "give all of its files: t2i models import FOLDER/* --as chinese-clip",
+            f"of a Chinese-CLIP this is missing: {', '.join(missing)}",
+            "give all files of its repository: t2i models import FOLDER/* --as chinese-clip",
         )
     for path in names.values():
         if path.suffix in (".json", ".txt"):

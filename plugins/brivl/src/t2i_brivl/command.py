@@ -1,0 +1,30 @@
+"""The command this plugin adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2icli import plugins
+from t2icli.commands import show
+
+
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A BriVL model, by name or folder.")] = "brivl",
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", metavar="FOLDER", help="With baike_14361859_0.jpg and its two fellows.")
+    ] = None,
+    image_size: Annotated[
+        int, typer.Option("--image-size", help="The published vectors were most likely made at 456.")
+    ] = 456,
+) -> None:
+    """Compare an imported BriVL 1.0 with the vectors its makers published."""
+    from t2i_brivl.check import compare
+
+    agreements = compare(plugins.load("embedder", model, image_size=image_size), pictures)
+    rows = [(each.what, each.cosine, "same" if each.is_same else "different") for each in agreements]
+    show.table(rows, ["published", "cosine", ""])
+    if not all(each.is_same for each in agreements):
+        raise typer.Exit(1)
