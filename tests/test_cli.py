@@ -257,7 +257,7 @@ def test_a_file_that_cannot_grow_is_one_clear_message(site: Path, tmp_path: Path
     command = [sys.executable, "-c", limited, *words]
     done = subprocess.run(command, env=program(site), capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 1
-    assert "error: file too large" in done.stderr and "Traceback" not in done.stderr
+    assert "000.png': File too large" in done.stderr and "Traceback" not in done.stderr
     assert not list(out.glob("*.png")) and not list(out.glob(".*.part"))
 
 

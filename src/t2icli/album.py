@@ -101,7 +101,7 @@ class Album:
                         images.save_png(image, self.folder / name, {**row, **record})
                     filed.append({"file": name, **row})
             except BaseException:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(T2IError):
                     self._note(filed)
                 raise
             self._note(filed)

@@ -7,19 +7,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from t2icli.errors import T2IError
+
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         os.replace(draft, path)
+    except OSError as error:
+        _remove(draft)
+        raise T2IError(f"cannot write '{path}': {error.strerror or error}", code=1) from error
     except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+        _remove(draft)
         raise
+
+
+def _remove(draft: Path) -> None:
+    with contextlib.suppress(OSError):
+        draft.unlink(missing_ok=True)
 
 
 def write(path: Path, text: str) -> Path:

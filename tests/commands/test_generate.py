@@ -297,15 +297,15 @@ def test_ctrl_c_keeps_what_was_drawn(t2i: Runner) -> None:
 
 
 def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = images.save_png
+    save = Image.Image.save
 
-    def full(image: Image.Image, path: Path, record: Any = None) -> None:
-        if path.name >= "002":
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        save(image, path, record)
+    def full(self: Image.Image, file: Path, **how: Any) -> None:
+        if "002" in Path(file).name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, file, **how)
 
-    monkeypatch.setattr(images, "save_png", full)
-    t2i.fails("generate", "x", "-n", 4, "--output", "out", code=1, says="no space left on device")
+    monkeypatch.setattr(Image.Image, "save", full)
+    t2i.fails("generate", "x", "-n", 4, "--output", "out", code=1, says="002.png': No space left on device")
     assert [row["file"] for row in results("out")] == ["000.png", "001.png"]
     assert len(reds("out")) == 2
 

@@ -77,7 +77,7 @@ def generate(
         for prompt in plan.prompts:
             rows += _one_prompt(plan, prompt, album, settings, drawn)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(T2IError):
             album.publish()
         raise
     album.publish()
