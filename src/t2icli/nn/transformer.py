@@ -15,22 +15,80 @@ class KVCache:
         self.values = values
         self.length = length
 
+    @property
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """All keys and values there are so far."""
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add the newest (b, heads, n, width); returns all keys and values there are now."""
         end = self.length + keys.shape[2]
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.filled
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Append one position, (b, heads, 1, width): what it gathers from the places `seen`, or from all so far."""
+        keys, values = self.append(k, v)
+        return attend(q, keys, values) if seen is None else attend(q, keys[:, :, seen], values[:, :, seen])
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
         return KVCache(self.keys[rows], self.values[rows], self.length)
 
+    def continued(self, rows: Tensor) -> SharedCache:
+        """Row i continues row `rows[i]` of this one; neighbours that continue the same one share it."""
+        beginnings = rows.unique_consecutive()
+        if len(rows) % len(beginnings) or not rows.view(len(beginnings), -1).eq(beginnings[:, None]).all():
+            beginnings = rows
+        keys, values = self.filled
+        own = reserve(len(rows), keys.shape[1], self.keys.shape[2] - self.length, keys.shape[3], like=keys)
+        return SharedCache(KVCache(keys[beginnings], values[beginnings], self.length), own)
+
+
+class SharedCache:
+    """A cache of rows that continue common beginnings, the same number of rows each.
+
+    A beginning, mostly the one prompt of all rows, is kept once, and read by one product for all of its rows.
+    """
+
+    def __init__(self, beginnings: KVCache, own: KVCache) -> None:
+        self.beginnings = beginnings
+        self.own = own
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Append one position, (b, heads, 1, width): what it gathers from the places `seen`, or from all so far."""
+        (first_keys, first_values), (keys, values) = self.beginnings.filled, self.own.append(k, v)
+        if seen is not None:
+            early, late = seen[seen < self.beginnings.length], seen[seen >= self.beginnings.length]
+            first_keys, first_values = first_keys[:, :, early], first_values[:, :, early]
+            late = late - self.beginnings.length
+            keys, values = keys[:, :, late], values[:, :, late]
+        q = q * q.shape[-1] ** -0.5
+        n, groups = first_keys.shape[2], len(first_keys)
+        scores = _ungrouped(_grouped(q, groups) @ first_keys.transpose(2, 3)), q @ keys.transpose(2, 3)
+        first, own = torch.cat(scores, dim=-1).softmax(dim=-1).split([n, keys.shape[2]], dim=-1)
+        return _ungrouped(_grouped(first, groups) @ first_values) + own @ values
+
+    def continued(self, rows: Tensor) -> SharedCache:
+        """A copy whose row i is row `rows[i]` of this one."""
+        group = rows // (len(self.own.keys) // len(self.beginnings.keys))
+        return SharedCache(self.beginnings.select(group), self.own.select(rows))
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """(b, heads, 1, n) -> (groups, heads, b / groups, n): a row for each query, a matrix for each beginning."""
+    return x[:, :, 0].unflatten(0, (groups, -1)).transpose(1, 2)
+
+
+def _ungrouped(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(0, 1)[:, :, None]
+
 
 def reserve(b: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:
     """An empty cache for up to `room` positions, where and in the format `like` is."""
-    keys, values = like.new_zeros(2, b, heads, room, width)
+    keys, values = like.new_empty(2, b, heads, room, width)
     return KVCache(keys, values)
 
 

@@ -90,3 +90,17 @@ def test_steps_with_the_cache_give_what_the_whole_sequence_gives(original: Origi
             logits, state = model.prefill((text, codes[:, :start]), codes.shape[1] - start)
             steps = [logits] + [model.step(codes[:, i], state) for i in range(start, codes.shape[1] - 1)]
             torch.testing.assert_close(torch.stack(steps, dim=1), whole[:, start:], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [[0, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1, 0]], ids=["one prompt", "two", "mixed"])
+def test_rows_that_share_a_prompt_give_what_each_gives_alone(original: Original, rows: list[int]) -> None:
+    model, expected = original.model(), original.expected
+    text, codes = expected["text"], expected["image_indices"]
+    with torch.no_grad():
+        _, state = model.prefill((text, codes[:, :5]), 20)
+        shared = state.select(torch.tensor(rows))
+        for i in range(5, 20):
+            alone = model.step(codes[:, i], state)[rows]
+            torch.testing.assert_close(model.step(codes[rows, i], shared), alone, atol=2e-5, rtol=0)
+            if i == 12:
+                rows, shared = rows[::-1], shared.select(torch.arange(len(rows)).flip(0))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.nn.transformer import KVCache, attend, join_heads, split_heads
+from t2icli.nn.transformer import KVCache, SharedCache, attend, join_heads, split_heads
 
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]
@@ -69,14 +69,14 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 class Memory:
     """What one layer remembers while codes are drawn."""
 
-    cache: KVCache
+    cache: KVCache | SharedCache
     upper: Tensor
     """For token shift: the newest input of the attention in each image column, (b, columns, d / 2)..."""
     lower: Tensor
     """...and of the feed-forward."""
 
     def select(self, rows: Tensor) -> Memory:
-        return Memory(self.cache.select(rows), self.upper[rows], self.lower[rows])
+        return Memory(self.cache.continued(rows), self.upper[rows], self.lower[rows])
 
 
 class TokenShift(nn.Module):
@@ -137,13 +137,9 @@ class Attention(nn.Module):
             cache.append(k, v)
         return self.dropout(self.out(join_heads(attend(q, k, v, seen))))
 
-    def step(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache) -> Tensor:
+    def step(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache | SharedCache) -> Tensor:
         """One more position; `seen` are the places it looks at, None for all so far."""
-        q, k, v = self._project(x, turn)
-        k, v = cache.append(k, v)
-        if seen is not None:
-            k, v = k[:, :, seen], v[:, :, seen]
-        return self.out(join_heads(attend(q, k, v)))
+        return self.out(join_heads(cache.attend(*self._project(x, turn), seen)))
 
     def _project(self, x: Tensor, turn: Tensor | None) -> tuple[Tensor, ...]:
         qkv = split_heads(self.qkv(x), 3, self.heads)
