@@ -40,7 +40,7 @@ def _command(command, name: str, parent, level: int) -> Iterator[str]:  # type: 
     yield from ("#" * level + f" `{name}`", "")
     yield from ((command.help or "").strip(), "")
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    usage = " ".join(a.human_readable_name + ("..." if a.nargs == -1 else "") for a in arguments)
+    usage = " ".join((a.metavar or a.name.upper()) + ("..." if a.nargs == -1 else "") for a in arguments)
     below = getattr(command, "commands", {})
     yield from ("```", f"{name} {usage + ' ' if usage else ''}{'COMMAND' if below else '[OPTIONS]'}", "```", "")
     rows = list(_rows(command.params, context))
@@ -55,7 +55,11 @@ def _rows(parameters, context) -> Iterator[str]:  # type: ignore[no-untyped-def]
         if getattr(parameter, "hidden", False):
             continue
         flags = [*parameter.opts, *parameter.secondary_opts]
-        name = parameter.human_readable_name if parameter.param_type_name == "argument" else ", ".join(flags)
+        name = (
+            (parameter.metavar or parameter.name.upper())
+            if parameter.param_type_name == "argument"
+            else ", ".join(flags)
+        )
         default = parameter.default if isinstance(parameter.default, (str, int, float)) else ""
         shown = "" if isinstance(default, bool) or not str(default).strip() else f"`{default}`"
         yield f"| `{name}` | {(getattr(parameter, 'help', '') or '').replace('|', chr(92) + '|')} | {shown} |"
