@@ -58,6 +58,7 @@ def test_chinese_ids_are_those_of_berts_own_tokenizer(golden: Callable[[str], Pa
     assert tokenizer.vocabulary == 21128
 
 
+@pytest.mark.slow
 def test_chinese_ids_are_those_of_transformers(real_vocabulary: Path) -> None:
     from transformers import BertTokenizer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Codec, Entry, Recipe, Upstream
 from t2icli.models import Model
-from t2icli.sampling import Batch, Device, Precision
+from t2icli.sampling import Device
 from t2icli.training.settings import LoopSettings
 
 
@@ -38,9 +38,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: Annotated[Model, Meta(description="a discrete VAE, imported or trained here")]
     height: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
     width: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
-    batch: Batch = 16
+    batch: Annotated[int, Meta(description="pictures at once; does not change them", ge=1)] = 16
     device: Device = "auto"
-    precision: Precision = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on GPUs that have it, else fp32")
+    ] = "auto"
 
 
 LOOP = LoopSettings(batch_size=32, lr=1e-3, optimizer="adam", schedule="exponential", lr_decay=0.98, lr_decay_every=100)

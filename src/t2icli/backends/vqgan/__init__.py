@@ -12,7 +12,7 @@ from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Upstream
 from t2icli.models import Model
 from t2icli.nn.shapes import VqganShape
-from t2icli.sampling import Batch, Device, Precision
+from t2icli.sampling import Device
 from t2icli.settings import Part, part
 from t2icli.training.settings import LoopSettings
 
@@ -21,9 +21,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: Annotated[Model, Meta(description="a VQGAN, imported or trained here")]
     height: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
     width: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
-    batch: Batch = 16
+    batch: Annotated[int, Meta(description="pictures at once; does not change them", ge=1)] = 16
     device: Device = "auto"
-    precision: Precision = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on GPUs that have it, else fp32")
+    ] = "auto"
 
 
 def load(settings: Settings) -> Codec:

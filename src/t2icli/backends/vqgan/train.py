@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from t2icli import models
 from t2icli.backends.vqgan import Training
 from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
 from t2icli.kinds import Frozen, ParamGroup, Turn
 from t2icli.models import Card
 from t2icli.nn import codebook as care
@@ -99,6 +101,8 @@ class VqganRecipe:
         return Crops(data, self.settings.shape.resolution, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
+        if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
+            raise T2IError("a VQGAN cannot be trained in shards", "it is small enough: use --strategy ddp")
         averaged = not self.model.is_gumbel and self.settings.codebook.learning == "average"
         codes = set(self.model.vqgan.quantize.parameters()) if averaged else set()
         for parameter in codes:
