@@ -1,7 +1,6 @@
 """DALL-E's reference task, ours beside dalle-pytorch: 16 images of 256 codes with a network of 56 million weights.
 
-    make reference
-    OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/generation.py
+    make bench-generation
 
 Times are this process's CPU seconds with one thread, so that a busy machine changes ratios little.
 """

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,10 +44,15 @@ def test_a_file_becomes_a_model_with_its_codec_inside(golden, tmp_path: Path, ca
 
 
 @pytest.mark.filterwarnings("ignore:no known tokenizer", "ignore:.*foreign classes")
-def test_the_weights_inside_the_file_take_the_place_of_the_vqgan_file_s(golden, tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [["model.yaml"], ["model.yaml", "last.ckpt"]], ids=["shape", "shape and weights"])
+def test_a_vqgan_s_weights_are_those_inside_the_file(golden, tmp_path: Path, files: list[str]) -> None:
     folder = golden("dalle/vqgan_full_axial")
-    model = imported(folder / "dalle.pt", tmp_path / "model", codec=(folder / "last.ckpt", folder / "model.yaml"))
+    model = imported(folder / "dalle.pt", tmp_path / "model", codec=tuple(folder / file for file in files))
+    codec = plugins.load("codec", str(tmp_path / "model/codec"), precision="fp32")
+    expected = np.load(folder / "expected.npz")
+    painted = codec.decode(torch.from_numpy(expected["greedy_tokens"][:1]))
     assert model.part("codec").card.backend == "vqgan"
+    torch.testing.assert_close(painted, torch.from_numpy(expected["decoded_greedy"][:1]).float(), atol=2e-3, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:no known tokenizer")
