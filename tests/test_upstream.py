@@ -60,9 +60,21 @@ def test_foreign_objects_are_named_and_the_weights_beside_them_survive(tmp_path:
     assert torch.equal(contents.get("param"), parameter.detach())
 
 
-def test_the_tensors_of_a_whole_pickled_module_survive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_the_tensors_of_a_whole_pickled_module_survive(tmp_path: Path, zipped: bool) -> None:
     module = torch.nn.Linear(2, 3)
-    torch.save(module, tmp_path / "a.pt")
+    torch.save(module, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.warns(UserWarning, match="Linear"):
+        contents = upstream.read(tmp_path / "a.pt")
+    assert torch.equal(contents.data.state["_parameters"]["weight"], module.weight.detach())
+
+
+def test_a_whole_module_saved_by_another_version_is_read(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 3)
+    torch.save(module, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pt").read_bytes()
+    assert b"in_features: size" in content  # the source of its class travels with it
+    (tmp_path / "a.pt").write_bytes(content.replace(b"in_features: size", b"in_features: SIZE"))
     with pytest.warns(UserWarning, match="Linear"):
         contents = upstream.read(tmp_path / "a.pt")
     assert torch.equal(contents.data.state["_parameters"]["weight"], module.weight.detach())

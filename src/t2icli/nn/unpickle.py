@@ -26,6 +26,8 @@ from torch import Tensor
 class Inert:
     """Stands in for an object of a class we do not have, or for what calling an unknown function gave."""
 
+    dump_patches = False  # torch asks the classes of very old files
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.args = args
         self.state: Any = kwargs
@@ -160,7 +162,10 @@ def read_torch(path: Path) -> tuple[Any, set[str]]:
         return _weights_only(path, mmap=_is_zip(path)), set()
     except pickle.UnpicklingError:
         reader = Reader()
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader), reader.stubbed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that sources of classes have changed, which we do not have
+            data = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+        return data, reader.stubbed
 
 
 def read_pickle(path: Path) -> tuple[Any, set[str]]:
