@@ -68,6 +68,7 @@ BROKEN: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "has no name": (lambda: plugin(t2i_rankers=lambda: [entry("A b/c")]), "unlike 'A b/c'"),
     "returns no sources": (lambda: plugin(t2i_models=lambda: [3]), "must return ModelSource objects, not int"),
+    "has no place": (lambda: plugin(t2i_models=lambda: [ModelSource("x/y", "", "")]), "'x/y' needs a folder"),
     "names no model": (lambda: plugin(t2i_models=lambda: [ModelSource("x", "", "")]), "a model's name is backend/what"),
 }
 

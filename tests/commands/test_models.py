@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import filelock
 import msgspec
 import pytest
 from msgspec import Meta
@@ -295,6 +297,21 @@ def test_a_real_backend_says_why_a_file_is_none_of_its_own(
     (tmp_path / "dalle.pt").write_bytes(content)
     t2i.fails("models", "import", tmp_path / "dalle.pt", "--as", "dalle", code=code, says=says)
     assert not models.places()
+
+
+def test_a_second_process_says_that_it_waits(t2i: Runner, server: Any) -> None:
+    t2i.use(Shelf(source(server, "well")))
+    (t2i.home / "making").mkdir(parents=True)
+    held = threading.Event()
+
+    def hold() -> None:
+        with filelock.FileLock(t2i.home / "making/shelf--coco.lock"):
+            held.set()
+            time.sleep(0.3)
+
+    threading.Thread(target=hold).start()
+    held.wait(5)
+    assert "another t2i is fetching 'shelf/coco'" in t2i.ok("models", "pull", "shelf/coco").stderr
 
 
 def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, server: Any, tmp_path: Path) -> None:

@@ -247,6 +247,19 @@ def test_a_folder_here_goes_before_a_name_on_the_index(t2i: Runner, monkeypatch:
     assert run[-1][-1] == str(Path("pasta").absolute())
 
 
+def test_who_watches_sees_the_installer_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install.sys.stderr, "isatty", lambda: True, raising=False)
+    streams: list[object] = []
+
+    def note(command: list[str], **given: object) -> subprocess.CompletedProcess[str]:
+        streams.append(given.get("stdout"))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(install, "subprocess", types.SimpleNamespace(run=note))
+    install.install(["t2icli-x"])
+    assert streams == [sys.stderr]
+
+
 def test_what_is_no_plugin_is_said_to_bring_nothing(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, stdout=REPORT)
     assert "nothing of this is a plugin of t2i" in t2i.ok("install", "t2icli-x", "-y").stderr

@@ -6,8 +6,10 @@ import contextlib
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,6 +18,9 @@ from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import Entry, ModelSource, Upstream
 from t2icli.models import Model
 from t2icli.pipelines import models as work
+
+if TYPE_CHECKING:
+    import filelock
 
 
 def import_files(
@@ -104,7 +109,7 @@ def _making(name: str) -> Iterator[Path | None]:
 
     place, draft = models.store() / name, models.home() / "making" / name.replace("/", "--")
     draft.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{draft}.lock"):
+    with _alone(filelock.FileLock(f"{draft}.lock"), name):
         if (place / models.CARD).is_file():
             yield None
             return
@@ -116,6 +121,20 @@ def _making(name: str) -> Iterator[Path | None]:
             os.replace(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(lock: filelock.BaseFileLock, name: str) -> Iterator[None]:
+    """Wait for another process that makes the same model, and say so."""
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        warnings.warn(f"another t2i is fetching {name!r}: waiting for it", UserWarning, stacklevel=4)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,7 +38,7 @@ def plan(words: Sequence[str]) -> list[Change]:
 
 def install(words: Sequence[str]) -> None:
     """Install for good; `words` are names, folders, addresses and flags of pip."""
-    _run([*_installer(), "install", *_flags(), *words])
+    _run([*_installer(), "install", *_flags(), *words], watched=sys.stderr.isatty())
     importlib.invalidate_caches()
     plugins.installed.cache_clear()
 
@@ -104,11 +105,13 @@ def _plan_of_uv(words: Sequence[str]) -> list[tuple[str, str]]:
     return re.findall(r"^ \+ ([^\s=@]+)(?:==| @ )(\S+)", said, re.MULTILINE)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _run(command: list[str], *, watched: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run the installer; where somebody is watching, its progress is theirs to see, on stderr."""
+    streams: dict[str, Any] = {"stdout": sys.stderr} if watched else {"capture_output": True}
+    ended = subprocess.run(command, **streams, text=True, errors="replace", check=False)
     if ended.returncode:
-        said = [line for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
-        raise T2IError(f"{Path(command[0]).stem} {_verb(command)} failed", "\n  ".join(said[-12:]), code=1)
+        said = [line for line in (ended.stderr or ended.stdout or "").splitlines() if line.strip()]
+        raise T2IError(f"{Path(command[0]).stem} {_verb(command)} failed", "\n  ".join(said[-12:]) or None, code=1)
     return ended
 
 
