@@ -14,7 +14,7 @@ import typer
 from t2icli import discovery
 from t2icli.discovery import Plugins
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, ModelSource
+from t2icli.kinds import Entry, ModelSource, RemoteFile
 from t2icli.testing import Runner
 
 
@@ -46,6 +46,8 @@ def fails(exception: BaseException) -> Callable[[], Any]:
 
 GOOD = plugin(t2i_rankers=lambda: [entry("good")])
 
+NOWHERE = ModelSource("x/y", "", "", files=(RemoteFile((), None),))
+
 BROKEN: dict[str, tuple[Callable[[], object], str]] = {
     "fails at import": (fails(ImportError("no module named 'tensorflow'")), "import: ImportError: no module named"),
     "exits at import": (fails(SystemExit(3)), "import: SystemExit: 3"),
@@ -68,7 +70,7 @@ BROKEN: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "has no name": (lambda: plugin(t2i_rankers=lambda: [entry("A b/c")]), "unlike 'A b/c'"),
     "returns no sources": (lambda: plugin(t2i_models=lambda: [3]), "must return ModelSource objects, not int"),
-    "has no place": (lambda: plugin(t2i_models=lambda: [ModelSource("x/y", "", "")]), "'x/y' needs a folder"),
+    "has no address": (lambda: plugin(t2i_models=lambda: [NOWHERE]), "'x/y' has a file without an address"),
     "names no model": (lambda: plugin(t2i_models=lambda: [ModelSource("x", "", "")]), "a model's name is backend/what"),
 }
 

@@ -217,8 +217,8 @@ def _source(source: object) -> ModelSource:
         raise TypeError(f"t2i_models must return ModelSource objects, not {type(source).__name__}")
     if not models.NAME.fullmatch(source.name):
         raise TypeError(f"a model's name is backend/what, of a-z, 0-9, '.', '_' and '-', unlike {source.name!r}")
-    if source.folder is None and not (source.files and all(remote.urls for remote in source.files)):
-        raise TypeError(f"model {source.name!r} needs a folder, or files with an address each")
+    if not all(remote.urls for remote in source.files):
+        raise TypeError(f"model {source.name!r} has a file without an address")
     return source
 
 

@@ -169,7 +169,7 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
     whole, _, part = word.rpartition(":")
     if whole and (whole in known or (Path(whole) / CARD).is_file()):  # `Model.part` calls it so: dalle/starter:codec
         return find(whole, sources).part(part)
-    if any(source.name == word and source.files for source in sources):
+    if any(source.name == word for source in sources):
         raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")
     raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
 

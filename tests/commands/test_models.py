@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from t2icli import download, models
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.models import Card, Model
+from t2icli.pipelines import acquire
 from t2icli.testing import Runner
 
 
@@ -231,6 +231,14 @@ def test_a_model_to_pull_is_named_where_it_is_missed(t2i: Runner, server: Any) -
     t2i.fails("models", "pull", "shelf/cocoa", says="did you mean 'shelf/coco'?")
 
 
+def test_a_model_without_an_address_says_how_to_import_it(t2i: Runner, weights: Path) -> None:
+    t2i.use(Shelf(ModelSource("shelf/rare", "given out on request", "MIT")))
+    assert "to import" in t2i.ok("models", "list").stdout
+    t2i.fails("models", "pull", "shelf/rare", says="run: t2i models import FILE... --as shelf --name rare")
+    t2i.ok("models", "import", weights, "--as", "shelf", "--name", "rare")
+    assert "shelf/rare is here" in t2i.ok("models", "pull", "shelf/rare").stdout
+
+
 @pytest.mark.parametrize(("how", "flags"), [("missing", []), ("wrong", []), ("well", ["--offline"])])
 def test_a_failed_pull_says_how_to_get_the_model_by_hand(t2i: Runner, server: Any, how: str, flags: list[str]) -> None:
     t2i.use(Shelf(source(server, how)))
@@ -299,19 +307,16 @@ def test_a_real_backend_says_why_a_file_is_none_of_its_own(
     assert not models.places()
 
 
-def test_a_second_process_says_that_it_waits(t2i: Runner, server: Any) -> None:
-    t2i.use(Shelf(source(server, "well")))
-    (t2i.home / "making").mkdir(parents=True)
-    held = threading.Event()
+def test_who_waits_for_another_process_is_told() -> None:
+    class Held:
+        def acquire(self, timeout: float = -1) -> None:
+            if timeout == 0:
+                raise filelock.Timeout("in use")
 
-    def hold() -> None:
-        with filelock.FileLock(t2i.home / "making/shelf--coco.lock"):
-            held.set()
-            time.sleep(0.3)
+        def release(self) -> None: ...
 
-    threading.Thread(target=hold).start()
-    held.wait(5)
-    assert "another t2i is fetching 'shelf/coco'" in t2i.ok("models", "pull", "shelf/coco").stderr
+    with pytest.warns(UserWarning, match="another t2i is fetching 'shelf/coco'"), acquire._alone(Held(), "shelf/coco"):
+        pass
 
 
 def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, server: Any, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def _marked(row: work.Row) -> str:
 
 
 def _where(row: work.Row) -> str:
-    return "" if row.is_here else "to pull"
+    return "" if row.is_here else "to pull" if row.can_be_pulled else "to import"
 
 
 def size(n: int | None) -> str:

@@ -160,6 +160,12 @@ def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
     source = _source(name)
     if source.folder is not None:
         return models.open_model(source.folder, source.name)
+    if not source.files and source.name not in models.places():
+        backend, _, what = source.name.partition("/")
+        raise T2IError(
+            f"{source.name!r} cannot be downloaded: there is no address for it",
+            f"once you have its files, run: t2i models import FILE... --as {backend} --name {what}",
+        )
     with _making(source.name) as draft:
         if draft is not None:
             upstream = _downloaded(source, _downloads(source), tell)

@@ -28,10 +28,12 @@ class Row(msgspec.Struct, frozen=True):
     is_here: bool
     is_default: bool
     about: str
+    can_be_pulled: bool = False
+    """Else, if it is not here either, its files have to be got by other means and imported."""
 
 
 def rows() -> list[Row]:
-    """Every model that is here, then those that can be pulled."""
+    """Every model that is here, then those that plugins know of."""
     sources = plugins.installed().sources
     here = models.installed(sources)
     usual = _usual(here)
@@ -39,8 +41,11 @@ def rows() -> list[Row]:
         Row(name, m.card.kind, m.card.backend, m.size, True, usual.get(m.card.backend) == name, m.card.about)
         for name, m in here.items()
     ]
-    to_pull = [source for source in sources if source.files and source.name not in here]
-    return found + [Row(s.name, None, backend_of(s.name), _size(s), False, False, s.about) for s in to_pull]
+    away = [source for source in sources if source.folder is None and source.name not in here]
+    return found + [
+        Row(s.name, None, backend_of(s.name), _size(s), False, False, s.about, can_be_pulled=bool(s.files))
+        for s in away
+    ]
 
 
 def _usual(here: Mapping[str, Model]) -> dict[str, str]:
@@ -62,7 +67,7 @@ def remotes(source: ModelSource) -> list[RemoteFile]:
 
 def _size(source: ModelSource) -> int | None:
     sizes = [remote.size for remote in remotes(source)]
-    return None if None in sizes else sum(size for size in sizes if size)
+    return None if None in sizes or not sizes else sum(size for size in sizes if size)
 
 
 def find(name: str) -> Model:
