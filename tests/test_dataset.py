@@ -111,3 +111,37 @@ def test_tables_are_prepared_on_the_way(tmp_path: Path, name: str, text: str) ->
     data = open_data(tmp_path / name, cache=tmp_path / "cache")
     assert data.captions(0) == ("一碗面",)
     assert data.image(0).getpixel((0, 0)) == (9, 0, 0)
+
+
+def test_data_on_the_web_is_not_fetched_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.jpg,x\n")
+    with pytest.raises(T2IError, match="names images on the web"):
+        open_data(tmp_path / "x.csv", cache=tmp_path / "cache")
+
+
+def test_rows_that_cannot_be_used_are_named_in_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(9))
+    (tmp_path / "x.csv").write_text("file,caption\na.png,x\nb.png,y\n")
+    with pytest.warns(UserWarning, match="1 rows .* left out: no-such-file 1"):
+        assert len(open_data(tmp_path / "x.csv", cache=tmp_path / "cache")) == 1
+
+
+def test_data_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("file,caption\nb.png,y\n")
+    with pytest.raises(T2IError, match="be used: no-such-file 1"):
+        open_data(tmp_path / "x.csv", cache=tmp_path / "cache")
+
+
+def test_a_split_the_source_made_up_is_not_one(tmp_path: Path) -> None:
+    data = dataset.write(tmp_path, [SourceRow("a", png(1), (), {"split": "dev"})], val=0)
+    assert len(data.split("train")) == 1
+
+
+def test_a_view_of_a_view_keeps_its_rows(ten: PreparedDataset) -> None:
+    train = ten.split("train")
+    assert len(train.split("train")) == len(train) and len(train.split("val")) == 0
+
+
+def test_tars_are_prepared_on_the_way(ten: PreparedDataset, tmp_path: Path) -> None:
+    again = open_data(ten.folder / "000000.tar", cache=tmp_path / "cache")
+    assert [again.captions(i) for i in range(10)] == [ten.captions(i) for i in range(10)]

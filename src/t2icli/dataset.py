@@ -30,6 +30,7 @@ CARD = "dataset.toml"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """How an image on the web starts, as opposed to a path."""
 Split = Literal["train", "val", "test", "all"]
+SPLITS = ("train", "val", "test")
 
 
 class SourceRow(msgspec.Struct, frozen=True, gc=False):
@@ -120,16 +121,23 @@ class PreparedDataset:
             raise T2IError(f"there is no split called {name!r}", did_you_mean(name, get_args(Split)))
         if name == "all":
             return self
-        mine = [i for i in range(len(self)) if self._split_of(i) == name]
-        rows = np.asarray(mine, dtype=np.int64)
-        return PreparedDataset(self.folder, self.card, rows if self._rows is None else self._rows[rows])
+        rows = np.flatnonzero(self._splits == SPLITS.index(name))
+        if self._rows is not None:
+            rows = self._rows[np.isin(self._rows, rows)]
+        return PreparedDataset(self.folder, self.card, rows)
 
-    def _split_of(self, i: int) -> str:
-        index, row = self._find(i)
-        chosen: str = index.column("split")[row].as_py()
-        if chosen:
-            return chosen
-        place = share(index.column("key")[row].as_py(), self.card.seed)
+    @cached_property
+    def _splits(self) -> np.ndarray:
+        """Of every row of the whole dataset, as numbers into SPLITS."""
+        found = np.empty(self._ends[-1], dtype=np.int8)
+        for shard, (start, end) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
+            index = self._index(shard)
+            columns = index.column("key").to_pylist(), index.column("split").to_pylist()
+            found[start:end] = [SPLITS.index(said or self._split_of(key)) for key, said in zip(*columns, strict=True)]
+        return found
+
+    def _split_of(self, key: str) -> str:
+        place = share(key, self.card.seed)
         return "val" if place < self.card.val else "test" if place < self.card.val + self.card.test else "train"
 
     def key(self, i: int) -> str:
@@ -182,10 +190,12 @@ class PreparedDataset:
             raise IndexError(f"row {i} of {len(self)}")
         row = i % len(self) if self._rows is None else int(self._rows[i])
         shard = bisect_right(self._ends, row) - 1
-        index = self._indexes.get(shard)
-        if index is None:
-            index = self._indexes[shard] = _Index(self.folder, self.card.shards[shard])
-        return index, row - self._ends[shard]
+        return self._index(shard), row - self._ends[shard]
+
+    def _index(self, shard: int) -> _Index:
+        if shard not in self._indexes:
+            self._indexes[shard] = _Index(self.folder, self.card.shards[shard])
+        return self._indexes[shard]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "card": self.card, "rows": self._rows}

@@ -111,3 +111,10 @@ def test_what_was_typed_wrong_is_named(t2i: Runner, photos: Path, words: tuple[s
 def test_a_dataset_is_not_prepared_into_another(t2i: Runner, photos: Path) -> None:
     t2i.ok("prepare", photos, "--output", "data")
     t2i.fails("prepare", photos, "--output", "data", "--shard-rows", "2", says="begun with another shard rows")
+
+
+def test_the_settings_beside_the_data_make_the_same_data_again(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "a", "--val", "0.5", "-o", "rules.min_side=5", "-o", "rules.languages=en,und")
+    t2i.ok("prepare", photos, "--output", "b", "--config", "a/settings.toml")
+    a, b = (t2i.ok("prepare", name, "--json").json() for name in "ab")
+    assert a == b and a["rules"]["min_side"] == 5 and a["val"] > 0

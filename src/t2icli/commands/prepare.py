@@ -80,6 +80,7 @@ def prepare(
     if check or (export and not output):
         raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
     options = config.options(context, option or ())
+    tables = config.resolved(context, options)
     rules, limits = options.pop("rules", {}), options.pop("fetch", {})
     if allow_private:
         limits["allow_private"] = True
@@ -90,6 +91,7 @@ def prepare(
     if dry_run:
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address, as_json)
+    config.write(job.output, tables)
     _look(done.data, False, show_rows, report, export, job.output / "exports" / (export or ""), as_json=None)
     return DONE_IN_PART if done.of("failed") else 0
 

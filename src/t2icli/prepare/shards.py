@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from t2icli.dataset import ShardEntry
+from t2icli.dataset import SPLITS, ShardEntry
 
 BLOCK = 512
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
@@ -59,7 +59,8 @@ class ShardWriter:
         offset = self._member(f"{name}.{known['format']}", image)
         if captions:
             self._member(f"{name}.txt", captions[0].encode())
-        row = {"key": key, "captions": list(captions), **known, "split": str(extra.get("split", ""))}
+        split = extra.get("split") if extra.get("split") in SPLITS else ""  # of others the key decides
+        row = {"key": key, "captions": list(captions), **known, "split": split}
         told = msgspec.json.encode({**extra, **row})
         places = {"json_offset": self._member(f"{name}.json", told), "json_size": len(told)}
         self._note({**row, **places, "offset": offset, "size": len(image)})
