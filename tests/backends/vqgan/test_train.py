@@ -107,6 +107,9 @@ def test_before_codes_begin_latents_pass_as_they_are_and_then_kmeans_finds_codes
     before = trained.model.vqgan.quantize.embedding.weight.clone()
     batch = torch.rand(8, 3, 16, 16)
     assert float(turn.loss(batch, 0)[1]["codebook"]) == 0
+    trained.model.eval()
+    assert float(turn.loss(batch, 0)[1]["codebook"]) > 0  # or the best model would be one without codes
+    trained.model.train()
     turn.after()
     assert torch.equal(trained.model.vqgan.quantize.embedding.weight, before)
     turn.loss(batch, 1)

@@ -62,8 +62,8 @@ class Trainee(nn.Module):
         codes = self.vqgan.quantize.codes(z)
         if self.training:
             self.codebook.watch(z, codes)
-        if step < self.settings.codebook.begin:
-            return z, z.new_zeros(()), codes
+            if step < self.settings.codebook.begin:  # held-out pictures are judged by their codes all the same
+                return z, z.new_zeros(()), codes
         quantized = self.vqgan.quantize.look_up(codes)
         loss = self.settings.commitment * care.commitment(z, quantized)
         if self.settings.codebook.learning == "gradient":
