@@ -44,15 +44,12 @@ def vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real_vocabulary(golden: Callable[[str], Path]) -> Path:
-    path = golden("clipcap").parents[1] / "data/clipcap/bert/vocab.txt"
-    if not path.is_file():
-        pytest.skip("the 21,128 word pieces are not at hand")
-    return path
+    return golden("chinese") / "vocab.txt"
 
 
 def test_chinese_ids_are_those_of_berts_own_tokenizer(golden: Callable[[str], Path], real_vocabulary: Path) -> None:
     tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
-    for case in json.loads(golden("clipcap/tokenizer.json").read_text(encoding="utf-8")):
+    for case in json.loads((golden("chinese") / "tokenizer.json").read_text(encoding="utf-8")):
         row = tokenizer.encode([case["text"]], 24)[0].tolist()
         assert row == case["ids"] + [0] * (24 - len(case["ids"]))
     assert tokenizer.vocabulary == 21128
