@@ -31,7 +31,9 @@ def cli_page() -> str:
     lines = ["# The command line", "", "Generated from the program by `make docs`.", ""]
     context = typer.Context(root, info_name="t2i")
     for name in root.list_commands(context):  # type: ignore[attr-defined]
-        lines += _command(root.get_command(context, name), f"t2i {name}", context, 2)  # type: ignore[attr-defined]
+        # The program's own list holds commands without their flags, to be quick.
+        command = cli.built_in(name) if name in cli.COMMANDS else root.get_command(context, name)  # type: ignore[attr-defined]
+        lines += _command(command, f"t2i {name}", context, 2)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -40,7 +42,7 @@ def _command(command, name: str, parent, level: int) -> Iterator[str]:  # type: 
     yield from ("#" * level + f" `{name}`", "")
     yield from ((command.help or "").strip(), "")
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    usage = " ".join((a.metavar or a.name.upper()) + ("..." if a.nargs == -1 else "") for a in arguments)
+    usage = " ".join((a.metavar or a.name.upper()).rstrip(".") + ("..." if a.nargs == -1 else "") for a in arguments)
     below = getattr(command, "commands", {})
     yield from ("```", f"{name} {usage + ' ' if usage else ''}{'COMMAND' if below else '[OPTIONS]'}", "```", "")
     rows = list(_rows(command.params, context))

@@ -137,6 +137,8 @@ def from_plugins() -> dict[str, Any]:
 
 app = typer.Typer(
     cls=Commands,
+    epilog="A flag such as --batch-size may also stand in a file (--config FILE: batch_size = 8) or be set for good "
+    "(T2I_BATCH_SIZE=8). What is typed wins over the variable, that over the file.",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda word: word.replace("_", "-"),
