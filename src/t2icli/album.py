@@ -23,6 +23,9 @@ RESULTS = "results.jsonl"
 GRID = "grid.png"
 GALLERY = "index.html"
 PICTURE = re.compile(r"\d{3,}\.png")
+SETTINGS = re.compile(r"settings(-\d+)?\.toml")
+COLUMNS = {"file", "prompt", "rank", "seed", "score", "scores", "model", "sha256"}
+"""What a row of `results.jsonl` has at least."""
 
 
 class Album:
@@ -42,6 +45,7 @@ class Album:
             raise T2IError(
                 f"cannot make the folder '{self.folder}': {error.strerror}", "choose another --output", code=1
             ) from error
+        self.results()  # says so if they are damaged
         ours = (self.folder / RESULTS).exists()
         foreign = [name for name in (GRID, GALLERY, config.NAME) if not ours and (self.folder / name).exists()]
         if force:
@@ -54,7 +58,7 @@ class Album:
 
     def _clear(self) -> None:
         names = [row["file"] for row in self.results() if PICTURE.fullmatch(str(row.get("file")))]
-        settings = [path.name for path in self.folder.glob("settings*.toml")]
+        settings = [path.name for path in self.folder.iterdir() if SETTINGS.fullmatch(path.name)]
         for name in [*names, *settings, GRID, GALLERY, RESULTS]:
             (self.folder / name).unlink(missing_ok=True)
 
@@ -64,9 +68,12 @@ class Album:
         if not path.exists():
             return []
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         except ValueError as error:
             raise T2IError(f"'{path}' is damaged: {error}", "choose another --output") from error
+        if not all(isinstance(row, dict) and row.keys() >= COLUMNS for row in rows):
+            raise T2IError(f"'{path}' was not written by t2i generate", "choose another --output")
+        return rows
 
     def keep_settings(self, tables: Mapping[str, Any]) -> str:
         """Write `settings.toml`, or `settings-2.toml` ... where an earlier run had other ones; returns its name."""
@@ -112,8 +119,9 @@ class Album:
         files.write(self.folder / RESULTS, "".join(f"{line}\n" for line in lines))
 
     def _next_number(self) -> int:
-        taken = [int(path.stem) for path in self.folder.glob("*.png") if PICTURE.fullmatch(path.name)]
-        return max(taken, default=-1) + 1
+        """Above every number that is taken, or was: `results.jsonl` remembers pictures deleted since."""
+        names = [path.name for path in self.folder.iterdir()] + [str(row["file"]) for row in self.results()]
+        return max((int(name[:-4]) for name in names if PICTURE.fullmatch(name)), default=-1) + 1
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -140,13 +140,19 @@ def pixels_sha256(image: Image.Image) -> str:
 
 
 def grid(paths: Sequence[Path], *, cell: int = 256, side: int = 4096) -> Image.Image:
-    """Pictures side by side, row by row, in a sheet of at most `side` pixels each way."""
+    """Pictures side by side, row by row, in a sheet of at most `side` pixels each way.
+
+    One that can no longer be read leaves its place white.
+    """
     columns = max(1, min(len(paths), round(len(paths) ** 0.5 + 0.49)))
     rows = -(-len(paths) // columns)
     cell = max(1, min(cell, side // columns))
     sheet = Image.new("RGB", (columns * cell, rows * cell), "white")
     for index, path in enumerate(paths):
-        small = ImageOps.contain(open_image(path), (cell, cell))
+        try:
+            small = ImageOps.contain(open_image(path), (cell, cell))
+        except T2IError:
+            continue
         x, y = index % columns * cell, index // columns * cell
         sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
     return sheet

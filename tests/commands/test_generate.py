@@ -222,9 +222,10 @@ def test_force_replaces_what_earlier_runs_left_and_nothing_else(t2i: Runner) -> 
     t2i.ok("generate", "x", "-n", 3, "--output", "out")
     Path("out/mine.png").write_bytes(b"precious")
     Path("out/900.png").write_bytes(b"precious")
+    Path("out/settings-mine.toml").write_bytes(b"precious")
     t2i.ok("generate", "y", "-n", 1, "--output", "out", "--force")
     assert [row["prompt"] for row in results("out")] == ["y"]
-    assert Path("out/mine.png").read_bytes() == Path("out/900.png").read_bytes() == b"precious"
+    assert all(Path("out", name).read_bytes() == b"precious" for name in ("mine.png", "900.png", "settings-mine.toml"))
     assert not Path("out/001.png").exists()
 
 
@@ -258,9 +259,19 @@ def test_a_folder_that_cannot_be_made_is_named(t2i: Runner) -> None:
 
 def test_damaged_results_are_not_written_over(t2i: Runner) -> None:
     Path("out").mkdir()
-    Path("out/results.jsonl").write_text('{"file": \n')
-    t2i.fails("generate", "x", "--output", "out", says="is damaged")
-    assert Path("out/results.jsonl").read_text() == '{"file": \n'
+    for content, says in (('{"file": \n', "is damaged"), ('{"loss": 1}\n', "was not written by t2i generate")):
+        Path("out/results.jsonl").write_text(content)
+        t2i.fails("generate", "x", "--output", "out", says=says)
+        assert Path("out/results.jsonl").read_text() == content
+        assert len(list(Path("out").iterdir())) == 1
+
+
+def test_a_picture_that_was_spoilt_since_is_no_obstacle(t2i: Runner) -> None:
+    t2i.ok("generate", "x", "-n", 2, "--output", "out")
+    Path("out/000.png").write_bytes(b"")
+    Path("out/001.png").unlink()
+    t2i.ok("generate", "x", "-n", 1, "--output", "out")
+    assert [row["file"] for row in results("out")] == ["000.png", "001.png", "002.png"]
 
 
 def test_the_settings_of_a_run_given_back_make_the_same_pictures(t2i: Runner) -> None:
