@@ -9,7 +9,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-slow lint fix types docs docs-check bench clean
+.PHONY: setup demo test test-slow lint fix types docs docs-check bench ray clean
 
 setup: $(VENV)/ready
 
@@ -40,6 +40,10 @@ docs: setup
 
 docs-check: setup
 	$(BIN)/python docs/generate.py --check
+
+# Preparing data on a Ray cluster: daft and ray are too large for everyone.
+ray: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[ray]'
 
 clean:
 	rm -rf $(VENV) .venv-reference .pytest_cache .mypy_cache .ruff_cache

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from table import record
 
 from t2icli import dataset
 from t2icli.dataset import SourceRow
@@ -37,16 +38,18 @@ from t2icli.prepare.settings import PRESETS, Limits, Plan, Rules
 HAN = "".join(map(chr, range(0x4E00, 0x5600)))
 
 
-def measured(about: str, n: int, work: Callable[[], Any]) -> float:
-    """Run, print rows a second by wall clock and by processor time, and return the latter."""
+COLUMNS = ("run", "a second, wall clock", "a second of processor time", "peak MiB so far")
+Row = tuple[str, float, float | str, float | str]
+
+
+def measured(about: str, n: int, work: Callable[[], Any]) -> Row:
+    """What it was, how many a second by wall clock and by processor time, and the most memory so far."""
     wall, processor = time.perf_counter(), time.process_time()
     work()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{about:34} {n / wall:>12,.0f}/s wall {n / processor:>12,.0f}/s processor   peak {peak:,.0f} MiB", flush=True
-    )
-    return n / processor
+    print(f"{about:40} {n / wall:>12,.0f}/s wall {n / processor:>12,.0f}/s processor {peak:>6,.0f} MiB", flush=True)
+    return about, n / wall, n / processor, peak
 
 
 def captions(rows: int, words: Sequence[str]) -> Iterator[str]:
@@ -79,6 +82,7 @@ def _rows_one_by_one(path: Path) -> Iterator[str]:
 
 
 def bench_filter(folder: Path, rows: int) -> None:
+    """Ours beside the notebook's loop, with a list of 9,045 words as text2img had."""
     chance = random.Random(1)
     words = sorted({"".join(chance.choices(HAN, k=chance.choice((2, 3, 4, 4, 5, 5, 6)))) for _ in range(9045)})
     (folder / "words.txt").write_text("\n".join(words), encoding="utf-8")
@@ -89,11 +93,18 @@ def bench_filter(folder: Path, rows: int) -> None:
             stream.write("url,caption\n")
             stream.writelines(lines for _ in range(times))
     plan = Plan(Rules(**{**PRESETS["wukong-food"], "words": str(folder / "words.txt")}))
-    job = Job("wukong", folder / "all.csv", folder / "out", plan)
     try_out(Job("wukong", folder / "few.csv", folder / "out", plan))
-    fast = measured(f"t2i prepare --dry-run, {rows:,} rows", rows, lambda: try_out(job))
+    ours = measured(
+        f"t2i prepare --dry-run, {rows:,} rows",
+        rows,
+        lambda: try_out(Job("wukong", folder / "all.csv", folder / "out", plan)),
+    )
     slow = measured(f"notebook's loop, {few:,} rows", few, lambda: notebook_loop(folder / "few.csv", words))
-    print(f"{'':34} {fast / slow:.0f} times the loop by processor time, and two cores work at once")
+    about = (
+        f"Captions through text2img's rules with 9,045 words: {ours[1] / slow[1]:.0f} times the notebook's loop "
+        f"by wall clock, {float(ours[2]) / float(slow[2]):.0f} times by processor time."
+    )
+    record("Filtering captions", about, COLUMNS, [ours, slow])
 
 
 def picture(seed: int, side: int = 256) -> bytes:
@@ -140,6 +151,8 @@ def serve(port: Any, images: int) -> None:
 
 
 def bench_fetch(folder: Path, images: int, other: str | None) -> None:
+    """Ours beside img2dataset: one list of good and missing images, and one with servers that never end."""
+    rows: list[Row] = []
     port = multiprocessing.Value("i", 0)
     server = multiprocessing.Process(target=serve, args=(port, 200), daemon=True)
     server.start()
@@ -156,12 +169,17 @@ def bench_fetch(folder: Path, images: int, other: str | None) -> None:
         out = Path(tempfile.mkdtemp(dir=folder))
         limits = Limits(allow_private=True, per_host=128, timeout=5, tries=2)
         job = Job("wukong", folder / "urls.csv", out / "ours", Plan(Rules(duplicates="keep"), limits))
-        measured(f"t2i prepare, {name}", images, lambda job=job: prepare(job))
+        rows.append(measured(f"t2i prepare, {name}", images, lambda job=job: prepare(job)))
         if other is not None:
-            _img2dataset(other, folder / "urls.csv", out / "theirs", images, name)
+            rows.append(_img2dataset(other, folder / "urls.csv", out / "theirs", images, name))
     server.kill()
+    about = (
+        f"{images:,} good images of 256 x 256 pixels and {images // 20} that are not there, from a server beside it."
+    )
+    record("Fetching images", about, COLUMNS, rows)
 
 
+PATIENCE = 120
 IMG2DATASET = """
 import sys
 from img2dataset import download
@@ -171,23 +189,23 @@ download(url_list=sys.argv[1], output_folder=sys.argv[2], input_format="csv", ur
 """
 
 
-def _img2dataset(python: str, source: Path, output: Path, images: int, name: str) -> None:
+def _img2dataset(python: str, source: Path, output: Path, images: int, name: str) -> Row:
+    about = f"img2dataset, {name}"
     started = time.perf_counter()
     words = [python, "-c", IMG2DATASET, str(source), str(output)]
     try:
-        subprocess.run(words, check=True, timeout=120, capture_output=True)
+        subprocess.run(words, check=True, timeout=PATIENCE, capture_output=True)
     except subprocess.TimeoutExpired:
-        print(f"{f'img2dataset, {name}':34} not finished after 120 s", flush=True)
-        return
+        return f"{about}: not finished after {PATIENCE} s", 0.0, "", ""
     except subprocess.CalledProcessError as error:
-        print(f"img2dataset failed: {error.stderr.decode()[-300:]}", flush=True)
-        return
-    wall = time.perf_counter() - started
-    told = [json.loads(path.read_text())["successes"] for path in output.glob("*_stats.json")]
-    print(f"{f'img2dataset, {name}':34} {images / wall:>12,.0f}/s wall   {sum(told)} images", flush=True)
+        return f"{about}: failed, {error.stderr.decode().strip().splitlines()[-1]}", 0.0, "", ""
+    done = sum(json.loads(path.read_text())["successes"] for path in output.glob("*_stats.json"))
+    return about, done / (time.perf_counter() - started), "", ""
 
 
 def bench_read(folder: Path, images: int) -> None:
+    """The rows of a prepared dataset in order and in any order."""
+    found: list[Row] = []
     rows = (SourceRow(str(i), picture(i), (f"picture {i}",)) for i in range(images))
     data = dataset.write(folder / "read", rows)
     order = np.random.default_rng(3).permutation(images).tolist()
@@ -198,10 +216,11 @@ def bench_read(folder: Path, images: int) -> None:
             what(i)
 
     for name, what in (("bytes", data.image_bytes), ("images", data.image)):
-        rates = {}
-        for way, numbers in (("in order", list(range(images))), ("at random", order)) * 2:
-            rates[way] = measured(f"{name} {way}", images, lambda n=numbers, w=what: read(n, w))
-        print(f"{'':34} at random is {rates['at random'] / rates['in order']:.0%} of in order")
+        for way, numbers in (("in order", list(range(images))), ("at random", order)):
+            found.append(measured(f"{name} {way}", images, lambda n=numbers, w=what: read(n, w)))
+    shares = [at_random[2] / in_order[2] for in_order, at_random in (found[:2], found[2:])]
+    about = f"At random is {shares[0]:.0%} (bytes) and {shares[1]:.0%} (decoded) of in order, by processor time."
+    record("Reading prepared data", about, COLUMNS, found)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 import numpy as np
 
-from t2icli import toml
+from t2icli import files, toml
 from t2icli.errors import T2IError, did_you_mean
 
 if TYPE_CHECKING:
@@ -248,9 +248,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
 
 def write_card(folder: Path, card: Card) -> PreparedDataset:
     """Put the card in place by renaming: the moment from which readers see the shards it lists."""
-    draft = folder / f".{CARD}.part"
-    draft.write_text(toml.dumps(msgspec.to_builtins(card)), encoding="utf-8")
-    os.replace(draft, folder / CARD)
+    files.write(folder / CARD, toml.dumps(msgspec.to_builtins(card)))
     return PreparedDataset.open(folder)
 
 

@@ -102,6 +102,7 @@ def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, na
         (("photos", "--output", "data", "--preset", "wukong-food"), "needs a list of words"),
         (("photos", "--output", "data", "-o", "rules.words=none.txt"), "cannot read the word list"),
         (("photos", "--check"), "not a prepared dataset"),
+        (("photos", "--output", "photos"), "source and --output at once"),
     ],
 )
 def test_what_was_typed_wrong_is_named(t2i: Runner, photos: Path, words: tuple[str, ...], says: str) -> None:

@@ -72,11 +72,17 @@ def prepare(
 
     t2i prepare wukong lists/ --preset wukong-food -o rules.words=food.txt --output data/
     """
+    from t2icli.dataset import PreparedDataset
     from t2icli.pipelines import prepare as work
 
     name, path = _source(source or [])
     if name is None and work.is_prepared(path):
-        return _look(work.opened(path), check, show_rows, report, export, output, as_json)
+        data = PreparedDataset.open(path)
+        if check:
+            return _check(data)
+        if not _views(data, show_rows, report, export, output):
+            _card(data, as_json)
+        return 0
     if check or (export and not output):
         raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
     options = config.options(context, option or ())
@@ -92,7 +98,7 @@ def prepare(
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address, as_json)
     config.write(job.output, tables)
-    _look(done.data, False, show_rows, report, export, job.output / "exports" / (export or ""), as_json=None)
+    _views(done.data, show_rows, report, export, job.output / "exports" / (export or ""))
     return DONE_IN_PART if done.of("failed") else 0
 
 
@@ -139,18 +145,8 @@ def _try_out(job: Job, as_json: bool) -> int:
     return 0
 
 
-def _look(
-    data: PreparedDataset,
-    check: bool,
-    rows: int,
-    report: bool,
-    export: str | None,
-    output: Path | None,
-    as_json: bool | None,
-) -> int:
-    """What can be asked of a dataset that is there; without a question, what its card says."""
-    if check:
-        return _check(data)
+def _views(data: PreparedDataset, rows: int, report: bool, export: str | None, output: Path | None) -> bool:
+    """What was asked for beside the dataset itself; whether anything was."""
     if rows:
         show.table(_some(data, rows), ("row", "key", "size", "captions"))
     if report:
@@ -164,9 +160,7 @@ def _look(
             raise T2IError("it is not said where the export goes", "add --output FOLDER")
         for path in write_export(data, export, output):
             show.line(str(path))
-    if as_json is not None and not (rows or report or export):
-        _card(data, as_json)
-    return 0
+    return bool(rows or report or export)
 
 
 def _check(data: PreparedDataset) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from t2icli import dataset, models, plugins, settings, toml
+from t2icli import dataset, files, models, plugins, settings, toml
 from t2icli.dataset import ADDRESS, CARD, Card, PreparedDataset
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.prepare import report, runners, shards
@@ -74,13 +74,11 @@ def try_out(job: Job, most: int = 2) -> Sample:
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     for block in job.blocks(captions):
-        for number, count in enumerate(np.bincount(block.verdicts, minlength=len(captions.reasons)).tolist()):
-            if count:
-                reason = captions.reasons[number]
-                shown = examples.setdefault(reason, [])
-                places = np.flatnonzero(block.verdicts == number)[: most - len(shown)] if len(shown) < most else ()
-                shown += [block.captions[i].as_py() for i in places]
-                counts[reason] += count
+        for number in np.unique(block.verdicts).tolist():
+            places, reason = np.flatnonzero(block.verdicts == number), captions.reasons[number]
+            counts[reason] += len(places)
+            shown = examples.setdefault(reason, [])
+            shown += [block.captions[i].as_py() for i in places[: most - len(shown)].tolist()]
     if not counts:
         raise T2IError(f"there are no rows in '{job.path}'")
     return Sample(counts, examples)
@@ -130,13 +128,11 @@ def prepare(
 def _claims(job: Job) -> LocalClaims:
     """What earlier runs have kept."""
     claims = LocalClaims()
-    for row in report.every_row(job.output):
-        if row.key:
-            claims.key(row.key, row.row)
-        if row.status == "ok":
-            claims.image(row.sha256, row.row)
-        if row.look is not None:
-            claims.look(row.look, row.row, job.plan.rules.distance)
+    for row, key, sha256, look in report.kept(job.output):
+        claims.key(key, row)
+        claims.image(sha256, row)
+        if look is not None:
+            claims.look(look, row, job.plan.rules.distance)
     return claims
 
 
@@ -158,6 +154,8 @@ def _alone(output: Path, wait: bool) -> Iterator[None]:
 
 def _begin(job: Job) -> None:
     """Note what is wanted, and refuse to mix it with something else."""
+    if job.output.resolve() == job.path.resolve():
+        raise T2IError(f"'{job.path}' cannot be source and --output at once", "give another --output")
     wanted = {
         "source": job.source,
         "shard_rows": job.plan.shard_rows,
@@ -169,7 +167,7 @@ def _begin(job: Job) -> None:
         if (job.output / CARD).is_file():
             raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
         (job.output / report.FOLDER).mkdir(exist_ok=True)
-        path.write_text(toml.dumps(wanted), encoding="utf-8")
+        files.write(path, toml.dumps(wanted))
     before = toml.read(path)
     for key in wanted:
         if before.get(key) != wanted[key]:
@@ -210,10 +208,6 @@ def _versions() -> dict[str, str]:
 def is_prepared(path: Path) -> bool:
     """Whether a dataset was prepared here, be it half."""
     return (path / CARD).is_file() or (path / PLAN).is_file()
-
-
-def opened(path: Path) -> PreparedDataset:
-    return PreparedDataset.open(path)
 
 
 def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:

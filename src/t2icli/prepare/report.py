@@ -103,6 +103,17 @@ def every_row(output: Path) -> Iterator[ReportRow]:
         yield from (ReportRow(*values) for values in zip(*columns, strict=True))
 
 
+def kept(output: Path) -> Iterator[tuple[int, str, str, int | None]]:
+    """Number, key, image hash and look of every row that is `ok`."""
+    import pyarrow.compute as pc
+
+    names = ["row", "key", "sha256", "look"]
+    for path in files(output):
+        table = read_parquet(path, [*names, "status"])
+        good = table.filter(pc.equal(table.column("status"), "ok"))
+        yield from zip(*(good.column(name).to_pylist() for name in names), strict=True)
+
+
 def tally(output: Path) -> Counter[tuple[str, str]]:
     """How many rows ended with each status and reason."""
     counts: Counter[tuple[str, str]] = Counter()
