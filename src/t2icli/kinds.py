@@ -96,6 +96,16 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class FeatureEmbedder(Embedder, Protocol):
+    """An embedder that also gives its image features before they are brought to length 1.
+
+    No kind of its own: models of other projects that were trained on such features ask for this method.
+    """
+
+    def image_features(self, images: Sequence[Image]) -> Tensor: ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Images to a grid of discrete codes and back."""
 

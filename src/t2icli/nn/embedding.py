@@ -17,20 +17,24 @@ from t2icli.nn.devices import pick_dtype
 T = TypeVar("T")
 
 
-def unit(features: Tensor, owner: str) -> Tensor:
-    """Features as fp32 unit vectors; a broken checkpoint is refused rather than ranked with."""
+def finite(features: Tensor, owner: str) -> Tensor:
+    """Features in fp32; a broken checkpoint is refused rather than ranked with."""
     if not torch.isfinite(features).all():
         raise T2IError(
             f"{owner} gives features that are not finite numbers",
             "its weights are damaged or its training diverged: import or train it again",
             code=1,
         )
-    return F.normalize(features.float(), dim=-1)
+    return features.float()
+
+
+def unit(features: Tensor, owner: str) -> Tensor:
+    return F.normalize(finite(features, owner), dim=-1)
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs a tower over many items, `batch` at a time, and collects unit vectors on the CPU."""
+    """Runs a tower over many items, `batch` at a time, and collects its features on the CPU, as unit vectors."""
 
     owner: str
     """Who is to blame for features that are no numbers."""
@@ -40,7 +44,12 @@ class Runner:
     precision: str = "auto"
 
     def __call__(
-        self, items: Sequence[T], prepare: Callable[[T], tuple[Tensor, ...]], encode: Callable[..., Tensor]
+        self,
+        items: Sequence[T],
+        prepare: Callable[[T], tuple[Tensor, ...]],
+        encode: Callable[..., Tensor],
+        *,
+        finish: Callable[[Tensor, str], Tensor] = unit,
     ) -> Tensor:
         """(n, width): `prepare` makes the tower's inputs of one item, `encode` the features of a stacked batch."""
         parts = [torch.empty(0, self.width)]
@@ -50,7 +59,7 @@ class Runner:
                 ready = [torch.stack(column).to(self.device) for column in columns]
                 with autocast(self.device, self.precision):
                     features = encode(*ready)
-                parts.append(unit(features, self.owner).cpu())
+                parts.append(finish(features, self.owner).cpu())
         return torch.cat(parts)
 
 

@@ -98,3 +98,10 @@ def test_the_end_token_is_where_the_text_feature_is_taken(tiny_clip: Model) -> N
     at_end = plugins.load("embedder", "clip", model=tiny_clip, pool="eos")
     texts = ["noodles", "a bowl of soup"]
     torch.testing.assert_close(as_made.embed_texts(texts), at_end.embed_texts(texts))
+
+
+def test_image_features_are_what_is_brought_to_length_one(tiny_clip: Model, images: list[Image.Image]) -> None:
+    embedder = plugins.load("embedder", "clip", model=tiny_clip)
+    features = embedder.image_features(images)
+    assert features.norm(dim=1).sub(1).abs().min() > 0.01
+    torch.testing.assert_close(torch.nn.functional.normalize(features, dim=1), embedder.embed_images(images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from PIL.Image import Image
@@ -12,7 +12,7 @@ from torch import Tensor
 from t2i_clipcap.model import ClipCap, Shape
 from t2i_clipcap.words import FILE, Words, open_words
 from t2icli.errors import T2IError
-from t2icli.kinds import Embedder
+from t2icli.kinds import Embedder, FeatureEmbedder
 from t2icli.nn import beam, decode, devices, weights
 
 if TYPE_CHECKING:
@@ -90,13 +90,12 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
     """(b, width), of length 1 or as the embedder's network gave them."""
     if unit:
         return embedder.embed_images(images)
-    features: Any = getattr(embedder, "image_features", None)
-    if features is None:
+    if not isinstance(embedder, FeatureEmbedder):
         raise T2IError(
             f"the model was trained on image features as they come, but {type(embedder).__name__} gives unit vectors",
             "leave out the embedder and the model's own is used",
         )
-    return features(images)
+    return embedder.image_features(images)
 
 
 def load(settings: Settings) -> Captioner:

@@ -25,7 +25,7 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Tokenizer
 from t2icli.models import Model
 from t2icli.nn import devices, weights
-from t2icli.nn.embedding import Runner
+from t2icli.nn.embedding import Runner, finite
 from t2icli.settings import Part
 
 END = 49407
@@ -49,6 +49,10 @@ class Clip:
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image)
+
+    def image_features(self, images: Sequence[Image]) -> Tensor:
+        """As the image tower gives them, of any length."""
+        return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image, finish=finite)
 
 
 def _width(model: nn.Module) -> int:
