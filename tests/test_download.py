@@ -36,6 +36,20 @@ def test_progress_ends_at_the_total(server: Any, tmp_path: Path) -> None:
     assert told[-1] == ("model.pt", len(CONTENT), len(CONTENT))
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (RemoteFile(("https://example.org/a/b%20c.pt?dl=1",), None), "b c.pt"),
+        (RemoteFile(("https://example.org/f/1234/?dl=1",), None, name="model.yaml"), "model.yaml"),
+        (RemoteFile(("https://example.org/",), None), "download"),
+        (RemoteFile(("https://example.org/x",), None, name="../../evil"), "evil"),
+        (RemoteFile(("https://example.org/a/..%2F..%2Fevil",), None), "evil"),
+    ],
+)
+def test_a_file_gets_a_name_and_never_a_path(file: RemoteFile, name: str) -> None:
+    assert download.file_name(file) == name
+
+
 def test_what_is_there_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
     for _ in range(2):
         download.fetch(remote(server.url("well")), tmp_path)

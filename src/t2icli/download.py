@@ -40,7 +40,9 @@ class _Unusable(Exception):
 
 
 def file_name(remote: RemoteFile) -> str:
-    """What the file is called: the last part of its address."""
+    """What the file is called: by its plugin, else by the last part of its address."""
+    if remote.name:
+        return Path(remote.name).name
     path = urllib.parse.urlsplit(remote.urls[0]).path
     return Path(urllib.parse.unquote(path)).name or "download"
 

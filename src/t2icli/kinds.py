@@ -54,6 +54,8 @@ class RemoteFile:
     sha256: str | None
     """None only where upstream never published one: then the first download is trusted and noted."""
     size: int | None = None
+    name: str | None = None
+    """What to call the file here, where its address does not say: `model.yaml`."""
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,24 @@ def test_pull_downloads_converts_and_notes_the_origin(t2i: Runner, server: Any) 
     assert t2i.ok("models", "verify", "shelf/coco")
 
 
+def test_two_files_whose_addresses_end_alike_stay_two(t2i: Runner, server: Any) -> None:
+    both = tuple(RemoteFile((server.url(how),), None) for how in ("well", "no-range"))
+    seen: list[Path] = []
+
+    def watched(upstream: Upstream, folder: Path) -> None:
+        seen.extend(upstream.files)
+        convert(upstream, folder)
+
+    class Watching(Shelf):
+        @hookimpl
+        def t2i_rankers(self) -> list[Entry[Any]]:
+            return [Entry("shelf", "keeps what it is given", Settings, lambda settings: None, watched)]
+
+    t2i.use(Watching(ModelSource("shelf/two", "", "", files=both)))
+    t2i.ok("models", "pull", "shelf/two")
+    assert len(set(seen)) == 2 and [how for how, _ in server.asked] == ["well", "no-range"]
+
+
 def test_what_is_here_is_not_pulled_again(t2i: Runner, server: Any) -> None:
     t2i.use(Shelf(source(server, "well")))
     t2i.ok("models", "pull", "shelf"), t2i.ok("models", "pull", "shelf/coco")

@@ -15,7 +15,7 @@ import msgspec
 
 from t2icli import download, models, plugins
 from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import Entry, ModelSource, Upstream
+from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.models import Model
 from t2icli.pipelines import models as work
 
@@ -190,14 +190,16 @@ def _downloads(source: ModelSource) -> Path:
 
 def _downloaded(source: ModelSource, folder: Path, tell: download.Tell) -> Upstream:
     try:
-        files = tuple(download.fetch(remote, folder, tell) for remote in source.files)
-        parts = {
-            part: tuple(download.fetch(remote, folder / part, tell) for remote in remotes)
-            for part, remotes in (source.parts or {}).items()
-        }
+        files = _fetched(source.files, folder, tell)
+        parts = {part: _fetched(remotes, folder / part, tell) for part, remotes in (source.parts or {}).items()}
     except T2IError as error:
         raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, *by_hand(source)])), error.code) from error
     return Upstream(files, parts)
+
+
+def _fetched(remotes: Sequence[RemoteFile], folder: Path, tell: download.Tell) -> tuple[Path, ...]:
+    """Each in a folder of its own: two addresses may end alike."""
+    return tuple(download.fetch(remote, folder / str(i), tell) for i, remote in enumerate(remotes))
 
 
 def by_hand(source: ModelSource) -> Iterator[str]:

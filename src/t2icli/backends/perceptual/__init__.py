@@ -51,6 +51,6 @@ def t2i_metrics() -> list[Entry[Metric]]:
 def t2i_models() -> list[ModelSource]:
     weighing = "https://heibox.uni-heidelberg.de/f/607503859c864bc1b30b/?dl=1"
     vgg = "https://download.pytorch.org/models/vgg16-397923af.pth"
-    files = (RemoteFile((vgg,), sha256=None), RemoteFile((weighing,), sha256=None))
+    files = (RemoteFile((vgg,), sha256=None), RemoteFile((weighing,), sha256=None, name="vgg.pth"))
     about = "the perceptual network that VQGANs are trained with"
     return [ModelSource("lpips/vgg16", about, "BSD-2-Clause; VGG16 weights: torchvision's", files=files)]

@@ -119,10 +119,15 @@ PUBLISHED = {
 
 @hookimpl
 def t2i_models() -> list[ModelSource]:
-    def remote(place: str) -> RemoteFile:
-        return RemoteFile((f"{HOST}{place}/?dl=1",), sha256=None)
+    def remote(place: str, name: str) -> RemoteFile:
+        return RemoteFile((f"{HOST}{place}/?dl=1",), sha256=None, name=name)
 
     return [
-        ModelSource(f"vqgan/{name}", f"taming-transformers' VQGAN: {about}", "MIT", files=(remote(a), remote(b)))
-        for name, (a, b, about) in PUBLISHED.items()
+        ModelSource(
+            f"vqgan/{name}",
+            f"taming-transformers' VQGAN: {about}",
+            "MIT",
+            files=(remote(weights, "last.ckpt"), remote(configuration, "model.yaml")),
+        )
+        for name, (weights, configuration, about) in PUBLISHED.items()
     ]
