@@ -11,6 +11,7 @@ from t2icli import config, plugins, settings
 from t2icli.commands import show
 from t2icli.commands.options import Config, Device, Options
 from t2icli.commands.watch import watching
+from t2icli.training import launch
 
 OF_THE_LOOP = (
     "batch_size epochs max_steps lr schedule warmup optimizer weight_decay clip ema precision grad_accum seed workers "
@@ -95,9 +96,12 @@ def train(
     with watching() as watch:
         outcome = pipeline.train(asked, folder, resume=resume, watch=watch)
     if outcome is not None and outcome.interrupted:
-        show.note(f"saved at step {outcome.step} of {outcome.total}; go on with: t2i train --resume --output {folder}")
+        if launch.speaks():
+            show.note(f"saved at step {outcome.step} of {outcome.total}")
+            show.note(f"go on with: t2i train --resume --output {folder}")
         raise typer.Exit(130)
-    show.line(str(folder / "model"))
+    if launch.speaks():
+        show.line(str(folder / "model"))
 
 
 def _asked(context: typer.Context) -> dict[str, Any]:

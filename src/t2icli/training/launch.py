@@ -45,13 +45,18 @@ def launch(words: Sequence[str], n: int) -> None:
         )
 
 
+def speaks() -> bool:
+    """Whether this process tells the user how it went: not when another one, the first or the starter, does."""
+    return STARTED not in os.environ and int(os.environ.get("RANK", "0")) == 0
+
+
 def follow_starter() -> bool:
     """Whether `launch` started this process; if so it ends when its starter is gone, however that died."""
     if STARTED not in os.environ:
         return False
 
     def wait() -> None:
-        sys.stdin.buffer.read()  # nothing is ever written; it ends when the other side is closed
+        os.read(0, 1)  # nothing is ever written; it ends when the other side is closed
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -67,6 +72,7 @@ def _start(words: Sequence[str], rank: int, n: int, port: int) -> Process:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, (os.cpu_count() or 1) // n)),
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # DDP's advice is not for users
         STARTED: os.getpid(),
     }
     environment = {**os.environ, **{key: str(value) for key, value in told.items()}}

@@ -1,0 +1,104 @@
+"""`t2i train` as a user meets it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import picture
+from PIL import Image
+
+from t2icli import models, toml
+from t2icli.commands import watch
+from t2icli.testing import Runner
+from t2icli.training.progress import Progress
+
+QUICK = ("--max-steps", "2", "--report-to", "none")
+
+
+def test_without_a_recipe_it_lists_them(tiny_t2i: Runner) -> None:
+    listed = tiny_t2i.ok("train").stdout
+    assert "a recipe for tests" in listed and "discrete VAE" in listed
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(tiny_t2i: Runner, data: Path) -> None:
+    said = tiny_t2i.ok("train", "tiny", "--train-data", data, "--dry-run", "--epochs", 2, "-o", "loop.max_steps=none")
+    assert "10 to train on, 4 held out" in said.stdout
+    assert "5 of 4 samples" in said.stdout
+    assert not Path("runs").exists()
+
+
+def test_the_settings_of_a_run_can_be_given_back(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, *QUICK, "--lr", "0.005", "-o", "width=4", "--output", "x")
+    written = toml.read(Path("x/settings.toml"))
+    assert written["option"]["width"] == 4 and written["option"]["loop"]["lr"] == 0.005
+    tiny_t2i.ok("train", "--config", "x/settings.toml", "--output", "y")
+    assert Path("x/model", models.WEIGHTS).read_bytes() == Path("y/model", models.WEIGHTS).read_bytes()
+    assert Path("x/settings.toml").read_text() == Path("y/settings.toml").read_text()
+
+
+def test_flags_beat_variables_beat_the_file(tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("f.toml").write_text(f"train_data = '{data}'\nlr = 0.1\nwarmup = 3\nmax_steps = 1\n[option]\nwidth = 4\n")
+    monkeypatch.setenv("T2I_LR", "0.2")
+    monkeypatch.setenv("T2I_WARMUP", "4")
+    tiny_t2i.ok("train", "tiny", "--config", "f.toml", "--lr", "0.3", "--report-to", "none")
+    option = toml.read(Path("runs/tiny/settings.toml"))["option"]
+    assert (option["loop"]["lr"], option["loop"]["warmup"], option["width"]) == (0.3, 4, 4)
+
+
+def test_a_plain_folder_is_prepared_on_the_way(tiny_t2i: Runner) -> None:
+    Path("pictures").mkdir()
+    for i in range(8):
+        Image.open(io.BytesIO(picture(i))).save(f"pictures/{i}.png")
+        Path(f"pictures/{i}.txt").write_text("a picture\n")
+    tiny_t2i.ok("train", "tiny", "--train-data", "pictures", *QUICK)
+
+
+def test_held_out_data_may_be_given(tiny_t2i: Runner, data: Path) -> None:
+    said = tiny_t2i.ok("train", "tiny", "--train-data", data, "--val-data", data, *QUICK).stderr
+    assert "evaluate 2/2" in said
+
+
+def test_tensorboard_is_left_alone_when_told_so(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, *QUICK)
+    assert not Path("runs/tiny/tensorboard").exists()
+
+
+def test_averaged_weights_are_what_is_saved(tiny_t2i: Runner, data: Path) -> None:
+    for name, decay in (("plain", "0"), ("slow", "0.999")):
+        tiny_t2i.ok("train", "tiny", "--train-data", data, *QUICK, "--ema", decay, "--output", name)
+    assert Path("plain/model", models.WEIGHTS).read_bytes() != Path("slow/model", models.WEIGHTS).read_bytes()
+
+
+def test_a_line_of_progress_says_figures_pace_and_time_left() -> None:
+    progress = Progress("train", 20, 500, rate=64.0, batch=32, figures={"loss": 0.12345})
+    assert watch.line(progress) == "train 20/500  loss 0.1235  64.0/s  4 min 0 s left"
+
+
+@pytest.mark.slow
+def test_two_devices_are_started_for_the_user(tmp_path: Path, data: Path) -> None:
+    tiny = "image_size=4 num_layers=1 num_tokens=8 codebook_dim=8 hidden_dim=8".split()
+    words = [
+        "train",
+        "vae",
+        "--train-data",
+        str(data),
+        *QUICK,
+        "--devices",
+        "2",
+        "--device",
+        "cpu",
+        "--batch-size",
+        "4",
+    ]
+    options = [part for word in tiny for part in ("-o", word)]
+    done = subprocess.run(
+        [sys.executable, "-m", "t2icli", *words, *options], cwd=tmp_path, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "runs/vae/model"
+    assert done.stderr.count("train 2/2") == 1
+    models.open_model(tmp_path / "runs/vae/model").file()
