@@ -43,8 +43,8 @@ class NetworkCodec:
         self.codes, self.size, self.batch = codes, size, batch
         self.grid = (size[0] // factor, size[1] // factor)
         self.device = devices.pick_device(device)
-        # Measured on CPUs: bf16 convolutions are two to three times slower than fp32, channels-last gains
-        # nothing, and its group norm is off by 1e-4, enough to change codes.
+        # On CPUs codes near a tie would change in bf16, which is only fast where the CPU has instructions for
+        # it, and the group norm of channels-last tensors is off by 1e-4, enough to change codes as well.
         on_cpu = self.device.type == "cpu"
         self.dtype = torch.float32 if on_cpu and precision == "auto" else devices.pick_dtype(precision, self.device)
         self.layout = torch.contiguous_format if on_cpu else torch.channels_last

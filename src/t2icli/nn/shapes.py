@@ -12,8 +12,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a VQGAN, in the words of taming-transformers' configuration.
 
     The defaults are its f16 networks of 256 px. A small one that trains on a CPU cuts the pixels into
-    patches first: resolution=128, patch=4, ch=32, ch_mult=2,4,6, num_res_blocks=1, attn_resolutions= (none),
-    middle_attention=false, groups=8, z_channels=64, embed_dim=16, n_embed=4096.
+    patches first and leaves attention out: see docs/codecs.md.
     """
 
     resolution: Annotated[int, Meta(description="pixels of a side; also says where attention is", ge=1)] = 256
