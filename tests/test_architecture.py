@@ -21,6 +21,7 @@ FORBIDDEN = {
     "t2icli.nn": ("t2icli.commands", "t2icli.pipelines", "t2icli.backends", "t2icli.training"),
     "t2icli.training": ("t2icli.commands", "t2icli.pipelines", "t2icli.backends"),
     "t2icli.backends": ("t2icli.commands", "t2icli.pipelines", "t2icli.training.loop"),
+    "t2icli.prepare": ("t2icli.commands", "t2icli.pipelines", "t2icli.backends", "torch", "typer", "rich"),
     "t2icli.pipelines": ("t2icli.commands", "typer", "rich"),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from t2icli.commands.tally import Tally
 from t2icli.testing import Runner
 
 
@@ -119,3 +121,18 @@ def test_the_settings_beside_the_data_make_the_same_data_again(t2i: Runner, phot
     t2i.ok("prepare", photos, "--output", "b", "--config", "a/settings.toml")
     a, b = (t2i.ok("prepare", name, "--json").json() for name in "ab")
     assert a == b and a["rules"]["min_side"] == 5 and a["val"] > 0
+
+
+def test_a_cluster_without_ray_says_what_to_install(t2i: Runner, photos: Path) -> None:
+    if importlib.util.find_spec("ray"):
+        pytest.skip("ray is here")
+    t2i.fails("prepare", photos, "--output", "data", "--runner", "ray", says="pip install 't2icli[ray]'")
+
+
+def test_progress_says_how_many_how_fast_and_why() -> None:
+    said: list[str] = []
+    tally = Tally(said.append, 0)
+    tally("ok", 1, 500_000)
+    tally("no-word", 30, 0)
+    assert "31 rows" in said[-1] and said[-1].endswith("no-word 30  ok 1")
+    assert tally.line(2.0) == "31 rows  16/s  0.2 MB/s  no-word 30  ok 1"

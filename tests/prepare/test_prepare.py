@@ -200,3 +200,35 @@ def test_it_runs_inside_an_event_loop(server: Any, tmp_path: Path) -> None:
         return len(prepare(job(table(tmp_path / "x.csv", [(server.url("/good/1"), "a")]))).data)
 
     assert asyncio.run(in_a_notebook()) == 1
+
+
+def test_of_equal_local_images_the_first_is_kept_in_every_run(
+    make_picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02d}.jpg").write_bytes(make_picture(i % 10))
+    for name in ("a", "b"):
+        data = prepare(Job("folder", folder, tmp_path / name, Plan(Rules(), FAST, 3))).data
+        assert [data.key(i) for i in range(len(data))] == [f"{i:02d}" for i in range(10)]
+
+
+def test_images_that_look_alike_are_dropped_when_asked(make_picture: Callable[..., bytes], tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    whole = Image.radial_gradient("L")
+    for name, side, quality in (("a", 200, 95), ("b", 150, 70), ("c", 90, 50)):
+        stream = io.BytesIO()
+        whole.resize((side, side)).save(stream, "JPEG", quality=quality)
+        (folder / f"{name}.jpg").write_bytes(stream.getvalue())
+    (folder / "d.jpg").write_bytes(make_picture(-1))
+    for duplicates, kept in (("exact", 4), ("similar", 2)):
+        out = tmp_path / duplicates
+        done = prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST)))  # type: ignore[arg-type]
+        assert len(done.data) == kept
+        assert len(prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST))).data) == kept  # type: ignore[arg-type]

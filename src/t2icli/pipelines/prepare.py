@@ -237,7 +237,9 @@ class _OnTheWay(Job):
 def _complain(path: Path, done: Summary) -> None:
     lost = {f"{reason} {count}" for (status, reason), count in done.counts.items() if status == "failed"}
     if not len(done.data):
-        raise T2IError(f"no row of '{path}' can be used: {', '.join(sorted(lost))}")
+        hint = "prepare it with t2i prepare, and say with -o root=FOLDER where its paths may lead"
+        far = any(reason == "outside-root" for _, reason in done.counts)
+        raise T2IError(f"no row of '{path}' can be used: {', '.join(sorted(lost))}", hint if far else None)
     if lost:
         warnings.warn(f"{done.of('failed')} rows of '{path}' are left out: {', '.join(sorted(lost))}", stacklevel=3)
 

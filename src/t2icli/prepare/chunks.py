@@ -25,7 +25,7 @@ ROWS = 20_000
 AHEAD = 3
 """Blocks judged at once: arrow and the word search let other threads run."""
 MOST_ROWS = 200_000
-MOST_BYTES = 256 << 20
+MOST_BYTES = 128 << 20
 """A chunk ends here even if few of its rows pass, or if its images came as bytes."""
 
 
@@ -65,6 +65,11 @@ class Chunk:
     rows: int = 0
     bytes: int = 0
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether anything is to be fetched for it."""
+        return any(isinstance(candidate.source.image, str) for candidate in self.candidates)
+
 
 def blocks(source: Any, path: Path, captions: CaptionRules) -> Iterator[Block]:
     """A source's rows, judged. Sources that can hand over whole columns have a method `columns`."""
@@ -83,7 +88,7 @@ def _lists(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
     """Rows in lists: short ones at first, to show soon that it runs, and never too many bytes in one."""
     here, most = iter(rows), 100
     while block := list(islice(here, most)):
-        heavy = sum(len(row.image) for row in block if isinstance(row.image, bytes)) > MOST_BYTES >> 4
+        heavy = sum(len(row.image) for row in block if isinstance(row.image, bytes)) > MOST_BYTES >> 3
         most = max(1, most // 2) if heavy else min(2 * most, ROWS)
         yield block
 

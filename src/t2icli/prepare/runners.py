@@ -45,8 +45,9 @@ async def _run(
             worker = Worker(output, plan, claims, fetcher, threads, told)
             try:
                 while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
+                    # Local chunks one after another: of equal images the first is kept, in every run.
+                    await _leave(under_way, AT_ONCE - 1 if chunk.is_remote else 0)
                     under_way.add(asyncio.create_task(worker.chunk(chunk, retry)))
-                    await _leave(under_way, AT_ONCE - 1)
                 await _leave(under_way, 0)
             finally:
                 for task in under_way:
