@@ -56,9 +56,9 @@ def retrieval(
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import retrieval as work
 
-    words = [word for given in ranker or [defaults.name("ranker")] for word in given.split(",")]
     options = config.options(context, option or ())
-    sources = [embeddings.load(word, options, batch=batch_size, device=device) for word in words]
+    words = ranker or [defaults.name("ranker")]
+    sources = embeddings.load_all(words, options, batch=batch_size, device=device)
     found = pairs.first(pairs.read(data, text=text, root=root), limit)
     with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
         results = work.evaluate(sources, found, duplicates=duplicates, cache=cache, advance=advance)

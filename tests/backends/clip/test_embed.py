@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import open_clip
 import pytest
 import torch
@@ -7,7 +9,9 @@ from PIL import Image
 from torch import nn
 
 from t2icli import plugins
+from t2icli.backends import clip
 from t2icli.errors import T2IError
+from t2icli.images import open_image
 from t2icli.models import Model
 from t2icli.nn import weights
 
@@ -105,3 +109,19 @@ def test_image_features_are_what_is_brought_to_length_one(tiny_clip: Model, imag
     features = embedder.image_features(images)
     assert features.norm(dim=1).sub(1).abs().min() > 0.01
     torch.testing.assert_close(torch.nn.functional.normalize(features, dim=1), embedder.embed_images(images))
+
+
+def test_scores_do_not_depend_on_the_kind_of_file(tiny_clip: Model, images: list[Image.Image], tmp_path: Path) -> None:
+    paths = [tmp_path / f"same{suffix}" for suffix in (".png", ".bmp", ".tiff", ".ppm")]
+    for path in paths:
+        images[0].save(path)
+    scores = plugins.load("ranker", "clip", model=tiny_clip).score("noodles", [open_image(path) for path in paths])
+    assert scores == pytest.approx([scores[0]] * 4, abs=1e-6)
+
+
+def test_openais_files_are_known_by_their_hash() -> None:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    for source, architecture in zip(clip.t2i_models(), ("RN50", "ViT-B-32", "ViT-B-16", "ViT-L-14"), strict=True):
+        assert source.files[0].urls == (get_pretrained_cfg(architecture, "openai")["url"],)
+        assert source.files[0].sha256 in source.files[0].urls[0]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from t2icli import plugins
-from t2icli.commands import show
 
 
 def check(
@@ -24,7 +23,7 @@ def check(
     from t2i_brivl.check import compare
 
     agreements = compare(plugins.load("embedder", model, image_size=image_size), pictures)
-    rows = [(each.what, each.cosine, "same" if each.is_same else "different") for each in agreements]
-    show.table(rows, ["published", "cosine", ""])
+    for each in agreements:
+        typer.echo(f"{each.cosine:.6f}  {'same' if each.is_same else 'different'}  {each.what}")
     if not all(each.is_same for each in agreements):
         raise typer.Exit(1)

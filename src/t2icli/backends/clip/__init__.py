@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Recipe, Tokenizer, Upstream
+from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Tokenizer, Upstream
 from t2icli.models import Model
 from t2icli.settings import Part, part
 from t2icli.training.settings import LoopSettings
@@ -79,3 +79,23 @@ def import_files(upstream: Upstream, folder: Path) -> None:
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
     return [Entry("clip", "CLIP: texts and images in one space, by open_clip", Settings, load, import_files)]
+
+
+OPENAI = {
+    "rn50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50",
+    "vit-b-32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32",
+    "vit-b-16": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f/ViT-B-16",
+    "vit-l-14": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14",
+}
+"""OpenAI's files; each address begins with the file's sha256."""
+
+
+def _openai(name: str, path: str) -> ModelSource:
+    sha256, file = path.split("/")
+    remote = RemoteFile((f"https://openaipublic.azureedge.net/clip/models/{path}.pt",), sha256)
+    return ModelSource(f"clip/{name}", f"OpenAI's CLIP {file}, English", "MIT", files=(remote,))
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    return [_openai(name, path) for name, path in OPENAI.items()]

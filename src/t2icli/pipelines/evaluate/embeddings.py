@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,14 @@ class Embedded:
     images: NDArray[np.float32]
     texts: NDArray[np.float32]
     unreadable: Mapping[str, str]
+
+
+def load_all(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> list[provenance.Source[Embedder]]:
+    """Several: `["clip,brivl"]` or `["clip", "brivl"]`; a table called like one of them goes to that one alone."""
+    names = [word.strip() for several in words for word in several.split(",") if word.strip()]
+    shared = {key: value for key, value in options.items() if not (key in names and isinstance(value, Mapping))}
+    own = {name: value for name in names if isinstance(value := options.get(name), Mapping)}
+    return [load(name, {**shared, **own.get(name, {})}, **flags) for name in names]
 
 
 def load(word: str, options: Mapping[str, Any], **flags: Any) -> provenance.Source[Embedder]:
