@@ -1,6 +1,6 @@
 """Ranking: our speed beside open_clip called directly, and what reranking gains with rankers trained on drawn shapes.
 
-    python benchmarks/ranking.py FOLDER [--generator MODEL]
+    python benchmarks/ranking.py FOLDER [--generator MODEL] [--only gain]
 
 Without a generator's model the candidates are drawn by `Forgetful`, which draws the scene it is asked for but gets
 each of shape, colour, size and place wrong one time in three: a stand-in, whose mistakes are known. Rankers are trained
@@ -136,6 +136,9 @@ if __name__ == "__main__":
     words.add_argument("folder", type=Path)
     words.add_argument("--generator", help="a trained model in place of the stand-in")
     words.add_argument("--steps", type=int, default=600)
+    words.add_argument("--only", choices=("throughput", "gain"))
     chosen = words.parse_args()
-    throughput()
-    gain(chosen.folder, chosen.generator, chosen.steps)
+    if chosen.only != "gain":
+        throughput()
+    if chosen.only != "throughput":
+        gain(chosen.folder, chosen.generator, chosen.steps)
