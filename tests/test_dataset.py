@@ -11,7 +11,7 @@ from PIL import Image
 from t2icli import dataset
 from t2icli.dataset import PreparedDataset, SourceRow
 from t2icli.errors import T2IError
-from t2icli.pipelines.prepare import open_data
+from t2icli.pipelines.prepare import guess_source, open_data
 
 
 def png(colour: int, size: tuple[int, int] = (5, 4)) -> bytes:
@@ -145,3 +145,16 @@ def test_a_view_of_a_view_keeps_its_rows(ten: PreparedDataset) -> None:
 def test_tars_are_prepared_on_the_way(ten: PreparedDataset, tmp_path: Path) -> None:
     again = open_data(ten.folder / "000000.tar", cache=tmp_path / "cache")
     assert [again.captions(i) for i in range(10)] == [ten.captions(i) for i in range(10)]
+
+
+def test_a_folder_is_read_as_what_lies_in_it(tmp_path: Path) -> None:
+    assert guess_source(tmp_path) == "folder"
+    (tmp_path / "a.csv").touch()
+    assert guess_source(tmp_path) == "csv"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.JPG").touch()
+    assert guess_source(tmp_path) == "folder"
+    (tmp_path / "0.tar").touch()
+    assert guess_source(tmp_path) == "webdataset"
+    with pytest.raises(T2IError, match="no data we know"):
+        guess_source(tmp_path / "a.docx")

@@ -79,6 +79,7 @@ def test_a_run_killed_at_work_is_finished_by_the_next(source: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_killed_ten_times_is_finished_by_the_eleventh(source: Path, tmp_path: Path) -> None:
     kill_at_random_moments(source, tmp_path / "out", 10)
 

@@ -232,3 +232,10 @@ def test_images_that_look_alike_are_dropped_when_asked(make_picture: Callable[..
         done = prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST)))  # type: ignore[arg-type]
         assert len(done.data) == kept
         assert len(prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST))).data) == kept  # type: ignore[arg-type]
+
+
+def test_nothing_is_fetched_offline(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    with pytest.raises(T2IError, match="cannot be fetched: offline"):
+        prepare(job(table(tmp_path / "x.csv", [(server.url("/good/1"), "a"), (server.url("/good/2"), "b")])))
+    assert not server.hits

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from t2icli import dataset, files, models, plugins, settings, toml
+from t2icli import dataset, files, images, models, plugins, settings, toml
 from t2icli.dataset import ADDRESS, CARD, Card, PreparedDataset
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.prepare import report, runners, shards
@@ -244,15 +244,29 @@ def _complain(path: Path, done: Summary) -> None:
         warnings.warn(f"{done.of('failed')} rows of '{path}' are left out: {', '.join(sorted(lost))}", stacklevel=3)
 
 
+ENDINGS = {
+    ".tar": "webdataset",
+    ".tar.gz": "webdataset",
+    ".tgz": "webdataset",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".parquet": "parquet",
+}
+
+
 def guess_source(path: Path) -> str:
     """Which dataset source reads a file or folder of this look."""
-    by_ending = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".tar": "webdataset", ".parquet": "parquet"}
-    if path.is_dir():
-        tars = next(path.glob("*.tar"), None)
-        return "folder" if tars is None else "webdataset"
-    if path.suffix.lower() not in by_ending:
-        raise T2IError(f"'{path}' is no data we know", "it may be a folder of images, CSV, TSV, JSONL, tars or parquet")
-    return by_ending[path.suffix.lower()]
+    if not path.is_dir():
+        found = next((source for ending, source in ENDINGS.items() if path.name.lower().endswith(ending)), None)
+        if found is None:
+            raise T2IError(f"'{path}' is no data we know", f"a folder of images, or one of {' '.join(ENDINGS)}")
+        return found
+    if any(path.glob("*.tar")):
+        return "webdataset"
+    if any(file.suffix.lower() in images.SUFFIXES for file in path.rglob("*")):
+        return "folder"
+    return next((source for ending, source in ENDINGS.items() if any(path.glob(f"*{ending}"))), "folder")
 
 
 def _fingerprint(path: Path) -> str:

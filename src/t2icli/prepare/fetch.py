@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -55,6 +56,8 @@ class Fetcher:
         return self._opened
 
     def _open(self) -> aiohttp.ClientSession:
+        if os.environ.get("T2I_OFFLINE"):
+            raise T2IError("images cannot be fetched: offline, as --offline or T2I_OFFLINE asks", code=1)
         try:
             import aiohttp
         except ImportError as error:

@@ -24,13 +24,19 @@ def run_here(
 ) -> None:
     """Work on all chunks; also where an event loop runs already, as in a notebook."""
     work = _run(chunks, output, plan, claims, retry, told)
+    if not _in_event_loop():
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(work)
-    else:
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, work).result()
+        return False
+    return True
 
 
 async def _run(

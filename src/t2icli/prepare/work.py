@@ -97,6 +97,7 @@ class Worker:
         under_way = set(waiting)  # and nothing else holds them: a task that is done keeps its picture in memory
         for task in waiting:
             task.add_done_callback(under_way.discard)
+            task.add_done_callback(_noticed)
             if remote:
                 task.add_done_callback(arrived.put_nowait)
         if remote:
@@ -162,6 +163,12 @@ class Worker:
         if picture.look is not None and not self.claims.look(picture.look, number, rules.distance):
             raise dropped("similar-image")
         return picture
+
+
+def _noticed(task: asyncio.Task[Done]) -> None:
+    """Of several that go wrong at once the first is raised; asyncio is not to complain of the others."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _address(source: SourceRow) -> str | bytes:
