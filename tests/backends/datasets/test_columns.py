@@ -72,3 +72,10 @@ def test_bytes_that_are_not_text_are_named_with_their_line(tmp_path: Path) -> No
     path.write_bytes(b"url,caption\n" + good + f"{U}2,".encode() + b"\xff\xfe\n")
     with pytest.raises(T2IError, match=r"after line (19|20)\d{3} is not utf-8"):
         both_ways("wukong", path)
+
+
+def test_one_damaged_byte_does_not_make_utf_8_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"url,caption\n" + f"{U}1,{'红烧牛肉面' * 9}\n".encode() * 9 + f"{U}2,面".encode()[:-1] + b"\n")
+    with pytest.raises(T2IError, match="is not utf-8"):
+        both_ways("wukong", path)

@@ -27,16 +27,15 @@ def open_text(path: Path, encoding: str = "auto") -> Iterator[TextIO]:
 
 
 def guess_encoding(path: Path) -> str:
-    """UTF-8 if its first megabyte is, UTF-16 if it says so, else GB18030, which holds all of GBK."""
+    """UTF-8 if its first megabyte mostly is, UTF-16 if it says so, else GB18030, which holds all of GBK."""
     with path.open("rb") as stream:
         start = stream.read(SAMPLE)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return "gb18030"
-    return "utf-8-sig"
+    read = codecs.getincrementaldecoder("utf-8")("replace").decode(start)
+    foreign, broken = sum(not character.isascii() for character in read), read.count("\ufffd")
+    # GBK read as UTF-8 is mostly broken; UTF-8 with a damaged byte is not, and shall be an error that names the row.
+    return "gb18030" if broken * 10 > foreign else "utf-8-sig"
 
 
 def files(source: Path, *endings: str) -> list[Path]:
