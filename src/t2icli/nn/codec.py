@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2icli.errors import T2IError
 from t2icli.nn import devices
@@ -47,7 +47,8 @@ class NetworkCodec:
         # it, and the group norm of channels-last tensors is off by 1e-4, enough to change codes as well.
         on_cpu = self.device.type == "cpu"
         self.dtype = torch.float32 if on_cpu and precision == "auto" else devices.pick_dtype(precision, self.device)
-        self.layout = torch.contiguous_format if on_cpu else torch.channels_last
+        slips = on_cpu and any(isinstance(module, nn.GroupNorm) for module in model.modules())
+        self.layout = torch.contiguous_format if slips else torch.channels_last
         self.model = model.eval().to(self.device, memory_format=self.layout)
 
     def encode(self, images: Tensor) -> Tensor:
