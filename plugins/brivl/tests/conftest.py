@@ -14,7 +14,7 @@ from t2icli.models import Model
 @pytest.fixture(scope="session")
 def brivl(golden: Callable[[str], Path]) -> Path:
     """What BriVL's own scripts computed with a tiny model."""
-    return golden("brivl")
+    return golden("brivl/brivl_tiny.pth").parent
 
 
 @pytest.fixture(scope="session")

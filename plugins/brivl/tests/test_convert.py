@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 
 
-def test_every_tensor_of_the_released_checkpoint_has_its_place(brivl: Path) -> None:
-    keys = json.loads((brivl / "full_checkpoint_keys.json").read_text())["keys"]
+def test_every_tensor_of_the_released_checkpoint_has_its_place(golden: Callable[[str], Path]) -> None:
+    keys = json.loads(golden("brivl/full_checkpoint_keys.json").read_text())["keys"]
     with torch.device("meta"):
         state = renamed({name: torch.empty(about["shape"]) for name, about in keys.items()})
         assert inferred(state, {}) == FULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def test_inputs_are_the_originals(
 
 
 @pytest.mark.parametrize("size", [456, 380])
-def test_boxes_are_cut_out_as_the_original_cuts_them(brivl: Path, size: int) -> None:
-    case = {k.removeprefix(f"{size}."): v for k, v in load_file(brivl / "roi_pool.safetensors").items()}
+def test_boxes_are_cut_out_as_the_original_cuts_them(golden: Callable[[str], Path], size: int) -> None:
+    case = {k.removeprefix(f"{size}."): v for k, v in load_file(golden("brivl/roi_pool.safetensors")).items()}
     cut = pool_boxes(case["feature_map"], case["boxes"], 4, size).mean((-2, -1))
     found = cut @ case["conv_weight"].flatten(1).T + case["conv_bias"]
     torch.testing.assert_close(found, case["pooled"], atol=1e-4, rtol=1e-4)

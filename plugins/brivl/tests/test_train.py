@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,12 @@ def test_the_recipe_keeps_its_promises(data: PreparedDataset, tmp_path: Path) ->
     check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
 
 
-def test_a_bert_tower_is_trained_with_its_vocabulary(data: PreparedDataset, brivl: Path, tmp_path: Path) -> None:
+def test_a_bert_tower_is_trained_with_its_vocabulary(
+    data: PreparedDataset, golden: Callable[[str], Path], tmp_path: Path
+) -> None:
     bert = {"vocabulary": 284, "width": 16, "layers": 1, "heads": 2, "inner": 32, "positions": 32, "length": 16}
     shape = {**SMALL, "text": "bert", "bert": {**bert, "top_layers": 1, "top_heads": 2}, "boxes": 3, "top_layers": 1}
-    options = {"shape": shape, "vocabulary": str(brivl / "vocab.txt")}
+    options = {"shape": shape, "vocabulary": str(golden("brivl/vocab.txt"))}
     check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", **options)
     check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
     with pytest.raises(T2IError, match="needs a vocabulary"):

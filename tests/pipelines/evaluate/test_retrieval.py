@@ -25,7 +25,7 @@ def rows(table: np.ndarray) -> Rows:
 
 @pytest.fixture
 def features(golden: Callable[[str], Path]) -> tuple[Rows, Rows, dict]:
-    folder = golden("brivl") / "retrieval"
+    folder = golden("brivl/retrieval")
     images, texts = (np.load(folder / f"np_{side}.npy") for side in ("img", "text"))
     return rows(images), rows(texts), json.loads((folder / "expected.json").read_text())
 
