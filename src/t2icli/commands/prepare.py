@@ -89,7 +89,7 @@ def prepare(
     tables = config.resolved(context, options)
     rules, limits = options.pop("rules", {}), options.pop("fetch", {})
     if allow_private:
-        limits["allow_private"] = True
+        limits = {**limits, "allow_private": True}
     plan = work.plan_of(preset, rules, limits, shard_rows)
     if output is None and not dry_run:
         raise T2IError("it is not said where the dataset goes", "add --output FOLDER")
