@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ class Album:
         raise AssertionError("the names do not end")
 
     def add(
-        self, rows: Sequence[tuple[Image | None, dict[str, Any]]], record: Mapping[str, Any]
+        self, rows: Iterable[tuple[Image | None, dict[str, Any]]], record: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         """File these pictures in their order; a row without a picture is noted alone. Returns the rows as filed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -326,13 +327,31 @@ def test_without_judges_pictures_are_filed_while_others_are_drawn(t2i: Runner, m
     add = album.Album.add
 
     def noted(self: album.Album, rows: Any, record: Any) -> Any:
-        filed.append(len(rows))
-        return add(self, rows, record)
+        done = add(self, rows, record)
+        filed.append(len(done))
+        return done
 
     monkeypatch.setattr(album.Album, "add", noted)
     t2i.ok("generate", "x", "-n", 40, "--output", "out")
     assert filed == [16, 16, 8]
     assert [row["rank"] for row in results("out")] == list(range(1, 41))
+
+
+def test_pictures_that_wait_for_their_rank_are_not_held_in_memory(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+    score = Red.score
+
+    def counted(self: Red, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        gc.collect()
+        alive.append(sum(isinstance(thing, Image.Image) for thing in gc.get_objects()))
+        time.sleep(0.01)
+        return score(self, prompt, images)
+
+    monkeypatch.setattr(Red, "score", counted)
+    t2i.ok("generate", "x", "-n", 400, "-o", "size=1", "--rerank", "red", "--top", 2, "--output", "out")
+    assert len(results("out")) == 400 and len(reds("out")) == 2
+    assert len(alive) == 25 and alive[-1] < 100
+    assert not list(Path("out").glob(".judged-*"))
 
 
 def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2icli.album import Album
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 FILED_AT_ONCE = 16
 """Pictures that wait to be filed, where nobody judges: as many as a power cut may cost."""
+
+
+AHEAD = 4
+"""Batches that drawing may be ahead of judging; then it waits, or memory would grow."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,27 @@ def check_top(top: int | None, n: int, *, judged: bool) -> None:
 
 @dataclass
 class Candidate:
-    """A picture that was drawn."""
+    """A picture that was drawn; once judged it waits for its rank on disk, so that many need no more memory."""
 
     seed: int
-    image: Image
+    drawn: Image | Path
     scores: dict[str, float] = field(default_factory=dict)
     """By judge; empty while it has not been judged."""
     score: float | None = None
+
+    @property
+    def image(self) -> Image:
+        if not isinstance(self.drawn, Path):
+            return self.drawn
+        import PIL.Image
+
+        with PIL.Image.open(self.drawn) as image:
+            return image.convert("RGB")
+
+    def put_away(self, folder: Path) -> None:
+        path = folder / f"{self.seed}.bmp"
+        self.image.save(path)
+        self.drawn = path
 
 
 def generate(
@@ -96,16 +116,16 @@ def _one_prompt(
         if batch:
             filed.extend(album.add(_rows(plan, prompt, batch, settings, len(filed) + 1), plan.source.record()))
 
-    try:
-        with _judging(plan.judges, prompt) as judge:
+    with contextlib.ExitStack() as stack:
+        shelf = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=album.folder, prefix=".judged-")))
+        stack.callback(file)
+        with _judging(plan.judges, prompt, shelf) as judge:
             for candidate in draw(plan.generator, prompt, plan.n, seed=plan.seed):
                 waiting.append(candidate)
                 judge(candidate)
                 drawn(candidate)
                 if not plan.judges and len(waiting) == FILED_AT_ONCE:
                     file()
-    finally:
-        file()
     return filed
 
 
@@ -123,7 +143,7 @@ def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Ca
 
 
 @contextlib.contextmanager
-def _judging(judges: Sequence[scoring.Judge], prompt: str) -> Iterator[Callable[[Candidate], None]]:
+def _judging(judges: Sequence[scoring.Judge], prompt: str, shelf: Path) -> Iterator[Callable[[Candidate], None]]:
     """A function to hand candidates to; they are judged, a few at once, in a thread beside the one that draws."""
     waiting: list[Candidate] = []
     running: list[Future[None]] = []
@@ -132,8 +152,11 @@ def _judging(judges: Sequence[scoring.Judge], prompt: str) -> Iterator[Callable[
         for job in running:
             if job.done():
                 job.result()  # a judge that has failed need not wait for the rest to be drawn
+        ahead = [job for job in running if not job.done()]
+        if len(ahead) == AHEAD:
+            ahead[0].result()
         if waiting:
-            running.append(pool.submit(_judge, judges, prompt, list(waiting)))
+            running.append(pool.submit(_judge, judges, prompt, list(waiting), shelf))
             waiting.clear()
 
     def take(candidate: Candidate) -> None:
@@ -155,10 +178,11 @@ def _judging(judges: Sequence[scoring.Judge], prompt: str) -> Iterator[Callable[
             raise
 
 
-def _judge(judges: Sequence[scoring.Judge], prompt: str, candidates: Sequence[Candidate]) -> None:
+def _judge(judges: Sequence[scoring.Judge], prompt: str, candidates: Sequence[Candidate], shelf: Path) -> None:
     images = [candidate.image for candidate in candidates]
     scores = {judge.name: judge.score(prompt, images) for judge in judges}
     for index, candidate in enumerate(candidates):
+        candidate.put_away(shelf)
         candidate.scores = {name: column[index] for name, column in scores.items()}
 
 
@@ -173,14 +197,13 @@ def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> 
 
 def _rows(
     plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, first_rank: int
-) -> list[tuple[Image | None, dict[str, Any]]]:
+) -> Iterator[tuple[Image | None, dict[str, Any]]]:
     from t2icli.images import pixels_sha256
 
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
     example = plan.example.record() if plan.example is not None else {}
-    rows: list[tuple[Image | None, dict[str, Any]]] = []
     for rank, each in enumerate(ranked(candidates, plan.judges), start=first_rank):
+        image = each.image
         row = {"prompt": prompt, "rank": rank, "seed": each.seed, "score": each.score, "scores": each.scores}
-        row |= {"pixels": pixels_sha256(each.image), **model, "settings_file": settings, **example}
-        rows.append((each.image if plan.top is None or rank <= plan.top else None, row))
-    return rows
+        row |= {"pixels": pixels_sha256(image), **model, "settings_file": settings, **example}
+        yield image if plan.top is None or rank <= plan.top else None, row
