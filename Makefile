@@ -9,7 +9,8 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test test-slow lint fix types docs docs-check bench ray clean
+.PHONY: setup demo test test-slow lint fix types docs docs-check ray clean \
+	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-shapes
 
 setup: $(VENV)/ready
 
@@ -44,6 +45,27 @@ docs-check: setup
 # Preparing data on a Ray cluster: daft and ray are too large for everyone.
 ray: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[ray]'
+
+# The README's main command. Until trained models ship, the example generator draws, and says that it is one.
+demo: setup
+	@echo 'No trained model ships yet: these are the clouds of the example plugin, sorted by their colours.'
+	$(BIN)/t2i generate "红烧牛肉面，红色的汤" -n 16 -m noise --rerank colours --top 8 --output pictures/demo --force
+
+# Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
+bench: bench-startup bench-prepare bench-generation bench-training bench-clipgen bench-clipcap bench-shapes
+
+bench-startup bench-prepare: setup
+	$(BIN)/python benchmarks/$(@:bench-%=%).py
+bench-training: setup .venv-reference/ready
+	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
+bench-clipgen bench-clipcap: setup
+	$(BIN)/python benchmarks/$(@:bench-%=%).py speed
+# The proofs that training works: small models of drawn shapes, judged by the pixels.
+bench-shapes: setup
+	$(BIN)/python benchmarks/shapes.py runs/bench/shapes
+	$(BIN)/python benchmarks/ranking.py runs/bench/ranking
+	$(BIN)/python benchmarks/clipgen.py shapes runs/bench/clipgen
+	$(BIN)/python benchmarks/clipcap.py shapes runs/bench/clipcap
 
 clean:
 	rm -rf $(VENV) .venv-reference .pytest_cache .mypy_cache .ruff_cache
