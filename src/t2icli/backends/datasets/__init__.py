@@ -33,7 +33,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Csv(Table, frozen=True, forbid_unknown_fields=True):
-    delimiter: Annotated[str, Meta(description="between cells; auto: tab for .tsv, else comma")] = "auto"
+    delimiter: Annotated[str, Meta(description="between cells; auto: as in the first line")] = "auto"
     header: Annotated[bool, Meta(description="the first row names the columns; else they are called 0, 1, ...")] = True
 
 

@@ -50,9 +50,18 @@ def _row(cells: Sequence[str], image: int, caption: int, key: int | None, root: 
 
 def read_cells(path: Path, delimiter: str = "auto", encoding: str = "auto") -> Iterator[list[str]]:
     """The rows of a table, empty lines left out; what cannot be read is an error that names the row."""
-    tabs = delimiter in ("\t", "tab", "\\t") or (delimiter == "auto" and path.suffix.lower() == ".tsv")
     with open_text(path, encoding) as stream:
-        yield from _rows(path, stream, "\t" if tabs else "," if delimiter == "auto" else delimiter, tabs)
+        between = separator(stream.readline(), path) if delimiter == "auto" else delimiter
+        stream.seek(0)
+        tabs = between in ("\t", "tab", "\\t")
+        yield from _rows(path, stream, "\t" if tabs else between, tabs)
+
+
+def separator(first: str, path: Path) -> str:
+    """What stands between the cells of a table's first line: open_clip writes tabs into files called .csv."""
+    if "\t" in first or path.suffix.lower() == ".tsv":
+        return "\t"
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _rows(path: Path, stream: TextIO, delimiter: str, plain: bool) -> Iterator[list[str]]:

@@ -99,20 +99,13 @@ def _table(path: Path, root: Path | None) -> Iterator[Picture]:
         source = plugins.load("dataset", "folder")
     else:
         options = {"root": str(root)} if root else {}
-        source = plugins.load("dataset", "csv", delimiter=separator(path), **options)
+        source = plugins.load("dataset", "csv", **options)
     for number, row in enumerate(source.rows(path), start=2):
         if "problem" in row.extra:
             raise T2IError(f"'{path}' row {number}: {row.extra['problem']}", "name the pictures' folder with --root")
         if not isinstance(row.image, Path):
             raise T2IError(f"'{path}' row {number} names no file: {row.image}", "fetch the pictures with t2i prepare")
         yield Picture(str(row.image), row.captions, _reader(row.image))
-
-
-def separator(path: Path) -> str:
-    """What stands between the columns of a table's first line; open_clip writes tabs into files called .csv."""
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline()
-    return max("\t,;|", key=header.count)
 
 
 def _jsonl(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
