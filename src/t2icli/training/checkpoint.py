@@ -71,7 +71,7 @@ class Run:
         with self._explained("checkpoint"):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             with draft_folder(self.checkpoints / name) as draft:
-                torch.save(state, draft / STATE)
+                _save(state, draft / STATE)
             _point(self.checkpoints / LATEST, name)
         for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
             shutil.rmtree(old)
@@ -91,13 +91,25 @@ class Run:
         except (OSError, RuntimeError, SafetensorError) as error:
             newest = self.latest()
             kept = f"the last good checkpoint is '{newest}'" if newest else "there is no earlier checkpoint"
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            reason = "the disk is full" if full else str(error)
+            reason = "the disk is full" if _is_full(error) else str(error)
             raise T2IError(
                 f"cannot write the {what} in '{self.folder}': {reason}",
                 f"{kept}; make room and continue with --resume",
                 code=1,
             ) from error
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as stream:  # torch's own writer would hide why a disk refused
+        torch.save(state, stream)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    named = getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes)
+    return named or _is_full(error.__context__)
 
 
 @contextlib.contextmanager
