@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import time
 from multiprocessing.context import ForkServerProcess
@@ -117,6 +118,15 @@ def test_a_run_may_be_made_longer_where_the_schedule_allows_it(tiny_t2i: Runner,
     assert Path("x/model", models.WEIGHTS).read_bytes() == Path("long/model", models.WEIGHTS).read_bytes()
     tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "y", "--max-steps", "3", "--schedule", "cosine")
     tiny_t2i.fails("train", "--resume", "--output", "y", "--max-steps", "6", says="loop.max_steps: 3 then, 6 now")
+
+
+def test_a_run_killed_just_before_its_model_was_written_writes_it(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "x", "--max-steps", "3")
+    model = Path("x/model", models.WEIGHTS)
+    before = model.read_bytes()
+    shutil.rmtree("x/model")
+    tiny_t2i.ok("train", "--resume", "--output", "x")
+    assert model.read_bytes() == before
 
 
 def test_other_data_is_refused(tiny_t2i: Runner, data: Path, tmp_path: Path) -> None:

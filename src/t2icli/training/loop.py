@@ -265,6 +265,8 @@ class Training:
         for turn, saved in zip(self.turns, state["turns"], strict=True):
             turn.load(saved)
         self.step, self.best = state["step"], state["best"]
+        if self.step == self.total:
+            self._publish("model")  # in case it was killed between the last checkpoint and this
 
 
 def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
