@@ -44,7 +44,7 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     listed = [list(row) for row in rows]
     used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
     for index in used:
@@ -52,7 +52,10 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
         shown.add_column(columns[index], justify="right" if numbers else "left", overflow="fold")
     for row in listed:
         shown.add_row(*(Text(_cell(row[index])) for index in used))
-    console(sys.stdout).print(shown)
+    out = console(sys.stdout)
+    if title:  # a table's own title is broken to the table's width
+        out.print(Text(title, style="bold"))
+    out.print(shown)
 
 
 def _cell(value: Any) -> str:
