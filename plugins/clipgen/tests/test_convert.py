@@ -62,3 +62,28 @@ def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None
     (tmp_path / "shape.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
     with pytest.raises(T2IError, match="the codec the model was made with is missing"):
         t2i_clipgen.import_prior(Upstream((tiny.folder / "gpt.pt", tmp_path / "shape.json"), {}), tmp_path / "model")
+
+
+def test_the_command_imports_prior_codec_and_clip_together(fake: Any, tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "heads.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
+    (tmp_path / "size.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
+    (tmp_path / "clip").mkdir()
+    models.seal(tmp_path / "clip", models.Card(kind="embedder", backend="clip"))
+    parts = (tiny.folder / "vqgan.pt", tmp_path / "size.json")
+    words = [word for path in parts for word in ("--part", f"codec={path}")]
+    files = (tiny.folder / "gpt.pt", tmp_path / "heads.json")
+    fake.ok(
+        "models",
+        "import",
+        *files,
+        "--as",
+        "clipgen",
+        "--name",
+        "mine",
+        *words,
+        "--part",
+        f"embedder={tmp_path / 'clip'}",
+    )
+    model = models.find("clipgen/mine")
+    assert sorted(model.card.parts) == ["codec", "embedder"]
+    assert model.card.config["heads"] == tiny.sizes["n_head"]
