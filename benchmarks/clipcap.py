@@ -4,8 +4,9 @@
     python benchmarks/clipcap.py batch
     python benchmarks/clipcap.py shapes FOLDER
 
-`speed` writes eight captions at once (the original's default: four images, two each), five and one, with the default sizes and random weights, with the static cache and as
-the original does: GPT-2 over everything again for each word, logits at every position. `batch` describes 200
+`speed` writes eight captions at once (the original's default: four images, two each), five and one, with the default
+sizes and random weights, with the static cache and as the original does: GPT-2 over everything again for each word,
+logits at every position. `batch` describes 200
 pictures with a small model, eight at a time and one by one. `shapes` trains on drawn shapes and asks for the shape
 and the colour of scenes that were held out.
 """
@@ -61,7 +62,7 @@ def batch(folder: Path) -> None:
 
     model = folder / "clipcap/model"
     pictures = [Image.open(path).convert("RGB") for path in sorted((folder / "shapes").glob("*.png"))[:200]]
-    captioner = load("captioner", "clipcap", model=str(model))
+    captioner = load("captioner", "clipcap", model=str(model), max_tokens=20)
     captioner.caption(pictures[:8], 1, seed=0)
     one_by_one = seconds(lambda: [captioner.caption([picture], 1, seed=i) for i, picture in enumerate(pictures)])
     at_once = seconds(lambda: captioner.caption(pictures, 1, seed=0))

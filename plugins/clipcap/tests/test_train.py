@@ -38,7 +38,8 @@ def test_clipcap_keeps_a_recipes_promises(
 ) -> None:
     options = {**TINY, **TINY_MAPPER, "mapper": mapper, "tune": tune, "vocabulary": few_words}
     check_recipe(plugins.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
-    captioner = plugins.load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake", max_tokens=5)
+    captioner = plugins.load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
+    assert captioner.settings.max_tokens == 31  # as many as its 32 positions have room for
     assert len(captioner.caption([data.image(0)], 2, seed=0)[0]) == 2
 
 

@@ -75,7 +75,8 @@ class ClipCapRecipe:
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
         self.words.tokenizer.save(str(folder / FILE))
-        own = parts.keep(self.settings.embedder, folder, "embedder")
+        longest = min(self.settings.max_tokens, self.shape.positions - self.settings.prefix + 1)
+        own = {"max_tokens": longest} | parts.keep(self.settings.embedder, folder, "embedder")
         config = Config(self.shape, unit=self.settings.unit)
         models.seal(folder, card(config, about=f"ClipCap, {self.shape.mapper.name} mapper, trained here", settings=own))
 
