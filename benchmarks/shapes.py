@@ -24,7 +24,7 @@ VAE = (
     "anneal_rate=1e-5 loop.lr_decay=0.97"
 )
 DALLE = (
-    "text_length=12 dim=128 depth=3 heads=4 dim_head=32 null_condition=0.05 loop.schedule=cosine loop.warmup=50 "
+    "text_length=12 dim=128 depth=3 heads=4 dim_head=32 null_condition=0 loop.schedule=cosine loop.warmup=50 "
     "loop.clip=1"
 )
 
@@ -67,7 +67,7 @@ def train(folder: Path, vae_steps: int, dalle_steps: int) -> dict[str, float]:
         folder / "dalle",
         *options(f"{DALLE} {' '.join(parts)}"),
     ]
-    spent["dalle"] = t2i(*dalle, *every, "--batch-size", 24, "--lr", 2e-3, "--max-steps", dalle_steps)
+    spent["dalle"] = t2i(*dalle, *every, "--batch-size", 32, "--lr", 2e-3, "--max-steps", dalle_steps)
     return spent
 
 
@@ -75,7 +75,7 @@ def score(folder: Path) -> dict[str, float]:
     """The part of held-out prompts whose picture has the right shape, colour, and both."""
     import t2icli
 
-    dalle = t2icli.load("generator", "dalle", model=str(folder / "dalle/model"), precision="fp32", temperature=0.7)
+    dalle = t2icli.load("generator", "dalle", model=str(folder / "dalle/model"), precision="fp32", temperature=0.3)
     rows = []
     for i, scene in enumerate(shapes_data.scenes(held_out=True)):
         for language, prompt in zip(("english", "chinese"), scene.captions, strict=True):
@@ -96,7 +96,7 @@ def main() -> int:
     words = argparse.ArgumentParser(description="Train vae and dalle on drawn shapes and judge what they draw.")
     words.add_argument("folder", type=Path)
     words.add_argument("--vae-steps", type=int, default=800)
-    words.add_argument("--dalle-steps", type=int, default=900)
+    words.add_argument("--dalle-steps", type=int, default=2000)
     chosen = words.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     spent = train(chosen.folder, chosen.vae_steps, chosen.dalle_steps)
