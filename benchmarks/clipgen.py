@@ -97,12 +97,10 @@ def shapes(folder: Path, noise: float, text_share: float, steps: int) -> None:
 
 
 def train_codec(run: Path, data: Path) -> float:
-    # Half the pictures' size, for a CPU: the judge reads those as well.
-    size = PIXELS // 2
-    shape = {"codes": 256, "width": 16, "size": size, "base": 32, "multipliers": "1,1,2", "blocks": 1, "attention": 4}
+    shape = {"codes": 64, "width": 16, "size": PIXELS, "base": 32, "multipliers": "1,1,2", "blocks": 1, "attention": 8}
     options = [word for key, value in shape.items() for word in ("-o", f"shape.{key}={value}")]
     options += ["-o", "perceptual=laplacian", "-o", "adversary_weight=0", "-o", "begin=60", "-o", "reseed_every=20"]
-    words = ("--lr", 1e-3, "--batch-size", 32, "--max-steps", 500, "--eval-every", 0, "--schedule", "cosine")
+    words = ("--lr", 1e-3, "--batch-size", 16, "--max-steps", 1000, "--eval-every", 0, "--schedule", "cosine")
     return t2i("train", "clipgen-vqgan", "--train-data", data, "--output", run, *options, *words)
 
 
@@ -132,7 +130,7 @@ if __name__ == "__main__":
     words.add_argument("--images", type=int, default=8)
     words.add_argument("--noise", type=float, default=0.0)
     words.add_argument("--text-share", type=float, default=0.0)
-    words.add_argument("--steps", type=int, default=600)
+    words.add_argument("--steps", type=int, default=1500)
     chosen = words.parse_args()
     if chosen.what == "speed":
         speed(chosen.images)
