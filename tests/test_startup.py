@@ -44,3 +44,19 @@ def test_nothing_heavy_is_imported(words: list[str], twenty_plugins: Path, tmp_p
     assert json.loads(ended.stderr.splitlines()[-1]) == [0, []], ended.stderr
     if words == ["plugins"]:
         assert all(f"t2icli-fake{i} 1.0" in ended.stdout for i in range(20))
+
+
+@pytest.mark.parametrize(
+    ("ranker", "code", "says"),
+    [("clip", 2, "-o ranker.pretrained="), ("chinese-clip", 1, "t2i models import FOLDER/* --as chinese-clip")],
+)
+def test_a_ranker_without_its_weights_is_told_of_before_torch_is_imported(
+    ranker: str, code: int, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").touch()
+    environment = {**os.environ, "T2I_HOME": str(tmp_path), "HF_HOME": str(tmp_path), "T2I_OFFLINE": "1"}
+    command = [sys.executable, "-c", PROGRAM, "rerank", "a red bowl", str(tmp_path / "a.png"), "--ranker", ranker]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert says in ended.stderr
+    ended_with, heavy = json.loads(ended.stderr.splitlines()[-1])
+    assert (ended_with, {*heavy} - {"PIL"}) == (code, set()), ended.stderr

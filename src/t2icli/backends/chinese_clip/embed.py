@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
-from t2icli import download
-from t2icli.backends.chinese_clip import Settings
+from t2icli.backends.chinese_clip import Settings, hub
 from t2icli.errors import T2IError
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
@@ -68,7 +66,7 @@ def _tensors(pair: tuple[list[int], list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def load(settings: Settings) -> ChineseClip:
-    """From a folder, from what was fetched before, or from the hub; without a network the message comes at once."""
+    """From a folder, from what was fetched before, or from the hub."""
     if settings.model is not None:
         for name in settings.model.card.files:
             settings.model.file(name)  # says so if it is damaged
@@ -79,12 +77,7 @@ def load(settings: Settings) -> ChineseClip:
     except OSError as error:
         if Path(source).expanduser().is_dir():
             raise T2IError(f"'{source}' holds no Chinese-CLIP: {_first_line(error)}", code=1) from error
-    if os.environ.get("T2I_OFFLINE") or not _hub_answers():
-        raise T2IError(
-            f"Chinese-CLIP {source!r} is not here and there is no network",
-            "fetch its repository elsewhere and name the folder: -o source=FOLDER",
-            code=1,
-        )
+    hub.check_reachable(source)
     try:
         return ChineseClip(*_parts(source, local=False), settings)
     except OSError as error:
@@ -95,12 +88,6 @@ def _parts(source: str, *, local: bool) -> tuple[Any, Any]:
     place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
     processor = ChineseCLIPProcessor.from_pretrained(place, local_files_only=local)
     return ChineseCLIPModel.from_pretrained(place, local_files_only=local), processor
-
-
-def _hub_answers() -> bool:
-    from huggingface_hub.constants import ENDPOINT
-
-    return bool(download.reachable([ENDPOINT]))
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Tokenizer, Upstream
 from t2icli.models import Model
@@ -64,6 +65,12 @@ def t2i_recipes() -> list[Entry[Recipe]]:
 
 
 def load(settings: Settings) -> Embedder:
+    if settings.model is None and settings.pretrained is None:
+        raise T2IError(
+            "'clip' needs a model and none is installed",
+            "run: t2i models pull clip/vit-b-32, or t2i models import FILE --as clip; or name open_clip's weights:\n"
+            "  -o pretrained=laion2b_s34b_b79k, beside --rerank -o ranker.pretrained=laion2b_s34b_b79k",
+        )
     from t2icli.backends.clip.embed import load
 
     return load(settings)

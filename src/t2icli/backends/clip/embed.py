@@ -21,7 +21,6 @@ from t2icli.backends.clip.model import (
     report_prompt,
     set_pool,
 )
-from t2icli.errors import T2IError
 from t2icli.kinds import Tokenizer
 from t2icli.models import Model
 from t2icli.nn import devices, weights
@@ -64,13 +63,9 @@ def load(settings: Settings) -> Clip:
     """From a model folder, or from open_clip's hub when a tag is asked for."""
     if settings.pretrained is not None:
         network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained)
-    elif settings.model is not None:
-        network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer)
     else:
-        raise T2IError(
-            "embedder 'clip' needs a model and none is installed",
-            "name open_clip's weights with -o pretrained=laion2b_s34b_b79k, or run: t2i models import FILE --as clip",
-        )
+        assert settings.model is not None  # `t2icli.backends.clip.load` has seen to it
+        network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer)
     if settings.pool != "model":
         set_pool(network, settings.pool, getattr(texts, "end", END))
     return Clip(network, preprocess, texts, settings, name)
