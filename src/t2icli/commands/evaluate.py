@@ -136,7 +136,7 @@ def generation(
     distance = None
     if reference is not None:
         features = embeddings.load(judge or chooser, of_rankers, **flags)
-        distance = work.distance_from(features, pairs.read(reference))
+        distance = work.Distance(features, pairs.read(reference))
     asked = work.prompts_in(prompts)[:limit]
     with show.bar("drawing", len(asked) * n) as advance:
         result = work.evaluate(source, asked, n, choose, decide, seed=seed, distance=distance, drawn=advance)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
 from t2icli.images import open_image
 from t2icli.kinds import Entry
-from t2icli.pipelines.evaluate.generation import best_of, evaluate, frechet
+from t2icli.pipelines.evaluate.generation import AT_ONCE, evaluate, frechet
 from t2icli.pipelines.provenance import Source
 from t2icli.testing import Runner
 
@@ -58,8 +59,25 @@ def test_a_ranker_that_knows_nothing_gains_nothing_in_the_judges_eyes(source: So
 
 
 def test_a_picture_that_fits_another_prompt_as_well_is_no_hit() -> None:
-    alike = np.ones((2, 2))
-    assert best_of(1, alike, alike, 1).r_precision == 0
+    source = Source("generator", "forgetful", "forgetful", Settings(), Forgetful())
+    alike = evaluate(
+        source, COLOURS, 1, by_colour, lambda prompts, images: np.ones((len(prompts), len(images))), seed=0
+    )
+    assert alike.curve[0].r_precision == 0
+
+
+def test_candidates_are_seen_a_few_at_a_time_and_let_go(source: Source) -> None:
+    met: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def watching(prompts: Sequence[str], images: Sequence[Image.Image]) -> np.ndarray:
+        nonlocal most
+        met.extend(map(weakref.ref, images))
+        most = max(most, sum(image() is not None for image in met))
+        return by_colour(prompts, images)
+
+    result = evaluate(source, COLOURS, 200, watching, by_colour, seed=0)
+    assert result.candidates == 200 and most <= 2 * AT_ONCE
 
 
 def test_one_prompt_is_not_enough(source: Source) -> None:

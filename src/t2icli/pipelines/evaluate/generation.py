@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 CURVE = (1, 4, 16, 64)
 """Of how many candidates the best is taken."""
+AT_ONCE = 64
+"""Pictures held in memory; what is kept of each is some numbers."""
 Judge = Callable[[Sequence[str], Sequence["Image"]], "NDArray[np.float64]"]
 """Scores of every picture (columns) for every prompt (rows)."""
 
@@ -36,6 +40,16 @@ class BestOf:
     """Mean score for the prompt it was drawn for."""
     r_precision: float
     """Percent of pictures that fit their own prompt better than every other prompt."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One prompt's candidates in the eyes of those who choose and judge, (n,) each."""
+
+    by_ranker: NDArray[np.float64]
+    by_judge: NDArray[np.float64]
+    fits: NDArray[np.bool_]
+    """Whether the judge finds that it fits its own prompt better than every other prompt."""
 
 
 @dataclass(frozen=True)
@@ -78,44 +92,57 @@ def evaluate(
     judge: Judge,
     *,
     seed: int,
-    distance: Callable[[Sequence[Image]], float] | None = None,
+    distance: Distance | None = None,
     drawn: Advance = lambda count: None,
 ) -> Result:
     """Draw n candidates of every prompt, let `ranker` choose and `judge` decide whether the choice was good.
 
     With one and the same for both, the curve shows how much the scores rise, not whether the pictures get better.
     """
-    prompts = list(dict.fromkeys(prompts))
+    prompts = tuple(dict.fromkeys(prompts))
     if len(prompts) < 2:
         raise T2IError("R-precision needs at least two different prompts")
-    images: list[Image] = []
-    for prompt in prompts:
-        images += [candidate.image for candidate in draw(generator.thing, prompt, n, seed=seed)]
-        drawn(n)
-    by_ranker = ranker(prompts, images)
-    by_judge = by_ranker if judge is ranker else judge(prompts, images)
-    curve = [best_of(k, by_ranker, by_judge, n) for k in CURVE if k <= n]
-    return Result(generator.name, len(prompts), n, curve, distance(images) if distance is not None else None)
+    seen = []
+    for row, prompt in enumerate(prompts):
+        candidates = (candidate.image for candidate in draw(generator.thing, prompt, n, seed=seed))
+        found = []
+        while images := list(itertools.islice(candidates, AT_ONCE)):
+            by_ranker = ranker(prompts, images)
+            found.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
+            if distance is not None:
+                distance.see(images)
+            drawn(len(images))
+        seen.append(Seen(*(np.concatenate(column) for column in zip(*found, strict=True))))
+    curve = [best_of(k, seen) for k in CURVE if k <= n]
+    return Result(generator.name, len(prompts), n, curve, distance.value() if distance is not None else None)
 
 
-def best_of(k: int, by_ranker: NDArray[np.float64], by_judge: NDArray[np.float64], n: int) -> BestOf:
+def _seen(
+    row: int, by_ranker: NDArray[np.float64], by_judge: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """The fields of `Seen`, from the scores of pictures (columns) that were drawn for prompt `row`, for all prompts."""
+    own = by_judge[row]
+    return by_ranker[row], own, own > np.delete(by_judge, row, axis=0).max(axis=0)
+
+
+def best_of(k: int, seen: Sequence[Seen]) -> BestOf:
     """The ranker's best of every k candidates, averaged over all the groups of k there are."""
     scores, hits = [], []
-    for prompt in range(len(by_ranker)):
-        for start in range(prompt * n, prompt * n + n - k + 1, k):
-            chosen = start + int(np.argmax(by_ranker[prompt, start : start + k]))
-            scores.append(by_judge[prompt, chosen])
-            others = np.delete(by_judge[:, chosen], prompt)
-            hits.append(by_judge[prompt, chosen] > others.max())
+    for each in seen:
+        for start in range(0, len(each.fits) - k + 1, k):
+            chosen = start + int(np.argmax(each.by_ranker[start : start + k]))
+            scores.append(each.by_judge[chosen])
+            hits.append(each.fits[chosen])
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
 def of_embedder(source: provenance.Source[Embedder]) -> Judge:
     """Each prompt and each picture is embedded once."""
+    texts = functools.lru_cache(maxsize=1)(source.thing.embed_texts)
 
     def judge(prompts: Sequence[str], images: Sequence[Image]) -> NDArray[np.float64]:
-        texts, pictures = source.thing.embed_texts(prompts), source.thing.embed_images(images)
-        found: NDArray[np.float64] = (texts @ pictures.T).double().numpy()
+        pictures = source.thing.embed_images(images)
+        found: NDArray[np.float64] = (texts(tuple(prompts)) @ pictures.T).double().numpy()
         return found
 
     return judge
@@ -132,16 +159,24 @@ def of_ranker(word: str, options: dict[str, Any], **flags: Any) -> Judge:
     return lambda prompts, images: np.asarray([source.thing.score(prompt, images) for prompt in prompts])
 
 
-def distance_from(
-    source: provenance.Source[Embedder], real: Pairs, most: int = 10_000
-) -> Callable[[Sequence[Image]], float]:
-    """Frechet distance of pictures from real ones, on this embedder's features."""
+class Distance:
+    """The Frechet distance of drawn pictures from real ones on an embedder's features, which alone are kept."""
 
-    def distance(images: Sequence[Image]) -> float:
-        others = [picture.open() for picture in real.pictures[:most]]
-        return frechet(source.thing.embed_images(images).numpy(), source.thing.embed_images(others).numpy())
+    def __init__(self, source: provenance.Source[Embedder], real: Pairs, most: int = 10_000) -> None:
+        self.source, self.real = source, real.pictures[:most]
+        self.drawn: list[NDArray[Any]] = []
 
-    return distance
+    def see(self, images: Sequence[Image]) -> None:
+        self.drawn.append(self.source.thing.embed_images(images).numpy())
+
+    def value(self) -> float:
+        """After every drawn picture was seen."""
+        starts = range(0, len(self.real), AT_ONCE)
+        batches = ([picture.open() for picture in self.real[start : start + AT_ONCE]] for start in starts)
+        real = [self.source.thing.embed_images(batch).numpy() for batch in batches]
+        if not real:
+            raise T2IError("a Frechet distance needs real pictures, and there are none")
+        return frechet(np.concatenate(self.drawn), np.concatenate(real))
 
 
 def frechet(features: NDArray[Any], others: NDArray[Any]) -> float:
