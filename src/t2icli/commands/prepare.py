@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -72,17 +72,12 @@ def prepare(
 
     t2i prepare wukong lists/ --preset wukong-food -o rules.words=food.txt --output data/
     """
-    from t2icli.dataset import PreparedDataset
     from t2icli.pipelines import prepare as work
 
     name, path = _source(source or [])
+    views = _Views(show_rows, report, export, output)
     if name is None and work.is_prepared(path):
-        data = PreparedDataset.open(path)
-        if check:
-            return _check(data)
-        if not _views(data, show_rows, report, export, output):
-            _card(data, as_json)
-        return 0
+        return _look(path, views, check=check, as_json=as_json)
     if check or (export and not output):
         raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
     options = config.options(context, option or ())
@@ -98,8 +93,30 @@ def prepare(
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address, as_json)
     config.write(job.output, tables)
-    _views(done.data, show_rows, report, export, job.output / "exports" / (export or ""))
+    _show(done.data, views._replace(output=job.output / "exports" / (export or "")))
     return DONE_IN_PART if done.of("failed") else 0
+
+
+class _Views(NamedTuple):
+    """What was asked for beside the dataset itself."""
+
+    rows: int
+    report: bool
+    export: str | None
+    output: Path | None
+    """Where the export goes."""
+
+
+def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
+    """A dataset that is prepared: is it whole, what is in it."""
+    from t2icli.dataset import PreparedDataset
+
+    data = PreparedDataset.open(path)
+    if check:
+        return _check(data)
+    if not _show(data, views):
+        _card(data, as_json)
+    return 0
 
 
 def _source(words: list[str]) -> tuple[str | None, Path]:
@@ -145,22 +162,22 @@ def _try_out(job: Job, as_json: bool) -> int:
     return 0
 
 
-def _views(data: PreparedDataset, rows: int, report: bool, export: str | None, output: Path | None) -> bool:
-    """What was asked for beside the dataset itself; whether anything was."""
-    if rows:
-        show.table(_some(data, rows), ("row", "key", "size", "captions"))
-    if report:
+def _show(data: PreparedDataset, views: _Views) -> bool:
+    """Show and write what was asked for; whether anything was."""
+    if views.rows:
+        show.table(_some(data, views.rows), ("row", "key", "size", "captions"))
+    if views.report:
         from t2icli.prepare.page import write_page
 
         show.line(str(write_page(data)))
-    if export:
-        from t2icli.prepare.export import export as write_export
+    if views.export:
+        from t2icli.prepare.export import export
 
-        if output is None:
+        if views.output is None:
             raise T2IError("it is not said where the export goes", "add --output FOLDER")
-        for path in write_export(data, export, output):
+        for path in export(data, views.export, views.output):
             show.line(str(path))
-    return bool(rows or report or export)
+    return bool(views.rows or views.report or views.export)
 
 
 def _check(data: PreparedDataset) -> int:
