@@ -264,7 +264,7 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
     with ShardWriter(folder, "000000") as shard:
         for row, image in _with_bytes(rows):
             shard.add(row.key or key_of(image, row.captions), image, row.captions, row.extra)
-    return write_card(folder, Card(shards=(shard.entry,), **card))
+    return write_card(folder, Card(shards=(shard.entry,) if len(shard) else (), **card))
 
 
 def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
