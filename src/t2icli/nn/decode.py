@@ -97,11 +97,11 @@ def sample(
         try:
             with packed(model, len(rows)):
                 starts = logits[rows], state.select(rows)
-                codes = decode(model, *starts, _fill(seeds[now], filled), length, sampling, on_step)
+                codes = decode(model, *starts, seeds[now], length, sampling, on_step)
         except torch.OutOfMemoryError as error:
             batch = halved(batch, error)
             continue
-        yield from codes[: len(seeds[now])]
+        yield from codes
         done += batch
 
 
@@ -115,15 +115,18 @@ def decode(
     sampling: Sampling,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The codes (b, length) that follow a state, all rows at once.
+    """The codes (n, length) of n seeds that follow a state of b rows, all at once.
 
-    With guidance `logits` and `state` have 2b rows, those with the prompt first. Stops early when every row has.
+    Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance `logits` and
+    `state` have 2b rows, those with the prompt first. Stops early when every row has.
     """
-    luck = uniforms(seeds, length).to(logits.device)  # (length, b)
+    luck = uniforms(seeds, length).to(logits.device)  # (length, n)
+    copies = 1 if sampling.cfg_scale == 1 else 2
+    rows = torch.tensor(_fill(range(len(seeds)), len(logits) // copies) * copies, device=logits.device)
     finished = torch.zeros(len(seeds), dtype=torch.bool, device=logits.device)
     drawn: list[Tensor] = []
     while True:
-        codes = draw(guide(logits, sampling.cfg_scale), luck[len(drawn)], sampling)
+        codes = draw(guide(logits, sampling.cfg_scale)[: len(seeds)], luck[len(drawn)], sampling)
         if sampling.stop is not None:
             codes = codes.masked_fill(finished, sampling.stop)
             finished |= codes == sampling.stop
@@ -132,7 +135,7 @@ def decode(
             on_step(len(drawn), length)
         if len(drawn) == length or (sampling.stop is not None and bool(finished.all())):
             break
-        logits = model.step(codes if sampling.cfg_scale == 1 else codes.repeat(2), state)
+        logits = model.step(codes[rows], state)
     drawn += [codes] * (length - len(drawn))  # only stops are left to be written
     return torch.stack(drawn, dim=1)
 
