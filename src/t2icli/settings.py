@@ -206,7 +206,8 @@ def _type_name(kind: Any) -> str:
     if _is_union(kind):
         return " | ".join(_type_name(choice) for choice in inner)
     if origin is Part:
-        return f"name of a {inner[0].__name__.lower()}"
+        kind = inner[0].__name__.lower()
+        return f"name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if origin in (tuple, list):
         return f"{_type_name(inner[0])},..."
     name = str(kind.__name__)

@@ -136,3 +136,41 @@ def test_progress_says_how_many_how_fast_and_why() -> None:
     tally("no-word", 30, 0)
     assert "31 rows" in said[-1] and said[-1].endswith("no-word 30  ok 1")
     assert tally.line(2.0) == "31 rows  16/s  0.2 MB/s  no-word 30  ok 1"
+
+
+def test_a_run_that_came_to_nothing_does_not_bind_the_next(t2i: Runner, photos: Path) -> None:
+    table = photos / "odd.csv"
+    table.write_text("picture,words\nnoodles/0.png,noodles\n", encoding="utf-8")
+    assert "no image column" in t2i.fails("prepare", table, "--output", "data").stderr
+    t2i.ok("prepare", table, "--output", "data", "-o", "image=picture", "-o", "caption=words")
+
+
+def test_a_misspelt_setting_of_a_source_is_told_before_anything_is_written(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", "csv", _table(photos), "--output", "data")
+    assert (
+        "did you mean 'image'" in t2i.fails("prepare", "csv", _table(photos), "--output", "data", "-o", "imag=a").stderr
+    )
+    t2i.fails("prepare", "csv", _table(photos), "--output", "other", "-o", "imag=a")
+    assert not Path("other").exists()
+
+
+def test_other_settings_for_a_folder_in_use_are_shown_as_they_are_typed(t2i: Runner, photos: Path) -> None:
+    t2i.ok("prepare", photos, "--output", "data", "-o", "rules.max_side=20")
+    told = t2i.fails("prepare", photos, "--output", "data", "-o", "rules.max_side=30").stderr
+    assert "another rules: max_side=20, now max_side=30" in told
+
+
+@pytest.mark.parametrize("view", [("--check",), ("--show", "2"), ("--report",), ("--export", "clipcap")])
+def test_every_view_can_be_had_as_one_json_document(t2i: Runner, photos: Path, view: tuple[str, ...]) -> None:
+    t2i.ok("prepare", photos, "--output", "data")
+    assert t2i.ok("prepare", "data", *view, "--output", "out", "--json").json()
+
+
+def test_a_wrong_choice_is_told_in_our_words(t2i: Runner, photos: Path) -> None:
+    assert "'--export': 'brivl' is not one of" in t2i.fails("prepare", photos, "--export", "brivl").stderr
+
+
+def _table(photos: Path) -> Path:
+    path = photos / "table.csv"
+    path.write_text("image,caption\nnoodles/0.png,noodles\n", encoding="utf-8")
+    return path

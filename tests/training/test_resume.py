@@ -111,6 +111,11 @@ def test_a_run_resumed_with_other_settings_is_refused_with_a_list(tiny_t2i: Runn
     assert "loop.lr: 0.01 then, 0.5 now" in result.stderr
 
 
+def test_a_run_that_is_not_there_cannot_be_resumed(tiny_t2i: Runner) -> None:
+    tiny_t2i.fails("train", "--resume", "--output", "x", says="there is no run in 'x'")
+    tiny_t2i.fails("train", "tiny", "--resume", "--output", "x", says="there is no run in 'x'")
+
+
 def test_a_run_may_be_made_longer_where_the_schedule_allows_it(tiny_t2i: Runner, data: Path) -> None:
     tiny_t2i.ok("train", "tiny", "--train-data", data, "--output", "long", "--max-steps", "6")
     for steps in ("3", "6"):

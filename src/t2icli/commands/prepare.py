@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -91,9 +92,10 @@ def prepare(
     job = work.Job(name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence)
     if dry_run:
         return _try_out(job, as_json)
-    done = _run(job, retry, runner, address, as_json)
+    done = _run(job, retry, runner, address)
     config.write(job.output, tables)
-    _show(done.data, views._replace(output=job.output / "exports" / (export or "")))
+    seen = _seen(done.data, views._replace(output=job.output / "exports" / (export or "")))
+    _show_summary(job, done, seen, as_json)
     return DONE_IN_PART if done.of("failed") else 0
 
 
@@ -113,9 +115,13 @@ def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
 
     data = PreparedDataset.open(path)
     if check:
-        return _check(data)
-    if not _show(data, views):
+        return _check(data, as_json)
+    if not (seen := _seen(data, views)):
         _card(data, as_json)
+    elif as_json:
+        show.json(seen)
+    else:
+        _show(seen)
     return 0
 
 
@@ -128,22 +134,26 @@ def _source(words: list[str]) -> tuple[str | None, Path]:
     return (words[0] if len(words) == 2 else None), Path(words[-1])
 
 
-def _run(job: Job, retry: str | None, runner: str, address: str | None, as_json: bool) -> Summary:
+def _run(job: Job, retry: str | None, runner: str, address: str | None) -> Summary:
     from t2icli.commands.tally import tallying
     from t2icli.pipelines.prepare import prepare as run
 
     reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
     with tallying() as told:
-        done = run(job, reasons, told, cluster=(address or "") if runner == "ray" else None)
+        return run(job, reasons, told, cluster=(address or "") if runner == "ray" else None)
+
+
+def _show_summary(job: Job, done: Summary, seen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         counts = [{"status": status, "reason": reason, "rows": n} for (status, reason), n in done.counts.items()]
-        show.json({"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256})
-        return done
+        summary = {"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256}
+        show.json({**summary, **seen})
+        return
     rows = [(status, reason, count) for (status, reason), count in done.counts.most_common()]
     show.table(rows, ("became", "because", "rows"), f"{len(done.data)} pictures in {job.output}")
     if failed := done.of("failed"):
-        show.note(f"{failed} rows failed; run the same command again to try them once more")
-    return done
+        show.note(f"rows that failed: {failed}; run the same command again to try them once more")
+    _show(seen)
 
 
 def _try_out(job: Job, as_json: bool) -> int:
@@ -162,40 +172,52 @@ def _try_out(job: Job, as_json: bool) -> int:
     return 0
 
 
-def _show(data: PreparedDataset, views: _Views) -> bool:
-    """Show and write what was asked for; whether anything was."""
+def _seen(data: PreparedDataset, views: _Views) -> dict[str, Any]:
+    """Write what was asked for beside the dataset, and tell of it; empty where nothing was."""
+    seen: dict[str, Any] = {}
     if views.rows:
-        show.table(_some(data, views.rows), ("row", "key", "size", "captions"))
+        seen["shown"] = list(_some(data, views.rows))
     if views.report:
         from t2icli.prepare.page import write_page
 
-        show.line(str(write_page(data)))
+        seen["report"] = str(write_page(data))
     if views.export:
         from t2icli.prepare.export import export
 
         if views.output is None:
             raise T2IError("it is not said where the export goes", "add --output FOLDER")
-        for path in export(data, views.export, views.output):
-            show.line(str(path))
-    return bool(views.rows or views.report or views.export)
+        seen["exported"] = [str(path) for path in export(data, views.export, views.output)]
+    return seen
 
 
-def _check(data: PreparedDataset) -> int:
+def _show(seen: dict[str, Any]) -> None:
+    if rows := seen.get("shown"):
+        listed = [(row["row"], row["key"], "{} x {}".format(*row["size"]), " / ".join(row["captions"])) for row in rows]
+        show.table(listed, ("row", "key", "size", "captions"))
+    for path in (*filter(None, [seen.get("report")]), *seen.get("exported", [])):
+        show.line(path)
+
+
+def _check(data: PreparedDataset, as_json: bool) -> int:
     from t2icli.prepare.check import problems
 
-    found = 0
+    found = []
     for problem in problems(data):
-        found += 1
-        show.line(problem)
-    if not found:
-        show.line(f"{len(data)} pictures in {len(data.card.shards)} shards, all as the card says")
+        found.append(problem)
+        if not as_json:
+            show.line(problem)
+    shards = len(data.card.shards)
+    if as_json:
+        show.json({"images": len(data), "shards": shards, "problems": found})
+    elif not found:
+        show.line(f"{len(data)} pictures in {shards} shard{'s' * (shards != 1)}, all as the card says")
     return 1 if found else 0
 
 
-def _some(data: PreparedDataset, n: int) -> list[tuple[int, str, str, str]]:
+def _some(data: PreparedDataset, n: int) -> Iterator[dict[str, Any]]:
     """Rows from all over the dataset."""
-    chosen = [i * len(data) // min(n, len(data)) for i in range(min(n, len(data)))]
-    return [(i, data.key(i), "{} x {}".format(*data.size(i)), " / ".join(data.captions(i))) for i in chosen]
+    for i in (i * len(data) // min(n, len(data)) for i in range(min(n, len(data)))):
+        yield {"row": i, "key": data.key(i), "size": data.size(i), "captions": data.captions(i)}
 
 
 def _card(data: PreparedDataset, as_json: bool) -> None:

@@ -215,6 +215,7 @@ def _where_it_stands(problem: Any) -> str | None:
 
 
 def _lowered(sentence: str) -> str:
+    sentence = sentence.replace(": Value error, ", ": ")  # pydantic's word, which Typer passes on
     return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 

@@ -114,10 +114,11 @@ def prepare(
     that is started here.
     """
     captions = CaptionRules(job.plan.rules)
+    blocks_of_rows = job.blocks(captions)  # settings that are wrong are refused before anything is written
     with _alone(job.output, wait):
         _begin(job)
         claims = _claims(job)
-        chunks = cut(job.blocks(captions), captions.reasons, job.plan.shard_rows)
+        chunks = cut(blocks_of_rows, captions.reasons, job.plan.shard_rows)
         if cluster is None:
             runners.run_here(chunks, job.output, job.plan, claims, retry, told)
         else:
@@ -163,18 +164,30 @@ def _begin(job: Job) -> None:
         "rules": {key: value for key, value in settings.tables(job.plan.rules).items() if value is not None},
     }
     path = job.output / PLAN
-    if not path.is_file():
-        if (job.output / CARD).is_file():
-            raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
+    if not path.is_file() and (job.output / CARD).is_file():
+        raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
+    if not (path.is_file() and report.files(job.output)):  # a run that came to nothing binds nobody
         (job.output / report.FOLDER).mkdir(exist_ok=True)
         files.write(path, toml.dumps(wanted))
     before = toml.read(path)
     for key in wanted:
         if before.get(key) != wanted[key]:
+            then, now = _differing(before.get(key), wanted[key])
             raise T2IError(
-                f"'{job.output}' was begun with another {key.replace('_', ' ')}: {before.get(key)}, now {wanted[key]}",
+                f"'{job.output}' was begun with another {key.replace('_', ' ')}: {then}, now {now}",
                 "give another --output, or ask for the same",
             )
+
+
+def _differing(before: Any, now: Any) -> tuple[str, str]:
+    """What is not the same in both, as it is typed after -o."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return str(before), str(now)
+    sides = [
+        " ".join(f"{key}={one[key]}" for key in one if one[key] != other.get(key)) or "none"
+        for one, other in ((before, now), (now, before))
+    ]
+    return sides[0], sides[1]
 
 
 def _finish(job: Job) -> Summary:

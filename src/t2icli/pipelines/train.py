@@ -106,6 +106,8 @@ def _begin(asked: Mapping[str, Any], folder: Path, *, resume: bool, may_write: b
     is_there = (folder / config.NAME).is_file()
     if has_begun(folder) and not resume and may_write:
         raise T2IError(f"there is a run in '{folder}' already", "continue it with --resume, or choose another --output")
+    if resume and not (is_there or asked.get("train_data")):
+        raise T2IError(f"there is no run in '{folder}' to go on with", "name its folder with --output")
     plan = continued_plan(folder, asked) if is_there and resume else new_plan(asked)
     if may_write:
         folder.mkdir(parents=True, exist_ok=True)

@@ -162,6 +162,13 @@ def test_a_vocabulary_is_trained_on_a_caption_file(t2i: Runner, pieces: str) -> 
     assert plugins.load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
 
 
+@pytest.mark.parametrize(("pieces", "end"), [("wordpiece", "[SEP]"), ("bytes", "<|endoftext|>")])
+def test_a_trained_vocabulary_has_a_token_for_captioners_to_end_with(t2i: Runner, pieces: str, end: str) -> None:
+    Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")
+    t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run", "-o", f"pieces={pieces}")
+    assert f'"{end}"' in Path("run/model/tokenizer.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("pieces", ["wordpiece", "bytes"])
 def test_the_same_captions_give_the_same_vocabulary(t2i: Runner, pieces: str) -> None:
     for folder in ("a", "b"):

@@ -12,6 +12,8 @@ from t2icli.backends.tokenizers.json import FILE, seal
 from t2icli.errors import T2IError
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
+END, END_OF_BYTES = "[SEP]", "<|endoftext|>"
+"""What BERT and GPT-2 end a text with; no caption holds them, but captioners learn to say them."""
 
 
 class TokenizerFit:
@@ -23,7 +25,7 @@ class TokenizerFit:
     def fit(self, captions: Iterable[str], folder: Path) -> None:
         """Learn from `captions` and leave a tokenizer's model folder."""
         tokenizer = {"wordpiece": word_pieces, "bytes": byte_pairs}[self.settings.pieces](captions, self.settings)
-        if tokenizer.get_vocab_size() <= 2:
+        if tokenizer.get_vocab_size() <= 3:
             raise T2IError("there is nothing to learn a vocabulary from", "the captions are empty")
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(folder / FILE))
@@ -37,7 +39,7 @@ def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
     tokenizer = _like_bert({}, normalizer)
     # Given as special tokens, the letters have their ids before the words are looked through, which happens
     # in another order each time; and ids decide between equally frequent pieces.
-    reserved = [PADDING, UNKNOWN, *_letters(texts, normalizer)]
+    reserved = [PADDING, UNKNOWN, END, *_letters(texts, normalizer)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=max(settings.vocabulary, len(reserved)),
         min_frequency=settings.frequency,
@@ -46,7 +48,7 @@ def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     trained = _like_bert(tokenizer.get_vocab(), normalizer)
-    trained.add_special_tokens([PADDING, UNKNOWN])
+    trained.add_special_tokens([PADDING, UNKNOWN, END])
     return trained
 
 
@@ -81,7 +83,7 @@ def byte_pairs(captions: Iterable[str], settings: Training) -> Tokenizer:
         trainers.BpeTrainer(
             vocab_size=settings.vocabulary,
             min_frequency=settings.frequency,
-            special_tokens=[PADDING],
+            special_tokens=[PADDING, END_OF_BYTES],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
