@@ -21,6 +21,8 @@ $(VENV)/ready: pyproject.toml constraints.txt $(PARTS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[data,show,train,dev]' $(EDITABLE)
 	@touch $@
 
+# Two processes on two cores: more threads in each would only get in one another's way.
+test: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -51,6 +51,7 @@ class Original:
     def file(self) -> Path:
         return self.folder / "dalle.pt"
 
+    @cached_property
     def model(self) -> DallE:
         data = upstream.read(self.file).data
         config = convert.shape(data["hparams"], data["weights"], self.file)
@@ -59,7 +60,7 @@ class Original:
         return model.eval()
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(scope="session", params=CASES)
 def original(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Original:
     return Original(golden(f"dalle/{request.param}"))
 

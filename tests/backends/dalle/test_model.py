@@ -33,7 +33,7 @@ def greedy(model: DallE, text: Tensor, codes: Tensor, length: int) -> Tensor:
 def test_logits_are_the_originals(original: Original) -> None:
     expected = original.expected
     with torch.no_grad():
-        model = original.model()
+        model = original.model
         logits = model(expected["text"], expected["image_indices"])
         text_only = model(expected["text"])[:, -1]
         codes = expected["image_indices"][:, : int(expected["partial_len"])]
@@ -46,7 +46,8 @@ def test_logits_are_the_originals(original: Original) -> None:
 
 
 def test_loss_and_gradients_are_the_originals(original: Original) -> None:
-    model = original.model()
+    model = original.model
+    model.zero_grad()
     loss, parts = model.loss(original.expected["text"], original.expected["image_indices"])
     assert loss.item() == pytest.approx(original.expected["loss"].item(), abs=1e-5)
     assert set(parts) == {"text_loss", "image_loss"}
@@ -60,19 +61,19 @@ def test_loss_and_gradients_are_the_originals(original: Original) -> None:
 
 def test_greedy_codes_are_the_originals(original: Original) -> None:
     text, codes = original.expected["text"], original.expected["greedy_tokens"]
-    assert greedy(original.model(), text, codes[:, :0], codes.shape[1]).equal(codes)
+    assert greedy(original.model, text, codes[:, :0], codes.shape[1]).equal(codes)
 
 
 def test_primed_greedy_codes_are_the_originals(original: Original) -> None:
     expected, start = original.expected, int(original.expected["primed_len"])
     codes = expected["primed_greedy_tokens"]
-    rest = greedy(original.model(), expected["text"], codes[:, :start], codes.shape[1] - start)
+    rest = greedy(original.model, expected["text"], codes[:, :start], codes.shape[1] - start)
     assert rest.equal(codes[:, start:])
 
 
 def test_guided_logits_are_the_originals(original: Original) -> None:
     """At one position: further on the original's guidance does nothing, see the test below."""
-    model, expected = original.model(), original.expected
+    model, expected = original.model, original.expected
     text = torch.cat([expected["text"], torch.zeros_like(expected["text"])])
     codes = expected["image_indices"][:, : int(expected["partial_len"])].repeat(2, 1)
     with torch.no_grad():
@@ -82,7 +83,7 @@ def test_guided_logits_are_the_originals(original: Original) -> None:
 
 
 def test_steps_with_the_cache_give_what_the_whole_sequence_gives(original: Original) -> None:
-    model, expected = original.model(), original.expected
+    model, expected = original.model, original.expected
     text, codes = expected["text"], expected["image_indices"]
     with torch.no_grad():
         whole = model(text, codes)[:, -codes.shape[1] :, model.config.text_classes :]
@@ -94,7 +95,7 @@ def test_steps_with_the_cache_give_what_the_whole_sequence_gives(original: Origi
 
 @pytest.mark.parametrize("rows", [[0, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1, 0]], ids=["one prompt", "two", "mixed"])
 def test_rows_that_share_a_prompt_give_what_each_gives_alone(original: Original, rows: list[int]) -> None:
-    model, expected = original.model(), original.expected
+    model, expected = original.model, original.expected
     text, codes = expected["text"], expected["image_indices"]
     with torch.no_grad():
         _, state = model.prefill((text, codes[:, :5]), 20)
