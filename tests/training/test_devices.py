@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import forked
@@ -28,10 +29,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def together(words: list[str], folder: Path, n: int = 2) -> list[int | None]:
+def started(words: list[str], folder: Path, n: int = 2) -> list[ForkServerProcess]:
     """As under torchrun: the same words in n processes that know of each other."""
     told = {"WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    processes = [forked.start(words, folder, {**told, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(n)]
+    return [forked.start(words, folder, {**told, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(n)]
+
+
+def together(words: list[str], folder: Path, n: int = 2) -> list[int | None]:
+    processes = started(words, folder, n)
     for process in processes:
         process.join(90)
     return [process.exitcode for process in processes]
@@ -69,6 +74,20 @@ def test_shards_train_as_the_whole_and_may_be_continued_by_one_process(data: Pat
     whole = train(data, tmp_path / "whole", 1, *settings)
     train(data, tmp_path / "shards", 2, *settings, "--strategy", "fsdp", "--max-steps", "6")
     check_near(train(data, tmp_path / "shards", 1, *settings, "--strategy", "ddp", "--max-steps", "12"), whole)
+
+
+def test_two_processes_that_are_killed_end_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    settings = ["-o", "dropout=0.1", "-o", "slow=0.01", "--save-every", "1"]
+    left_alone = train(data, tmp_path / "alone", 2, *settings)
+    (folder := tmp_path / "killed").mkdir()
+    processes = started([*RUN, "--train-data", str(data), *settings], folder)
+    while all(p.is_alive() for p in processes) and not any((folder / "x/checkpoints").glob("*step-000000005*")):
+        time.sleep(0.001)
+    for process in processes:
+        process.kill()
+        process.join(60)
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
+    assert train(data, folder, 2, *settings).read_bytes() == left_alone.read_bytes()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_t2i: Runner, data: Path) -> None:
