@@ -108,6 +108,18 @@ class FeatureEmbedder(Embedder, Protocol):
 
 
 @runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that also gives what its text tower makes of each token.
+
+    No kind of its own: a model that reads more of a text than one vector asks for this method.
+    """
+
+    def embed_tokens(self, texts: Sequence[str]) -> Tensor:
+        """(b, length, any width), zeros from where a text has ended."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Images to a grid of discrete codes and back."""
 

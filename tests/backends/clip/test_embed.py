@@ -125,3 +125,13 @@ def test_openais_files_are_known_by_their_hash() -> None:
     for source, architecture in zip(clip.t2i_models(), ("RN50", "ViT-B-32", "ViT-B-16", "ViT-L-14"), strict=True):
         assert source.files[0].urls == (get_pretrained_cfg(architecture, "openai")["url"],)
         assert source.files[0].sha256 in source.files[0].urls[0]
+
+
+def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, network: nn.Module) -> None:
+    embedder = plugins.load("embedder", "clip", model=tiny_clip)
+    tokens = embedder.embed_tokens(["a red bowl", "soup"])
+    ends = [int(row.any(-1).nonzero().max()) for row in tokens]
+    assert ends == [4, 2], "start, words and end are kept, what follows is zero"
+    pooled = torch.stack([row[end] for row, end in zip(tokens, ends, strict=True)])
+    embedded = nn.functional.normalize(pooled @ network.text_projection, dim=-1)
+    torch.testing.assert_close(embedded, embedder.embed_texts(["a red bowl", "soup"]), atol=1e-5, rtol=0)

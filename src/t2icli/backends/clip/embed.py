@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import open_clip
@@ -46,12 +48,41 @@ class Clip:
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return self.run(self.texts(texts), lambda ids: (ids,), self.model.encode_text)
 
+    def embed_tokens(self, texts: Sequence[str]) -> Tensor:
+        """What the text tower's last norm gives for each token, (n, context, its width); zeros after the end token."""
+        ids = self.texts(texts)
+        width = _last_norm(self.model).weight.shape[0]
+        run = dataclasses.replace(self.run, width=ids.shape[1] * width)
+        end = getattr(self.texts, "end", END)
+        rows = run(ids, lambda one: (one,), partial(_tokens, self.model, end), finish=finite)
+        return rows.unflatten(1, (ids.shape[1], width))
+
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image)
 
     def image_features(self, images: Sequence[Image]) -> Tensor:
         """As the image tower gives them, of any length."""
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image, finish=finite)
+
+
+def _last_norm(model: nn.Module) -> nn.Module:
+    norm = getattr(getattr(model, "text", model), "ln_final", None)
+    if norm is None:
+        raise T2IError("this CLIP's text tower shows no encodings of its tokens", "use one of open_clip's own towers")
+    return norm
+
+
+def _tokens(model: nn.Module, end: int, ids: Tensor) -> Tensor:
+    """(b, context * width)."""
+    seen: list[Tensor] = []
+    listening = _last_norm(model).register_forward_hook(lambda _, inputs, output: seen.append(output))
+    try:
+        model.encode_text(ids)
+    finally:
+        listening.remove()
+    is_end = ids == end
+    is_text = is_end.cumsum(1) - is_end.long() == 0  # up to the first end token, which is one of them
+    return (seen[0] * is_text[..., None]).flatten(1)
 
 
 def _width(model: nn.Module) -> int:

@@ -1,0 +1,125 @@
+"""DALL-E 2: a diffusion prior from texts to CLIP's image embeddings, and a diffusion decoder from those to pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Embedder, Entry, Generator, Recipe, Upstream
+from t2icli.models import Model
+from t2icli.sampling import Batch, CfgScale, Device, Precision
+from t2icli.settings import Part, part
+from t2icli.training.settings import LoopSettings
+
+EMBEDDER = "whose embeddings it works with"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model, Meta(description="a decoder, imported or trained here, perhaps with a prior inside")]
+    prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
+    embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
+    sampler: Annotated[
+        Literal["auto", "ddpm", "ddim"], Meta(description="auto is ddpm where all steps are taken, else ddim")
+    ] = "auto"
+    steps: Annotated[
+        tuple[int, ...], Meta(description="of the decoder; one number for each unet or one for all; else as trained")
+    ] = ()
+    cfg_scale: CfgScale = 1.0
+    prior_steps: Annotated[int | None, Meta(description="of the prior; none is as trained")] = None
+    prior_cfg_scale: CfgScale = 1.0
+    candidates: Annotated[
+        int, Meta(description="embeddings the prior draws for each image; the nearest to the text is kept", ge=1)
+    ] = 2
+    batch: Batch = 16
+    precision: Precision = "auto"
+    device: Device = "auto"
+
+
+class PriorRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The numbers of the project this follows, but for its batches of one."""
+
+    embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
+    encodings: Annotated[bool, Meta(description="read the text token by token, beside its embedding")] = True
+    text_length: Annotated[int, Meta(description="how many tokens of a text are read", ge=1)] = 77
+    layers: Annotated[int, Meta(description="of attention and feed-forward", ge=1)] = 6
+    heads: Annotated[int, Meta(description="of queries; keys and values have one", ge=1)] = 8
+    head_width: Annotated[int, Meta(description="numbers of one head, even", ge=2, multiple_of=2)] = 64
+    timesteps: Annotated[int, Meta(description="steps between an embedding and noise", ge=1)] = 100
+    predicts: Annotated[Target, Meta(description="the clean embedding, the noise in it, or a mix of both")] = "x0"
+    clamp: Annotated[bool, Meta(description="bring every guess to the right length while sampling")] = False
+    dropped: Annotated[float, Meta(description="how often the condition is hidden; 0 forbids guidance", ge=0, lt=1)] = (
+        0.2
+    )
+    decoder: Annotated[str | None, Meta(description="a decoder to draw previews with; without one there are none")] = (
+        None
+    )
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=10, batch_size=64, lr=3e-4, betas=(0.9, 0.99), weight_decay=0.01, clip=0.5, ema=0.999
+    )
+
+
+class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The numbers of the project this follows, but for its batches of one."""
+
+    embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
+    unets: Annotated[Literal[1, 2], Meta(description="1 draws with `first` alone")] = 2
+    first: Annotated[UnetShape, Meta(description="draws from an embedding")] = FIRST
+    second: Annotated[UnetShape, Meta(description="enlarges what the first drew")] = UPSAMPLER
+    timesteps: Annotated[int, Meta(description="steps between a picture and noise", ge=1)] = 100
+    dropped: Annotated[float, Meta(description="how often the embedding is hidden; 0 forbids guidance", ge=0, lt=1)] = (
+        0.1
+    )
+    variance_weight: Annotated[float, Meta(description="weight of learning the variance", ge=0)] = 0.001
+    blur: Annotated[float, Meta(description="how often the smaller picture is blurred for `second`", ge=0, le=1)] = 0.5
+    blur_sigma: Annotated[float, Meta(description="of that blur, in pixels", gt=0)] = 0.6
+    prior: Annotated[str | None, Meta(description="a prior's name or folder, to be kept inside the saved model")] = None
+    preview_steps: Annotated[int, Meta(description="steps of each unet for a preview", ge=1)] = 25
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=10, batch_size=16, lr=3e-4, betas=(0.9, 0.99), weight_decay=0.01, clip=0.5, ema=0.999
+    )
+
+
+def load_generator(settings: Settings) -> Generator:
+    from t2i_dalle2.generate import load
+
+    return load(settings)
+
+
+# Not called `convert`, for the module of that name would take its place in this package once imported.
+def import_files(upstream: Upstream, folder: Path) -> None:
+    from t2i_dalle2.convert import convert
+
+    convert(upstream, folder)
+
+
+def load_prior_recipe(settings: PriorRecipeSettings) -> Recipe:
+    from t2i_dalle2.prior.train import PriorRecipe
+
+    return PriorRecipe(settings)
+
+
+def load_decoder_recipe(settings: DecoderRecipeSettings) -> Recipe:
+    from t2i_dalle2.decoder.train import DecoderRecipe
+
+    return DecoderRecipe(settings)
+
+
+@hookimpl
+def t2i_generators() -> list[Entry[Generator]]:
+    about = "DALL-E 2: a prior draws an image's embedding, a decoder the image"
+    return [Entry("dalle2", about, Settings, load_generator, import_files)]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    prior = "DALL-E 2's prior: from texts to the embeddings of their images, by diffusion"
+    decoder = "DALL-E 2's decoder: from embeddings to pixels, by diffusion, in one size or two"
+    return [
+        Entry("dalle2-prior", prior, PriorRecipeSettings, load_prior_recipe),
+        Entry("dalle2-decoder", decoder, DecoderRecipeSettings, load_decoder_recipe),
+    ]

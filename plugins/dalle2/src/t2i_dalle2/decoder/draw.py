@@ -1,0 +1,88 @@
+"""Drawing pictures with the unets of a decoder, one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2i_dalle2.decoder.model import Decoder
+from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
+from t2i_dalle2.layers import guided
+from t2icli.nn.embedding import autocast
+
+
+@dataclass
+class Stage:
+    """What one unet of a decoder says of noisy pictures."""
+
+    network: Decoder
+    number: int
+    embedding: Tensor
+    picture: Tensor | None
+    """What the unet before drew; None for the first."""
+    scale: float = 1.0
+    """Guidance; only the first unet has a condition to be guided by."""
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        shape = self.network.shape.unets[self.number]
+        self.shape, self.schedule = shape, Schedule(shape.betas, self.network.shape.timesteps)
+        self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
+
+    def said(self, noisy: Tensor, times: Tensor) -> Tensor:
+        inputs, keep = [noisy, times, self.embedding, self.smaller], None
+        is_guided = self.scale != 1 and self.number == 0
+        if is_guided:
+            inputs = [None if x is None else torch.cat([x, x]) for x in inputs]
+            keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
+        with autocast(noisy.device, self.precision):
+            said = self.network(self.number, *inputs, keep)
+        return guided(said.float(), self.scale if is_guided else 1.0)
+
+    def __call__(self, noisy: Tensor, times: Tensor) -> Said:
+        return self.read(self.said(noisy, times), noisy, times)
+
+    def read(self, said: Tensor, noisy: Tensor, times: Tensor, *, clamp: bool = True) -> Said:
+        """The clean picture in [-1, 1], and how sure the unet is, where it was taught to tell."""
+        said, certainty = said.chunk(2, dim=1) if self.shape.learned_variance else (said, None)
+        clean = self.schedule.clean(noisy, times, said, self.shape.predicts)
+        clean = clean.clamp(-1, 1) if clamp else clean
+        if certainty is None:
+            return Said(clean)
+        return Said(clean, log_variance(self.schedule, certainty, times))
+
+
+def log_variance(schedule: Schedule, certainty: Tensor, times: Tensor) -> Tensor:
+    """Between the least and the most a step's variance can be, as [-1, 1] says."""
+    least = schedule.at(schedule.log_variance, times, certainty)
+    most = schedule.at(schedule.betas.log(), times, certainty)
+    part = (certainty + 1) / 2
+    return part * most + (1 - part) * least
+
+
+def enlarged(picture: Tensor, size: int) -> Tensor:
+    return F.interpolate(picture, size, mode="nearest").clamp(-1, 1)
+
+
+@torch.inference_mode()
+def draw(
+    network: Decoder,
+    embedding: Tensor,
+    seeds: list[int],
+    ways: list[list[Step]],
+    *,
+    scale: float,
+    precision: str,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """A picture (b, 3, h, w) in [0, 1] for each embedding and its seed."""
+    picture: Tensor | None = None
+    for number, (shape, way) in enumerate(zip(network.shape.unets, ways, strict=True)):
+        luck = Luck(seeds, number + 1, (3, shape.size, shape.size), embedding.device)
+        stage = Stage(network, number, embedding, picture, scale, precision)
+        picture = sample(stage.schedule, way, stage, luck, on_step=on_step)
+    assert picture is not None
+    return (picture.clamp(-1, 1) + 1) / 2

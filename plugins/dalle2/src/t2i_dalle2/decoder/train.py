@@ -1,0 +1,167 @@
+"""The decoder as a recipe: each unet has its turn; embeddings and small pictures are worked out once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from t2i_dalle2 import folders
+from t2i_dalle2.decoder.draw import Stage, draw
+from t2i_dalle2.decoder.model import Decoder
+from t2i_dalle2.diffusion import Schedule, way_back
+from t2i_dalle2.layers import decaying
+from t2i_dalle2.shapes import DecoderShape
+from t2icli import parts
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.nn import weights
+from t2icli.nn.pixels import Crops, Whole, from_whole, to_images
+
+if TYPE_CHECKING:
+    from t2i_dalle2 import DecoderRecipeSettings
+
+Batch = Mapping[str, Tensor]
+
+
+class DecoderRecipe:
+    def __init__(self, settings: DecoderRecipeSettings) -> None:
+        self.settings = settings
+        self.embedder: Embedder = settings.embedder.load()
+        unets = (settings.first, settings.second)[: settings.unets]
+        if len(unets) == 2 and unets[0].size >= unets[1].size:
+            raise T2IError(f"the second unet's {unets[1].size} px are not larger than the first's", "set second.size")
+        self.shape = DecoderShape(self.embedder.width, unets, settings.timesteps, settings.dropped)
+        steps = min(settings.preview_steps, settings.timesteps)
+        self.ways = [way_back(Schedule(unet.betas, settings.timesteps), steps, "auto") for unet in unets]
+        self.space = folders.space_of_part(settings.embedder, self.embedder.width)
+        self.prior = folders.find_prior(settings.prior) if settings.prior is not None else None
+        if self.prior is not None:
+            folders.check_same(folders.space_of(self.prior), self.space)
+        self.model: nn.Module = Decoder(self.shape)
+
+    def frozen(self) -> Sequence[Frozen]:
+        identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size
+        return [
+            Frozen("embeddings", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
+            Frozen("pixels", f"{size} pixels", partial(Crops, size=size), lambda x: (x * 255).round().byte()),
+        ]
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+        return Pictures(encoded)
+
+    def turns(self) -> Sequence[Turn]:
+        return [
+            Turn(f"unet{number + 1}", decaying(unet), partial(self.loss, number))
+            for number, unet in enumerate(self.model.unets)
+        ]
+
+    def loss(self, number: int, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        pixels, embedding = batch["pixels"].float() / 127.5 - 1, batch["embedding"].float()
+        clean = shrunk(pixels, self.shape.unets[number].size)
+        smaller = self.smaller(number, pixels)
+        times = torch.randint(self.shape.timesteps, (len(clean),), device=clean.device)
+        dropped = self.shape.dropped if self.model.training else 0.0
+        keep = torch.rand(len(clean), device=clean.device) >= dropped
+        stage = Stage(self.model, number, embedding, smaller)
+        simple, bound = losses(stage, clean, times, torch.randn_like(clean), keep)
+        return simple + self.settings.variance_weight * bound, {f"simple{number + 1}": simple.detach()}
+
+    def smaller(self, number: int, pixels: Tensor) -> Tensor | None:
+        """What the unet before might have drawn; blurred at times, for it will not draw it sharp."""
+        if number == 0:
+            return None
+        small = shrunk(pixels, self.shape.unets[number - 1].size)
+        blurs = torch.rand(len(small), device=small.device) < self.settings.blur
+        return torch.where(blurs[:, None, None, None], blurred(small, self.settings.blur_sigma), small)
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        """Pictures for the held-out images' embeddings."""
+        embedding = batch["embedding"].float()
+        seeds = list(range(seed, seed + len(embedding)))
+        return to_images(draw(self.model, embedding, seeds, self.ways, scale=1.0, precision="fp32"))
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        own = parts.keep(self.settings.embedder, folder, "embedder")
+        if self.prior is not None:
+            folders.keep_prior(self.prior, folder / "prior")
+        about = "DALL-E 2's decoder, trained here" if self.prior is None else "DALL-E 2, trained here"
+        folders.seal_decoder(folder, self.shape, self.space.embedder, own, about=about)
+
+
+class Pictures(Dataset[dict[str, Tensor]]):
+    """Each picture with its embedding."""
+
+    def __init__(self, encoded: Mapping[str, Tensor]) -> None:
+        self.pixels, self.embeddings = encoded["pixels"], encoded["embeddings"]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {"pixels": self.pixels[i], "embedding": self.embeddings[i]}
+
+
+def shrunk(pixels: Tensor, size: int) -> Tensor:
+    return F.interpolate(pixels, size, mode="area") if pixels.shape[-1] != size else pixels
+
+
+def blurred(pixels: Tensor, sigma: float) -> Tensor:
+    """A gaussian over 3 x 3 pixels."""
+    side = math.exp(-0.5 / sigma**2)
+    line = torch.tensor([side, 1.0, side], device=pixels.device) / (1 + 2 * side)
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
+
+
+def losses(
+    stage: Stage, clean: Tensor, times: Tensor, noise: Tensor, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """How far off the unet's word is, and, where it learns its variance, the bound of improved DDPM."""
+    schedule, shape = stage.schedule, stage.shape
+    noisy = schedule.noised(clean, times, noise)
+    said = stage.network(stage.number, noisy, times, stage.embedding, stage.smaller, keep).float()
+    word = said.chunk(2, dim=1)[0] if shape.learned_variance else said
+    simple = F.mse_loss(word, schedule.target(clean, times, noise, shape.predicts))
+    if not shape.learned_variance:
+        return simple, simple.new_zeros(())
+    found = stage.read(said, noisy, times, clamp=False)
+    mean = schedule.mean(found.clean, noisy, times).detach()  # the bound teaches the variance alone
+    return simple, bound(schedule, clean, noisy, times, mean, found.log_variance)
+
+
+def bound(
+    schedule: Schedule, clean: Tensor, noisy: Tensor, times: Tensor, mean: Tensor, log_variance: Tensor | None
+) -> Tensor:
+    """In bits a pixel: how unlike the true step back this one is; for the last, how unlikely the picture."""
+    assert log_variance is not None
+    true_mean, true_log = schedule.mean(clean, noisy, times), schedule.at(schedule.log_variance, times, clean)
+    apart = (true_mean - mean) ** 2 * (-log_variance).exp()
+    kl = 0.5 * (log_variance - true_log - 1 + (true_log - log_variance).exp() + apart)
+    unlikely = -log_likelihood(clean, mean, 0.5 * log_variance)
+    each = torch.where(times == 0, unlikely.flatten(1).mean(1), kl.flatten(1).mean(1))
+    return each.mean() / math.log(2)
+
+
+def log_likelihood(pixels: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Of pixels that are one of 256 values, under a gaussian; the outermost values reach to infinity."""
+    narrow = (-log_scale).exp()
+    upto = below((pixels - mean + 1 / 255) * narrow)
+    before = below((pixels - mean - 1 / 255) * narrow)
+    inside = torch.where(pixels > 0.999, 1 - before, upto - before)
+    return torch.where(pixels < -0.999, upto, inside).clamp(min=1e-12).log()
+
+
+def below(x: Tensor) -> Tensor:
+    """The normal distribution's cumulative, nearly."""
+    return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))

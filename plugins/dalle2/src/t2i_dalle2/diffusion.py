@@ -1,0 +1,195 @@
+"""Gaussian diffusion: how noise grows, and the two ways back, DDPM and DDIM. Knows nothing of what is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2icli.errors import T2IError
+
+Noise = Callable[[], Tensor]
+"""Fresh normal noise of the shape that is drawn."""
+OnStep = Callable[[int, int], object]
+"""Called after each step with how many are done, and how many there are."""
+
+
+def betas(name: str, timesteps: int) -> Tensor:
+    """The share of noise each step adds, (timesteps,), in float64."""
+    scale = 1000 / timesteps
+    low, high = scale * 0.0001, scale * 0.02
+    if name == "cosine":
+        at = (torch.linspace(0, timesteps, timesteps + 1, dtype=torch.float64) / timesteps + 0.008) / 1.008
+        kept = torch.cos(at * math.pi / 2) ** 2
+        return (1 - kept[1:] / kept[:-1]).clamp(0, 0.999)
+    if name == "linear":
+        return torch.linspace(low, high, timesteps, dtype=torch.float64)
+    if name == "quadratic":
+        return torch.linspace(low**0.5, high**0.5, timesteps, dtype=torch.float64) ** 2
+    if name == "jsd":
+        return 1 / torch.linspace(timesteps, 1, timesteps, dtype=torch.float64)
+    if name == "sigmoid":
+        return torch.linspace(-6, 6, timesteps, dtype=torch.float64).sigmoid() * (high - low) + low
+    raise T2IError(f"there is no schedule {name!r}", "known: cosine, linear, quadratic, jsd, sigmoid")
+
+
+class Schedule:
+    """Everything that follows from the betas, worked out in float64 and kept in float32; index t is a timestep."""
+
+    def __init__(self, name: str, timesteps: int) -> None:
+        beta = betas(name, timesteps)
+        kept = (1 - beta).cumprod(0)
+        before = F.pad(kept[:-1], (1, 0), value=1.0)
+        variance = beta * (1 - before) / (1 - kept)
+        self.timesteps = timesteps
+        self.betas = beta.float()
+        self.kept = kept.float()
+        """How much of the clean thing's variance is left."""
+        self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
+        self.clean_part = (beta * before.sqrt() / (1 - kept)).float()
+        self.noisy_part = ((1 - before) * (1 - beta).sqrt() / (1 - kept)).float()
+        """The mean of the step before is clean_part * clean + noisy_part * noisy."""
+        self.log_variance = variance.clamp(min=1e-20).log().float()
+
+    def at(self, values: Tensor, times: Tensor, like: Tensor) -> Tensor:
+        """One value a row, shaped to be multiplied with `like`."""
+        return values.to(like.device)[times].reshape(-1, *(1,) * (like.ndim - 1))
+
+    def noised(self, clean: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        return self.at(self.signal, times, clean) * clean + self.at(self.noise, times, clean) * noise
+
+    def target(self, clean: Tensor, times: Tensor, noise: Tensor, predicts: str) -> Tensor:
+        """What a network should say."""
+        if predicts == "v":
+            return self.at(self.signal, times, clean) * noise - self.at(self.noise, times, clean) * clean
+        return clean if predicts == "x0" else noise
+
+    def clean(self, noisy: Tensor, times: Tensor, said: Tensor, predicts: str) -> Tensor:
+        """The clean thing, from what a network said."""
+        if predicts == "x0":
+            return said
+        signal, noise = self.at(self.signal, times, noisy), self.at(self.noise, times, noisy)
+        return signal * noisy - noise * said if predicts == "v" else (noisy - noise * said) / signal
+
+    def mean(self, clean: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        """Where the step before most likely was."""
+        return self.at(self.clean_part, times, noisy) * clean + self.at(self.noisy_part, times, noisy) * noisy
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step back: clean * x0 + noisy * x + noise * (the noise seen in x) + fresh * (new noise)."""
+
+    time: int
+    clean: float
+    noisy: float
+    noise: float
+    fresh: float
+    learned: bool = False
+    """Whether the network may say how much fresh noise there is."""
+
+
+def ddpm(schedule: Schedule) -> list[Step]:
+    """The way back through every timestep."""
+    fresh = (0.5 * schedule.log_variance).exp()
+    return [
+        Step(t, float(schedule.clean_part[t]), float(schedule.noisy_part[t]), 0.0, float(fresh[t]) if t else 0.0, t > 0)
+        for t in reversed(range(schedule.timesteps))
+    ]
+
+
+def ddim(schedule: Schedule, steps: int, *, eta: float = 0.0, shift: int = 0) -> list[Step]:
+    """A way back in fewer steps; `eta` 0 adds no noise on the way.
+
+    dalle2-pytorch takes the step's levels one timestep early in its prior: `shift` 1.
+    """
+    times = [int(t) for t in torch.linspace(-1.0, schedule.timesteps, steps + 2)[:-1].flip(0)]
+
+    def kept(time: int) -> float:
+        return float(schedule.kept[time - shift]) if time >= shift else 1.0
+
+    way = []
+    for time, following in pairwise(times):
+        now, then = kept(time), kept(following)
+        fresh = eta * math.sqrt(max((1 - now / then) * (1 - then) / (1 - now), 0.0)) if now < 1 else 0.0
+        way.append(Step(time, math.sqrt(then), 0.0, math.sqrt(max(1 - then - fresh**2, 0.0)), fresh))
+    return way
+
+
+def way_back(schedule: Schedule, steps: int | None, sampler: str, *, eta: float = 0.0, shift: int = 0) -> list[Step]:
+    """The steps a user asked for; `auto` is DDPM where all are taken, else DDIM."""
+    if float(schedule.kept[-1]) <= 0:
+        raise T2IError(
+            f"{schedule.timesteps} timesteps of these betas end with no way back: one of them keeps nothing",
+            "linear, quadratic and sigmoid betas need more than 20 timesteps; cosine does with any",
+        )
+    count = schedule.timesteps if steps is None else steps
+    if not 1 <= count <= schedule.timesteps:
+        raise T2IError(f"{count} steps cannot be taken", f"the model was trained with {schedule.timesteps}: 1 to that")
+    if sampler == "ddpm" and count < schedule.timesteps:
+        raise T2IError(f"ddpm takes all {schedule.timesteps} steps, not {count}", "fewer are for ddim")
+    is_ddpm = sampler == "ddpm" or (sampler == "auto" and count == schedule.timesteps)
+    return ddpm(schedule) if is_ddpm else ddim(schedule, count, eta=eta, shift=shift)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a network says of a noisy batch."""
+
+    clean: Tensor
+    log_variance: Tensor | None = None
+    """Of the step before; None leaves it to the schedule."""
+
+
+Denoise = Callable[[Tensor, Tensor], Said]
+"""A noisy batch and its timesteps (b,) in."""
+
+
+def sample(
+    schedule: Schedule, way: Sequence[Step], denoise: Denoise, noise: Noise, *, on_step: OnStep | None = None
+) -> Tensor:
+    """From noise to the clean thing. A step whose result is no number ends it."""
+    x = noise()
+    for done, step in enumerate(way, start=1):
+        times = torch.full((len(x),), step.time, device=x.device)
+        said = denoise(x, times)
+        following = step.clean * said.clean + step.noisy * x
+        if step.noise:
+            seen = (x - schedule.at(schedule.signal, times, x) * said.clean) / schedule.at(schedule.noise, times, x)
+            following = following + step.noise * seen
+        if step.fresh:
+            learned = step.learned and said.log_variance is not None
+            following = following + noise() * ((0.5 * said.log_variance).exp() if learned else step.fresh)  # type: ignore[operator]
+        x = following
+        _stop_if_broken(x, done, len(way))
+        if on_step is not None:
+            on_step(done, len(way))
+    return x
+
+
+def _stop_if_broken(x: Tensor, done: int, steps: int) -> None:
+    if not bool(x.isfinite().all()):
+        raise T2IError(
+            f"step {done} of {steps} gave values that are not numbers",
+            "the weights are damaged, the guidance is too strong, or bf16 is too coarse: try precision=fp32",
+            code=1,
+        )
+
+
+class Luck:
+    """Normal noise with one stream of numbers a row, from the row's seed alone, the same on every device."""
+
+    STREAMS = 8
+    """Of one image: the prior's, then one for each unet."""
+
+    def __init__(self, seeds: Iterable[int], stream: int, shape: tuple[int, ...], device: torch.device) -> None:
+        self.shape, self.device = shape, device
+        self.rows = [torch.Generator().manual_seed((seed * self.STREAMS + stream) % 2**63) for seed in seeds]
+
+    def __call__(self) -> Tensor:
+        return torch.stack([torch.randn(self.shape, generator=row) for row in self.rows]).to(self.device)

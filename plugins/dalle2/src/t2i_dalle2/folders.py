@@ -1,0 +1,109 @@
+"""The two kinds of model folder: a prior's, and a decoder's, which may hold a prior. Light: no torch.
+
+Both remember the embedder they were trained with, so that no prior meets a decoder of another space.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from t2i_dalle2.shapes import DecoderShape, PriorShape
+from t2icli import models, parts, plugins
+from t2icli.errors import T2IError
+from t2icli.models import Card, Model
+from t2icli.settings import Part
+
+PRIOR, DECODER = "dalle2-prior", "dalle2"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where somebody's embeddings live."""
+
+    owner: str
+    width: int
+    embedder: str
+    """The hash of the embedder's model, or which weights it fetches."""
+
+
+def space_of(model: Model) -> Space:
+    shape = model.card.config["shape"]
+    what, width = ("prior", shape["width"]) if model.card.backend == PRIOR else ("decoder", shape["embedding"])
+    return Space(f"{what} {model.name!r}", width, model.card.config["embedder"])
+
+
+def space_of_part(embedder: Part[Any], width: int) -> Space:
+    model = getattr(embedder.settings, "model", None)
+    return Space(f"embedder {embedder.name!r}", width, model.sha256 if model is not None else parts.identity(embedder))
+
+
+def check_same(one: Space, other: Space) -> None:
+    """Prior, decoder and embedder must be of one space."""
+    together = "train the prior and the decoder with one embedder; leave it out and the model's own is used"
+    if one.width != other.width:
+        raise T2IError(
+            f"{one.owner} works with embeddings of {one.width} numbers, but {other.owner} with {other.width}", together
+        )
+    if one.embedder != other.embedder:
+        raise T2IError(
+            f"{one.owner} works with embedder {_short(one.embedder)}, but {other.owner} with {_short(other.embedder)}",
+            together,
+        )
+
+
+def _short(embedder: str) -> str:
+    """A hash is told by its beginning, other words as they are."""
+    return embedder[:12] if len(embedder) == 64 else embedder
+
+
+def seal_prior(folder: Path, shape: PriorShape, embedder: str, **more: Any) -> None:
+    config = {"shape": _told(shape), "embedder": embedder}
+    models.seal(folder, Card(kind="prior", backend=PRIOR, config=config, **more))
+
+
+def seal_decoder(folder: Path, shape: DecoderShape, embedder: str, settings: dict[str, Any], **more: Any) -> None:
+    config = {"shape": _told(shape), "embedder": embedder}
+    guidance = {"cfg_scale": 2.0} if shape.dropped else {}
+    models.seal(folder, Card(kind="generator", backend=DECODER, config=config, settings=guidance | settings, **more))
+
+
+def _told(shape: msgspec.Struct) -> dict[str, Any]:
+    """As a table of TOML, which has no word for none."""
+    return {key: value for key, value in msgspec.to_builtins(shape).items() if value is not None}
+
+
+def prior_shape(model: Model) -> PriorShape:
+    return msgspec.convert(model.card.config["shape"], PriorShape)
+
+
+def decoder_shape(model: Model) -> DecoderShape:
+    return msgspec.convert(model.card.config["shape"], DecoderShape)
+
+
+def find_prior(word: str) -> Model:
+    """A prior by its name or folder; a whole model stands for the one inside."""
+    model = models.find(word, plugins.installed().sources)
+    if model.card.backend == DECODER and "prior" in model.card.parts:
+        return model.part("prior")
+    return _made_for(PRIOR, model)
+
+
+def find_decoder(word: str) -> Model:
+    return _made_for(DECODER, models.find(word, plugins.installed().sources))
+
+
+def _made_for(backend: str, model: Model) -> Model:
+    if model.card.backend != backend:
+        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
+    return model
+
+
+def keep_prior(model: Model, folder: Path) -> None:
+    """A copy without the embedder, which the decoder has already."""
+    shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns("embedder", models.CARD))
+    models.seal(folder, model.card)

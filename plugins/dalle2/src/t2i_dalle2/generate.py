@@ -1,0 +1,174 @@
+"""DALL-E 2 as a generator: a text -> an image's embedding, drawn by the prior -> pixels, drawn by the decoder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from t2i_dalle2 import folders
+from t2i_dalle2.decoder.draw import draw
+from t2i_dalle2.decoder.model import Decoder
+from t2i_dalle2.diffusion import OnStep, Schedule, Step, way_back
+from t2i_dalle2.prior.draw import imagine
+from t2i_dalle2.prior.inputs import read
+from t2i_dalle2.prior.model import Prior
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder
+from t2icli.models import Model
+from t2icli.nn import devices, weights
+from t2icli.nn.pixels import to_images
+
+if TYPE_CHECKING:
+    from t2i_dalle2 import Settings
+
+Imagined = Callable[[list[int], OnStep], Tensor]
+"""An embedding (b, width) for each seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to draw."""
+
+    ways: list[list[Step]]
+    """The steps of each unet."""
+    prior_way: list[Step]
+    scale: float = 1.0
+    prior_scale: float = 1.0
+    candidates: int = 2
+    batch: int = 16
+    precision: str = "fp32"
+
+
+class Dalle2:
+    """A decoder; with a prior also from texts."""
+
+    def __init__(
+        self, decoder: Decoder, prior: Prior | None, embedder: Embedder, plan: Plan, device: torch.device
+    ) -> None:
+        self.decoder, self.prior, self.embedder, self.plan, self.device = decoder, prior, embedder, plan, device
+        self.on_step: OnStep | None = None
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
+        if self.prior is None:
+            raise T2IError(
+                "this model has no prior, so it cannot draw from words", "name one with -o prior=NAME, or use --like"
+            )
+        prior, plan = self.prior, self.plan
+        text, encodings = read(self.embedder, [prompt], prior.shape)
+        text, encodings = text.to(self.device), None if encodings is None else encodings.to(self.device)
+
+        def imagined(seeds: list[int], on_step: OnStep) -> Tensor:
+            return imagine(
+                prior,
+                text,
+                encodings,
+                seeds,
+                plan.prior_way,
+                candidates=plan.candidates,
+                scale=plan.prior_scale,
+                precision=plan.precision,
+                on_step=on_step,
+            )
+
+        return self.draw(imagined, n, seed, len(plan.prior_way))
+
+    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
+        embedding = self.embedder.embed_images([image]).to(self.device)
+        return self.draw(lambda seeds, _: embedding.expand(len(seeds), -1), n, seed, 0)
+
+    def draw(self, imagined: Imagined, n: int, seed: int, before: int) -> Iterator[Image]:
+        """n images; `before` is how many steps their embeddings take."""
+        # One at a time on a CPU: its kernels round differently for other batches, and one picture keeps it busy.
+        batch = 1 if self.device.type == "cpu" else self.plan.batch
+        done, plan = 0, self.plan
+        while done < n:
+            seeds = list(range(seed + done, seed + min(done + batch, n)))
+            tick = self._ticking(before + sum(map(len, plan.ways)))
+            try:
+                embedding = imagined(seeds, tick)
+                pixels = draw(
+                    self.decoder, embedding, seeds, plan.ways, scale=plan.scale, precision=plan.precision, on_step=tick
+                )
+            except torch.OutOfMemoryError as error:
+                batch = devices.halved(batch, error)
+                warnings.warn(f"the GPU's memory is full: now {batch} images at a time", UserWarning, stacklevel=2)
+                continue
+            yield from to_images(pixels)
+            done += len(seeds)
+
+    def _ticking(self, total: int) -> OnStep:
+        """Counts the steps of prior and unets as one."""
+        done = 0
+
+        def tick(_: int, __: int) -> None:
+            nonlocal done
+            done += 1
+            if self.on_step is not None:
+                self.on_step(done, total)
+
+        return tick
+
+
+def load(settings: Settings) -> Dalle2:
+    device = devices.pick_device(settings.device)
+    embedder = settings.embedder.load()
+    folders.check_same(folders.space_of(settings.model), folders.space_of_part(settings.embedder, embedder.width))
+    decoder = weights.load(Decoder(folders.decoder_shape(settings.model)), settings.model).to(device)
+    chosen = prior_of(settings)
+    prior = None
+    if chosen is not None:
+        folders.check_same(folders.space_of(chosen), folders.space_of(settings.model))
+        prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
+    return Dalle2(decoder, prior, embedder, plan_of(settings, decoder, prior), device)
+
+
+def prior_of(settings: Settings) -> Model | None:
+    if settings.prior is not None:
+        return folders.find_prior(settings.prior)
+    return settings.model.part("prior") if "prior" in settings.model.card.parts else None
+
+
+def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None) -> Plan:
+    shape = decoder.shape
+    warn_of_guidance("decoder", settings.cfg_scale, shape.dropped)
+    counts: tuple[int | None, ...] = settings.steps or (None,)
+    if len(counts) == 1:
+        counts = counts * len(shape.unets)
+    if len(counts) != len(shape.unets):
+        raise T2IError(
+            f"{len(counts)} numbers of steps for {len(shape.unets)} unets", "give one for each, or one for all"
+        )
+    ways = [
+        way_back(Schedule(unet.betas, shape.timesteps), count, settings.sampler)
+        for unet, count in zip(shape.unets, counts, strict=True)
+    ]
+    prior_way: list[Step] = []
+    if prior is not None:
+        warn_of_guidance("prior", settings.prior_cfg_scale, prior.shape.dropped)
+        prior_way = prior_steps(prior, settings.prior_steps, settings.sampler)
+    return Plan(
+        ways,
+        prior_way,
+        settings.cfg_scale,
+        settings.prior_cfg_scale,
+        settings.candidates,
+        settings.batch,
+        settings.precision,
+    )
+
+
+def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[Step]:
+    # As the reference samples its prior: noise is added on the way of DDIM, too.
+    return way_back(Schedule(prior.shape.betas, prior.shape.timesteps), count, sampler, eta=1.0, shift=1)
+
+
+def warn_of_guidance(what: str, scale: float, dropped: float) -> None:
+    if scale != 1 and not dropped:
+        told = f"the {what} was trained with its condition always there, so a guidance of {scale} pushes it anywhere"
+        warnings.warn(f"{told}; 1 is none", UserWarning, stacklevel=2)

@@ -1,0 +1,71 @@
+"""Drawing image embeddings with a prior; several are drawn for one, and the one nearest to its text is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
+from t2i_dalle2.layers import guided
+from t2i_dalle2.prior.model import Prior
+from t2icli.nn.embedding import autocast
+
+STREAM = 0
+"""The prior's among an image's streams of random numbers."""
+
+
+@dataclass
+class Imagine:
+    """What a prior says of noisy image embeddings of some texts."""
+
+    network: Prior
+    text: Tensor
+    encodings: Tensor | None
+    scale: float = 1.0
+    precision: str = "fp32"
+
+    def said(self, noisy: Tensor, times: Tensor) -> Tensor:
+        inputs, keep = [noisy, times, self.text, self.encodings], None
+        if self.scale != 1:
+            inputs = [None if x is None else torch.cat([x, x]) for x in inputs]
+            keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
+        with autocast(noisy.device, self.precision):
+            said = self.network(*inputs, keep, keep)
+        return guided(said.float(), self.scale)
+
+    def __call__(self, noisy: Tensor, times: Tensor) -> Said:
+        shape = self.network.shape
+        said = self.said(noisy, times)
+        clean = self.schedule.clean(noisy, times, said, shape.predicts)
+        return Said(F.normalize(clean, dim=-1) * shape.length if shape.clamp else clean)
+
+    def __post_init__(self) -> None:
+        self.schedule = Schedule(self.network.shape.betas, self.network.shape.timesteps)
+
+
+@torch.inference_mode()
+def imagine(
+    network: Prior,
+    text: Tensor,
+    encodings: Tensor | None,
+    seeds: list[int],
+    way: list[Step],
+    *,
+    candidates: int,
+    scale: float,
+    precision: str,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """The embedding (b, width), of length 1, of an image for each seed, all of one text (1, width)."""
+    device, rows = text.device, len(seeds) * candidates
+    width = network.shape.width
+    luck = Luck(seeds, STREAM, (candidates, width), device)
+    many = encodings.expand(rows, -1, -1) if encodings is not None else None
+    denoise = Imagine(network, text.expand(rows, -1), many, scale, precision)
+    found = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step)
+    found = F.normalize(found, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
+    best = (found @ text[0]).argmax(dim=1)
+    return found[torch.arange(len(seeds), device=device), best]

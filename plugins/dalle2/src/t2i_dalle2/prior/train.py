@@ -1,0 +1,156 @@
+"""The prior as a recipe: from embeddings and text encodings, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from t2i_dalle2 import folders
+from t2i_dalle2.decoder.draw import draw
+from t2i_dalle2.decoder.model import Decoder
+from t2i_dalle2.diffusion import Schedule, way_back
+from t2i_dalle2.generate import prior_steps
+from t2i_dalle2.layers import decaying
+from t2i_dalle2.prior.draw import imagine
+from t2i_dalle2.prior.inputs import tokens
+from t2i_dalle2.prior.model import Prior
+from t2i_dalle2.shapes import PriorShape
+from t2icli import parts
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.nn import weights
+from t2icli.nn.pixels import Whole, from_whole, to_images
+
+if TYPE_CHECKING:
+    from t2i_dalle2 import PriorRecipeSettings
+
+Batch = Mapping[str, Tensor]
+PREVIEW_STEPS = 25
+
+
+class PriorRecipe:
+    def __init__(self, settings: PriorRecipeSettings) -> None:
+        self.settings = settings
+        self.embedder: Embedder = settings.embedder.load()
+        encodings = tokens(self.embedder, ["a"], 1).shape[-1] if settings.encodings else 0
+        self.shape = PriorShape(
+            width=self.embedder.width,
+            encodings=encodings,
+            text_length=settings.text_length if encodings else 0,
+            layers=settings.layers,
+            heads=settings.heads,
+            head_width=settings.head_width,
+            timesteps=settings.timesteps,
+            predicts=settings.predicts,
+            clamp=settings.clamp,
+            dropped=settings.dropped,
+        )
+        self.schedule = Schedule(self.shape.betas, self.shape.timesteps)
+        self.space = folders.space_of_part(settings.embedder, self.embedder.width)
+        if settings.decoder is not None:
+            folders.check_same(self.space, folders.space_of(folders.find_decoder(settings.decoder)))
+        self.model: nn.Module = Prior(self.shape)
+
+    def frozen(self) -> Sequence[Frozen]:
+        identity, length = parts.identity(self.settings.embedder), self.shape.text_length
+        found = [
+            Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
+            Frozen("texts", identity, Captions, self.embedder.embed_texts),
+        ]
+        if self.shape.encodings:
+            found.append(Frozen("encodings", f"{identity} {length} tokens", Captions, self.encode))
+        return found
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """In half precision, for there are many: 77 of 512 numbers are 79 kB a caption."""
+        return tokens(self.embedder, texts, self.shape.text_length).half()
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+        return Pairs(encoded, [len(data.captions(i)) for i in range(len(data))])
+
+    def turns(self) -> Sequence[Turn]:
+        return [Turn("prior", decaying(self.model), self.loss)]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        image, text = batch["image"].float(), batch["text"].float()
+        encodings = batch["encodings"].float() if self.shape.encodings else None
+        clean = image * self.shape.length
+        times = torch.randint(self.shape.timesteps, (len(clean),), device=clean.device)
+        noise, dropped = torch.randn_like(clean), self.shape.dropped if self.model.training else 0.0
+        keep_text, keep_image = (torch.rand(len(clean), device=clean.device) >= dropped for _ in range(2))
+        noisy = self.schedule.noised(clean, times, noise)
+        said = self.model(noisy, times, text, encodings, keep_text, keep_image).float()
+        loss = F.mse_loss(said, self.schedule.target(clean, times, noise, self.shape.predicts))
+        found = self.schedule.clean(noisy, times, said.detach(), self.shape.predicts)
+        return loss, {"cosine": F.cosine_similarity(found, clean).mean()}
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        """Pictures for held-out captions, where there is a decoder to draw them."""
+        if self.decoder is None:
+            return ()
+        decoder, way = self.decoder.to(batch["text"].device), prior_steps(self.model, None)
+        shape = decoder.shape
+        ways = [
+            way_back(Schedule(unet.betas, shape.timesteps), min(PREVIEW_STEPS, shape.timesteps), "auto")
+            for unet in shape.unets
+        ]
+        drawn = []
+        for i, text in enumerate(batch["text"]):
+            encodings = batch["encodings"][i : i + 1].float() if self.shape.encodings else None
+            more: dict[str, Any] = {"scale": 1.0, "precision": "fp32"}
+            embedding = imagine(self.model, text[None].float(), encodings, [seed + i], way, candidates=2, **more)
+            drawn += to_images(draw(decoder, embedding, [seed + i], ways, **more))
+        return drawn
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        if self.settings.decoder is None:
+            return None
+        model = folders.find_decoder(self.settings.decoder)
+        return weights.load(Decoder(folders.decoder_shape(model)), model)
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        own = parts.keep(self.settings.embedder, folder, "embedder")
+        folders.seal_prior(
+            folder, self.shape, self.space.embedder, about="DALL-E 2's prior, trained here", settings=own
+        )
+
+
+class Captions(Dataset[str]):
+    """Every caption of every image, one after another."""
+
+    def __init__(self, data: PreparedDataset) -> None:
+        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
+        if not self.texts:
+            raise T2IError("there are no captions to learn from", "a prior trains on images with captions")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> str:
+        return self.texts[i]
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    """Each caption with its image, both embedded."""
+
+    def __init__(self, encoded: Mapping[str, Tensor], captions: Sequence[int]) -> None:
+        self.encoded = encoded
+        self.image_of = [i for i, count in enumerate(captions) for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.image_of)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        row = {"image": self.encoded["images"][self.image_of[i]], "text": self.encoded["texts"][i]}
+        return row | ({"encodings": self.encoded["encodings"][i]} if "encodings" in self.encoded else {})

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import t2i_dalle2
+from t2i_dalle2 import convert, folders
+from t2icli import models, plugins
+from t2icli.errors import T2IError
+from t2icli.kinds import Upstream
+from t2icli.models import Card
+from t2icli.nn import weights
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Path:
+    """A folder that stands for CLIP's."""
+    folder = tmp_path / "clip"
+    weights.save(nn.Linear(1, 1), folder)
+    models.seal(folder, Card(kind="embedder", backend="clip"))
+    return folder
+
+
+@pytest.fixture
+def files(golden: Any) -> tuple[Path, Path]:
+    return golden("dalle2/decoder_two_unets/decoder.pth"), golden("dalle2/prior_x0/diff_prior.pth")
+
+
+def imported(upstream: Upstream, folder: Path) -> tuple[Any, Any]:
+    t2i_dalle2.import_files(upstream, folder)
+    model = models.open_model(folder)
+    return model, model.part("prior") if "prior" in model.card.parts else None
+
+
+def test_decoder_and_prior_become_one_folder(files: Any, embedder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sizes.json").write_text('{"image_sizes": [16, 32]}')
+    upstream = Upstream((files[0], tmp_path / "sizes.json"), {"prior": (files[1],), "embedder": (embedder,)})
+    model, prior = imported(upstream, tmp_path / "model")
+    folders.check_same(folders.space_of(prior), folders.space_of(model))
+    first, second = folders.decoder_shape(model).unets
+    assert (first.size, first.learned_variance, first.betas, first.heads) == (16, True, "cosine", 2)
+    assert (second.size, second.learned_variance, second.betas, second.image_tokens) == (32, False, "linear", 4)
+    assert folders.prior_shape(prior).timesteps == 100
+    assert model.part("embedder").sha256 == models.open_model(embedder).sha256
+
+
+def test_one_file_with_both_inside_does_as_well(files: Any, embedder: Path, tmp_path: Path) -> None:
+    decoder, prior = (torch.load(file, weights_only=True) for file in files)
+    both = {f"decoder.{k}": v for k, v in decoder.items()} | {f"prior.{k}": v for k, v in prior.items()}
+    # CLIP is a part of theirs.
+    both |= {"prior.clip.clip.logit_scale": torch.ones(()), "decoder.clip.clip.logit_scale": torch.ones(())}
+    torch.save(both, tmp_path / "dalle2.pth")
+    whole = imported(Upstream((tmp_path / "dalle2.pth",), {"embedder": (embedder,)}), tmp_path / "whole")
+    parts = Upstream((files[0],), {"prior": (files[1],), "embedder": (embedder,)})
+    for one, other in zip(whole, imported(parts, tmp_path / "apart"), strict=True):
+        assert one.card.files == other.card.files
+
+
+class Version:
+    """What their trainer keeps beside the weights; a foreign class for whoever reads the file."""
+
+
+@pytest.mark.filterwarnings("ignore:.*foreign classes")
+def test_of_a_trainers_checkpoint_the_averaged_weights_are_taken(golden: Any, tmp_path: Path) -> None:
+    model = torch.load(golden("dalle2/prior_x0/diff_prior.pth"), weights_only=True)
+    average = OrderedDict((name, tensor + 1 if name.startswith("net") else tensor) for name, tensor in model.items())
+    torch.save({"model": model, "version": Version(), "step": 5, "ema_model": average}, tmp_path / "trainer.pth")
+    found = convert.state_of(tmp_path / "trainer.pth")
+    assert found["net.learned_query"].equal(average["net.learned_query"])
+    convert.fill_prior(found, {}, tmp_path / "trainer.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*foreign classes")
+def test_a_decoder_trainers_averages_are_put_together_from_its_unets(files: Any, tmp_path: Path) -> None:
+    model = torch.load(files[0], weights_only=True)
+    ema = {
+        f"{name.replace('unets.', '', 1).replace('.', '.ema_model.', 1)}": tensor + 1
+        for name, tensor in model.items()
+        if name.startswith("unets.")
+    }
+    torch.save({"model": model, "version": "1.15.6", "ema": ema | {"0.step": torch.ones(1)}}, tmp_path / "t.pth")
+    found = convert.state_of(tmp_path / "t.pth")
+    assert found["unets.1.to_out.bias"].equal(model["unets.1.to_out.bias"] + 1)
+    assert found["noise_schedulers.0.betas"].equal(model["noise_schedulers.0.betas"])
+
+
+@pytest.mark.parametrize(
+    "old", [{"betas": torch.ones(4)}, {"net.learned_query": torch.ones(4)}, {"prior.betas": torch.ones(4)}]
+)
+def test_files_of_before_are_refused_and_told_why(old: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save(old, tmp_path / "old.pth")
+    with pytest.raises(T2IError, match=r"old.pth' is of dalle2-pytorch before 1.0, such as the 0.2.4"):
+        convert.state_of(tmp_path / "old.pth")
+
+
+def test_a_file_without_its_second_unet_is_refused_by_number(files: Any) -> None:
+    tensors = {k: v for k, v in convert.state_of(files[0]).items() if not k.startswith("unets.1.")}
+    with pytest.raises(T2IError, match="lacks unet 2 of 2"):
+        convert.fill_decoder(tensors, {}, files[0])
+
+
+def test_other_betas_and_other_unets_are_refused(files: Any) -> None:
+    tensors = convert.state_of(files[0])
+    with pytest.raises(T2IError, match="are of no schedule"):
+        convert.fill_decoder(tensors | {"noise_schedulers.0.betas": torch.full((20,), 0.5)}, {}, files[0])
+    with pytest.raises(T2IError, match="do not fit"):
+        convert.fill_decoder(tensors | {"unets.0.text_to_cond.weight": torch.ones(16, 32)}, {}, files[0])
+    with pytest.raises(T2IError, match="has 2 unets, but 1 image sizes"):
+        convert.fill_decoder(tensors, {"image_sizes": [64]}, files[0])
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(T2IError, match="holds no prior of dalle2-pytorch"):
+        convert.fill_prior({"weight": torch.ones(1)}, {}, tmp_path / "x.pth")
+    with pytest.raises(T2IError, match="there are no unets in it"):
+        convert.fill_decoder({"weight": torch.ones(1)}, {}, tmp_path / "x.pth")
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_small_presets_of_the_readme_are_known_to_the_recipes() -> None:
+    from t2icli import settings, toml
+
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    Path("small.toml").write_text(text.split("```toml")[1].split("```")[0], encoding="utf-8")
+    option = toml.read(Path("small.toml"))["option"]
+    assert option.pop("embedder") == {"model": "runs/clip/model"}
+    made = settings.convert(t2i_dalle2.DecoderRecipeSettings, option, "the preset")
+    assert made.first.size == 32 and made.unets == 1
+    assert plugins.find("recipe", "dalle2-decoder").settings is t2i_dalle2.DecoderRecipeSettings

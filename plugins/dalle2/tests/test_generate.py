@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
+from t2icli import models, plugins
+from t2icli.errors import T2IError
+from t2icli.testing import check_generator
+
+QUICK = {"prior_steps": 3, "steps": (2,)}
+
+
+def load(model: Path, **options: Any) -> Any:
+    return plugins.load("generator", "dalle2", model=model, precision="fp32", **{**QUICK, **options})
+
+
+def seen(images: Any) -> list[bytes]:
+    return [image.tobytes() for image in images]
+
+
+@pytest.mark.usefixtures("fake")
+def test_dalle2_keeps_a_generators_promises_to_the_last_bit(tiny_model: Path) -> None:
+    entry = plugins.find("generator", "dalle2")
+    check_generator(entry, tolerance=0, model=tiny_model, **QUICK)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_image_i_of_many_is_the_image_of_its_seed(tiny_model: Path, sampler: str) -> None:
+    generator = load(tiny_model, sampler=sampler, prior_steps=8, steps=(8,))
+    four = seen(generator.generate("all red", 4, seed=5))
+    assert four[3:] == seen(generator.generate("all red", 1, seed=8))
+    assert len(set(four)) == 4
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_words_matter_and_so_does_their_order(tiny_model: Path) -> None:
+    generator = load(tiny_model, prior_cfg_scale=3.0, cfg_scale=3.0)
+    drawn = [seen(generator.generate(text, 1, seed=0))[0] for text in ("all red", "red all", "blue")]
+    assert len(set(drawn)) == 3
+
+
+@pytest.mark.usefixtures("fake")
+def test_every_step_of_prior_and_unets_is_reported(tiny_model: Path) -> None:
+    generator, steps = load(tiny_model, prior_steps=4, steps=(3, 2)), []
+    generator.on_step = lambda done, total: steps.append((done, total))
+    list(generator.generate("red", 1, seed=0))
+    assert steps == [(i, 9) for i in range(1, 10)]
+
+
+def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save("red.png")
+    words = ("-m", tiny_model, "-n", 2, "--seed", 3, "-o", "steps=2", "--output", "out", "--json")
+    rows = fake.ok("generate", "--like", "red.png", *words).json()["results"]
+    assert [row["seed"] for row in rows] == [3, 4]
+    fake.ok("replay", "out/000.png")
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_decoder_without_a_prior_draws_like_a_picture_but_not_from_words(make: Any, tmp_path: Path) -> None:
+    alone = make.decoder(tmp_path / "alone", prior=None)
+    generator = load(alone)
+    assert len(list(generator.generate_like(Image.new("RGB", (9, 9)), 1, seed=0))) == 1
+    with pytest.raises(T2IError, match="has no prior"):
+        generator.generate("red", 1, seed=0)
+    named = load(alone, prior=str(make.prior(tmp_path / "prior")))
+    assert seen(named.generate("red", 1, seed=0)) == seen(load(make.decoder(tmp_path / "m")).generate("red", 1, seed=0))
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_prior_of_another_width_is_refused_and_both_are_named(make: Any, tiny_model: Path, tmp_path: Path) -> None:
+    other = make.prior(tmp_path / "other", msgspec.structs.replace(make.PRIOR, width=8, encodings=8))
+    with pytest.raises(T2IError, match=r"prior '.*other' works with embeddings of 8 numbers, but decoder '.*' with 16"):
+        load(tiny_model, prior=str(other))
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_prior_of_another_clip_is_refused_and_both_are_named(make: Any, tiny_model: Path, tmp_path: Path) -> None:
+    other = make.prior(tmp_path / "other", space="ab" * 32)
+    with pytest.raises(T2IError, match=r"works with embedder abababababab, but decoder '.*' with .*fake"):
+        load(tiny_model, prior=str(other))
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("embedder", "says"), [({"width": 8}, "of 16 numbers, but embedder 'fake' with 8"), ({"taste": "salty"}, "salty")]
+)
+def test_another_embedder_is_refused(tiny_model: Path, embedder: dict[str, Any], says: str) -> None:
+    with pytest.raises(T2IError, match=says):
+        load(tiny_model, embedder={"name": "fake", **embedder})
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_decoder_without_its_second_unet_is_refused(tiny_model: Path) -> None:
+    file = tiny_model / "weights.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if not k.startswith("unets.1.")}, file)
+    models.seal(tiny_model, models.open_model(tiny_model).card)
+    with pytest.raises(T2IError, match="do not fit") as told:
+        load(tiny_model)
+    assert "missing: unets.1." in str(told.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("sampler=euler", "'sampler' of generator 'dalle2' cannot be 'euler'"),
+        ("steps=0", "0 steps cannot be taken"),
+        ("steps=9", "9 steps cannot be taken"),
+        ("steps=2,2,2", "3 numbers of steps for 2 unets"),
+        ("prior_steps=9", "9 steps cannot be taken"),
+        ("sampler=ddpm", "ddpm takes all 8 steps, not 2"),
+    ],
+)
+def test_steps_and_samplers_that_make_no_sense_are_refused(fake: Any, tiny_model: Path, option: str, says: str) -> None:
+    words = ("-m", tiny_model, "-n", 1, "--output", "out", "-o", "steps=2")
+    fake.fails("generate", "red", *words, "-o", option, says=says)
+
+
+@pytest.mark.usefixtures("fake")
+def test_guidance_of_a_model_trained_without_dropping_its_condition_is_warned_of(make: Any, tmp_path: Path) -> None:
+    model = make.decoder(tmp_path / "model", msgspec.structs.replace(make.DECODER, dropped=0.0))
+    with pytest.warns(UserWarning, match="the decoder was trained with its condition always there"):
+        load(model, cfg_scale=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(model)
+
+
+@pytest.mark.usefixtures("fake")
+def test_numbers_that_break_stop_the_drawing_and_the_step_is_named(tiny_model: Path) -> None:
+    generator = load(tiny_model, steps=(5,))
+    hook = generator.decoder.unets[0].register_forward_hook(lambda *_: torch.full((2, 6, 8, 8), torch.nan))
+    with pytest.raises(T2IError, match="step 1 of 5 gave values that are not numbers"):
+        list(generator.generate_like(Image.new("RGB", (9, 9)), 1, seed=0))
+    hook.remove()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50])
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_whoever_knows_the_clean_thing_finds_it_by_every_way(steps: int, name: str) -> None:
+    schedule, clean = Schedule(name, 50), torch.randn(2, 5)
+    ways = [ddim(schedule, steps), ddim(schedule, steps, eta=1.0, shift=1), ddpm(schedule)]
+    for way in ways:
+        found = sample(schedule, way, lambda x, t: Said(clean), lambda: torch.randn(2, 5))
+        torch.testing.assert_close(found, clean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["linear", "quadratic"])
+def test_betas_that_leave_nothing_are_refused(name: str) -> None:
+    with pytest.raises(T2IError, match="end with no way back"):
+        way_back(Schedule(name, 20), None, "auto")
+
+
+@pytest.mark.parametrize("predicts", ["x0", "noise", "v"])
+def test_what_is_to_be_said_gives_back_the_clean_thing(predicts: str) -> None:
+    schedule, clean, noise = Schedule("cosine", 50), torch.randn(3, 4), torch.randn(3, 4)
+    times = torch.tensor([0, 20, 40])
+    noisy = schedule.noised(clean, times, noise)
+    said = schedule.target(clean, times, noise, predicts)
+    torch.testing.assert_close(schedule.clean(noisy, times, said, predicts), clean, atol=1e-4, rtol=0)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from t2icli import plugins
+from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.testing import check_recipe
+from t2icli.training.loop import Training
+
+PRIOR = {"embedder": "fake", "layers": 1, "heads": 2, "head_width": 8, "timesteps": 20, "text_length": 6}
+UNET: dict[str, Any] = {"size": 8, "width": 8, "multipliers": [1, 2], "condition": 8, "groups": 4}
+UNET |= {"heads": 2, "head_width": 4, "cross_heads": 2, "cross_head_width": 4}
+DECODER = {
+    "embedder": "fake",
+    "first": UNET,
+    "second": {**UNET, "size": 16, "betas": "linear"},
+    "timesteps": 24,
+    "preview_steps": 2,
+}
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("options", [{}, {"encodings": False, "predicts": "v"}])
+def test_the_prior_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
+    check_recipe(plugins.find("recipe", "dalle2-prior"), data, tmp_path / "saved", **PRIOR, **options)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("options", [{}, {"unets": 1}])
+def test_the_decoder_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
+    check_recipe(plugins.find("recipe", "dalle2-decoder"), data, tmp_path / "saved", **DECODER, **options)
+
+
+def words(options: dict[str, Any], before: str = "") -> list[str]:
+    """As a user would write them."""
+    found: list[str] = []
+    for key, value in options.items():
+        if isinstance(value, dict):
+            found += words(value, f"{before}{key}.")
+        else:
+            shown = ",".join(map(str, value)) if isinstance(value, list) else value
+            found += ["-o", f"{before}{key}={shown}"]
+    return found
+
+
+def train(t2i: Any, recipe: str, data: PreparedDataset, run: str, *more: object, code: int = 0) -> None:
+    every = ("--batch-size", 2, "--eval-every", 0, "--report-to", "none", "--seed", 3, "-o", "loop.ema=0.5")
+    ended = t2i.run("train", recipe, "--train-data", data.folder, "--output", run, *every, *more)
+    assert ended.code == code, ended.stdout + ended.stderr
+
+
+def test_prior_and_decoder_trained_one_after_the_other_make_a_whole_model(fake: Any, data: PreparedDataset) -> None:
+    train(fake, "dalle2-prior", data, "prior", *words(PRIOR), "--max-steps", 2)
+    own = words(DECODER)
+    train(fake, "dalle2-decoder", data, "decoder", *own, "--max-steps", 2, "-o", "prior=prior/model")
+    assert list(Path("decoder/previews").iterdir())
+    fake.ok("generate", "red", "-m", "decoder/model", "-n", 1, "-o", "steps=2", "--output", "out")
+    options = words(PRIOR | {"decoder": "decoder/model"})
+    train(fake, "dalle2-prior", data, "again", *options, "--max-steps", 1)
+    assert list(Path("again/previews").iterdir())
+
+
+def test_the_averaged_weights_are_the_ones_that_are_saved(fake: Any, data: PreparedDataset) -> None:
+    train(fake, "dalle2-prior", data, "run", *words(PRIOR), "--max-steps", 3)
+    saved = weights_of("run/model")
+    state = torch.load(next(Path("run/checkpoints").glob("step-*")) / "state.pt", weights_only=True)
+    assert all(saved[name].equal(mean) for name, mean in state["average"].items())
+    assert any(not saved[name].equal(state["model"][name]) for name in state["average"])
+
+
+def weights_of(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "weights.safetensors")
+
+
+@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
+def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
+    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (*words(options), "--max-steps", 4, "--preview-every", 0)
+    train(fake, recipe, data, "whole", *own)
+    take_step = Training.take_step
+    with monkeypatch.context() as patched:
+
+        def interrupted(self: Training, reads: Any) -> None:
+            take_step(self, reads)
+            if self.step == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        patched.setattr(Training, "take_step", interrupted)
+        train(fake, recipe, data, "cut", *own, code=130)
+    train(fake, recipe, data, "cut", *own, "--resume")
+    whole, cut = (Path(run) / "model/weights.safetensors" for run in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_decoder_is_not_trained_around_a_prior_of_another_space(make: Any, tmp_path: Path) -> None:
+    other = make.prior(tmp_path / "other", space="ab" * 32)
+    with pytest.raises(T2IError, match=r"works with embedder abababababab"):
+        plugins.load("recipe", "dalle2-decoder", **DECODER, prior=str(other))
+
+
+@pytest.mark.usefixtures("fake")
+def test_betas_that_leave_nothing_are_refused_before_anything_is_trained() -> None:
+    with pytest.raises(T2IError, match="end with no way back"):
+        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "timesteps": 12})
+
+
+@pytest.mark.usefixtures("fake")
+def test_unets_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(T2IError, match="8 px are not larger"):
+        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "second": UNET})
