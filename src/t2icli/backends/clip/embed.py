@@ -23,6 +23,7 @@ from t2icli.backends.clip.model import (
     report_prompt,
     set_pool,
 )
+from t2icli.errors import T2IError
 from t2icli.kinds import Tokenizer
 from t2icli.models import Model
 from t2icli.nn import devices, weights
