@@ -168,6 +168,12 @@ def test_coco_without_its_images_says_what_it_looked_for(write: Any, tmp_path: P
     write("captions_train2017.json", '{"images": [], "annotations": []}')
     with pytest.raises(T2IError, match="no images for 'train2017'"):
         rows("coco", tmp_path)
+    write("train2017.zip", b"PK half a download")
+    with pytest.raises(T2IError, match=r"'.*train2017.zip' is damaged"):
+        rows("coco", tmp_path)
+    write("captions_train2017.json", "{")
+    with pytest.raises(T2IError, match=r"captions_train2017.json"):
+        rows("coco", tmp_path)
 
 
 def test_imagenet_knows_splits_and_classes_and_needs_no_captions(write: Any, tmp_path: Path) -> None:

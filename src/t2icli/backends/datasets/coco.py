@@ -78,7 +78,7 @@ class _Images:
         if self.folder is None and path is None:
             raise T2IError(f"there are no images for {name!r} in '{root}'", f"neither {name}/ nor {name}.zip")
         self.name = name
-        self.zip = opened.enter_context(zipfile.ZipFile(path)) if self.folder is None and path is not None else None
+        self.zip = opened.enter_context(_opened(path)) if self.folder is None and path is not None else None
 
     def find(self, name: str) -> tuple[Path | bytes | None, dict[str, Any]]:
         if self.folder is not None:
@@ -93,3 +93,12 @@ class _Images:
             return None, {"problem": "no-such-file"}
         except (zipfile.BadZipFile, OSError):
             return None, {"problem": "corrupt"}
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise T2IError(
+            f"'{path}' is damaged: {error}", "fetch it again, or unpack it beside the annotations"
+        ) from error
