@@ -142,6 +142,11 @@ def test_show_knows_a_model_by_name_and_by_folder(shelf: Runner) -> None:
     shelf.fails("models", "show", "shelf/mime", says="did you mean 'shelf/mine'?")
 
 
+def test_show_takes_a_backend_for_its_default_model(shelf: Runner) -> None:
+    put(shelf, "small"), put(shelf, "large", b"x" * 5000)
+    assert shelf.ok("models", "show", "shelf", "--json").json()["name"] == "shelf/large"
+
+
 def test_the_largest_model_is_the_default_until_one_is_chosen(shelf: Runner) -> None:
     put(shelf, "small"), put(shelf, "large", b"x" * 5000)
     assert shelf.ok("models", "default", "shelf").stdout == "shelf/large\n"

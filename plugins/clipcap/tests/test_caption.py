@@ -33,6 +33,13 @@ def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_the_captions_of_an_image_are_drawn_apart(tiny_model: Path) -> None:
+    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, temperature=2.0)
+    for captions in captioner.caption(IMAGES, 4, seed=5):
+        assert len(set(captions)) > 1
+
+
+@pytest.mark.usefixtures("fake")
 def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A prepared data set, a folder, CSV or JSONL.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A prepared dataset, a folder, CSV or JSONL.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Write the figures as a chart.")]
 Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="FOLDER", help="Keep embeddings there and use those that are there.")

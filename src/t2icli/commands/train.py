@@ -28,11 +28,9 @@ def train(
     recipe: Annotated[str | None, typer.Argument(help="What to train; without one, the recipes are listed.")] = None,
     train_data: Annotated[
         str | None,
-        typer.Option(help="A prepared data set, a folder of pictures with .txt captions, CSV, JSONL or tars."),
+        typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
     ] = None,
-    val_data: Annotated[
-        str | None, typer.Option(help="Held-out data; else the data set's own validation part.")
-    ] = None,
+    val_data: Annotated[str | None, typer.Option(help="Held-out data; else the dataset's own validation part.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="The run's folder; runs/RECIPE unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,

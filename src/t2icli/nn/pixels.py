@@ -39,7 +39,7 @@ def square(image: Image.Image, size: int, *, at_random: bool = False) -> Image.I
 
 
 class Crops(Dataset[Tensor]):
-    """Every picture of a data set as (3, size, size): its middle, or another place each time."""
+    """Every picture of a dataset as (3, size, size): its middle, or another place each time."""
 
     def __init__(self, data: PreparedDataset, size: int, *, at_random: bool = False) -> None:
         self.data, self.size, self.at_random = data, size, at_random
@@ -52,7 +52,7 @@ class Crops(Dataset[Tensor]):
 
 
 class Whole(Dataset[tuple[bytes, int, int]]):
-    """Every picture of a data set in its own size, in a form that torch's default collate can batch."""
+    """Every picture of a dataset in its own size, in a form that torch's default collate can batch."""
 
     def __init__(self, data: PreparedDataset) -> None:
         self.data = data

@@ -71,8 +71,11 @@ def _size(source: ModelSource) -> int | None:
 
 
 def find(name: str) -> Model:
-    """A model by its name or folder."""
-    return models.find(name, plugins.installed().sources)
+    """A model by its name or folder; a backend's name means its default model."""
+    sources = plugins.installed().sources
+    if not Path(name).is_dir() and (model := models.default(name, sources)) is not None:
+        return model
+    return models.find(name, sources)
 
 
 def remove(name: str) -> None:

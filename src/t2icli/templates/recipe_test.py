@@ -10,7 +10,7 @@ from t2icli.testing import Runner, check_generator, check_recipe
 
 
 def reds(folder: Path) -> Path:
-    """A prepared data set of four red pictures."""
+    """A prepared dataset of four red pictures."""
     for i in range(4):
         Image.new("RGB", (8, 8), (250, 20, 20)).save(folder / f"{i}.png")
     dataset.write(folder / "data", [dataset.SourceRow(str(i), folder / f"{i}.png", ("red",)) for i in range(4)])

@@ -68,7 +68,7 @@ def joined(device: str) -> Iterator[World]:
     if here.type == "cuda" and here.index is None:
         here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(here)
-    # The first process may encode the whole data set while the others wait.
+    # The first process may encode the whole dataset while the others wait.
     dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=timedelta(days=1))
     try:
         yield World(here, rank, size)

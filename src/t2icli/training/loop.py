@@ -272,7 +272,7 @@ class Training:
 def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
     n, batch, parts = len(samples), settings.batch_size, settings.grad_accum * world.size
     if n == 0:
-        raise T2IError("there is nothing to train on: the data set is empty")
+        raise T2IError("there is nothing to train on: the dataset is empty")
     if n < batch:
         raise T2IError(f"the data has {n} samples, fewer than one batch of {batch}", f"try --batch-size {n}")
     if batch % parts:

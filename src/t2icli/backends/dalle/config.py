@@ -51,3 +51,8 @@ class Config(Options, frozen=True, kw_only=True):
     @property
     def image_length(self) -> int:
         return self.grid[0] * self.grid[1]
+
+    @property
+    def about(self) -> str:
+        """One line for lists of models."""
+        return f"{self.depth} layers of {self.dim}, {self.grid[0]} x {self.grid[1]} of {self.codes} codes"

@@ -98,13 +98,12 @@ def convert(files: Upstream, folder: Path) -> None:
     codec = _codec(files, contents, tensors, folder)
     check_codec(config, plugins.load("codec", str(folder / "codec")), f"'{path.name}'", f"codec {codec!r}")
     settings = tokenizer(files, config, folder)
-    about = f"{config.depth} layers of {config.dim}, {config.grid[0]} x {config.grid[1]} of {config.codes} codes"
     models.seal(
         folder,
         Card(
             kind="generator",
             backend="dalle",
-            about=about,
+            about=config.about,
             source=path.name,
             config=msgspec.to_builtins(config),
             settings=settings,

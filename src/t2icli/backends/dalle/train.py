@@ -118,4 +118,6 @@ class DallERecipe:
         config = dict(msgspec.to_builtins(self.config))
         told = parts.keep(self.settings.codec, folder, "codec")
         told |= parts.keep(self.settings.tokenizer, folder, "tokenizer")
-        models.seal(folder, Card(kind="generator", backend="dalle", config=config, settings=told))
+        models.seal(
+            folder, Card(kind="generator", backend="dalle", about=self.config.about, config=config, settings=told)
+        )
