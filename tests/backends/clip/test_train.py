@@ -161,6 +161,7 @@ def test_two_processes_have_the_loss_and_gradient_of_one(architecture: str, tmp_
 
 
 def one_of_two(rank: int, architecture: str, folder: str) -> None:
+    torch.set_num_threads(1)  # the parent's other threads are not forked along, and waiting for them would never end
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     made = recipe(architecture, chunk=2)
     wrapped = DistributedDataParallel(Called(made))
