@@ -69,7 +69,7 @@ def load(settings: Settings) -> Embedder:
         raise T2IError(
             "'clip' needs a model and none is installed",
             "run: t2i models pull clip/vit-b-32, or t2i models import FILE --as clip; or name open_clip's weights:\n"
-            "  -o pretrained=laion2b_s34b_b79k, of a ranker -o ranker.pretrained=..., of a part -o embedder.pretrained=...",
+            "  -o pretrained=TAG, a ranker's -o ranker.pretrained=TAG, a part's -o embedder.pretrained=TAG",
         )
     from t2icli.backends.clip.embed import load
 
