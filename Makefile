@@ -68,6 +68,7 @@ bench-shapes: setup
 	$(BIN)/python benchmarks/ranking.py runs/bench/ranking
 	$(BIN)/python benchmarks/clipgen.py shapes runs/bench/clipgen
 	$(BIN)/python benchmarks/clipcap.py shapes runs/bench/clipcap
+	$(BIN)/python benchmarks/dalle2.py runs/bench/dalle2
 
 clean:
 	rm -rf $(VENV) .venv-reference .pytest_cache .mypy_cache .ruff_cache

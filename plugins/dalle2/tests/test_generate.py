@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
+from t2i_dalle2.prior.draw import imagine
 from t2icli import models, plugins
 from t2icli.errors import T2IError
 from t2icli.testing import check_generator
@@ -39,6 +41,24 @@ def test_image_i_of_many_is_the_image_of_its_seed(tiny_model: Path, sampler: str
     four = seen(generator.generate("all red", 4, seed=5))
     assert four[3:] == seen(generator.generate("all red", 1, seed=8))
     assert len(set(four)) == 4
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_many_at_once_are_what_one_at_a_time_are_nearly(tiny_model: Path, precision: str) -> None:
+    generator, seeds = load(tiny_model, prior_cfg_scale=2.0, cfg_scale=2.0), [4, 5, 6]
+    text, encodings = (of(["all red"]) for of in (generator.embedder.embed_texts, generator.embedder.embed_tokens))
+    plan = generator.plan
+
+    def drawn(some: list[int]) -> torch.Tensor:
+        known = {"scale": 2.0, "precision": precision}
+        way = plan.prior_way
+        embedding = imagine(generator.prior, text, encodings, some, way, candidates=2, **known)
+        torch.testing.assert_close(embedding.norm(dim=1), torch.ones(len(some)))
+        return draw(generator.decoder, embedding, some, plan.ways, **known)
+
+    alone = torch.cat([drawn([seed]) for seed in seeds])
+    torch.testing.assert_close(drawn(seeds), alone, atol=1e-4 if precision == "fp32" else 0.1, rtol=0)
 
 
 @pytest.mark.usefixtures("fake")

@@ -114,6 +114,21 @@ def test_betas_that_leave_nothing_are_refused_before_anything_is_trained() -> No
 
 
 @pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"size": 9}, "2 levels cannot halve 9 px"),
+        ({"groups": 3}, "3 groups do not divide a width of 8"),
+        ({"attention": [True]}, "first.attention is for 1 levels, not 2"),
+        ({"kernels": [4]}, "first.kernels must be odd"),
+    ],
+)
+def test_sizes_that_no_network_can_have_are_refused(sizes: dict[str, Any], says: str) -> None:
+    with pytest.raises(T2IError, match=says):
+        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "first": {**UNET, **sizes}})
+
+
+@pytest.mark.usefixtures("fake")
 def test_unets_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(T2IError, match="8 px are not larger"):
         plugins.load("recipe", "dalle2-decoder", **{**DECODER, "second": UNET})

@@ -56,9 +56,16 @@ class Schedule:
         """The mean of the step before is clean_part * clean + noisy_part * noisy."""
         self.log_variance = variance.clamp(min=1e-20).log().float()
 
+    def to(self, device: torch.device) -> Schedule:
+        """Moves itself, once, so that no step has to wait for a copy."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
     def at(self, values: Tensor, times: Tensor, like: Tensor) -> Tensor:
         """One value a row, shaped to be multiplied with `like`."""
-        return values.to(like.device)[times].reshape(-1, *(1,) * (like.ndim - 1))
+        return values[times].reshape(-1, *(1,) * (like.ndim - 1))
 
     def noised(self, clean: Tensor, times: Tensor, noise: Tensor) -> Tensor:
         return self.at(self.signal, times, clean) * clean + self.at(self.noise, times, clean) * noise

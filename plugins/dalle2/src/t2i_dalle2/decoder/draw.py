@@ -29,7 +29,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         shape = self.network.shape.unets[self.number]
-        self.shape, self.schedule = shape, Schedule(shape.betas, self.network.shape.timesteps)
+        device = next(self.network.parameters()).device
+        self.shape, self.schedule = shape, Schedule(shape.betas, self.network.shape.timesteps).to(device)
         self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
 
     def said(self, noisy: Tensor, times: Tensor) -> Tensor:

@@ -82,14 +82,9 @@ class SelfAttention(nn.Module):
 class Level(nn.Module):
     """The blocks at one size, on the way down or up, and the way to the next."""
 
-    def __init__(
-        self, inner: int, outer: int, shape: UnetShape, *, reads: bool, attends: bool, to_next: nn.Module
-    ) -> None:
+    def __init__(self, first: Residual, blocks: list[Residual], attention: nn.Module, to_next: nn.Module) -> None:
         super().__init__()
-        self.first = Residual(inner, outer, shape, reads=reads and inner != outer)
-        self.blocks = nn.ModuleList(Residual(inner, outer, shape, reads=reads) for _ in range(shape.blocks))
-        self.attention: nn.Module = SelfAttention(outer, shape) if attends else nn.Identity()
-        self.to_next = to_next
+        self.first, self.blocks, self.attention, self.to_next = first, nn.ModuleList(blocks), attention, to_next
 
 
 class Stem(nn.Module):
@@ -182,25 +177,29 @@ class Unet(nn.Module):
 
 
 def downs(shape: UnetShape) -> list[Level]:
-    """From fine to coarse; all but the finest read the condition."""
+    """From fine to coarse; all but the finest read the condition, though none with its first block."""
     found = []
-    pairs = list(pairwise(shape.widths))
-    for i, (inner, outer) in enumerate(pairs):
-        is_last = i == len(pairs) - 1
-        smaller = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * inner, outer, 1))
-        to_next = nn.Conv2d(inner, outer, 1) if is_last else smaller
-        found.append(Level(inner, inner, shape, reads=i > 0, attends=shape.attends[i], to_next=to_next))
+    coarsest = len(shape.multipliers) - 1
+    for i, (d, coarser) in enumerate(pairwise(shape.widths)):
+        blocks = [Residual(d, d, shape, reads=i > 0) for _ in range(shape.blocks)]
+        halved = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * d, coarser, 1))
+        to_next = nn.Conv2d(d, coarser, 1) if i == coarsest else halved
+        found.append(Level(Residual(d, d, shape), blocks, attention(d, shape, i), to_next))
     return found
 
 
 def ups(shape: UnetShape) -> list[Level]:
-    """From coarse to fine."""
+    """From coarse to fine; each block also sees what the way down saw."""
     found = []
-    pairs = list(pairwise(shape.widths))
-    for i, (finer, own) in reversed(list(enumerate(pairs))):
-        to_next = larger(own, finer) if i > 0 else nn.Identity()
-        found.append(Level(own + finer, own, shape, reads=i > 0, attends=shape.attends[i], to_next=to_next))
+    for i, (finer, d) in reversed(list(enumerate(pairwise(shape.widths)))):
+        first, *blocks = (Residual(d + finer, d, shape, reads=i > 0) for _ in range(1 + shape.blocks))
+        to_next = larger(d, finer) if i > 0 else nn.Identity()
+        found.append(Level(first, blocks, attention(d, shape, i), to_next))
     return found
+
+
+def attention(width: int, shape: UnetShape, level: int) -> nn.Module:
+    return SelfAttention(width, shape) if shape.attends[level] else nn.Identity()
 
 
 def larger(inner: int, outer: int) -> nn.Module:

@@ -19,7 +19,7 @@ from t2i_dalle2.decoder.draw import Stage, draw
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Schedule, way_back
 from t2i_dalle2.layers import decaying
-from t2i_dalle2.shapes import DecoderShape
+from t2i_dalle2.shapes import DecoderShape, UnetShape
 from t2icli import parts
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
@@ -38,6 +38,8 @@ class DecoderRecipe:
         self.settings = settings
         self.embedder: Embedder = settings.embedder.load()
         unets = (settings.first, settings.second)[: settings.unets]
+        for name, unet in zip(("first", "second"), unets, strict=False):
+            check_sizes(name, unet)
         if len(unets) == 2 and unets[0].size >= unets[1].size:
             raise T2IError(f"the second unet's {unets[1].size} px are not larger than the first's", "set second.size")
         self.shape = DecoderShape(self.embedder.width, unets, settings.timesteps, settings.dropped)
@@ -97,6 +99,21 @@ class DecoderRecipe:
             folders.keep_prior(self.prior, folder / "prior")
         about = "DALL-E 2's decoder, trained here" if self.prior is None else "DALL-E 2, trained here"
         folders.seal_decoder(folder, self.shape, self.space.embedder, own, about=about)
+
+
+def check_sizes(name: str, shape: UnetShape) -> None:
+    """What the network's layers could not be built with."""
+    deepest = 2 ** (len(shape.multipliers) - 1)
+    if shape.size % deepest:
+        raise T2IError(
+            f"{len(shape.multipliers)} levels cannot halve {shape.size} px", f"make {name}.size a multiple of {deepest}"
+        )
+    if shape.width % shape.groups:
+        raise T2IError(f"{shape.groups} groups do not divide a width of {shape.width}", f"set {name}.groups")
+    if len(shape.attends) != len(shape.multipliers):
+        raise T2IError(f"{name}.attention is for {len(shape.attends)} levels, not {len(shape.multipliers)}")
+    if any(kernel % 2 == 0 for kernel in shape.kernels):
+        raise T2IError(f"{name}.kernels must be odd, so that pictures keep their size")
 
 
 class Pictures(Dataset[dict[str, Tensor]]):

@@ -43,7 +43,8 @@ class Imagine:
         return Said(F.normalize(clean, dim=-1) * shape.length if shape.clamp else clean)
 
     def __post_init__(self) -> None:
-        self.schedule = Schedule(self.network.shape.betas, self.network.shape.timesteps)
+        shape = self.network.shape
+        self.schedule = Schedule(shape.betas, shape.timesteps).to(self.text.device)
 
 
 @torch.inference_mode()

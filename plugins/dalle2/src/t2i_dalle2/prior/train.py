@@ -78,6 +78,7 @@ class PriorRecipe:
         return Pairs(encoded, [len(data.captions(i)) for i in range(len(data))])
 
     def turns(self) -> Sequence[Turn]:
+        self.schedule.to(next(self.model.parameters()).device)
         return [Turn("prior", decaying(self.model), self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
