@@ -350,7 +350,7 @@ def test_pictures_that_wait_for_their_rank_are_not_held_in_memory(t2i: Runner, m
     monkeypatch.setattr(Red, "score", counted)
     t2i.ok("generate", "x", "-n", 400, "-o", "size=1", "--rerank", "red", "--top", 2, "--output", "out")
     assert len(results("out")) == 400 and len(reds("out")) == 2
-    assert len(alive) == 25 and alive[-1] < 100
+    assert len(alive) == 25 and alive[-1] - alive[0] < 100  # whatever other tests still hold
     assert not list(Path("out").glob(".judged-*"))
 
 
