@@ -30,6 +30,17 @@ def data(tmp_path: Path) -> PreparedDataset:
     return dataset.write(tmp_path / "data", rows).split("all")
 
 
+def test_captions_in_another_language_are_left_out_on_request(few_words: Path, tmp_path: Path) -> None:
+    image = tmp_path / "red.png"
+    Image.new("RGB", (20, 24), "red").save(image)
+    data = dataset.write(tmp_path / "data", [SourceRow("red", image, ("红色方形", "a red square"))]).split("all")
+    words = open_words(few_words)
+    assert len(Captioned(data, torch.zeros(1, 4), words, 40)) == 2
+    assert len(Captioned(data, torch.zeros(1, 4), words, 40, language="zh")) == 1
+    with pytest.raises(T2IError, match="no captions in the language 'th'"):
+        Captioned(data, torch.zeros(1, 4), words, 40, language="th")
+
+
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("mapper", ["mlp", "bert", "transformer"])
 @pytest.mark.parametrize("tune", [True, False])

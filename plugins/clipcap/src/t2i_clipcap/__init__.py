@@ -56,6 +56,9 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     positions: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=2)] = 1024
     dropout: Annotated[float, Meta(description="of the GPT-2, while it is trained", ge=0, lt=1)] = 0.1
     max_tokens: Annotated[int, Meta(description="captions are cut here, their end included", ge=1)] = 90
+    language: Annotated[
+        str | None, Meta(description="learn the captions in this language alone: zh, en, ja ...; none is all of them")
+    ] = None
     unit: Annotated[
         bool, Meta(description="embeddings of length 1, as any embedder gives them; the original took CLIP's own")
     ] = True

@@ -23,6 +23,7 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
 from t2icli.nn import weights
 from t2icli.nn.pixels import Whole, from_whole
+from t2icli.prepare import languages
 
 if TYPE_CHECKING:
     from t2i_clipcap import RecipeSettings
@@ -52,7 +53,8 @@ class ClipCapRecipe:
         return embeddings(self.embedder, from_whole(batch), unit=self.settings.unit)
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
-        return Captioned(data, encoded["embeddings"], self.words, self.settings.max_tokens)
+        s = self.settings
+        return Captioned(data, encoded["embeddings"], self.words, s.max_tokens, language=s.language)
 
     def turns(self) -> Sequence[Turn]:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -115,10 +117,21 @@ def adopt(model: ClipCap, tensors: Mapping[str, Tensor], name: str) -> None:
 class Captioned(Dataset[dict[str, Tensor]]):
     """Each caption with its image's embedding; ids are padded to the longest caption there is."""
 
-    def __init__(self, data: PreparedDataset, embeddings: Tensor, words: Words, max_tokens: int) -> None:
+    def __init__(
+        self,
+        data: PreparedDataset,
+        embeddings: Tensor,
+        words: Words,
+        max_tokens: int,
+        *,
+        language: str | None = None,
+    ) -> None:
         captions = [(i, caption) for i in range(len(data)) for caption in data.captions(i)]
+        if language is not None:
+            captions = [pair for pair in captions if languages.language(pair[1]) == language]
         if not captions:
-            raise T2IError("there are no captions to learn from", "clipcap trains on images with captions")
+            kind = "captions" if language is None else f"captions in the language {language!r}"
+            raise T2IError(f"there are no {kind} to learn from", "clipcap trains on images with captions")
         self.embeddings = embeddings
         self.images = [i for i, _ in captions]
         self.ids = [ids[:max_tokens] for ids in words.encode([caption for _, caption in captions])]
