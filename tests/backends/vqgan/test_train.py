@@ -15,6 +15,7 @@ from t2icli import dataset, models, plugins
 from t2icli.backends.vqgan import Adversary, Care, Training
 from t2icli.backends.vqgan.convert import read_shape
 from t2icli.backends.vqgan.train import VqganRecipe
+from t2icli.errors import T2IError
 from t2icli.nn.codebook import Codebook
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Nearest
@@ -117,6 +118,30 @@ def test_before_codes_begin_latents_pass_as_they_are_and_then_kmeans_finds_codes
     assert not torch.equal(trained.model.vqgan.quantize.embedding.weight, before)
     _, figures = turn.loss(batch, 2)
     assert float(figures["codes"]) > 8 and 0 < float(figures["codebook"]) < 1
+
+
+@pytest.mark.parametrize("quantizer", ["vq", "gumbel"])
+def test_tuning_the_decoder_changes_pictures_but_no_code(tmp_path: Path, quantizer: str) -> None:
+    torch.manual_seed(0)
+    shape = {**SMALL, "quantizer": quantizer}
+    recipe(shape=shape, codebook={"begin": 0, "learning": "gradient"}).save(tmp_path / "first")
+    tuned = recipe(start=str(tmp_path / "first"), tune="decoder", adversary={"weight": 0})
+    (turn,) = tuned.turns()
+    optimizer = torch.optim.SGD(turn.groups[0].parameters, lr=0.1)
+    turn.loss(torch.rand(4, 3, 16, 16), 0)[0].backward()
+    optimizer.step()
+    turn.after()
+    tuned.save(tmp_path / "second")
+    first, second = (plugins.load("codec", "vqgan", model=tmp_path / name) for name in ("first", "second"))
+    images = torch.rand(4, 3, 16, 16)
+    codes = first.encode(images)
+    assert torch.equal(codes, second.encode(images))
+    assert not torch.allclose(first.decode(codes), second.decode(codes), atol=1e-4)
+
+
+def test_a_decoder_to_tune_must_come_from_somewhere() -> None:
+    with pytest.raises(T2IError, match="no decoder to tune"):
+        recipe(tune="decoder")
 
 
 def quantizer(codes: int = 8) -> Nearest:

@@ -79,7 +79,14 @@ class Care(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VQGAN from pictures: L1, a perceptual metric, the codebook's own loss, and an adversary later on."""
 
-    shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...")] = VqganShape()
+    shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...; not with `start`")] = (
+        VqganShape()
+    )
+    start: Annotated[str | None, Meta(description="a VQGAN to go on from")] = None
+    tune: Annotated[
+        Literal["all", "decoder"],
+        Meta(description="decoder leaves the codes as they are, so that generators trained on them still fit"),
+    ] = "all"
     perceptual: Annotated[Part[Metric], Meta(description="what pictures are compared by, beside L1")] = part(
         "metric", "lpips"
     )

@@ -26,6 +26,7 @@ from t2icli.nn.codebook import Codebook
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.fidelity import psnr
 from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan
 
 
@@ -34,10 +35,18 @@ class Trainee(nn.Module):
 
     def __init__(self, settings: Training) -> None:
         super().__init__()
-        self.settings, shape = settings, settings.shape
+        self.settings = settings
+        start = models.find(settings.start) if settings.start is not None else None
+        self.shape = shape = msgspec.convert(start.card.config, VqganShape) if start is not None else settings.shape
         self.vqgan = Vqgan(shape)
+        if start is not None:
+            weights.load(self.vqgan, start).requires_grad_(True).train()
         self.is_gumbel = shape.quantizer == "gumbel"
-        if not self.is_gumbel:
+        self.keeps_codes = settings.tune == "decoder"
+        if self.keeps_codes:
+            for part in (self.vqgan.encoder, self.vqgan.quant_conv, self.vqgan.quantize):
+                part.requires_grad_(False)
+        elif not self.is_gumbel:
             chosen = settings.codebook
             self.codebook = Codebook(
                 shape.n_embed,
@@ -54,6 +63,9 @@ class Trainee(nn.Module):
     def forward(self, x: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels in [-1, 1] -> the same from codes, the codebook's loss, the codes."""
         z = self.vqgan.latents(x)
+        if self.keeps_codes:
+            codes = self.vqgan.quantize.codes(z)
+            return self.vqgan.reconstruct(self.vqgan.quantize.look_up(codes)), z.new_zeros(()), codes
         quantized, loss, codes = self._softly(z, step) if self.is_gumbel else self._nearest(z, step)
         return self.vqgan.reconstruct(quantized), loss, codes
 
@@ -91,6 +103,8 @@ class VqganRecipe:
 
     def __init__(self, settings: Training) -> None:
         self.settings = settings
+        if settings.tune == "decoder" and settings.start is None:
+            raise T2IError("there is no decoder to tune", "name the VQGAN it belongs to: -o start=runs/vqgan/model")
         self.model = Trainee(settings)
         self.metric = settings.perceptual.load() if settings.perceptual_weight else None
 
@@ -98,16 +112,14 @@ class VqganRecipe:
         return ()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
-        return Crops(data, self.settings.shape.resolution, at_random=split == "train")
+        return Crops(data, self.model.shape.resolution, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
         if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
             raise T2IError("a VQGAN cannot be trained in shards", "it is small enough: use --strategy ddp")
-        averaged = not self.model.is_gumbel and self.settings.codebook.learning == "average"
-        codes = set(self.model.vqgan.quantize.parameters()) if averaged else set()
-        for parameter in codes:
-            parameter.requires_grad_(False)
-        trained = [parameter for parameter in self.model.vqgan.parameters() if parameter not in codes]
+        if not self.model.is_gumbel and self.settings.codebook.learning == "average":
+            self.model.vqgan.quantize.requires_grad_(False)
+        trained = [parameter for parameter in self.model.vqgan.parameters() if parameter.requires_grad]
         turns = [Turn("codec", [ParamGroup(trained)], self.codec_loss, after=self._after)]
         if self.settings.adversary.weight:
             judge = ParamGroup(list(self.model.adversary.parameters()))
@@ -115,7 +127,7 @@ class VqganRecipe:
         return turns
 
     def _after(self) -> None:
-        if not self.model.is_gumbel:
+        if not self.model.is_gumbel and not self.model.keeps_codes:
             self.model.codebook.step(self.model.vqgan.quantize)
 
     def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
@@ -128,7 +140,7 @@ class VqganRecipe:
         if self.metric is not None:
             figures[self.metric.name] = self.metric.distance(images, pixels).mean()
             unlike = l1 + self.settings.perceptual_weight * figures[self.metric.name]
-        figures["codes"] = care.used(codes, self.settings.shape.n_embed)
+        figures["codes"] = care.used(codes, self.model.shape.n_embed)
         loss = unlike + codebook
         if self.settings.adversary.weight and torch.is_grad_enabled():
             fooled, pull = self._adversary_says(back, unlike) if self._has_adversary(step) else (0.0, 0.0)
@@ -162,7 +174,7 @@ class VqganRecipe:
         return to_images(torch.cat([some, self.model.vqgan.to_images(codes)]))
 
     def save(self, folder: Path) -> None:
-        shape = self.settings.shape
+        shape = self.model.shape
         weights.save(self.model.vqgan, folder)
         about = f"{shape.quantizer} f{shape.factor}, {shape.n_embed} codes, {shape.resolution} px"
         config = dict(msgspec.to_builtins(shape))
