@@ -10,7 +10,7 @@ import pytest
 from t2icli import defaults, models
 from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Entry
+from t2icli.kinds import Captioner, Entry, ModelSource
 from t2icli.models import Model
 from t2icli.testing import Runner
 
@@ -32,19 +32,28 @@ class Complete(msgspec.Struct, frozen=True):
 
 
 class Plugin:
-    def __init__(self, **settings: type) -> None:
-        self.settings = settings
+    def __init__(self, *sources: ModelSource, **settings: type) -> None:
+        self.sources, self.settings = sources, settings
+
+    @hookimpl
+    def t2i_models(self) -> list[ModelSource]:
+        return list(self.sources)
 
     @hookimpl
     def t2i_captioners(self) -> list[Entry[Captioner]]:
         return [Entry(name, "x", kind, lambda settings: None) for name, kind in self.settings.items()]  # type: ignore[arg-type,return-value]
 
 
-def store(home: Path, name: str, size: int) -> None:
+def store(home: Path, name: str, size: int, **card: str) -> Path:
     folder = home / "models" / name
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(bytes(size))
-    models.seal(folder, models.Card(kind="captioner", backend=name.split("/")[0]))
+    models.seal(folder, models.Card(kind="captioner", backend=name.split("/")[0], **card))
+    return folder
+
+
+def shipped(folder: Path, name: str, size: int) -> ModelSource:
+    return ModelSource(name, "", "MIT", folder=store(folder, name, size, stand_in="a small one"))
 
 
 def test_the_backend_with_the_largest_model_is_meant(t2i: Runner) -> None:
@@ -52,6 +61,18 @@ def test_the_backend_with_the_largest_model_is_meant(t2i: Runner) -> None:
     store(t2i.home, "small/1", 10)
     store(t2i.home, "large/1", 10_000)
     assert defaults.name("captioner") == "large"
+
+
+def test_of_models_that_stand_in_the_first_that_is_listed_is_meant(t2i: Runner, tmp_path: Path) -> None:
+    first, second = shipped(tmp_path, "usual/starter", 10), shipped(tmp_path, "also/starter", 10_000)
+    t2i.use(Plugin(first, second, also=WithModel, usual=WithModel))
+    assert defaults.name("captioner") == "usual"
+
+
+def test_a_model_of_ones_own_goes_before_any_that_stands_in(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(Plugin(shipped(tmp_path, "usual/starter", 10_000), usual=WithModel, other=WithModel))
+    store(t2i.home, "other/own", 10)
+    assert defaults.name("captioner") == "other"
 
 
 def test_without_models_one_that_needs_nothing_is_meant(t2i: Runner) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,65 @@ def test_a_part_must_be_the_one_the_model_was_made_with(tmp_path: Path) -> None:
     models.seal(folder / "codec", Card(kind="codec", backend="sample"))
     with pytest.raises(T2IError, match="is not the one it was made with"):
         model.part("codec")
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> models.Model:
+    """A model whose codec lies beside it."""
+    make(tmp_path / "shipped/codec", b"codec")
+    (tmp_path / "shipped/prior").mkdir()
+    (tmp_path / "shipped/prior" / models.WEIGHTS).write_bytes(b"prior")
+    return models.seal(
+        tmp_path / "shipped/prior", Card(kind="generator", backend="sample", links={"codec": "../codec"})
+    )
+
+
+def test_a_linked_part_is_as_good_as_one_inside(tmp_path: Path, linked: models.Model) -> None:
+    shutil.copytree(tmp_path / "shipped/prior", tmp_path / "whole")
+    shutil.copytree(tmp_path / "shipped/codec", tmp_path / "whole/codec")
+    whole = models.seal(tmp_path / "whole", Card(kind="generator", backend="sample"))
+    assert linked.part("codec").file().read_bytes() == b"codec"
+    assert linked.sha256 == whole.sha256
+    both = sum(file.stat().st_size for file in (tmp_path / "shipped").rglob("*") if file.is_file())
+    assert linked.size == both > (linked.folder / models.CARD).stat().st_size + len(b"prior")
+
+
+def test_a_linked_part_must_be_the_one_the_model_was_made_with(tmp_path: Path, linked: models.Model) -> None:
+    (tmp_path / "shipped/codec" / models.WEIGHTS).write_bytes(b"other")
+    models.seal(tmp_path / "shipped/codec", Card(kind="generator", backend="sample"))
+    with pytest.raises(T2IError, match="is not the one it was made with"):
+        linked.part("codec")
+
+
+def test_a_copy_holds_the_linked_parts_itself(tmp_path: Path, linked: models.Model) -> None:
+    models.copy(linked, tmp_path / "away/copy")
+    shutil.rmtree(tmp_path / "shipped")
+    copied = models.open_model(tmp_path / "away/copy")
+    assert copied.sha256 == linked.sha256 and not copied.card.links
+    assert copied.part("codec").file().read_bytes() == b"codec"
+
+
+@pytest.mark.parametrize(
+    ("part", "folder"),
+    [
+        ("codec", "/etc"),
+        ("codec", "../../codec"),
+        ("codec", ".."),
+        ("codec", "../.."),
+        ("codec", "../a/b"),
+        ("codec", "..\\codec"),
+        ("codec", "inside"),
+        ("../codec", "../codec"),
+        ("a/b", "../codec"),
+    ],
+)
+def test_a_link_leads_beside_the_model_and_nowhere_else(tmp_path: Path, part: str, folder: str) -> None:
+    make(tmp_path / "m")
+    path = tmp_path / "m" / models.CARD
+    link = f"[links]\n{json.dumps(part)} = {json.dumps(folder)}\n"
+    path.write_text(path.read_text(encoding="utf-8").replace("[links]\n", link), encoding="utf-8")
+    with pytest.raises(T2IError, match=r"is not a model card: its part .* cannot be linked"):
+        models.open_model(tmp_path / "m")
 
 
 def test_a_changed_byte_is_noticed_before_it_is_used(tmp_path: Path) -> None:
@@ -122,6 +183,14 @@ def test_the_default_is_the_chosen_one_else_the_largest(tmp_path: Path, home: Pa
     assert models.default("sample") == models.find("sample/small")
     models.set_default("sample", None)
     assert models.default("sample") == models.find("sample/large")
+
+
+def test_a_model_that_stands_in_gives_way_to_any_other(tmp_path: Path, home: Path) -> None:
+    make(tmp_path / "shipped", b"x" * 1000, stand_in="a small one")
+    sources = [ModelSource("sample/starter", "", "", folder=tmp_path / "shipped")]
+    assert models.default("sample", sources) == models.find("sample/starter", sources)
+    make(home / "models/sample/own")
+    assert models.default("sample", sources) == models.find("sample/own")
 
 
 def test_a_card_that_cannot_be_read_leaves_the_others_usable(home: Path) -> None:

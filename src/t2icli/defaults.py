@@ -9,12 +9,17 @@ from t2icli.errors import T2IError
 
 
 def name(kind: str) -> str:
-    """The backend with the largest installed model, else one that needs no model, else an error that helps."""
+    """The backend with the largest installed model, else one that needs no model, else an error that helps.
+
+    Models that stand in come after all others, in the order in which their plugin lists them.
+    """
     sources = plugins.installed().sources
     offers = plugins.installed().offers[kind]
-    sizes = {name: model.size for name in offers if (model := models.default(name, sources)) is not None}
-    if sizes:
-        return max(sizes, key=lambda name: (sizes[name], name))
+    listed = [name.partition("/")[0] for name in models.places(sources)]
+    known = sorted(offers, key=lambda backend: listed.index(backend) if backend in listed else -1)
+    usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)
+    if usual is not None:
+        return usual.card.backend
     without = [name for name, offer in offers.items() if _is_complete(offer.entry.settings)]
     if without:
         return min(without)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from t2icli.kinds import ModelSource
 CARD = "model.toml"
 DEFAULTS = "defaults.toml"
 WEIGHTS = "weights.safetensors"
+BESIDE = re.compile(r"\.\./\w[\w.-]*")
+"""What a link may be: a model beside this one, and nothing else of the machine it is opened on."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +45,16 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """sha256 of every file beside the card."""
     parts: dict[str, str] = {}
     """sha256 of every part, a sub-folder of that name."""
+    links: dict[str, str] = {}
+    """Parts that lie beside the model in place of within it: `codec = "../vqgan"`, which others share."""
+    stand_in: str = ""
+    """What it is, in words that follow "is"; for a model that is used only until there is another, and says so."""
     versions: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for part, folder in self.links.items():
+            if not (part.isidentifier() and BESIDE.fullmatch(folder)):
+                raise ValueError(f"its part {part!r} cannot be linked to {folder!r}, only to '../NAME'")
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class Model:
     @property
     def size(self) -> int:
         """Bytes on disk, parts included."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        folders = [self.folder, *map(self._place, self.card.links)]
+        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def file(self, name: str = WEIGHTS) -> Path:
         """A file of the model, after its hash has been compared."""
@@ -83,7 +96,7 @@ class Model:
 
     def part(self, name: str) -> Model:
         """A part of the model, after checking that it is the one the model was made with."""
-        part = open_model(self.folder / name, f"{self.name}:{name}")
+        part = open_model(self._place(name), f"{self.name}:{name}")
         if part.sha256 != self.card.parts.get(name):
             raise T2IError(
                 f"{name} of model {self.name!r} is not the one it was made with: "
@@ -91,6 +104,9 @@ class Model:
                 code=1,
             )
         return part
+
+    def _place(self, part: str) -> Path:
+        return self.folder / self.card.links.get(part, part)
 
 
 def open_model(folder: Path, name: str | None = None) -> Model:
@@ -109,8 +125,20 @@ def seal(folder: Path, card: Card) -> Model:
     """
     entries = sorted(path for path in folder.iterdir() if path.name != CARD and not path.name.startswith("."))
     files = {path.name: file_sha256(path) for path in entries if path.is_file()}
-    parts = {path.name: open_model(path).sha256 for path in entries if path.is_dir() and (path / CARD).is_file()}
+    places = {path.name: path for path in entries if path.is_dir() and (path / CARD).is_file()}
+    places |= {part: folder / link for part, link in card.links.items()}
+    parts = {part: open_model(place).sha256 for part, place in sorted(places.items())}
     return write_card(folder, msgspec.structs.replace(card, files=files, parts=parts))
+
+
+def copy(model: Model, folder: Path) -> None:
+    """A copy that is whole in itself: the parts that lie beside the model come to lie within it."""
+    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+    for part in model.card.parts:
+        if part in model.card.links:
+            copy(model.part(part), folder / part)
+    if model.card.links:
+        write_card(folder, msgspec.structs.replace(model.card, links={}))
 
 
 def file_sha256(path: Path) -> str:
@@ -175,17 +203,18 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
 
 
 def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
-    """The model a bare backend name means: the chosen one, else the largest, else the starter."""
+    """The model a bare backend name means: the chosen one, else the preferred one."""
     chosen = defaults().get(backend)
     if chosen is not None:
         return find(chosen, sources)
-    known = installed(sources).values()
-    # The starter is the smallest of its kind, so "the largest" says it all.
-    return max(
-        (model for model in known if model.card.backend == backend),
-        key=lambda model: (model.size, model.name),
-        default=None,
-    )
+    return preferred(model for model in installed(sources).values() if model.card.backend == backend)
+
+
+def preferred(known: Iterable[Model]) -> Model | None:
+    """The largest; one that stands in only if there is no other, and then the one its plugin lists first."""
+    listed = list(known)
+    others = [model for model in listed if not model.card.stand_in]
+    return max(others, key=lambda model: (model.size, model.name), default=next(iter(listed), None))
 
 
 def defaults() -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
     """
     model = getattr(chosen.settings, "model", None)
     if model is not None:
-        _copy(model.folder, folder / name)
+        models.copy(model, folder / name)
         return {}
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
     told = {key: value for key, value in own.items() if value is not None}
@@ -48,14 +47,10 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
         raise T2IError(f"the {name} the model was made with is missing", f"give its file: --part {name}=FILE")
     target = folder / name
     if len(files) == 1 and (files[0] / models.CARD).is_file():
-        _copy(files[0], target)
+        models.copy(models.open_model(files[0]), target)
         return
     into = plugins.find(kind, backend).convert
     if into is None:
         raise T2IError(f"{kind} {backend!r} cannot import files", f"give a model folder: --part {name}=FOLDER")
     target.mkdir(parents=True)
     into(Upstream(files, {}), target)
-
-
-def _copy(model: Path, folder: Path) -> None:
-    shutil.copytree(model, folder, dirs_exist_ok=True)

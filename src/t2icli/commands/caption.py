@@ -37,7 +37,7 @@ def caption(
 ) -> None:
     """Describe pictures."""
     from t2icli.pipelines import caption as work
-    from t2icli.pipelines import image_files, provenance, scoring
+    from t2icli.pipelines import image_files, models, provenance, scoring
 
     paths = image_files.find(images)
     if text:
@@ -49,6 +49,7 @@ def caption(
     settings = provenance.with_flags("captioner", word, settings, batch=batch_size, device=device)
     source = provenance.load("captioner", word, settings)
     judges = scoring.judges(rerank or (), of_rankers)
+    show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     with show.bar(f"describing with {source.name}", len(paths)) as advance:
         described, unreadable = work.caption(
             paths, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance

@@ -53,7 +53,7 @@ def generate(
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.album import Album
     from t2icli.pipelines import generate as work
-    from t2icli.pipelines import provenance, scoring
+    from t2icli.pipelines import models, provenance, scoring
     from t2icli.pipelines.like import open_example
 
     if show_pictures:
@@ -70,6 +70,7 @@ def generate(
     plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     album.prepare(force=force)
+    show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
     of_rankers = {judge.name: judge.settings for judge in plan.judges}
     options = {**source.tables, "ranker": of_rankers or None}
     tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)

@@ -37,7 +37,9 @@ def _marked(row: work.Row) -> str:
 
 
 def _where(row: work.Row) -> str:
-    return "" if row.is_here else "to pull" if row.can_be_pulled else "to import"
+    if row.is_here:
+        return "stand-in" if row.stands_in else ""
+    return "to pull" if row.can_be_pulled else "to import"
 
 
 def size(n: int | None) -> str:

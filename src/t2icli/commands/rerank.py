@@ -38,7 +38,7 @@ def rerank(
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
     """Sort pictures by how well they fit a prompt, best first."""
-    from t2icli.pipelines import image_files, scoring
+    from t2icli.pipelines import image_files, models, scoring
     from t2icli.pipelines import rerank as work
 
     if show_pictures:
@@ -51,6 +51,7 @@ def rerank(
     options = config.options(context, option or ())
     judges = scoring.judges(words, options, batch=batch_size, device=device)
     paths = image_files.find(images)
+    show.notes(models.stand_ins(judge.model for judge in judges))
     with show.bar("judging", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
     show.note(f"judged by {', '.join(judge.name for judge in judges)}")

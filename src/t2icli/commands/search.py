@@ -27,10 +27,12 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the pictures that fit a prompt best; with --cache the collection is embedded once and then read in place."""
+    from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 
     options = config.options(context, option or ())
     source = embeddings.load(ranker or defaults.name("ranker"), options, batch=batch_size, device=device)
+    show.notes(models.stand_ins([source.model]))
     found = pairs.read(data, root=root, captions=False)
     with show.bar("embedding", len(found.pictures)) as advance:
         embedded = embeddings.embed(source, found, [prompts.clean(prompt)], cache, advance)

@@ -70,6 +70,12 @@ def note(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
+def notes(texts: Iterable[str]) -> None:
+    """Several of them, a line each."""
+    for text in texts:
+        note(text)
+
+
 def warn(text: str) -> None:
     """A warning of one line."""
     if not quiet:

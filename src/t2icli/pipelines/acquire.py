@@ -56,7 +56,7 @@ def _take(model: Model, backend: str, folder: Path) -> None:
         raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
     if problems := list(work.problems(model)):
         raise T2IError(problems[0], code=1)
-    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+    models.copy(model, folder)
 
 
 def _converters() -> dict[str, Entry[object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,8 @@ class Row(msgspec.Struct, frozen=True):
     about: str
     can_be_pulled: bool = False
     """Else, if it is not here either, its files have to be got by other means and imported."""
+    stands_in: bool = False
+    """Whether it is used only until there is another."""
 
 
 def rows() -> list[Row]:
@@ -38,8 +40,18 @@ def rows() -> list[Row]:
     here = models.installed(sources)
     usual = _usual(here)
     found = [
-        Row(name, m.card.kind, m.card.backend, m.size, True, usual.get(m.card.backend) == name, m.card.about)
-        for name, m in here.items()
+        Row(
+            name,
+            card.kind,
+            card.backend,
+            model.size,
+            is_here=True,
+            is_default=usual.get(card.backend) == name,
+            about=card.about,
+            stands_in=bool(card.stand_in),
+        )
+        for name, model in here.items()
+        for card in [model.card]
     ]
     away = [source for source in sources if source.folder is None and source.name not in here]
     return found + [
@@ -50,13 +62,29 @@ def rows() -> list[Row]:
 
 def _usual(here: Mapping[str, Model]) -> dict[str, str]:
     """The default model of every backend: the rule of `models.default`, for all at once."""
-    by_size = sorted(here.items(), key=lambda item: (item[1].size, item[0]))
-    return {**{model.card.backend: name for name, model in by_size}, **models.defaults()}
+    of_backend: dict[str, list[Model]] = {}
+    for model in here.values():
+        of_backend.setdefault(model.card.backend, []).append(model)
+    usual = {backend: models.preferred(known) for backend, known in of_backend.items()}
+    return {**{backend: model.name for backend, model in usual.items() if model}, **models.defaults()}
 
 
 def backend_of(name: str) -> str:
     """The first half of a model's name."""
     return name.partition("/")[0]
+
+
+def stand_ins(used: Iterable[Model | None]) -> list[str]:
+    """A line for those of the models that only stand in: what they are, and how to get another for the first."""
+    by_words: dict[str, list[Model]] = {}
+    for model in used:
+        if model is not None and model.card.stand_in:
+            by_words.setdefault(model.card.stand_in, []).append(model)
+    return [
+        f"{' and '.join(dict.fromkeys(model.name for model in alike))}: {words}; for another: t2i models pull NAME "
+        f"(see t2i models list), or t2i models import FILE --as {alike[0].card.backend}"
+        for words, alike in by_words.items()
+    ]
 
 
 def remotes(source: ModelSource) -> list[RemoteFile]:

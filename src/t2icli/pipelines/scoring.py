@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2icli.errors import T2IError
 from t2icli.kinds import Ranker
+from t2icli.models import Model
 from t2icli.pipelines import provenance
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Judge:
     weight: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     """As plain tables, for the record."""
+    model: Model | None = None
 
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         scores = [float(score) for score in self.ranker.score(prompt, images)]
@@ -53,7 +55,7 @@ def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **fla
 
 def _judge(name: str, weight: float, options: Mapping[str, Any], flags: Mapping[str, Any]) -> Judge:
     source = provenance.load("ranker", name, provenance.with_flags("ranker", name, options, **flags))
-    return Judge(name, source.thing, weight, source.tables)
+    return Judge(name, source.thing, weight, source.tables, source.model)
 
 
 def _named(word: str) -> tuple[str, float]:

@@ -106,4 +106,4 @@ def _made_for(backend: str, model: Model) -> Model:
 def keep_prior(model: Model, folder: Path) -> None:
     """A copy without the embedder, which the decoder has already."""
     shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns("embedder", models.CARD))
-    models.seal(folder, model.card)
+    models.seal(folder, msgspec.structs.replace(model.card, links={}))

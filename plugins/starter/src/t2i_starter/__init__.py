@@ -1,14 +1,28 @@
-"""Plated dishes: an endless, seeded dataset of drawn food with Chinese and English names."""
+"""Plated dishes: an endless, seeded dataset of drawn food with Chinese and English names, and models trained on it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import DatasetPreparer, Entry
+from t2icli.kinds import DatasetPreparer, Entry, ModelSource
+
+MODELS = Path(__file__).parent / "models"
+SHIPPED = {
+    "dalle": "draws dishes, their names in Chinese or English",
+    "brivl": "tells how well a picture fits the name of a dish",
+    "clip": "pictures of dishes and their names in one space",
+    "clipcap": "names the dish in a picture",
+    "clipgen": "draws dishes by way of clip/starter",
+    "dalle2": "draws dishes by diffusion",
+    "vqgan": "drawn dishes as codes and back",
+}
+"""What the models of each backend can do; where several would do, the first that is here is used."""
+STAND_IN = "a small model of drawn dishes, to try things with"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,3 +43,12 @@ def load(settings: Settings) -> DatasetPreparer:
 def t2i_datasets() -> list[Entry[DatasetPreparer]]:
     about = "drawn dishes, endless and seeded; SOURCE is how many, or a file of dish names"
     return [Entry("plates", about, Settings, load)]
+
+
+@hookimpl
+def t2i_models() -> list[ModelSource]:
+    return [
+        ModelSource(f"{backend}/starter", about, "MIT", folder=MODELS / backend)
+        for backend, about in SHIPPED.items()
+        if (MODELS / backend / "model.toml").is_file()
+    ]

@@ -1,0 +1,147 @@
+"""The shipped models, and how `recipes/starter/assemble.py` makes them of trained runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import t2i_starter
+from t2icli import models, plugins
+from t2icli.errors import T2IError
+from t2icli.models import Card
+from t2icli.testing import Runner
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("assemble", ROOT / "recipes/starter/assemble.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def put(folder: Path, card: Card, **tensors: torch.Tensor) -> models.Model:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / models.WEIGHTS)
+    return models.seal(folder, card)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A codec, a generator that holds a copy of it, and a model whose config names the generator's codec."""
+    weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    vqgan = tmp_path / "runs/vqgan/model"
+    codec = put(vqgan, Card(kind="codec", backend="vqgan"), w=weights, large=torch.tensor([1e6]), n=torch.tensor(7))
+    for backend in ("dalle", "dalle2"):
+        shutil.copytree(vqgan, tmp_path / "runs" / backend / "model/codec")
+        config = {"made_with": codec.sha256} if backend == "dalle2" else {}
+        card = Card(kind="generator", backend=backend, config=config, settings={"top_k": 8}, source="step 9")
+        put(tmp_path / "runs" / backend / "model", card, w=weights[:8])
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def shipped(runs: Path, tmp_path: Path, recipe: ModuleType) -> Path:
+    recipe.assemble(runs, tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_every_run_becomes_a_model_of_16_bit_numbers(shipped: Path, runs: Path) -> None:
+    assert {path.name for path in shipped.iterdir()} == {"vqgan", "dalle", "dalle2"}
+    before, after = (load_file(folder / models.WEIGHTS) for folder in (runs / "vqgan/model", shipped / "vqgan"))
+    assert after["w"].dtype == torch.float16 and torch.allclose(after["w"].float(), before["w"], atol=2e-3)
+    assert after["large"].dtype == torch.float32, "16 bits cannot hold it"
+    assert after["n"].dtype == torch.int64
+
+
+def test_a_part_that_is_a_model_itself_is_there_once(shipped: Path) -> None:
+    dalle = models.open_model(shipped / "dalle")
+    assert dalle.card.links == {"codec": "../vqgan"} and not (shipped / "dalle/codec").exists()
+    assert dalle.part("codec").sha256 == models.open_model(shipped / "vqgan").sha256
+    assert not list(dalle.folder.rglob("*/*.safetensors"))
+
+
+def test_a_hash_in_a_config_follows_its_model(shipped: Path) -> None:
+    told = models.open_model(shipped / "dalle2").card.config["made_with"]
+    assert told == models.open_model(shipped / "vqgan").sha256
+
+
+def test_the_cards_say_what_the_models_are(shipped: Path) -> None:
+    card = models.open_model(shipped / "dalle").card
+    assert (card.about, card.licence) == (t2i_starter.SHIPPED["dalle"], "MIT")
+    assert card.stand_in == t2i_starter.STAND_IN and card.settings == {"top_k": 8}
+    assert card.source == "recipes/starter/dalle.toml, step 9"
+
+
+def test_more_than_can_be_shipped_is_refused_and_what_was_there_stays(
+    shipped: Path, runs: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "MOST", 1000)
+    before = models.open_model(shipped / "dalle").card
+    with pytest.raises(T2IError, match="are more than 1000"):
+        recipe.assemble(runs, shipped)
+    assert models.open_model(shipped / "dalle").card == before
+
+
+def test_the_same_runs_give_the_same_bytes(shipped: Path, runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    recipe.assemble(runs, tmp_path / "again")
+    for path in (path for path in shipped.rglob("*") if path.is_file()):
+        assert (tmp_path / "again" / path.relative_to(shipped)).read_bytes() == path.read_bytes()
+
+
+def test_the_models_that_are_there_are_offered(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t2i_starter, "MODELS", shipped)
+    assert [source.name for source in t2i_starter.t2i_models()] == ["dalle/starter", "dalle2/starter", "vqgan/starter"]
+    monkeypatch.setattr(t2i_starter, "MODELS", shipped / "none")
+    assert not t2i_starter.t2i_models()
+
+
+def made(kind: str, name: str, folder: Path, **options: Any) -> Path:
+    """What training would save, before its first step."""
+    entry, chosen = plugins.configure(kind, name, options)
+    torch.manual_seed(0)
+    entry.load(chosen).save(folder)
+    return folder
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, t2i: Runner) -> Path:
+    """Runs of vqgan and dalle that learnt nothing."""
+    runs = tmp_path / "untrained"
+    shape = {"resolution": 16, "ch": 32, "ch_mult": [1, 1], "z_channels": 8, "embed_dim": 8, "n_embed": 16}
+    codec = made("recipe", "vqgan", runs / "vqgan/model", shape=shape, perceptual="laplacian")
+    names = tmp_path / "names.txt"
+    names.write_text("红烧牛肉面\n番茄炒蛋\na red apple\n", encoding="utf-8")
+    t2i.ok("train", "tokenizer", "--train-data", names, "--output", runs / "tokenizer", "-o", "vocabulary=64")
+    tokenizer = {"name": "json", "model": str(runs / "tokenizer/model")}
+    sizes = {"dim": 32, "depth": 1, "heads": 1, "dim_head": 32, "text_length": 8}
+    made("recipe", "dalle", runs / "dalle/model", codec=str(codec), tokenizer=tokenizer, **sizes)
+    return runs
+
+
+def test_the_generator_draws_with_its_linked_codec(
+    untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.assemble(untrained, tmp_path / "models")
+    monkeypatch.setattr(t2i_starter, "MODELS", tmp_path / "models")
+    t2i.use(t2i_starter)
+    done = t2i.ok("generate", "红烧牛肉面", "-n", 2, "--seed", 1, "--output", "out")
+    assert f"dalle/starter: {t2i_starter.STAND_IN}; for another" in done.stderr
+    assert "vqgan/starter" in t2i.ok("models", "list").stdout
+    t2i.ok("models", "verify")
+    t2i.ok("replay", "out/000.png")
+    t2i.ok("models", "import", tmp_path / "models/dalle", "--name", "mine")
+    shutil.rmtree(tmp_path / "models/vqgan")
+    again = t2i.ok("generate", "红烧牛肉面", "-n", 2, "--seed", 1, "-m", "dalle/mine", "--output", "again")
+    assert "dalle/mine" in again.stderr
+    assert Path("again/000.png").is_file()

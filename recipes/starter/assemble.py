@@ -1,0 +1,100 @@
+"""Trained runs to the models that plugins/starter ships: half as large, and no part twice.
+
+python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save_file
+
+from t2i_starter import SHIPPED, STAND_IN
+from t2icli import models
+from t2icli.errors import T2IError
+from t2icli.models import Model
+
+MOST = 30_000_000
+"""Bytes, all models together."""
+
+
+def assemble(runs: Path, folder: Path) -> dict[str, int]:
+    """Make `folder` anew from every run there is; returns the bytes that each model adds."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    for backend in SHIPPED:
+        if (runs / backend / "model" / models.CARD).is_file():
+            shrink(models.open_model(runs / backend / "model"), draft / backend)
+    name(draft)
+    share(draft)
+    sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
+    if sum(sizes.values()) > MOST:
+        raise T2IError(f"{sum(sizes.values())} bytes are more than {MOST}", f"look into {draft}")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return sizes
+
+
+def shrink(model: Model, folder: Path) -> Model:
+    """The same model in 16-bit numbers, parts included."""
+    folder.mkdir(parents=True)
+    for file in model.card.files:
+        (_halve if file.endswith(".safetensors") else shutil.copyfile)(model.file(file), folder / file)
+    before = {part: model.part(part) for part in model.card.parts}
+    hashes = {part.sha256: shrink(part, folder / name).sha256 for name, part in before.items()}
+    # A config may name the model it was made with by its hash.
+    config = json.loads(_replaced(json.dumps(model.card.config), hashes))
+    return models.seal(folder, msgspec.structs.replace(model.card, config=config, links={}))
+
+
+def _halve(source: Path, target: Path) -> None:
+    save_file({key: _half(tensor) for key, tensor in load_file(source).items()}, target)
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    """Left as it is where a number is too large for 16 bits."""
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
+
+
+def name(folder: Path) -> None:
+    """Say in every card what the model is, and how it came to be."""
+    for backend in (path.name for path in folder.iterdir()):
+        model = models.open_model(folder / backend)
+        told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
+        source = f"recipes/starter/{backend}.toml, {model.card.source}"
+        models.write_card(model.folder, msgspec.structs.replace(model.card, **told, source=source))
+
+
+def share(folder: Path) -> None:
+    """Replace each part that is one of the models by a link to it."""
+    shipped = {models.open_model(path).sha256: path.name for path in sorted(folder.iterdir())}
+    for path in folder.iterdir():
+        card = models.open_model(path).card
+        links = {part: f"../{shipped[sha256]}" for part, sha256 in card.parts.items() if sha256 in shipped}
+        for part in links:
+            shutil.rmtree(path / part)
+        models.seal(path, msgspec.structs.replace(card, links=links))
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    added = assemble(*map(Path, sys.argv[1:]))
+    for backend, size in added.items():
+        print(f"{backend:8} {size / 1e6:6.2f} MB")
+    print(f"{'all':8} {sum(added.values()) / 1e6:6.2f} MB")
