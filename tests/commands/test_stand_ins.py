@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from PIL import Image
 
 from t2icli import models
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Entry, Generator, ModelSource, Ranker
+from t2icli.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe
 from t2icli.models import Card, Model
+from t2icli.pipelines.train import new_plan
+from t2icli.settings import Part, part
 from t2icli.testing import Runner
 
 WORDS = "a small model of drawn dishes"
@@ -20,6 +23,10 @@ WORDS = "a small model of drawn dishes"
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Model
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    judge: Part[Ranker] = part("ranker", "judges")
 
 
 class Thing:
@@ -52,6 +59,10 @@ class Plugin:
     @hookimpl
     def t2i_captioners(self) -> list[Entry[Captioner]]:
         return [Entry("names", "names", Settings, Thing)]
+
+    @hookimpl
+    def t2i_recipes(self) -> list[Entry[Recipe]]:
+        return [Entry("learns", "learns", Training, lambda settings: None)]  # type: ignore[arg-type,return-value]
 
     @hookimpl
     def t2i_models(self) -> list[ModelSource]:
@@ -114,6 +125,11 @@ def test_a_model_of_ones_own_is_used_and_says_nothing(t2i: Runner) -> None:
     put(t2i.home / "models", "also/own")
     done = t2i.ok("generate", "x")
     assert "drawn with also/own" in done.stderr and not said(done.stderr)
+
+
+def test_training_with_one_as_a_part_says_so(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=re.escape(f"judges/starter: {WORDS}")):
+        new_plan({"recipe": "learns", "train_data": str(tmp_path)})
 
 
 def test_lists_tell_them_from_others(t2i: Runner) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from hatchling.builders.wheel import WheelBuilder
 from safetensors.torch import load_file, save_file
 
 import t2i_starter
@@ -106,6 +107,17 @@ def test_the_models_that_are_there_are_offered(shipped: Path, monkeypatch: pytes
     assert not t2i_starter.t2i_models()
 
 
+def test_a_wheel_holds_the_models(shipped: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "repository/plugins/starter"
+    shutil.copytree(shipped, plugin / "src/t2i_starter/models")
+    shutil.copy(ROOT / ".gitignore", tmp_path / "repository")
+    for name in ("pyproject.toml", "README.md", "NOTICE", "src/t2i_starter/__init__.py"):
+        shutil.copy(ROOT / "plugins/starter" / name, plugin / name)
+    held = {file.distribution_path for file in WheelBuilder(str(plugin)).recurse_included_files()}
+    shipped_files = {path.relative_to(shipped).as_posix() for path in shipped.rglob("*") if path.is_file()}
+    assert len(shipped_files) == 6 and {f"t2i_starter/models/{name}" for name in shipped_files} <= held
+
+
 def made(kind: str, name: str, folder: Path, **options: Any) -> Path:
     """What training would save, before its first step."""
     entry, chosen = plugins.configure(kind, name, options)
@@ -122,7 +134,7 @@ def untrained(tmp_path: Path, t2i: Runner) -> Path:
     codec = made("recipe", "vqgan", runs / "vqgan/model", shape=shape, perceptual="laplacian")
     names = tmp_path / "names.txt"
     names.write_text("红烧牛肉面\n番茄炒蛋\na red apple\n", encoding="utf-8")
-    t2i.ok("train", "tokenizer", "--train-data", names, "--output", runs / "tokenizer", "-o", "vocabulary=64")
+    t2i.ok("train", "tokenizer", "--train-data", names, "--output", runs / "tokenizer", "-o", "vocabulary=300")
     tokenizer = {"name": "json", "model": str(runs / "tokenizer/model")}
     sizes = {"dim": 32, "depth": 1, "heads": 1, "dim_head": 32, "text_length": 8}
     made("recipe", "dalle", runs / "dalle/model", codec=str(codec), tokenizer=tokenizer, **sizes)

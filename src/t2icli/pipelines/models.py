@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from t2icli import models, plugins
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import ModelSource, RemoteFile
 from t2icli.models import Model
+from t2icli.settings import Part
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -85,6 +87,15 @@ def stand_ins(used: Iterable[Model | None]) -> list[str]:
         f"(see t2i models list), or t2i models import FILE --as {alike[0].card.backend}"
         for words, alike in by_words.items()
     ]
+
+
+def within(chosen: Any) -> Iterator[Model]:
+    """The models that settings name, those of their parts among them."""
+    for value in map(chosen.__getattribute__, chosen.__struct_fields__):
+        if isinstance(value, Model):
+            yield value
+        elif isinstance(value, Part) and value.settings is not None:
+            yield from within(value.settings)
 
 
 def remotes(source: ModelSource) -> list[RemoteFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
 from t2icli.kinds import Fit, Recipe
 from t2icli.pipelines.captions import captions
+from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import open_data
 from t2icli.training import launch
 from t2icli.training.progress import Watch, unwatched
@@ -46,6 +48,9 @@ def new_plan(asked: Mapping[str, Any]) -> Plan:
         if not asked.get(name):
             raise T2IError(f"what to train {'on ' if name == 'train_data' else ''}is not said", f"add {flag}")
     entry, chosen = plugins.configure("recipe", asked["recipe"], asked.get("option"))
+    if launch.speaks():
+        for line in stand_ins(within(chosen)):
+            warnings.warn(line, UserWarning, stacklevel=2)
     paths = {name: os.path.abspath(asked[name]) for name in ("train_data", "val_data") if asked.get(name)}
     return msgspec.convert({**asked, "recipe": entry.name, **paths, "option": settings.tables(chosen)}, Plan)
 
