@@ -94,7 +94,9 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    added = assemble(*map(Path, sys.argv[1:]))
+    runs, folder = map(Path, sys.argv[1:])
+    added = assemble(runs, folder)
     for backend, size in added.items():
-        print(f"{backend:8} {size / 1e6:6.2f} MB")
+        links = models.open_model(folder / backend).card.links
+        print(f"{backend:8} {size / 1e6:6.2f} MB ", *(f"{part} of {place}" for part, place in links.items()))
     print(f"{'all':8} {sum(added.values()) / 1e6:6.2f} MB")
