@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
+from msgspec import Meta
 
-from t2icli import defaults, models
+from t2icli import defaults, models, plugins, settings
 from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Captioner, Entry, ModelSource
@@ -90,3 +92,33 @@ def test_with_nothing_the_error_says_what_to_install(t2i: Runner) -> None:
     with pytest.raises(T2IError, match="no captioner is installed") as error:
         defaults.name("captioner")
     assert "t2i install t2icli-clipcap" in str(error.value.hint)
+
+
+class Either(msgspec.Struct, frozen=True):
+    model: Model | None = None
+    weights: Annotated[str | None, Meta(description="in place of a model", extra=settings.ELSEWHERE)] = None
+
+
+def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runner) -> None:
+    t2i.use(Plugin(either=Either))
+    store(t2i.home, "either/1", 10)
+    _, chosen = plugins.configure("captioner", "either")
+    assert chosen.model.name == "either/1"
+    for model in ({}, {"model": None}):
+        _, chosen = plugins.configure("captioner", "either", {"weights": "elsewhere", **model})
+        assert chosen == Either(weights="elsewhere")
+    _, chosen = plugins.configure("captioner", "either", {"weights": None})
+    assert chosen.model.name == "either/1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "setting"),
+    [
+        ("embedder", "clip", "pretrained"),
+        ("embedder", "chinese-clip", "source"),
+        ("tokenizer", "chinese", "vocabulary"),
+        ("tokenizer", "json", "file"),
+    ],
+)
+def test_our_backends_mark_their_settings_that_do_so(t2i: Runner, kind: str, name: str, setting: str) -> None:
+    assert settings.names_weights_elsewhere(plugins.find(kind, name).settings, {setting: "x"})

@@ -53,7 +53,9 @@ def configure_entry(
     fields = {f.name: f for f in msgspec.structs.fields(entry.settings)}
     owner = f"{kind} {entry.name!r}"
     if "model" in fields:
-        model = _model(entry, fields["model"].required, values.pop("model", None), model, owner)
+        asked = values.pop("model", None)
+        elsewhere = asked is None and model is None and settings.names_weights_elsewhere(entry.settings, values)
+        model = None if elsewhere else _model(entry, fields["model"].required, asked, model, owner)
         if model is not None:
             values = {**settings.merge(model.card.settings, values), "model": model}
     elif model is not None:

@@ -46,6 +46,18 @@ def part(kind: str, name: str) -> Any:
     return Part(kind, name)
 
 
+ELSEWHERE = {"in_place_of": "model"}
+"""`Meta(extra=ELSEWHERE)` marks a setting that names weights which are no model of ours. Where it is given, the
+backend's default model is left out, so that nobody takes that for what was used."""
+
+
+def names_weights_elsewhere(struct: type, values: Mapping[str, Any]) -> bool:
+    """Whether `values` have a setting that stands in the place of a model."""
+    metas = {field.name: getattr(field.type, "__metadata__", ()) for field in msgspec.structs.fields(struct)}
+    marked = [name for name, of_field in metas.items() if any(getattr(m, "extra", None) == ELSEWHERE for m in of_field)]
+    return any(values.get(name) is not None for name in marked)
+
+
 NEEDED = "(needed)"
 """Stands where a setting has no default."""
 

@@ -11,13 +11,14 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry, Upstream
 from t2icli.models import Model
+from t2icli.settings import ELSEWHERE
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How Chinese-CLIP embeds."""
 
     model: Annotated[Model | None, Meta(description="a Chinese-CLIP that was imported, in place of `source`")] = None
-    source: Annotated[str, Meta(description="a folder, or the name of a repository on the hub")] = (
+    source: Annotated[str, Meta(description="a folder, or the name of a repository on the hub", extra=ELSEWHERE)] = (
         "OFA-Sys/chinese-clip-vit-base-patch16"
     )
     length: Annotated[int, Meta(description="tokens of a text that are read", ge=3)] = 52

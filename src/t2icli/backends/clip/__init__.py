@@ -12,7 +12,7 @@ from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Tokenizer, Upstream
 from t2icli.models import Model
-from t2icli.settings import Part, part
+from t2icli.settings import ELSEWHERE, Part, part
 from t2icli.training.settings import LoopSettings
 
 
@@ -21,7 +21,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model: Annotated[Model | None, Meta(description="a CLIP model, imported or trained here")] = None
     architecture: Annotated[str, Meta(description="open_clip's name, used with `pretrained`")] = "ViT-B-32"
-    pretrained: Annotated[str | None, Meta(description="open_clip's tag, such as laion2b_s34b_b79k")] = None
+    pretrained: Annotated[
+        str | None, Meta(description="open_clip's tag, such as laion2b_s34b_b79k", extra=ELSEWHERE)
+    ] = None
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="`clip` is the one open_clip pairs with the architecture")
     ] = part("tokenizer", "clip")

@@ -11,6 +11,7 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, Upstream
 from t2icli.models import Model
+from t2icli.settings import ELSEWHERE
 
 Strict = Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")]
 
@@ -20,7 +21,10 @@ ROBERTA = "hfl/chinese-roberta-wwm-ext"
 class Chinese(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="a vocabulary, imported or inside another model")] = None
     vocabulary: Annotated[
-        str | None, Meta(description=f"in place of a model: vocab.txt, its folder, or a hub name such as {ROBERTA}")
+        str | None,
+        Meta(
+            description=f"in place of a model: vocab.txt, its folder, or a hub name such as {ROBERTA}", extra=ELSEWHERE
+        ),
     ] = None
     strict: Strict = False
 
@@ -31,7 +35,9 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="a tokenizer, imported or trained here")] = None
-    file: Annotated[Path | None, Meta(description="in place of a model: tokenizer.json, or its folder")] = None
+    file: Annotated[
+        Path | None, Meta(description="in place of a model: tokenizer.json, or its folder", extra=ELSEWHERE)
+    ] = None
     special: Annotated[bool, Meta(description="add the start and end ids the file asks for")] = True
     strict: Strict = False
 
