@@ -1,6 +1,8 @@
 """Trained runs to the models that plugins/starter ships: half as large, and no part twice.
 
-python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
+    python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models [SHARPER]
+
+SHARPER is a model that `-o start=runs/starter/vqgan/best -o tune=decoder` made: it takes the place of vqgan everywhere.
 """
 
 from __future__ import annotations
@@ -22,15 +24,17 @@ from t2icli.models import Model
 
 MOST = 30_000_000
 """Bytes, all models together."""
+OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
-def assemble(runs: Path, folder: Path) -> dict[str, int]:
+def assemble(runs: Path, folder: Path, sharper: Path | None = None) -> dict[str, int]:
     """Make `folder` anew from every run there is; returns the bytes that each model adds."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
+    instead = _instead(of_run(runs / "vqgan"), models.open_model(sharper)) if sharper else {}
     for backend in SHIPPED:
         if (runs / backend / "model" / models.CARD).is_file():
-            shrink(models.open_model(runs / backend / "model"), draft / backend)
+            shrink(of_run(runs / backend), draft / backend, instead)
     name(draft)
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
@@ -41,13 +45,33 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     return sizes
 
 
-def shrink(model: Model, folder: Path) -> Model:
+def of_run(run: Path) -> Model:
+    """The best of a run; the last where nothing was held out to tell."""
+    best = run / "best"
+    return models.open_model(best if (best / models.CARD).is_file() else run / "model")
+
+
+def _instead(codec: Model, sharper: Model) -> dict[str, Model]:
+    """`sharper` by the hash of the codec whose place it can take, after seeing that it has the same codes."""
+    before, after = (load_file(model.file()) for model in (codec, sharper))
+    changed = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
+    if wrong := [key for key in changed if not key.startswith(OF_THE_DECODER)]:
+        raise T2IError(f"{sharper.name!r} has other codes than {codec.name!r}: {wrong[0]!r} differs")
+    return {codec.sha256: sharper}
+
+
+def _is_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
+
+
+def shrink(model: Model, folder: Path, instead: Mapping[str, Model]) -> Model:
     """The same model in 16-bit numbers, parts included."""
+    model = instead.get(model.sha256, model)
     folder.mkdir(parents=True)
     for file in model.card.files:
         (_halve if file.endswith(".safetensors") else shutil.copyfile)(model.file(file), folder / file)
     before = {part: model.part(part) for part in model.card.parts}
-    hashes = {part.sha256: shrink(part, folder / name).sha256 for name, part in before.items()}
+    hashes = {part.sha256: shrink(part, folder / name, instead).sha256 for name, part in before.items()}
     # A config may name the model it was made with by its hash.
     config = json.loads(_replaced(json.dumps(model.card.config), hashes))
     return models.seal(folder, msgspec.structs.replace(model.card, config=config, links={}))
@@ -94,8 +118,8 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    runs, folder = map(Path, sys.argv[1:])
-    added = assemble(runs, folder)
+    runs, folder, *sharper = map(Path, sys.argv[1:])
+    added = assemble(runs, folder, *sharper)
     for backend, size in added.items():
         links = models.open_model(folder / backend).card.links
         print(f"{backend:8} {size / 1e6:6.2f} MB ", *(f"{part} of {place}" for part, place in links.items()))

@@ -248,6 +248,12 @@ def test_what_is_here_is_not_pulled_again(t2i: Runner, server: Any) -> None:
     assert len(server.asked) == 1
 
 
+def test_a_shipped_model_does_not_stand_in_the_way_of_the_one_to_pull(t2i: Runner, server: Any, tmp_path: Path) -> None:
+    models.seal(tmp_path, Card(kind="ranker", backend="shelf"))
+    t2i.use(Shelf(ModelSource("shelf/starter", "small", "MIT", folder=tmp_path), source(server, "well")))
+    assert "shelf/coco is here" in t2i.ok("models", "pull", "shelf").stdout
+
+
 def test_a_model_to_pull_is_named_where_it_is_missed(t2i: Runner, server: Any) -> None:
     t2i.use(Shelf(source(server, "well")))
     t2i.fails("models", "show", "shelf/coco", says="run: t2i models pull shelf/coco")

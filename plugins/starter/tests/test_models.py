@@ -84,6 +84,35 @@ def test_the_cards_say_what_the_models_are(shipped: Path) -> None:
     assert card.source == "recipes/starter/dalle.toml, step 9"
 
 
+def test_the_best_of_a_run_is_taken_where_one_is_known(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    put(runs / "vqgan/best", Card(kind="codec", backend="vqgan", source="the best"), w=torch.ones(2))
+    recipe.assemble(runs, tmp_path / "models")
+    assert models.open_model(tmp_path / "models/vqgan").card.source.endswith("the best")
+    assert not models.open_model(tmp_path / "models/dalle").card.links, "its codec is another one"
+
+
+def test_a_sharper_decoder_takes_the_place_of_the_codec_everywhere(
+    runs: Path, recipe: ModuleType, tmp_path: Path
+) -> None:
+    before = load_file(runs / "vqgan/model" / models.WEIGHTS)
+    card = Card(kind="codec", backend="vqgan")
+    for folder in (runs / "vqgan/model", runs / "dalle/model/codec"):
+        put(folder, card, **before, **{"decoder.w": torch.zeros(2)})
+    put(runs / "dalle/model", models.open_model(runs / "dalle/model").card, w=torch.ones(2))
+    shutil.rmtree(runs / "dalle2")
+    put(tmp_path / "sharp", card, **before, **{"decoder.w": torch.ones(2)})
+    recipe.assemble(runs, tmp_path / "models", tmp_path / "sharp")
+    codec = models.open_model(tmp_path / "models/dalle").part("codec")
+    assert load_file(codec.file())["decoder.w"].tolist() == [1, 1]
+    assert models.open_model(tmp_path / "models/dalle").card.links == {"codec": "../vqgan"}
+
+
+def test_a_codec_with_other_codes_takes_nobodys_place(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    put(tmp_path / "sharp", Card(kind="codec", backend="vqgan"), w=torch.zeros(64, 64))
+    with pytest.raises(T2IError, match="has other codes"):
+        recipe.assemble(runs, tmp_path / "models", tmp_path / "sharp")
+
+
 def test_more_than_can_be_shipped_is_refused_and_what_was_there_stays(
     shipped: Path, runs: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

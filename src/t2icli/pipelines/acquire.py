@@ -176,9 +176,10 @@ def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
 
 
 def _source(name: str) -> ModelSource:
-    """The model a plugin knows by this name, or the only one for a backend of this name."""
+    """The model a plugin knows by this name, or the only one to be got for a backend of this name."""
     known = {source.name: source for source in plugins.installed().sources}
-    of_backend = [source for source in known.values() if work.backend_of(source.name) == name]
+    away = [source for source in known.values() if source.folder is None]
+    of_backend = [source for source in away if work.backend_of(source.name) == name]
     if name not in known and len(of_backend) != 1:
         raise T2IError(f"no plugin knows where to find a model {name!r}", did_you_mean(name, known))
     return known[name] if name in known else of_backend[0]
