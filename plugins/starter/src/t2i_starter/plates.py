@@ -39,7 +39,7 @@ DRINKS = {"bubbletea", "milk", "juice", "tea", "coffee", "wine", "beer", "liquor
 def draw(dish: Dish, seed: int, size: int = 128) -> Image.Image:
     """The dish, `size` pixels square; the same seed gives the same picture."""
     random = Random(f"{dish}{seed}")
-    dish = _served(dish)
+    dish = served(dish)
     full = size * SCALE
     scene = vessels.draw_table(random.randrange(len(vessels.TABLES)), full).convert("RGBA")
     name = None if dish.form in DRINKS else vessel_of(dish)
@@ -63,7 +63,7 @@ def draw_thing(character: str, seed: int, size: int = 128) -> Image.Image:
     return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _served(dish: Dish) -> Dish:
+def served(dish: Dish) -> Dish:
     """What the kitchen puts in when the name leaves it open."""
     unsaid = {"hotpot": ("chilli",), "salad": ("tomato",), "soup": ("egg",)}
     return dish if dish.ingredients else replace(dish, ingredients=unsaid.get(dish.form, ()))

@@ -1,0 +1,149 @@
+"""docs/starter.md: what the starter is, then the figures that were measured, then what can be seen."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import table
+from PIL import Image
+
+PAGE = Path(__file__).parents[1] / "docs/starter.md"
+PICTURES = PAGE.parent / "pictures"
+MOST = 150_000
+"""Bytes of a contact sheet."""
+TILE = 96
+
+HEAD = """# The starter
+
+`t2i` comes with small models of its own, so that the first command draws something on a machine without a network:
+
+```
+t2i generate "红烧牛肉面" -n 16 --rerank brivl
+```
+
+It draws plates, bowls, pots and glasses seen from above, with up to three ingredients out of 74, from a name in Chinese
+or English. It is a toy with honest insides: the generators, the codec, the rankers and the captioner are the same code
+that larger models use, trained by the same `t2i train`, only small. What is not food it knows little of, and what it
+draws are pictures of 128 pixels of a drawn world, not photographs.
+
+## How it was made
+
+`t2i prepare plates` draws dishes without end: a name is read into a form, a way of cooking and ingredients; a table, a
+vessel and what fills it are computed; ingredients from Microsoft's Fluent Emoji (MIT), or drawn, are laid on it with
+light and shadow. Two compositions of a hundred, chosen by a hash of form and ingredients, are never trained on,
+whatever they are called. The recipes are `recipes/starter/*.toml`, one for each model.
+
+Figures below are measured by `make bench-starter` on 200 names of such held-out compositions (41 that are on real
+menus, the others invented), listed in `benchmarks/starter_data.txt`. What a picture shows is said by a checker: a small
+network that names the vessel and every ingredient. It was trained on renderings of its own, with other seeds, sizes,
+turns and light, two in five of them softened by the codec; no ranker and no generator has seen them. Its own mistakes
+are in the table of the parts: where it is wrong about a true rendering, no generator can be right.
+"""
+
+
+def record(title: str, about: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A section with a table; what is written by hand in other sections stays."""
+    write(title, f"{about}\n\n{table.as_markdown(columns, rows)}\n\n{table.machine()}")
+
+
+def write(title: str, text: str) -> None:
+    section = f"## {title}\n\n{text}\n"
+    print(section)
+    page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else HEAD
+    PAGE.write_text(table.with_section(page, title, section), encoding="utf-8")
+
+
+def publish(figures: Mapping[str, Any]) -> None:
+    """Every section whose figures are there."""
+    generators = {name.removeprefix("generator-"): each for name, each in figures.items() if name.startswith("gen")}
+    if generators:
+        _systems(generators, figures["ceilings"])
+    if "checker" in figures:
+        _parts(figures)
+
+
+def _systems(generators: Mapping[str, Any], ceilings: Mapping[str, Mapping[str, float]]) -> None:
+    any_one = next(iter(generators.values()))
+    about = f"""{any_one["prompts"]} held-out names, {any_one["n"]} candidates each ({any_one["most"]} for the first \
+{any_one["subset"]} names, which alone the rows with a star are for). In percent: \
+the vessel is right; the named ingredients that can be seen; pictures where the vessel and every named ingredient are \
+right; R-precision, the pictures that fit their own name better than all others. FD is the Frechet distance from true \
+renderings of the same names, on the checker's own features, one picture for each name: to be compared within this \
+table only. CPU s is for the one picture that is chosen, all its candidates and their ranking included."""
+    columns = ["", "chosen by", "best of", "vessel", "ingredients", "all right", "R-precision", "FD", "CPU s"]
+    rows = [_row(name, "", "", each) for name, each in ceilings.items()]
+    for name, each in generators.items():
+        for found in each["rows"]:
+            star = "*" if found["prompts"] < each["prompts"] else ""
+            rows.append(_row(name, found["ranker"], f"{found['k']}{star}", found))
+    record("All systems", about, columns, rows)
+
+
+def _row(name: str, ranker: str, k: str, found: Mapping[str, float]) -> list[object]:
+    shares = [round(found[key], 1) for key in ("vessel", "visible", "every", "r_precision")]
+    return [name, ranker, k, *map(str, shares), found.get("fd", ""), found.get("seconds", "")]
+
+
+def _parts(figures: Mapping[str, Any]) -> None:
+    rows: list[list[object]] = []
+    for what, found in figures["checker"].items():
+        of = f"checker, {what}"
+        rows += [
+            [of, "vessel right", f"{found['vessel']:.1f} %"],
+            [of, "vessel and what fills it right", f"{found['look']:.1f} %"],
+            [of, "ingredients that lie there and are seen", f"{found['recall']:.1f} %"],
+            [of, "ingredients seen that do not lie there", f"{found['false_alarms']:.2f} % of those absent"],
+        ]
+    if "codec" in figures:
+        rows.append(["codec", "PSNR, mean", f"{figures['codec']['psnr']:.1f} dB"])
+    for each in figures.get("rankers", ()):
+        for side in ("text_to_image", "image_to_text"):
+            rows.append([each["model"], f"R@1, {side.replace('_', ' ')}", f"{each[side]['recall@1']:.1f} %"])
+    if "captioner" in figures:
+        found = figures["captioner"]
+        rows += [["captioner", what, f"{found[key]:.1f} %"] for key, what in CAPTIONS.items()]
+    truth = figures["checker"]["true renderings"]
+    worst = ", ".join(f"{key} {value:.0f} %" for key, value in list(truth["by_ingredient"].items())[:8])
+    about = f"""On renderings of {truth["pictures"]} different held-out compositions. The checker sees least of: \
+{worst}; it finds the rest more often."""
+    record("The parts", about, ["part", "what", ""], rows)
+
+
+CAPTIONS = {"vessel": "vessel named right", "main": "main ingredient named", "both": "both"}
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], name: str) -> Path:
+    """Pictures row by row in one file, small enough for the repository."""
+    gap = 2
+    across = max(map(len, rows))
+    size = (across * (TILE + gap) - gap, len(rows) * (TILE + gap) - gap)
+    page = Image.new("RGB", size, "white")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            small = image.resize((TILE, TILE), Image.Resampling.LANCZOS)
+            page.paste(small, (x * (TILE + gap), y * (TILE + gap)))
+    path = PICTURES / f"{name}.webp"
+    path.write_bytes(_small(page))
+    return path
+
+
+def _small(page: Image.Image) -> bytes:
+    for quality in range(88, 20, -6):
+        stream = io.BytesIO()
+        page.save(stream, "WEBP", quality=quality, method=6)
+        if stream.tell() <= MOST:
+            break
+    return stream.getvalue()
+
+
+def save(folder: Path, name: str, found: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def load(folder: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
