@@ -132,9 +132,9 @@ def sheet(rows: Sequence[Sequence[Image.Image]], name: str) -> Path:
 
 
 def _small(page: Image.Image) -> bytes:
-    for quality in range(88, 20, -6):
+    for quality in range(88, 10, -12):
         stream = io.BytesIO()
-        page.save(stream, "WEBP", quality=quality, method=6)
+        page.save(stream, "WEBP", quality=quality, method=5)
         if stream.tell() <= MOST:
             break
     return stream.getvalue()
