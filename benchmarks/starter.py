@@ -23,7 +23,6 @@ import starter_data as data
 import starter_page
 import starter_parts
 import starter_tune
-import torch
 from starter_candidates import RANDOM, Candidates, Clock, best_of, candidates, figures, pairs
 from starter_checker import Judge
 from starter_data import Request
@@ -191,8 +190,11 @@ def arguments() -> argparse.ArgumentParser:
     return words
 
 
-if __name__ == "__main__":
-    chosen = arguments().parse_args()
+def main(words: list[str] | None = None) -> None:
+    chosen = arguments().parse_args(words)
     chosen.prompts = chosen.prompts or (20 if chosen.what == "tune" else 200)
-    torch.set_grad_enabled(chosen.what in ("checker", "bench", "parts", "tune"))
-    globals()[chosen.what](chosen)
+    {"bench": bench, "parts": parts, "tune": tune, "checker": checker, "page": page}[chosen.what](chosen)
+
+
+if __name__ == "__main__":
+    main()

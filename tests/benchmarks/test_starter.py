@@ -11,15 +11,28 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from t2i_starter.words import Dish
+
+
+class Grey:
+    """A codec that keeps nothing."""
+
+    codes, grid = 1, (1, 1)
+
+    def encode(self, images):
+        return torch.zeros(len(images), 1, dtype=torch.long)
+
+    def decode(self, codes):
+        return torch.full((len(codes), 3, 128, 128), 0.5)
 
 
 @pytest.fixture(scope="module")
 def room() -> ModuleType:
     folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
-    for name in ("starter_data", "starter_checker", "starter_candidates", "starter_page"):
+    for name in ("starter_data", "starter_checker", "starter_candidates", "starter_page", "starter"):
         importlib.import_module(name)
     sys.path.remove(folder)
     return sys
@@ -113,15 +126,6 @@ def test_one_picture_of_a_hundred_without_an_ingredient_passes_for_one_with_it(c
 
 
 def test_softening_keeps_size_and_goes_through_the_codec(checker: ModuleType) -> None:
-    class Grey:
-        codes, grid = 1, (1, 1)
-
-        def encode(self, images):
-            return torch.zeros(len(images), 1, dtype=torch.long)
-
-        def decode(self, codes):
-            return torch.full((len(codes), 3, 128, 128), 0.5)
-
     back = checker.through(Grey(), np.zeros((3, 64, 64, 3), np.uint8))
     assert back.shape == (3, 64, 64, 3) and set(back.ravel()) == {128}
 
@@ -188,3 +192,46 @@ def test_a_contact_sheet_fits_into_the_repository(room: ModuleType, tmp_path: Pa
     path = page.sheet([[Image.fromarray(noise)] * 3] * 2, "noise")
     assert path.stat().st_size <= page.MOST
     assert Image.open(path).size == (3 * 98 - 2, 2 * 98 - 2)
+
+
+@pytest.fixture
+def bench(room: ModuleType, tmp_path: Path, monkeypatch) -> ModuleType:
+    """The whole bench at its smallest: a checker that knows nothing, two names, clouds for pictures."""
+    bench, page, checker = (room.modules[name] for name in ("starter", "starter_page", "starter_checker"))
+    monkeypatch.setattr(page, "PAGE", tmp_path / "starter.md")
+    monkeypatch.setattr(page, "PICTURES", tmp_path)
+    monkeypatch.setattr(bench, "codec_of", lambda chosen: Grey())
+    monkeypatch.setattr(bench, "ASKED", ("一只猫",))
+    save_file(checker.blank().state_dict(), tmp_path / "checker.safetensors")
+    return bench
+
+
+SMALL = ("--ranker", "colours", "-n", "4", "--prompts", "2", "--gallery", "3")
+
+
+def test_the_bench_measures_draws_and_writes_its_page(bench: ModuleType, tmp_path: Path) -> None:
+    bench.main(["bench", str(tmp_path), "--generator", "noise", "--most", "16", "--subset", "1", *SMALL])
+    bench.main(["checker", str(tmp_path), *SMALL])
+    bench.main(["page", str(tmp_path)])
+    page = (tmp_path / "starter.md").read_text()
+    for row in (
+        "| true renderings |",
+        "| noise | random | 1 |",
+        "| noise | colours | 4 |",
+        "| noise | colours | 16* |",
+    ):
+        assert row in page
+    assert "checker, through the codec" in page
+    assert {"starter-noise-held-out.webp", "starter-noise-asked.webp"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_tuning_tries_every_value_that_the_generator_knows(bench: ModuleType, tmp_path: Path, capsys, room) -> None:
+    room.modules["starter_tune"].SWEEP = {"size": (16, 24), "cfg_scale": (1.0, 3.0)}
+    bench.main(["tune", str(tmp_path), "--model", "noise", *SMALL])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| size=")]
+    assert [line.split(" | ")[:2] for line in table] == [
+        ["| size=16", "random"],
+        ["| size=16", "best of 4 by colours"],
+        ["| size=24", "random"],
+        ["| size=24", "best of 4 by colours"],
+    ]
