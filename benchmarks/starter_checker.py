@@ -24,6 +24,8 @@ from t2icli.kinds import Codec
 
 KEPT = 1000
 """The last lessons are not learnt from: they say from which score on an ingredient counts as seen."""
+SOFT = 2000
+"""Lessons that are learnt from as a codec gives them back, too."""
 FALSE_ALARMS = 0.01
 """How often that score is passed where the ingredient is not there."""
 
@@ -216,7 +218,7 @@ def make(lessons: data.Lessons, codec: Codec, folder: Path, steps: int) -> Check
     learnt, last = lessons.part(slice(0, -kept)), lessons.part(slice(-kept, None))
     path = folder / "soft.npz"
     if not path.is_file():
-        first = learnt.pictures[: len(learnt.pictures) // 3]
+        first = learnt.pictures[: min(SOFT, len(learnt.pictures) // 3)]
         np.savez(path, first=through(codec, first), last=through(codec, last.pictures))
     soft = np.load(path)
     model = train(learnt, soft["first"], folder, steps)

@@ -187,7 +187,7 @@ def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType
 def test_a_contact_sheet_fits_into_the_repository(room: ModuleType, tmp_path: Path, monkeypatch) -> None:
     page = room.modules["starter_page"]
     monkeypatch.setattr(page, "PICTURES", tmp_path)
-    monkeypatch.setattr(page, "MOST", 12_000)
+    monkeypatch.setattr(page, "MOST", 16_000)
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     path = page.sheet([[Image.fromarray(noise)] * 3] * 2, "noise")
     assert path.stat().st_size <= page.MOST
