@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,9 @@ import torch
 from hatchling.builders.wheel import WheelBuilder
 from safetensors.torch import load_file, save_file
 
+import t2i_brivl
+import t2i_clipcap
+import t2i_clipgen
 import t2i_starter
 from t2icli import models, plugins
 from t2icli.errors import T2IError
@@ -186,3 +190,50 @@ def test_the_generator_draws_with_its_linked_codec(
     again = t2i.ok("generate", "红烧牛肉面", "-n", 2, "--seed", 1, "-m", "dalle/mine", "--output", "again")
     assert "dalle/mine" in again.stderr
     assert Path("again/000.png").is_file()
+
+
+@pytest.fixture
+def all_untrained(untrained: Path, t2i: Runner) -> Path:
+    """Those, and the four that have them or one another as parts."""
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen)
+    tokenizer = {"name": "json", "model": str(untrained / "tokenizer/model")}
+    shape = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 64, "width": 16}}
+    brivl = {"name": "brivl", "model": str(made("recipe", "brivl", untrained / "brivl/model", shape=shape))}
+    text = {"context_length": 12, "vocab_size": 400, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 64}
+    architecture = untrained / "clip.json"
+    architecture.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    made("recipe", "clip", untrained / "clip/model", architecture=str(architecture), tokenizer=tokenizer)
+    sizes = {"embedder": brivl, "width": 32, "layers": 1, "heads": 1}
+    codec = {"name": "vqgan", "model": str(untrained / "vqgan/model")}
+    made("recipe", "clipgen", untrained / "clipgen/model", codec=codec, **sizes)
+    words = str(untrained / "tokenizer/model/tokenizer.json")
+    made("recipe", "clipcap", untrained / "clipcap/model", vocabulary=words, positions=32, max_tokens=20, **sizes)
+    return untrained
+
+
+@pytest.mark.slow
+def test_every_command_has_its_starter(
+    all_untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.assemble(all_untrained, tmp_path / "models")
+    monkeypatch.setattr(t2i_starter, "MODELS", tmp_path / "models")
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_starter)
+    links = {path.name: models.open_model(path).card.links for path in (tmp_path / "models").iterdir()}
+    assert links["clipgen"] == {"codec": "../vqgan", "embedder": "../brivl"}
+    assert links["clipcap"] == {"embedder": "../brivl"}
+
+    def said(*words: object) -> str:
+        lines = t2i.ok(*words).stderr.splitlines()
+        return next(line for line in lines if t2i_starter.STAND_IN in line).partition(":")[0]
+
+    dish = ("generate", "红烧牛肉面", "-n", 2, "--seed", 1)
+    assert said(*dish, "--rerank", "brivl", "--output", "dalle") == "dalle/starter and brivl/starter"
+    assert said(*dish, "--rerank", "clip", "-m", "clipgen", "--output", "clipgen") == "clipgen/starter and clip/starter"
+    assert said("generate", "--like", "dalle/000.png", "-m", "clipgen", "--output", "like") == "clipgen/starter"
+    assert said("caption", "dalle/000.png") == "clipcap/starter"
+    assert said("rerank", "红烧牛肉面", "dalle", "clipgen") == "brivl/starter"
+    assert said("rerank", "红烧牛肉面", "dalle", "-r", "clip") == "clip/starter"
+    assert {check["name"] for check in t2i.ok("models", "verify", "--json").json()} == {
+        f"{backend}/starter" for backend in ("dalle", "brivl", "clip", "clipcap", "clipgen", "vqgan")
+    }
