@@ -1,8 +1,8 @@
 """Trained runs to the models that plugins/starter ships: half as large, and no part twice.
 
-    python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models [SHARPER]
+    python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 
-SHARPER is a model that `-o start=runs/starter/vqgan/best -o tune=decoder` made: it takes the place of vqgan everywhere.
+The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere.
 """
 
 from __future__ import annotations
@@ -24,18 +24,24 @@ from t2icli.models import Model
 
 MOST = 30_000_000
 """Bytes, all models together."""
+SHARPER = "vqgan-sharper"
+"""The run that went on from vqgan with its decoder alone. Its last model is taken: the loss on held-out pictures leaves
+the adversary out, and so would choose the first."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
-def assemble(runs: Path, folder: Path, sharper: Path | None = None) -> dict[str, int]:
+def assemble(runs: Path, folder: Path) -> dict[str, int]:
     """Make `folder` anew from every run there is; returns the bytes that each model adds."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    instead = _instead(of_run(runs / "vqgan"), models.open_model(sharper)) if sharper else {}
-    for backend in SHIPPED:
-        if (runs / backend / "model" / models.CARD).is_file():
-            shrink(of_run(runs / backend), draft / backend, instead)
-    name(draft)
+    here = [run for run in (*SHIPPED, SHARPER) if (runs / run / "model" / models.CARD).is_file()]
+    if not here:
+        raise T2IError(f"there are no runs in '{runs}'", "train them: make starter")
+    sharper = models.open_model(runs / SHARPER / "model") if SHARPER in here else None
+    instead = _instead(of_run(runs / "vqgan"), sharper) if sharper else {}
+    for backend in SHIPPED.keys() & here:
+        shrink(of_run(runs / backend), draft / backend, instead)
+        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else backend)
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
     if sum(sizes.values()) > MOST:
@@ -93,13 +99,12 @@ def _replaced(text: str, words: Mapping[str, str]) -> str:
     return text
 
 
-def name(folder: Path) -> None:
-    """Say in every card what the model is, and how it came to be."""
-    for backend in (path.name for path in folder.iterdir()):
-        model = models.open_model(folder / backend)
-        told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
-        source = f"recipes/starter/{backend}.toml, {model.card.source}"
-        models.write_card(model.folder, msgspec.structs.replace(model.card, **told, source=source))
+def name(folder: Path, backend: str, run: str) -> None:
+    """Say in a model's card what it is, and how it came to be."""
+    card = models.open_model(folder).card
+    told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
+    source = f"recipes/starter/{run}.toml, {card.source}"
+    models.write_card(folder, msgspec.structs.replace(card, **told, source=source))
 
 
 def share(folder: Path) -> None:
@@ -118,8 +123,8 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    runs, folder, *sharper = map(Path, sys.argv[1:])
-    added = assemble(runs, folder, *sharper)
+    runs, folder = map(Path, sys.argv[1:])
+    added = assemble(runs, folder)
     for backend, size in added.items():
         links = models.open_model(folder / backend).card.links
         print(f"{backend:8} {size / 1e6:6.2f} MB ", *(f"{part} of {place}" for part, place in links.items()))

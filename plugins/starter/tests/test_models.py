@@ -104,17 +104,17 @@ def test_a_sharper_decoder_takes_the_place_of_the_codec_everywhere(
         put(folder, card, **before, **{"decoder.w": torch.zeros(2)})
     put(runs / "dalle/model", models.open_model(runs / "dalle/model").card, w=torch.ones(2))
     shutil.rmtree(runs / "dalle2")
-    put(tmp_path / "sharp", card, **before, **{"decoder.w": torch.ones(2)})
-    recipe.assemble(runs, tmp_path / "models", tmp_path / "sharp")
+    put(runs / "vqgan-sharper/model", card, **before, **{"decoder.w": torch.ones(2)})
+    recipe.assemble(runs, tmp_path / "models")
     codec = models.open_model(tmp_path / "models/dalle").part("codec")
-    assert load_file(codec.file())["decoder.w"].tolist() == [1, 1]
+    assert load_file(codec.file())["decoder.w"].tolist() == [1, 1] and "vqgan-sharper.toml" in codec.card.source
     assert models.open_model(tmp_path / "models/dalle").card.links == {"codec": "../vqgan"}
 
 
 def test_a_codec_with_other_codes_takes_nobodys_place(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
-    put(tmp_path / "sharp", Card(kind="codec", backend="vqgan"), w=torch.zeros(64, 64))
+    put(runs / "vqgan-sharper/model", Card(kind="codec", backend="vqgan"), w=torch.zeros(64, 64))
     with pytest.raises(T2IError, match="has other codes"):
-        recipe.assemble(runs, tmp_path / "models", tmp_path / "sharp")
+        recipe.assemble(runs, tmp_path / "models")
 
 
 def test_more_than_can_be_shipped_is_refused_and_what_was_there_stays(
