@@ -206,10 +206,14 @@ def ready(folder: Path, codec: Codec, *, lessons: int, steps: int) -> Judge:
     if not path.is_file():
         data.render(folder / "lessons", lessons)
         model = make(data.rendered(folder / "lessons").part(slice(0, lessons)), codec, folder, steps)
-        save_file(model.state_dict(), path)
+        save(model, path)
     model = blank()
     model.load_state_dict(load_file(path))
     return Judge(model)
+
+
+def save(model: Checker, path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
 def make(lessons: data.Lessons, codec: Codec, folder: Path, steps: int) -> Checker:
