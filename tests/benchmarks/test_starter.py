@@ -209,6 +209,7 @@ def bench(room: ModuleType, tmp_path: Path, monkeypatch) -> ModuleType:
 SMALL = ("--ranker", "colours", "-n", "4", "--prompts", "2", "--gallery", "3")
 
 
+@pytest.mark.filterwarnings("ignore:the prompt names no colour")
 def test_the_bench_measures_draws_and_writes_its_page(bench: ModuleType, tmp_path: Path) -> None:
     bench.main(["bench", str(tmp_path), "--generator", "noise", "--most", "16", "--subset", "1", *SMALL])
     bench.main(["checker", str(tmp_path), *SMALL])
@@ -225,6 +226,7 @@ def test_the_bench_measures_draws_and_writes_its_page(bench: ModuleType, tmp_pat
     assert {"starter-noise-held-out.webp", "starter-noise-asked.webp"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.filterwarnings("ignore:the prompt names no colour")
 def test_tuning_tries_every_value_that_the_generator_knows(bench: ModuleType, tmp_path: Path, capsys, room) -> None:
     room.modules["starter_tune"].SWEEP = {"size": (16, 24), "cfg_scale": (1.0, 3.0)}
     bench.main(["tune", str(tmp_path), "--model", "noise", *SMALL])
