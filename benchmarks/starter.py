@@ -23,7 +23,7 @@ import starter_data as data
 import starter_page
 import starter_parts
 import starter_tune
-from starter_candidates import RANDOM, Candidates, Clock, best_of, candidates, figures, pairs
+from starter_candidates import RANDOM, Candidates, Clock, best_of, candidates, distance, pairs, percentages
 from starter_checker import Judge
 from starter_data import Request
 from table import as_markdown
@@ -128,9 +128,9 @@ def result(
     rows = []
     for ranker, k in pairs(rankers, best_of(COUNTS, chosen.most)):
         those = [each for each in drawn if len(each.shown.vessel) >= k]
-        found = figures(those, ranker, k, real)
-        if len(those) < len(drawn):
-            del found["fd"]
+        found = percentages([each.shown[each.chosen(ranker, k)] for each in those])
+        if len(those) == len(drawn):  # distances of fewer pictures would not compare
+            found["fd"] = distance(drawn, ranker, k, real)
         seconds = k * (clock.seconds["drawing"] + (clock.seconds[ranker] if ranker != RANDOM else 0)) / count
         rows.append({"ranker": ranker, "k": k, "prompts": len(those), **found, "seconds": seconds})
     sizes = {name: getattr(chosen, name) for name in ("n", "most", "subset")}

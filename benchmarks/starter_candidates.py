@@ -121,11 +121,10 @@ def candidates(
     return Candidates(shown(request, others, judge.see(images)), scores, images if keep else ())
 
 
-def figures(drawn: Sequence[Candidates], ranker: str, k: int, real: NDArray[np.float32]) -> dict[str, float]:
-    """Of the ranker's best of every k: percentages, and the Frechet distance of one picture for each request."""
-    chosen = [each.shown[each.chosen(ranker, k)] for each in drawn]
-    first = np.stack([each.features[0] for each in chosen])
-    return {**percentages(chosen), "fd": frechet(first, real)}
+def distance(drawn: Sequence[Candidates], ranker: str, k: int, real: NDArray[np.float32]) -> float:
+    """The Frechet distance from true renderings of one picture for each request: the ranker's best of its first k."""
+    first = [each.shown.features[each.chosen(ranker, k)[0]] for each in drawn]
+    return frechet(np.stack(first), real)
 
 
 def percentages(chosen: Sequence[Shown]) -> dict[str, float]:
