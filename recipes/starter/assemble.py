@@ -24,6 +24,8 @@ from t2icli.models import Model
 
 MOST = 30_000_000
 """Bytes, all models together."""
+SETTINGS: Mapping[str, Mapping[str, object]] = {"dalle": {"cfg_scale": 3.0}}
+"""Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
 SHARPER = "vqgan-sharper"
 """The run that went on from vqgan with its decoder alone. Its last model is taken: the loss on held-out pictures leaves
 the adversary out, and so would choose the first."""
@@ -103,8 +105,9 @@ def name(folder: Path, backend: str, run: str) -> None:
     """Say in a model's card what it is, and how it came to be."""
     card = models.open_model(folder).card
     told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
+    own = {**card.settings, **SETTINGS.get(backend, {})}
     source = f"recipes/starter/{run}.toml, {card.source}"
-    models.write_card(folder, msgspec.structs.replace(card, **told, source=source))
+    models.write_card(folder, msgspec.structs.replace(card, **told, source=source, settings=own))
 
 
 def share(folder: Path) -> None:
