@@ -94,6 +94,16 @@ def test_top_p_keeps_the_code_that_crosses_the_threshold(p: float, kept: list[in
     assert decode.draw(logits, torch.linspace(0, 0.999, 1000), Sampling(top_p=p)).unique().tolist() == kept
 
 
+@pytest.mark.parametrize("sharpness", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("p", [0.01, 0.5, 0.95, 1.0])
+def test_top_p_of_many_classes_is_what_sorting_all_of_them_gives(sharpness: float, p: float) -> None:
+    logits = torch.randn(5, 3000, generator=torch.Generator().manual_seed(0)).mul(4).round() / 4  # many are equal
+    probabilities = (logits.double() * sharpness).softmax(dim=1)
+    ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
+    kept = ordered.where(ordered.cumsum(dim=1) - ordered < p, 0.0)
+    assert torch.equal(decode.keep_top_p(probabilities, p), torch.zeros_like(kept).scatter(1, order, kept))
+
+
 def test_forbidden_codes_are_never_drawn(toy: Toy) -> None:
     rows = codes_of(toy, list(range(20)), Sampling(temperature=3.0, forbidden=(0, 5)))
     assert not {0, 5} & {code for row in rows for code in row}
