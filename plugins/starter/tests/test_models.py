@@ -84,7 +84,11 @@ def test_a_hash_in_a_config_follows_its_model(shipped: Path) -> None:
 def test_the_cards_say_what_the_models_are(shipped: Path) -> None:
     card = models.open_model(shipped / "dalle").card
     assert (card.about, card.licence) == (t2i_starter.SHIPPED["dalle"], "MIT")
-    assert card.stand_in == t2i_starter.STAND_IN and card.settings == {"top_k": 8, "cfg_scale": 2.0, "temperature": 0.75}
+    assert card.stand_in == t2i_starter.STAND_IN and card.settings == {
+        "top_k": 8,
+        "cfg_scale": 2.0,
+        "temperature": 0.75,
+    }
     assert card.source == "recipes/starter/dalle.toml, step 9"
 
 
