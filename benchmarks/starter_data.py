@@ -28,6 +28,8 @@ CHUNK = 200
 SIZES = (64, 64, 80, 96)
 """Pixels it is drawn with before it is brought to the judge's size: strokes and edges differ from the data's 128."""
 POTS = ("hotpot", "claypot")
+PLATING: plates.Plating = "neat"
+"""As the models were trained."""
 
 
 def look(dish: Dish) -> str:
@@ -148,7 +150,7 @@ def _chunk(folder: Path, start: int) -> Path:
 def _render(folder: Path, start: int) -> int:
     plan = [lesson(at) for at in range(start, start + CHUNK)]
     dishes = [dish for dish, _, _ in plan]
-    lessons = as_lessons(dishes, [plates.draw(*each) for each in plan])
+    lessons = as_lessons(dishes, [plates.draw(*each, PLATING) for each in plan])
     part = folder / f"{start:06d}.part.npz"
     np.savez(part, **lessons._asdict())
     part.rename(_chunk(folder, start))
@@ -177,4 +179,4 @@ def renders(path: Path, requests: list[Request], copies: int = 1, size: int = 12
 
 
 def _pixels(dish: Dish, seed: int, size: int) -> NDArray[np.uint8]:
-    return np.asarray(plates.draw(dish, seed, size))
+    return np.asarray(plates.draw(dish, seed, size, PLATING))

@@ -50,9 +50,10 @@ def test_held_out_depends_on_the_composition_not_on_the_name() -> None:
     assert 0.02 < share < 0.25
 
 
+@pytest.mark.parametrize("plating", ["free", "neat"])
 @pytest.mark.parametrize("form", sorted({word.key for word in words.english() if word.kind == "form"}))
-def test_every_form_is_drawn_and_differs_from_an_empty_table(form: str) -> None:
-    picture = plates.draw(Dish(form, "plain", ("egg",)), 1, 48)
+def test_every_form_is_drawn_and_differs_from_an_empty_table(form: str, plating: plates.Plating) -> None:
+    picture = plates.draw(Dish(form, "plain", ("egg",)), 1, 48, plating)
     assert picture.size == (48, 48)
     assert len(picture.getcolors(48 * 48) or []) > 200
 
@@ -83,3 +84,19 @@ def test_a_file_of_names_is_drawn_and_unknown_names_are_reported(tmp_path: Path)
 def test_a_source_that_is_nothing_says_what_would_do() -> None:
     with pytest.raises(T2IError, match="neither a number nor a file"):
         list(Plates(Settings()).rows(Path("many")))
+
+
+def test_neat_plating_has_few_bases_and_every_ingredient() -> None:
+    """Pieces lie in four places alone, so that there are few pictures of one dish and all differ in what is asked."""
+    dish = Dish("soup", "plain", ("tomato", "egg"))
+    drawn = {plates.draw(dish, seed, 32, "neat").tobytes() for seed in range(200)}
+    tables, rims, layouts = 7, 3, 6
+    assert 50 < len(drawn) <= tables * rims * plates.BASES * layouts
+    one = plates.draw(Dish("soup", "plain", ("tomato",)), 1, 32, "neat")
+    assert one.tobytes() == plates.draw(Dish("soup", "plain", ("tomato",)), 1, 32, "neat").tobytes()
+    noodles = plates._neat_pieces(Dish("noodles", "braised", ("beef",)), Random(0))
+    assert len(noodles) == 3, "the noodles are to be seen as well"
+    for count in (1, 2, 3):
+        things = tuple(list(words.pictures())[:count])
+        laid = plates._neat_pieces(Dish("plate", "plain", things), Random(count))
+        assert len({id(sprite) for sprite, _, _ in laid}) == count and len(laid) == 4

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from random import Random
+from typing import Literal
 
 from PIL import Image, ImageFilter
 
@@ -36,11 +38,24 @@ THINGS = {
 DRINKS = {"bubbletea", "milk", "juice", "tea", "coffee", "wine", "beer", "liquor", "cocktail"}
 
 
-def draw(dish: Dish, seed: int, size: int = 128) -> Image.Image:
+Plating = Literal["free", "neat"]
+"""`free` scatters and turns the pieces as a cook would; `neat` lays them in four places, upright, on a few bases."""
+
+PLACES = tuple((x, y) for y in (0.375, 0.625) for x in (0.375, 0.625))
+"""Where neat pieces lie: of 128 pixels, each on 32 x 32 of them that begin at a multiple of 16, as codecs count."""
+PIECE = 0.27
+"""Width of a neat piece."""
+BASES = 2
+"""How many different ways a vessel is filled when plated neatly."""
+
+
+def draw(dish: Dish, seed: int, size: int = 128, plating: Plating = "free") -> Image.Image:
     """The dish, `size` pixels square; the same seed gives the same picture."""
     random = Random(f"{dish}{seed}")
     dish = served(dish)
     full = size * SCALE
+    if plating == "neat":
+        return _neat(dish, full, random).resize((size, size), Image.Resampling.LANCZOS)
     scene = vessels.draw_table(random.randrange(len(vessels.TABLES)), full).convert("RGBA")
     name = None if dish.form in DRINKS else vessel_of(dish)
     if name is not None:
@@ -52,11 +67,14 @@ def draw(dish: Dish, seed: int, size: int = 128) -> Image.Image:
     return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
-def draw_thing(character: str, seed: int, size: int = 128) -> Image.Image:
+def draw_thing(character: str, seed: int, size: int = 128, plating: Plating = "free") -> Image.Image:
     """A single thing that is no dish: a cat, a rainbow, a red apple."""
     random = Random(f"{character}{seed}")
     full = size * SCALE
     scene = vessels.draw_table(random.randrange(4), full).convert("RGBA")
+    if plating == "neat":
+        _place(scene, sprites.emoji(character), round(full * 0.66), 0, (full / 2, full / 2))
+        return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
     side = round(full * random.uniform(0.60, 0.74))
     middle = (full * random.uniform(0.46, 0.54), full * random.uniform(0.46, 0.54))
     _place(scene, sprites.emoji(character), side, random.uniform(-12, 12), middle)
@@ -74,6 +92,58 @@ def vessel_of(dish: Dish) -> str:
     if dish.form == "plate":
         return BY_COOKING.get(dish.cooking, "plate")
     return VESSEL.get(dish.form, "dish")
+
+
+def _neat(dish: Dish, full: int, random: Random) -> Image.Image:
+    scene = vessels.draw_table(random.randrange(len(vessels.TABLES)), full).convert("RGBA")
+    name = None if dish.form in DRINKS else vessel_of(dish)
+    if name is not None:
+        filled = replace(dish, ingredients=(), cooking=dish.cooking if _shows_cooking(dish) else "plain")
+        scene.alpha_composite(_base(filled, name, random.randrange(8), random.randrange(BASES), full))
+    for sprite, width, (x, y) in _neat_pieces(dish, random):
+        _place(scene, sprite, round(full * width), 0, (full * x, full * y))
+    return scene.convert("RGB")
+
+
+def _shows_cooking(dish: Dish) -> bool:
+    return dish.form in ("noodles", "soup", "hotpot", "claypot", "plate")
+
+
+@functools.lru_cache(maxsize=512)
+def _base(dish: Dish, name: str, accent: int, which: int, full: int) -> Image.Image:
+    """A filled vessel on a clear ground; do not change it, it is shared."""
+    random = Random(f"base {which}")
+    base = vessels.draw_vessel(name, accent, full).copy()
+    _fill(base, dish, name, random)
+    if dish.form in ("noodles", "soup", "congee", "hotpot"):
+        vessel = vessels.VESSELS[name]
+        base.alpha_composite(contents.scallions(full, vessel.radius * vessel.room, random))
+    return base
+
+
+def _neat_pieces(dish: Dish, random: Random) -> list[tuple[Image.Image, float, tuple[float, float]]]:
+    """Sprites with their width and their middle, those further up first."""
+    things = [sprites.picture(key, dish.cooking, Random(0)) for key in dish.ingredients]
+    if dish.form in THINGS:
+        beside = [(thing, PIECE, place) for thing, place in zip(things, PLACES[::-1], strict=False)]
+        return [(sprites.emoji(THINGS[dish.form]), 0.5 if things else 0.58, (0.5, 0.5)), *beside]
+    mains = {
+        "dumplings": sprites.emoji("🥟"),
+        "buns": sprites.drawn("bun"),
+        "tangyuan": sprites.drawn("ball:252,250,246"),
+    }
+    if dish.form in mains:
+        shares = [mains[dish.form]] * (4 - len(things)) + things
+    elif things:
+        # A place is left free to show the noodles.
+        many = 3 if dish.form == "noodles" else 4
+        random.shuffle(things)
+        shares = [things[at % len(things)] for at in range(many)]
+    else:
+        shares = []
+    places = sorted(random.sample(PLACES, len(shares)), key=lambda place: (place[1], place[0]))
+    random.shuffle(shares)
+    return [(sprite, PIECE, place) for sprite, place in zip(shares, places, strict=True)]
 
 
 def _fill(scene: Image.Image, dish: Dish, name: str, random: Random) -> None:

@@ -53,12 +53,12 @@ class Plates:
         dish = words.invent(random)
         names = words.say(dish, random)
         extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
-        image = plates.draw(dish, random.getrandbits(32), self.settings.size)
+        image = plates.draw(dish, random.getrandbits(32), self.settings.size, self.settings.plating)
         return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names, extra)
 
     def _thing(self, random: Random, at: int) -> SourceRow:
         thing = random.choice(things())
-        image = plates.draw_thing(thing.character, random.getrandbits(32), self.settings.size)
+        image = plates.draw_thing(thing.character, random.getrandbits(32), self.settings.size, self.settings.plating)
         article = "an" if thing.english[0] in "aeiou" else "a"
         english = thing.english if thing.english.endswith("s") else f"{article} {thing.english}"
         return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), (random.choice(thing.chinese), english))
@@ -73,7 +73,7 @@ class Plates:
                     yield SourceRow(key, None, (name,), {"problem": "no known dish word"})
                     continue
                 extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
-                image = plates.draw(dish, self.settings.seed * 1000 + copy, self.settings.size)
+                image = plates.draw(dish, self.settings.seed * 1000 + copy, self.settings.size, self.settings.plating)
                 yield SourceRow(key, _png(image), (name,), extra)
 
 
