@@ -17,6 +17,7 @@ from t2icli.backends.clip.convert import convert, inferred
 from t2icli.backends.clip.model import build
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
+from t2icli.nn.pixels import to_images
 
 TEXTS = ["a bowl", "面"]
 
@@ -88,24 +89,27 @@ def _nested(state: dict[str, torch.Tensor]) -> nn.Module:
 
 
 @pytest.mark.slow
-def test_openais_vit_b_32_gives_the_embeddings_of_clip_gens_copy(tmp_path: Path, golden: Callable[[str], Path]) -> None:
-    clipgen = golden("clipgen")
-    expected = load_file(clipgen / "clip/io.safetensors")
-    keys = json.loads((clipgen / "keys_clip_vit_b32.json").read_text())
+def test_openais_vit_b_32_embeds_and_ranks_as_clip_gens_copy_when_asked_to(
+    tmp_path: Path, golden: Callable[[str], Path]
+) -> None:
+    expected = load_file(golden("clipgen/clip") / "io.safetensors")
+    keys = json.loads(golden("clipgen/keys_clip_vit_b32.json").read_text())
     torch.save(
         {name: recipe_weight(name, about["shape"]) for name, about in keys.items()}, tmp_path / "clip_vit_b32.pt"
     )
     convert(Upstream((tmp_path / "clip_vit_b32.pt",), {}), tmp_path / "model")
-    clip = plugins.load("embedder", "clip", model=str(tmp_path / "model"))
-    texts = json.loads((clipgen / "clip/texts.json").read_text())
-    own = [i for i, text in enumerate(texts) if len(text) < 100]  # the copy loses the end token of longer ones
+    as_theirs = plugins.load("ranker", "clip", model=str(tmp_path / "model"), pixels="raw", keep_end=False)
+    texts = json.loads((golden("clipgen/clip") / "texts.json").read_text())
+    with pytest.warns(UserWarning, match="was cut to the 77"):
+        found = as_theirs.embedder.embed_texts(texts)
+    torch.testing.assert_close(found, expected["text_embed_normalised"], atol=1e-5, rtol=0)
+    pictures = to_images(expected["x"] / 2 + 0.5)
     torch.testing.assert_close(
-        clip.embed_texts([texts[i] for i in own]), expected["text_embed_normalised"][own], atol=1e-5, rtol=0
+        as_theirs.embedder.embed_images(pictures), expected["image_embed_normalised"], atol=1e-5, rtol=0
     )
-    pixels = nn.functional.interpolate(expected["x"], size=224, mode="bilinear")
-    with torch.no_grad():
-        found = clip.model.encode_image(pixels, normalize=True)
-    torch.testing.assert_close(found, expected["image_embed_normalised"], atol=1e-5, rtol=0)
+    scores = torch.tensor(as_theirs.score(texts[0], pictures))
+    torch.testing.assert_close(scores, expected["sim_text0"], atol=1e-5, rtol=0)
+    assert scores.argsort(descending=True).equal(expected["order_text0"])
 
 
 def recipe_weight(name: str, shape: list[int]) -> torch.Tensor:

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from t2icli import plugins
 from t2icli.backends import clip
+from t2icli.backends.clip.embed import text_reader
+from t2icli.backends.clip.model import OwnTexts, report_prompt
 from t2icli.errors import T2IError
 from t2icli.images import open_image
 from t2icli.models import Model
 from t2icli.nn import weights
+from t2icli.settings import part
 
 
 @pytest.fixture
@@ -135,3 +142,48 @@ def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, netw
     pooled = torch.stack([row[end] for row, end in zip(tokens, ends, strict=True)])
     embedded = nn.functional.normalize(pooled @ network.text_projection, dim=-1)
     torch.testing.assert_close(embedded, embedder.embed_texts(["a red bowl", "soup"]), atol=1e-5, rtol=0)
+
+
+def test_a_prompt_that_is_cut_can_lose_its_end_token_as_in_clip_gen(tiny_clip: Model, network: nn.Module) -> None:
+    clip = plugins.load("embedder", "clip", model=tiny_clip, keep_end=False)
+    short, long, other = "noodles", "word " * 30, "a dish of many words " * 9
+    with pytest.warns(UserWarning, match="was cut to the 12"):
+        found = clip.embed_texts([short, long, other])
+    ids = open_clip.tokenize([short, long, other], 77)[:, :12]
+    with torch.no_grad():
+        torch.testing.assert_close(found, network.encode_text(ids, normalize=True), atol=1e-5, rtol=0)
+    # The largest id left is the start token's, which has seen no word: what such a prompt says is lost.
+    torch.testing.assert_close(found[1], found[2], atol=1e-5, rtol=0)
+
+
+def test_ids_are_those_of_clip_gen_also_where_a_text_is_cut(golden: Callable[[str], Path]) -> None:
+    folder = golden("clipgen/clip")
+    texts = json.loads((folder / "texts.json").read_text())
+    known = load_file(folder / "io.safetensors")["tokens"]
+    cut: list[str] = []
+    read = OwnTexts(open_clip.SimpleTokenizer(), 77, lambda text, *_: cut.append(text), keep_end=False)
+    assert read(texts).equal(known)
+    assert len(cut) == 1
+
+
+def test_raw_pixels_reach_the_tower_stretched_and_not_normalised(
+    tiny_clip: Model, network: nn.Module, images: list[Image.Image]
+) -> None:
+    clip = plugins.load("embedder", "clip", model=tiny_clip, pixels="raw", batch=2)
+    pixels = [torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1 for image in images]
+    stretched = torch.cat([nn.functional.interpolate(one, (32, 32), mode="bilinear") for one in pixels])
+    with torch.no_grad():
+        expected = network.encode_image(stretched, normalize=True)
+    torch.testing.assert_close(clip.embed_images(images), expected, atol=1e-5, rtol=0)
+    usual = plugins.load("embedder", "clip", model=tiny_clip)
+    assert (usual.embed_images(images) - expected).abs().max() > 0.01
+
+
+def test_a_vocabulary_of_its_own_always_keeps_the_end_token() -> None:
+    with pytest.raises(T2IError, match="for models with CLIP's own vocabulary"):
+        text_reader(
+            {"architecture": {"text_cfg": {}}, "frame": [1, 2]},
+            part("tokenizer", "chinese"),
+            report_prompt,
+            keep_end=False,
+        )

@@ -31,6 +31,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["model", "eos", "argmax"],
         Meta(description="where the text feature is taken: as the model was made, at the end token, at the largest id"),
     ] = "model"
+    keep_end: Annotated[
+        bool, Meta(description="whether a text that is too long keeps its end token; in CLIP-GEN's own code it did not")
+    ] = True
+    pixels: Annotated[
+        Literal["model", "raw"],
+        Meta(description="as the model wants them; raw is from -1 to 1 and stretched, as CLIP-GEN's own code ranked"),
+    ] = "model"
     batch: Annotated[int, Meta(description="images or texts at a time", ge=1)] = 64
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
     precision: Annotated[

@@ -11,6 +11,7 @@ import open_clip
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL.Image import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from t2icli.backends.clip import Settings, hub
 from t2icli.backends.clip.model import (
@@ -28,6 +29,7 @@ from t2icli.kinds import Tokenizer
 from t2icli.models import Model
 from t2icli.nn import devices, weights
 from t2icli.nn.embedding import Runner, finite
+from t2icli.nn.pixels import to_tensor
 from t2icli.settings import Part
 
 END = 49407
@@ -94,38 +96,58 @@ def _width(model: nn.Module) -> int:
 def load(settings: Settings) -> Clip:
     """From a model folder, or from open_clip's hub when a tag is asked for."""
     if settings.pretrained is not None:
-        network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained)
+        network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained, settings.keep_end)
     else:
         assert settings.model is not None  # `t2icli.backends.clip.load` has seen to it
-        network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer)
+        network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer, settings.keep_end)
     if settings.pool != "model":
         set_pool(network, settings.pool, getattr(texts, "end", END))
+    if settings.pixels == "raw":
+        preprocess = partial(raw, size=network.visual.image_size)
     return Clip(network, preprocess, texts, settings, name)
 
 
-def load_tag(architecture: str, tag: str) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+def raw(image: Image, size: int | tuple[int, int]) -> Tensor:
+    """Pixels from -1 to 1, stretched to the tower's size, without CLIP's mean and deviation: (3, h, w).
+
+    CLIP-GEN ranks its pictures so, as they come from its VQGAN; CLIP was not trained with such pixels.
+    """
+    return F.interpolate(to_tensor(image)[None] * 2 - 1, size, mode="bilinear")[0]
+
+
+def load_tag(architecture: str, tag: str, keep_end: bool) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
     record = hub.known_tag(architecture, tag)
     path = hub.fetch(architecture, tag, record)
     # The tag knows which activation its weights were trained with; an architecture's name may say otherwise.
     network = build({**named(architecture), "quick_gelu": record.get("quick_gelu", False)})
     open_clip.load_checkpoint(network, str(path))
     described = {**merge_preprocess_dict(PreprocessCfg(), record), "size": network.visual.image_size}
-    texts = OwnTexts(open_clip.get_tokenizer(architecture), context_of(named(architecture)), report_prompt)
+    texts = OwnTexts(
+        open_clip.get_tokenizer(architecture), context_of(named(architecture)), report_prompt, keep_end=keep_end
+    )
     return network, image_transform_v2(PreprocessCfg(**described), is_train=False), texts, f"{architecture}:{tag}"
 
 
-def load_folder(model: Model, tokenizer: Part[Tokenizer]) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+def load_folder(
+    model: Model, tokenizer: Part[Tokenizer], keep_end: bool
+) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
     config = model.card.config
     network = weights.load(build(config["architecture"]), model)
-    texts = text_reader(config, tokenizer, report_prompt)
+    texts = text_reader(config, tokenizer, report_prompt, keep_end=keep_end)
     return network, image_transform_v2(PreprocessCfg(**config["preprocess"]), is_train=False), texts, model.name
 
 
 def text_reader(
-    config: Mapping[str, Any], tokenizer: Part[Tokenizer], report: Callable[[str, int, int], None]
+    config: Mapping[str, Any],
+    tokenizer: Part[Tokenizer],
+    report: Callable[[str, int, int], None],
+    *,
+    keep_end: bool = True,
 ) -> Texts:
     """CLIP's own tokenizer as open_clip has it, or another one's ids framed as the model was trained to see them."""
     context = context_of(config["architecture"])
     if "frame" in config:
+        if not keep_end:
+            raise T2IError("'keep_end=false' is for models with CLIP's own vocabulary", "leave it out")
         return FramedTexts(tokenizer.load(), context, *config["frame"])
-    return OwnTexts(open_clip.SimpleTokenizer(), context, report)
+    return OwnTexts(open_clip.SimpleTokenizer(), context, report, keep_end=keep_end)

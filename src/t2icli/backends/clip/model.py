@@ -84,15 +84,18 @@ def set_pool(network: nn.Module, pool: str, end: int) -> None:
 class OwnTexts:
     """The tokenizer open_clip pairs with an architecture."""
 
-    def __init__(self, tokenizer: Any, context: int, report: Report) -> None:
-        self.tokenizer, self.context, self.report = tokenizer, context, report
+    def __init__(self, tokenizer: Any, context: int, report: Report, *, keep_end: bool = True) -> None:
+        self.tokenizer, self.context, self.report, self.keep_end = tokenizer, context, report, keep_end
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
+        longest = self.context
         for text in texts:
             length = self._length(text)
             if length > self.context:
                 self.report(text, length, self.context)
-        return self.tokenizer(list(texts), context_length=self.context)
+            longest = max(longest, length)
+        room = self.context if self.keep_end else longest  # where there is room for all, the end is cut off here
+        return self.tokenizer(list(texts), context_length=room)[:, : self.context]
 
     def _length(self, text: str) -> int:
         if hasattr(self.tokenizer, "encode"):
