@@ -13,6 +13,7 @@ from t2i_clipcap.flickr import FlickrSource, parse
 from t2icli import plugins
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
+from t2icli.prepare.report import every_row
 from t2icli.testing import check_dataset
 
 
@@ -52,20 +53,35 @@ def test_prepare_reports_every_bad_line_and_unknown_image(fake: Any, source: Pat
     assert told.code == 3
     data = PreparedDataset.open(tmp_path / "data")
     assert sorted(data.key(i) for i in range(len(data))) == ["17", "23"]
-    report = " ".join(map(str, told.json().values()))
-    assert all(reason in report for reason in ("missing-tab", "empty-caption", "no-such-file"))
+    bad = {row.key: (row.reason, row.caption) for row in every_row(tmp_path / "data") if row.status == "failed"}
+    assert bad == {
+        "flickr_caption.txt:4": ("missing-tab", "17 没有制表符"),
+        "flickr_caption.txt:5": ("empty-caption", "23"),
+        "flickr_caption.txt:7": ("no-such-file", "不存在的图片"),
+    }
+
+
+def test_an_image_that_comes_later_is_taken_up_by_a_second_run(fake: Any, source: Path, tmp_path: Path) -> None:
+    words = ("prepare", "flickr30k-cn", source, "--output", tmp_path / "data", "--val", 0)
+    fake.fails(*words, code=3)
+    Image.new("RGB", (8, 8), "green").save(source.parent / "images/99.jpg")
+    fake.fails(*words, code=3)
+    data = PreparedDataset.open(tmp_path / "data")
+    assert {data.key(i): data.captions(i) for i in range(len(data))}["99"] == ("不存在的图片",)
 
 
 def test_the_parts_of_the_published_lists_become_the_splits(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
     for part, line in (("test", "3#zhm#0 狗:n 跑:v"), ("train", "1#zhb#0 两个 人"), ("val", "2#zhb#0 一 只 猫")):
         (tmp_path / f"flickr_caption-{part}.txt").write_text(line + "\n", encoding="utf-8")
-    rows = list(FlickrSource(FlickrSettings(images=Path("pictures"))).rows(tmp_path))
+        (tmp_path / f"pictures/{line[0]}.jpg").touch()
+    rows = list(FlickrSource(FlickrSettings(images=tmp_path / "pictures")).rows(tmp_path))
     assert [(row.key, row.captions, row.extra["split"]) for row in rows] == [
         ("1", ("两个人",), "train"),
         ("2", ("一只猫",), "val"),
         ("3", ("狗跑",), "test"),
     ]
-    assert rows[0].image == Path("pictures/1.jpg")
+    assert rows[0].image == tmp_path / "pictures/1.jpg"
 
 
 def test_a_place_without_a_list_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class ReportRow(msgspec.Struct):
     status: Status = "ok"
     reason: str = ""
     key: str = ""
+    """Of a row that failed, what its source calls it: for a bad line of a list, the file and the line's number."""
     tries: int = 0
     bytes: int = 0
     width: int = 0

@@ -141,7 +141,7 @@ class Worker:
     def _settle(self, shard: ShardWriter, done: Done) -> ReportRow:
         """Write a row's picture, unless it was seen before, and say so."""
         number, source = done.candidate.row, done.candidate.source
-        row = ReportRow(number, address_of(source), first(source), key=done.key, tries=done.tries)
+        row = ReportRow(number, address_of(source), first(source), key=done.key or source.key, tries=done.tries)
         try:
             picture = self._unseen(done)
         except Refused as refused:

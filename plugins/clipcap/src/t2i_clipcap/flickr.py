@@ -29,7 +29,7 @@ class Described:
 
 
 class FlickrSource:
-    """One row an image; a line that cannot be used becomes a row of its own that names it."""
+    """One row an image; a line that cannot be used becomes a row of its own, called by file and number."""
 
     def __init__(self, settings: FlickrSettings) -> None:
         self.settings = settings
@@ -49,8 +49,12 @@ class FlickrSource:
                     problem = "empty-caption" if image else "missing-tab"
                     yield SourceRow(where, None, (line.strip(),), {"problem": problem, "line": where})
         for image, found in described.items():
-            extra = {"lines": found.lines, **({"split": found.part} if found.part else {})}
-            yield SourceRow(image, images / f"{image}.jpg", tuple(found.captions), extra)
+            path, captions = images / f"{image}.jpg", tuple(found.captions)
+            if path.is_file():
+                extra = {"lines": found.lines, **({"split": found.part} if found.part else {})}
+                yield SourceRow(image, path, captions, extra)
+            else:
+                yield SourceRow(", ".join(found.lines), path, captions, {"problem": "no-such-file"})
 
 
 def parse(line: str) -> tuple[str, str]:
