@@ -11,6 +11,8 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
+from t2icli import images
+from t2icli.dataset import PreparedDataset
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Captioner, Entry
 from t2icli.testing import Runner
@@ -28,7 +30,10 @@ class Wide:
         self.word = settings.word
 
     def caption(self, images: Sequence[Image.Image], n: int, *, seed: int) -> list[list[str]]:
+        assert {image.mode for image in images} == {"RGB"}
         self.asked.append(len(images))
+        if self.word == "nothing":
+            return [[""] * n for _ in images]
         colours = ["red", "blue", "green"]
         return [
             [f"a {colours[k % 3]} {self.word}\n{image.width} wide, {seed + i}" for k in range(n)]
@@ -108,3 +113,60 @@ def test_options_reach_the_captioner(t2i: Runner) -> None:
 def test_with_no_captioner_the_message_says_what_to_install(t2i: Runner) -> None:
     t2i.use()
     t2i.fails("caption", "in", says="t2i install t2icli-clipcap")
+
+
+def test_pictures_of_every_form_are_described_in_the_same_colours_and_upright(t2i: Runner) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise
+    blank = Image.new("RGB", (6, 4))
+    forms = {
+        "cmyk.jpg": (Image.new("CMYK", (6, 4)), {}),
+        "sixteen.png": (Image.new("I;16", (6, 4)), {}),
+        "palette.png": (Image.new("P", (6, 4)), {"transparency": 0}),
+        "alpha.png": (Image.new("RGBA", (6, 4)), {}),
+        "animated.gif": (blank, {"save_all": True, "append_images": [Image.new("RGB", (6, 4), "red")]}),
+        "turned.jpg": (Image.new("RGB", (4, 6)), {"exif": exif}),
+    }
+    Path("forms").mkdir()
+    for name, (image, how) in forms.items():
+        image.save(f"forms/{name}", **how)
+    told = captions(t2i, "forms", "--seed", 0)
+    assert set(told) == set(forms)
+    assert all(" 6 wide" in text for (text,) in told.values())
+
+
+def test_damaged_and_oversized_files_are_named_and_the_rest_is_described(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    Image.new("RGB", (11, 10)).save("in/bomb.png")
+    whole = Path("in/3.png").read_bytes()
+    Path("in/cut.png").write_bytes(whole[: len(whole) // 2])
+    Path("in/empty.jpg").write_bytes(b"")
+    report = t2i.fails("caption", "in", "--json", code=3).json()
+    assert [Path(row["path"]).name for row in report["results"]] == ["1.png", "2.png", "3.png"]
+    reasons = {Path(row["path"]).name: row["reason"] for row in report["unreadable"]}
+    assert set(reasons) == {"bomb.png", "cut.png", "empty.jpg"}
+    assert "too large" in reasons["bomb.png"] and "empty" in reasons["empty.jpg"]
+
+
+def test_a_place_without_pictures_is_refused(t2i: Runner) -> None:
+    Path("hollow").mkdir()
+    t2i.fails("caption", "hollow", says="no images in the folder 'hollow'")
+    t2i.fails("caption", "none*.png", says="nothing matches 'none*.png'")
+
+
+def test_a_copy_of_a_picture_is_described_too_and_a_file_named_twice_once(t2i: Runner) -> None:
+    Path("in/copy.png").write_bytes(Path("in/1.png").read_bytes())
+    told = captions(t2i, "in/1.png", "in", "in/1.png", "--seed", 0)
+    assert sorted(told) == ["1.png", "2.png", "3.png", "copy.png"]
+
+
+@pytest.mark.parametrize("judged", [(), ("--rerank", "colours")])
+def test_an_empty_caption_is_data_in_every_form_of_answer(t2i: Runner, judged: tuple[str, ...]) -> None:
+    words = ("-n", 2, "-o", "word=nothing", *judged)
+    assert captions(t2i, "in", *words) == {"1.png": ["", ""], "2.png": ["", ""], "3.png": ["", ""]}
+    assert "3.png" in t2i.ok("caption", "in", "--txt", *words).stdout
+    assert Path("in/1.txt").read_text() == "\n\n"
+    t2i.ok("prepare", "folder", "in", "--output", "data", "--val", 0)
+    assert PreparedDataset.open("data").captions(0) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -17,16 +18,18 @@ COLOURS = {"红": "red", "绿": "lime", "蓝": "blue"}
 
 
 class Settings(msgspec.Struct, frozen=True):
-    pass
+    silent: Annotated[bool, msgspec.Meta(description="whether nothing is said")] = False
 
 
 class Namer:
     """Right in its first caption, vague in the others."""
 
     def __init__(self, settings: Settings) -> None:
-        pass
+        self.silent = settings.silent
 
     def caption(self, images: Sequence[Image.Image], n: int, *, seed: int) -> list[list[str]]:
+        if self.silent:
+            return [[""] * n for _ in images]
         return [[f"一个{_colour(image)}色的圆形", *["一个圆形"] * (n - 1)] for image in images]
 
 
@@ -88,3 +91,10 @@ def test_pictures_without_captions_are_refused(t2i: Runner, pictures: Path) -> N
     for path in pictures.glob("*.txt"):
         path.unlink()
     t2i.fails("evaluate", "caption", pictures, "-m", "namer", says="has a sentence")
+
+
+def test_empty_captions_are_worth_nothing(t2i: Runner, pictures: Path) -> None:
+    words = ("evaluate", "caption", pictures, "-m", "namer", "-o", "silent=true", "-r", "letters", "--json")
+    (result,) = t2i.ok(*words).json()["results"]
+    assert [result[name] for name in ("bleu_4", "rouge_l", "cider_d")] == [0.0, 0.0, 0.0]
+    assert result["judged"]["letters"]["captions"] == 0.0

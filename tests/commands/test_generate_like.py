@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 from PIL import Image
 
+from t2icli import images
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, Generator
 from t2icli.testing import Runner
@@ -66,5 +68,20 @@ def test_judges_need_words(painter: Runner) -> None:
     painter.fails("generate", "--like", "photo.png", "-m", "painter", "--rerank", "colours", says="judges by a prompt")
 
 
-def test_a_picture_that_is_none_is_named(painter: Runner) -> None:
+def test_a_picture_that_is_none_is_named_with_the_reason(painter: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(says: str) -> None:
+        painter.fails("generate", "--like", "photo.png", "-m", "painter", "--output", "out", says=says)
+
     painter.fails("generate", "--like", "nothing.png", "-m", "painter", says="there is no file 'nothing.png'")
+    photo = Path("photo.png")
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[:-20])
+    refused("'photo.png' is damaged")
+    photo.write_bytes(b"")
+    refused("'photo.png' is empty")
+    photo.write_text("<html>")
+    refused("'photo.png' is a web page")
+    photo.write_bytes(whole)
+    monkeypatch.setattr(images, "MAX_PIXELS", 80)
+    refused("'photo.png' is too large")
+    assert not Path("out").exists()
