@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -294,6 +295,23 @@ def test_progress_is_drawn_for_a_terminal_alone(t2i: Runner, capsys: pytest.Capt
     with show.bar("counting", 3) as advance:
         advance()
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_shown_the_steps_of_what_is_being_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from t2icli.commands import show
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(show, "quiet", False)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with show.bar_with_steps("drawing", 4) as (advance, stepped):
+        advance()
+        stepped(7, 25)
+    assert "1/4" in terminal.getvalue() and "7/25" in terminal.getvalue()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other terminals")

@@ -157,6 +157,17 @@ class LikeGenerator(Generator, Protocol):
 
 
 @runtime_checkable
+class SteppingGenerator(Generator, Protocol):
+    """A generator that tells how far it is with the images it is drawing at the moment, for they take a while.
+
+    No kind of its own: a generator that draws step by step simply has this attribute too.
+    """
+
+    on_step: Callable[[int, int], object] | None
+    """Called after each step with how many are done, and how many there are."""
+
+
+@runtime_checkable
 class Ranker(Protocol):
     """How well images fit a prompt."""
 

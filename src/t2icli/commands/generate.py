@@ -76,8 +76,8 @@ def generate(
     tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
     kept_settings = album.keep_settings(tables)
     try:
-        with show.bar(f"drawing with {source.name}", n * len(wanted)) as advance:
-            rows = work.generate(plan, album, kept_settings, lambda candidate: advance())
+        with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):
+            rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
     finally:
         show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
     _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)

@@ -108,6 +108,20 @@ def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
         yield lambda count=1: bars.advance(task, count)
 
 
+@contextlib.contextmanager
+def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None], Callable[[int, int], None]]]:
+    """Like `bar`, with a second one for what is at work: its function says how many steps are done, of how many."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda count=1: None, lambda done, steps: None
+        return
+    with _bars() as bars:
+        whole, now = bars.add_task(about, total=total), bars.add_task("  steps", total=None, visible=False)
+        yield (
+            lambda count=1: bars.advance(whole, count),
+            lambda done, steps: bars.update(now, completed=done, total=steps, visible=True),
+        )
+
+
 def _bars() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

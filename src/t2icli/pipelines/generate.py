@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2icli.album import Album
 from t2icli.errors import T2IError
-from t2icli.kinds import Generator
+from t2icli.kinds import Generator, SteppingGenerator
 from t2icli.pipelines import like, scoring
 from t2icli.pipelines.provenance import Source
 
@@ -86,12 +86,19 @@ class Candidate:
 
 
 def generate(
-    plan: Plan, album: Album, settings: str, drawn: Callable[[Candidate], None] = lambda candidate: None
+    plan: Plan,
+    album: Album,
+    settings: str,
+    drawn: Callable[[Candidate], None] = lambda candidate: None,
+    stepped: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Fill `album`; returns its new rows. Whatever stops it, what was drawn before is filed.
 
-    `settings` is the name of the file with the run's settings; `drawn` hears of each picture as it comes.
+    `settings` is the name of the file with the run's settings; `drawn` hears of each picture as it comes, `stepped`
+    of each step on the way, where the generator tells of them.
     """
+    if isinstance(plan.source.thing, SteppingGenerator):
+        plan.source.thing.on_step = stepped
     rows: list[dict[str, Any]] = []
     try:
         for prompt in plan.prompts:
