@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
+from t2i_dalle2 import generate
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli import models, plugins
+from t2icli.commands import show
 from t2icli.errors import T2IError
 from t2icli.testing import check_generator
 
@@ -76,6 +81,23 @@ def test_every_step_of_prior_and_unets_is_reported(tiny_model: Path) -> None:
     assert steps == [(i, 9) for i in range(1, 10)]
 
 
+@pytest.mark.parametrize("more", [("red",), ("--like", "red.png")])
+def test_the_command_line_hears_of_every_step(
+    fake: Any, tiny_model: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (20, 20), "red").save("red.png")
+    told: list[tuple[int, int]] = []
+
+    @contextlib.contextmanager
+    def bars(about: str, total: int) -> Iterator[Any]:
+        yield lambda count=1: None, lambda done, steps: told.append((done, steps))
+
+    monkeypatch.setattr(show, "bar_with_steps", bars)
+    fake.ok("generate", *more, "-m", tiny_model, "-n", 1, "-o", "steps=2", "-o", "prior_steps=3", "--output", "out")
+    steps = 7 if more == ("red",) else 4
+    assert told == [(i, steps) for i in range(1, steps + 1)]
+
+
 def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:
     Image.new("RGB", (20, 20), "red").save("red.png")
     words = ("-m", tiny_model, "-n", 2, "--seed", 3, "-o", "steps=2", "--output", "out", "--json")
@@ -132,11 +154,15 @@ def test_a_decoder_without_its_second_unet_is_refused(tiny_model: Path) -> None:
     ("option", "says"),
     [
         ("sampler=euler", "'sampler' of generator 'dalle2' cannot be 'euler'"),
-        ("steps=0", "0 steps cannot be taken"),
-        ("steps=9", "9 steps cannot be taken"),
+        ("steps=0", "unet 1 cannot take 0 steps"),
+        ("steps=9", "unet 1 cannot take 9 steps"),
+        ("steps=2,9", "unet 2 cannot take 9 steps"),
+        ("steps=-1", "unet 1 cannot take -1 steps"),
+        ("candidates=0", "candidates"),
         ("steps=2,2,2", "3 numbers of steps for 2 unets"),
-        ("prior_steps=9", "9 steps cannot be taken"),
-        ("sampler=ddpm", "ddpm takes all 8 steps, not 2"),
+        ("prior_steps=0", "the prior cannot take 0 steps"),
+        ("prior_steps=9", "the prior cannot take 9 steps"),
+        ("sampler=ddpm", "ddpm takes all 8 steps of unet 1, not 2"),
     ],
 )
 def test_steps_and_samplers_that_make_no_sense_are_refused(fake: Any, tiny_model: Path, option: str, says: str) -> None:
@@ -152,15 +178,67 @@ def test_guidance_of_a_model_trained_without_dropping_its_condition_is_warned_of
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(model)
+        load(model, prior_cfg_scale=2.0)
+    always = make.prior(tmp_path / "prior", msgspec.structs.replace(make.PRIOR, dropped=0.0))
+    with pytest.warns(UserWarning, match="the prior was trained with its condition always there"):
+        load(model, prior=str(always), prior_cfg_scale=2.0)
 
 
 @pytest.mark.usefixtures("fake")
-def test_numbers_that_break_stop_the_drawing_and_the_step_is_named(tiny_model: Path) -> None:
-    generator = load(tiny_model, steps=(5,))
-    hook = generator.decoder.unets[0].register_forward_hook(lambda *_: torch.full((2, 6, 8, 8), torch.nan))
-    with pytest.raises(T2IError, match="step 1 of 5 gave values that are not numbers"):
-        list(generator.generate_like(Image.new("RGB", (9, 9)), 1, seed=0))
-    hook.remove()
+@pytest.mark.parametrize("broken", ["the prior", "unet 1", "unet 2"])
+def test_numbers_that_break_stop_the_drawing_and_the_step_is_named(tiny_model: Path, broken: str) -> None:
+    generator, calls, seen = load(tiny_model, steps=(5,), prior_steps=5), [], []
+    networks = {"the prior": generator.prior, **{f"unet {i + 1}": generator.decoder.unets[i] for i in (0, 1)}}
+
+    def break_the_third(module: Any, inputs: Any, said: torch.Tensor) -> torch.Tensor:
+        calls.append(module)
+        return said * torch.nan if len(calls) == 3 else said
+
+    networks[broken].register_forward_hook(break_the_third)
+    with pytest.raises(T2IError, match=f"step 3 of 5 of {broken} gave values that are not numbers") as told:
+        seen.extend(generator.generate("red", 1, seed=0))
+    assert (seen, len(calls), told.value.code) == ([], 3, 1)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_batch_that_does_not_fit_is_halved_and_draws_the_same(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, sizes, room = load(tiny_model), [], 2
+    expected = list(generator.generate("red", 5, seed=0))
+    generator.plan = dataclasses.replace(generator.plan, batch=8)
+
+    def tight(decoder: Any, embedding: torch.Tensor, seeds: list[int], *more: Any, **known: Any) -> torch.Tensor:
+        sizes.append(len(seeds))
+        if len(seeds) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return draw(decoder, embedding, seeds, *more, **known)
+
+    monkeypatch.setattr(generate, "draw", tight)
+    with pytest.warns(UserWarning, match="memory is full: now . images at a time") as told:
+        drawn = list(generator.generate("red", 5, seed=0))
+    assert [str(one.message).split("full: ")[1] for one in told] == [f"now {n} images at a time" for n in (4, 2)]
+    assert sizes == [5, 4, 2, 2, 1]
+    for one, other in zip(drawn, expected, strict=True):
+        most = max(high for _, high in ImageChops.difference(one, other).getextrema())
+        assert most <= 1, "another batch rounds differently, no more"
+    room = 0
+    with pytest.warns(UserWarning), pytest.raises(T2IError, match="not enough memory for a single image"):
+        list(generator.generate("red", 5, seed=0))
+
+
+@pytest.mark.usefixtures("fake")
+def test_of_several_candidates_the_nearest_to_the_text_is_kept(tiny_model: Path) -> None:
+    generator, seen = load(tiny_model, prior_steps=8), []
+    text, encodings = (of(["all red"]) for of in (generator.embedder.embed_texts, generator.embedder.embed_tokens))
+    known = {"scale": 1.0, "precision": "fp32"}
+    generator.prior.register_forward_hook(lambda module, inputs, said: seen.append(said))  # x0: the last is the result
+    best = imagine(generator.prior, text, encodings, [3, 4], generator.plan.prior_way, candidates=5, **known)
+    every = torch.nn.functional.normalize(seen[-1], dim=-1).unflatten(0, (2, 5))
+    near = every @ text[0]
+    assert (near.max(dim=1).values > near.min(dim=1).values + 1e-4).all(), "the candidates differ"
+    torch.testing.assert_close(best @ text[0], near.max(dim=1).values)
+    torch.testing.assert_close(best, torch.stack([every[i, near[i].argmax()] for i in (0, 1)]))
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 from t2icli import plugins
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
+from t2icli.settings import Part
 from t2icli.testing import check_recipe
 from t2icli.training.loop import Training
+from t2icli.training.turns import RunningTurn
 
 PRIOR = {"embedder": "fake", "layers": 1, "heads": 2, "head_width": 8, "timesteps": 20, "text_length": 6}
 UNET: dict[str, Any] = {"size": 8, "width": 8, "multipliers": [1, 2], "condition": 8, "groups": 4}
@@ -67,8 +70,11 @@ def test_prior_and_decoder_trained_one_after_the_other_make_a_whole_model(fake: 
     assert list(Path("again/previews").iterdir())
 
 
-def test_the_averaged_weights_are_the_ones_that_are_saved(fake: Any, data: PreparedDataset) -> None:
-    train(fake, "dalle2-prior", data, "run", *words(PRIOR), "--max-steps", 3)
+@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
+def test_the_averaged_weights_are_the_ones_that_are_saved(
+    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any]
+) -> None:
+    train(fake, recipe, data, "run", *words(options), "--max-steps", 3, "--preview-every", 0)
     saved = weights_of("run/model")
     state = torch.load(next(Path("run/checkpoints").glob("step-*")) / "state.pt", weights_only=True)
     assert all(saved[name].equal(mean) for name, mean in state["average"].items())
@@ -79,25 +85,91 @@ def weights_of(folder: str) -> dict[str, torch.Tensor]:
     return load_file(Path(folder) / "weights.safetensors")
 
 
-@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
-def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
-    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def told_to_stop() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def fails() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(("happens", "code"), [(told_to_stop, 130), (fails, 1)])
+@pytest.mark.parametrize(
+    ("recipe", "options", "turn"),
+    [("dalle2-prior", PRIOR, "prior"), ("dalle2-decoder", DECODER, "unet1"), ("dalle2-decoder", DECODER, "unet2")],
+)
+def test_a_run_that_was_interrupted_in_any_turn_ends_with_the_same_bytes(
+    fake: Any,
+    data: PreparedDataset,
+    recipe: str,
+    options: dict[str, Any],
+    turn: str,
+    happens: Callable[[], None],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = (*words(options), "--max-steps", 4, "--preview-every", 0)
+    own = (*words(options), "--max-steps", 4, "--preview-every", 0, "--save-every", 1)
     train(fake, recipe, data, "whole", *own)
-    take_step = Training.take_step
+    gradients = RunningTurn.gradients
     with monkeypatch.context() as patched:
 
-        def interrupted(self: Training, reads: Any) -> None:
-            take_step(self, reads)
-            if self.step == 2:
-                signal.raise_signal(signal.SIGINT)
+        def interrupted(self: RunningTurn, pieces: Any, step: int) -> Any:
+            found = gradients(self, pieces, step)
+            if self.turn.name == turn and step == 2:
+                happens()
+            return found
 
-        patched.setattr(Training, "take_step", interrupted)
-        train(fake, recipe, data, "cut", *own, code=130)
+        patched.setattr(RunningTurn, "gradients", interrupted)
+        train(fake, recipe, data, "cut", *own, code=code)
     train(fake, recipe, data, "cut", *own, "--resume")
     whole, cut = (Path(run) / "model/weights.safetensors" for run in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
+
+
+@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
+def test_the_embedder_has_done_its_work_before_the_first_step(
+    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def noting(owner: Any, name: str) -> None:
+        before = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *inputs: (told.append(name), before(*inputs))[1])
+
+    kind = type(Part("embedder", "fake", plugins.find("embedder", "fake").settings()).load())
+    for name in ("embed_images", "embed_texts", "embed_tokens"):
+        noting(kind, name)
+    noting(Training, "take_step")
+    train(fake, recipe, data, "run", *words(options), "--max-steps", 2)
+    assert "embed_images" in told[: told.index("take_step")]
+    assert set(told[told.index("take_step") :]) == {"take_step"}, "steps and previews read what is cached"
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_decoders_preview_is_what_the_generator_draws(data: PreparedDataset, tmp_path: Path) -> None:
+    recipe: Any = plugins.load("recipe", "dalle2-decoder", **DECODER)
+    for unet in recipe.model.unets:
+        torch.nn.init.normal_(unet.to_out.weight, std=0.2)  # else everything it says is zero
+    recipe.save(tmp_path / "model")
+    generator: Any = plugins.load(
+        "generator", "dalle2", model=tmp_path / "model", steps=(2,), cfg_scale=1.0, precision="fp32"
+    )
+    (drawn,) = generator.generate_like(data.image(1), 1, seed=9)
+    (shown,) = recipe.preview({"embedding": generator.embedder.embed_images([data.image(1)])}, seed=9)
+    assert shown.tobytes() == drawn.tobytes()
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_priors_preview_is_what_the_generator_draws(make: Any, tiny_model: Path, tmp_path: Path) -> None:
+    recipe: Any = plugins.load("recipe", "dalle2-prior", **PRIOR, decoder=str(tiny_model))
+    recipe.save(tmp_path / "prior")
+    generator: Any = plugins.load(
+        "generator", "dalle2", model=tiny_model, prior=str(tmp_path / "prior"), cfg_scale=1.0, precision="fp32"
+    )
+    (drawn,) = generator.generate("all red", 1, seed=9)
+    text, encodings = (of(["all red"]) for of in (generator.embedder.embed_texts, generator.embedder.embed_tokens))
+    (shown,) = recipe.preview({"text": text, "encodings": encodings}, seed=9)
+    assert shown.tobytes() == drawn.tobytes()
 
 
 @pytest.mark.usefixtures("fake")
@@ -111,6 +183,11 @@ def test_a_decoder_is_not_trained_around_a_prior_of_another_space(make: Any, tmp
 def test_betas_that_leave_nothing_are_refused_before_anything_is_trained() -> None:
     with pytest.raises(T2IError, match="end with no way back"):
         plugins.load("recipe", "dalle2-decoder", **{**DECODER, "timesteps": 12})
+
+
+def test_betas_that_nobody_knows_are_refused(fake: Any, data: PreparedDataset) -> None:
+    own = ("--train-data", data.folder, "--output", "run", *words(DECODER), "-o", "first.betas=scaled")
+    fake.fails("train", "dalle2-decoder", *own, says="cannot be 'scaled'")
 
 
 @pytest.mark.usefixtures("fake")

@@ -128,7 +128,9 @@ def ddim(schedule: Schedule, steps: int, *, eta: float = 0.0, shift: int = 0) ->
     return way
 
 
-def way_back(schedule: Schedule, steps: int | None, sampler: str, *, eta: float = 0.0, shift: int = 0) -> list[Step]:
+def way_back(
+    schedule: Schedule, steps: int | None, sampler: str, *, eta: float = 0.0, shift: int = 0, who: str = "the network"
+) -> list[Step]:
     """The steps a user asked for; `auto` is DDPM where all are taken, else DDIM."""
     if float(schedule.kept[-1]) <= 0:
         raise T2IError(
@@ -137,9 +139,9 @@ def way_back(schedule: Schedule, steps: int | None, sampler: str, *, eta: float 
         )
     count = schedule.timesteps if steps is None else steps
     if not 1 <= count <= schedule.timesteps:
-        raise T2IError(f"{count} steps cannot be taken", f"the model was trained with {schedule.timesteps}: 1 to that")
+        raise T2IError(f"{who} cannot take {count} steps", f"it was trained with {schedule.timesteps}: 1 to that")
     if sampler == "ddpm" and count < schedule.timesteps:
-        raise T2IError(f"ddpm takes all {schedule.timesteps} steps, not {count}", "fewer are for ddim")
+        raise T2IError(f"ddpm takes all {schedule.timesteps} steps of {who}, not {count}", "fewer are for ddim")
     is_ddpm = sampler == "ddpm" or (sampler == "auto" and count == schedule.timesteps)
     return ddpm(schedule) if is_ddpm else ddim(schedule, count, eta=eta, shift=shift)
 
@@ -158,7 +160,13 @@ Denoise = Callable[[Tensor, Tensor], Said]
 
 
 def sample(
-    schedule: Schedule, way: Sequence[Step], denoise: Denoise, noise: Noise, *, on_step: OnStep | None = None
+    schedule: Schedule,
+    way: Sequence[Step],
+    denoise: Denoise,
+    noise: Noise,
+    *,
+    on_step: OnStep | None = None,
+    who: str = "the network",
 ) -> Tensor:
     """From noise to the clean thing. A step whose result is no number ends it."""
     x = noise()
@@ -173,16 +181,16 @@ def sample(
             learned = step.learned and said.log_variance is not None
             following = following + noise() * ((0.5 * said.log_variance).exp() if learned else step.fresh)  # type: ignore[operator]
         x = following
-        _stop_if_broken(x, done, len(way))
+        _stop_if_broken(x, done, len(way), who)
         if on_step is not None:
             on_step(done, len(way))
     return x
 
 
-def _stop_if_broken(x: Tensor, done: int, steps: int) -> None:
+def _stop_if_broken(x: Tensor, done: int, steps: int, who: str) -> None:
     if not bool(x.isfinite().all()):
         raise T2IError(
-            f"step {done} of {steps} gave values that are not numbers",
+            f"step {done} of {steps} of {who} gave values that are not numbers",
             "the weights are damaged, the guidance is too strong, or bf16 is too coarse: try precision=fp32",
             code=1,
         )

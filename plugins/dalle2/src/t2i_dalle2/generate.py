@@ -42,6 +42,7 @@ class Plan:
     prior_scale: float = 1.0
     candidates: int = 2
     batch: int = 16
+    """Pictures at a time."""
     precision: str = "fp32"
 
 
@@ -84,9 +85,8 @@ class Dalle2:
 
     def draw(self, imagined: Imagined, n: int, seed: int, before: int) -> Iterator[Image]:
         """n images; `before` is how many steps their embeddings take."""
-        # One at a time on a CPU: its kernels round differently for other batches, and one picture keeps it busy.
-        batch = 1 if self.device.type == "cpu" else self.plan.batch
         done, plan = 0, self.plan
+        batch = plan.batch
         while done < n:
             seeds = list(range(seed + done, seed + min(done + batch, n)))
             tick = self._ticking(before + sum(map(len, plan.ways)))
@@ -125,7 +125,7 @@ def load(settings: Settings) -> Dalle2:
     if chosen is not None:
         folders.check_same(folders.space_of(chosen), folders.space_of(settings.model))
         prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
-    return Dalle2(decoder, prior, embedder, plan_of(settings, decoder, prior), device)
+    return Dalle2(decoder, prior, embedder, plan_of(settings, decoder, prior, device), device)
 
 
 def prior_of(settings: Settings) -> Model | None:
@@ -134,7 +134,7 @@ def prior_of(settings: Settings) -> Model | None:
     return settings.model.part("prior") if "prior" in settings.model.card.parts else None
 
 
-def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None) -> Plan:
+def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None, device: torch.device) -> Plan:
     shape = decoder.shape
     warn_of_guidance("decoder", settings.cfg_scale, shape.dropped)
     counts: tuple[int | None, ...] = settings.steps or (None,)
@@ -145,8 +145,8 @@ def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None) -> Plan:
             f"{len(counts)} numbers of steps for {len(shape.unets)} unets", "give one for each, or one for all"
         )
     ways = [
-        way_back(Schedule(unet.betas, shape.timesteps), count, settings.sampler)
-        for unet, count in zip(shape.unets, counts, strict=True)
+        way_back(Schedule(unet.betas, shape.timesteps), count, settings.sampler, who=f"unet {number}")
+        for number, (unet, count) in enumerate(zip(shape.unets, counts, strict=True), start=1)
     ]
     prior_way: list[Step] = []
     if prior is not None:
@@ -158,14 +158,16 @@ def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None) -> Plan:
         settings.cfg_scale,
         settings.prior_cfg_scale,
         settings.candidates,
-        settings.batch,
+        # One at a time on a CPU: its kernels round differently for other batches, and one picture keeps it busy.
+        1 if device.type == "cpu" else settings.batch,
         settings.precision,
     )
 
 
 def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[Step]:
     # As the reference samples its prior: noise is added on the way of DDIM, too.
-    return way_back(Schedule(prior.shape.betas, prior.shape.timesteps), count, sampler, eta=1.0, shift=1)
+    schedule = Schedule(prior.shape.betas, prior.shape.timesteps)
+    return way_back(schedule, count, sampler, eta=1.0, shift=1, who="the prior")
 
 
 def warn_of_guidance(what: str, scale: float, dropped: float) -> None:

@@ -84,6 +84,6 @@ def draw(
     for number, (shape, way) in enumerate(zip(network.shape.unets, ways, strict=True)):
         luck = Luck(seeds, number + 1, (3, shape.size, shape.size), embedding.device)
         stage = Stage(network, number, embedding, picture, scale, precision)
-        picture = sample(stage.schedule, way, stage, luck, on_step=on_step)
+        picture = sample(stage.schedule, way, stage, luck, on_step=on_step, who=f"unet {number + 1}")
     assert picture is not None
     return (picture.clamp(-1, 1) + 1) / 2

@@ -66,7 +66,7 @@ def imagine(
     luck = Luck(seeds, STREAM, (candidates, width), device)
     many = encodings.expand(rows, -1, -1) if encodings is not None else None
     denoise = Imagine(network, text.expand(rows, -1), many, scale, precision)
-    found = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step)
+    found = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
     found = F.normalize(found, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
     best = (found @ text[0]).argmax(dim=1)
     return found[torch.arange(len(seeds), device=device), best]
