@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -72,17 +72,25 @@ def _is_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     return one is not None and other is not None and torch.equal(one, other)
 
 
-def shrink(model: Model, folder: Path, instead: Mapping[str, Model]) -> Model:
-    """The same model in 16-bit numbers, parts included."""
+def shrink(model: Model, folder: Path, instead: Mapping[str, Model], known: Mapping[str, str] | None = None) -> Model:
+    """The same model in 16-bit numbers, parts included; `known` are the new hashes of those beside it."""
     model = instead.get(model.sha256, model)
     folder.mkdir(parents=True)
     for file in model.card.files:
         (_halve if file.endswith(".safetensors") else shutil.copyfile)(model.file(file), folder / file)
     before = {part: model.part(part) for part in model.card.parts}
-    hashes = {part.sha256: shrink(part, folder / name, instead).sha256 for name, part in before.items()}
+    hashes = dict(known or {})
+    for name, part in sorted(before.items(), key=lambda each: _names(each[1], before.values())):
+        hashes[part.sha256] = shrink(part, folder / name, instead, hashes).sha256
     # A config may name the model it was made with by its hash.
     config = json.loads(_replaced(json.dumps(model.card.config), hashes))
     return models.seal(folder, msgspec.structs.replace(model.card, config=config, links={}))
+
+
+def _names(model: Model, others: Iterable[Model]) -> bool:
+    """Whether a model's config names another by its hash, so that this must have its new one first."""
+    config = json.dumps(model.card.config)
+    return any(other.sha256 in config for other in others)
 
 
 def _halve(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 import t2i_dalle2
 from t2i_dalle2 import convert, folders
-from t2icli import models, plugins
+from t2icli import models, plugins, settings, toml
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.models import Card
@@ -112,6 +112,16 @@ def test_other_betas_and_other_unets_are_refused(files: Any) -> None:
         convert.fill_decoder(tensors | {"unets.0.text_to_cond.weight": torch.ones(16, 32)}, {}, files[0])
     with pytest.raises(T2IError, match="has 2 unets, but 1 image sizes"):
         convert.fill_decoder(tensors, {"image_sizes": [64]}, files[0])
+    with pytest.raises(T2IError, match="image sizes are a list, not 64"):
+        convert.fill_decoder(tensors, {"image_sizes": 64}, files[0])
+
+
+def test_how_often_the_condition_was_dropped_can_be_told(files: Any) -> None:
+    decoder, prior = map(convert.state_of, files)
+    assert convert.fill_decoder(decoder, {"dropped": 0.0}, files[0]).shape.dropped == 0
+    assert convert.fill_prior(prior, {"dropped": 0.0}, files[1]).shape.dropped == 0
+    with pytest.raises(T2IError, match="make no sense"):
+        convert.fill_decoder(decoder, {"dropped": 1.5}, files[0])
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -121,10 +131,18 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         convert.fill_decoder({"weight": torch.ones(1)}, {}, tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [("prior", t2i_dalle2.PriorRecipeSettings), ("decoder", t2i_dalle2.DecoderRecipeSettings)],
+)
+def test_the_starters_recipes_are_known_here(recipe: str, kind: type) -> None:
+    option = toml.read(Path(__file__).parents[3] / f"recipes/starter/dalle2-{recipe}.toml")["option"]
+    assert option.pop("embedder")["name"] == "clip"
+    settings.convert(kind, option, "the recipe")
+
+
 @pytest.mark.usefixtures("fake")
 def test_the_small_presets_of_the_readme_are_known_to_the_recipes() -> None:
-    from t2icli import settings, toml
-
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     Path("small.toml").write_text(text.split("```toml")[1].split("```")[0], encoding="utf-8")
     option = toml.read(Path("small.toml"))["option"]

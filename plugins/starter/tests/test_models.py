@@ -81,6 +81,16 @@ def test_a_hash_in_a_config_follows_its_model(shipped: Path) -> None:
     assert told == models.open_model(shipped / "vqgan").sha256
 
 
+def test_a_hash_in_a_parts_config_follows_the_part_beside_it(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    whole = models.open_model(runs / "dalle2/model")
+    made_with = {"embedder": whole.part("codec").sha256}
+    put(whole.folder / "a-prior", Card(kind="prior", backend="dalle2-prior", config=made_with), w=torch.ones(2))
+    put(whole.folder, whole.card, w=torch.ones(2))
+    recipe.assemble(runs, tmp_path / "models")
+    shipped = models.open_model(tmp_path / "models/dalle2")
+    assert shipped.part("a-prior").card.config["embedder"] == models.open_model(tmp_path / "models/vqgan").sha256
+
+
 def test_the_cards_say_what_the_models_are(shipped: Path) -> None:
     card = models.open_model(shipped / "dalle").card
     assert (card.about, card.licence) == (t2i_starter.SHIPPED["dalle"], "MIT")

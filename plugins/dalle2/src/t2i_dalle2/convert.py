@@ -174,6 +174,8 @@ def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -
         if not below(tensors, f"unets.{i}."):
             raise T2IError(f"the decoder in '{checkpoint}' lacks unet {i + 1} of {n}", "save it with all its unets")
     sizes = known.get("image_sizes", [128 * 2**i for i in range(n)])
+    if not isinstance(sizes, list):
+        raise T2IError(f"image sizes are a list, not {sizes!r}", 'one for each unet: {"image_sizes": [64, 256]}')
     if len(sizes) != n:
         raise T2IError(
             f"'{checkpoint}' has {n} unets, but {len(sizes)} image sizes are given", "name one size for each"
@@ -187,7 +189,8 @@ def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -
         for unet, size, beta in zip(unets, sizes, schedules, strict=True)
     ]
     embedding = unets[0]["image_to_tokens.weight"].shape[1]
-    network = Decoder(DecoderShape(embedding, tuple(shapes), timesteps=len(schedules[0])))
+    seen = {"embedding": embedding, "unets": msgspec.to_builtins(shapes), "timesteps": len(schedules[0])}
+    network = Decoder(shape_of({**seen, **known}, DecoderShape, checkpoint))
     own = {f"unets.{i}.{name}": tensor for i, unet in enumerate(unets) for name, tensor in unet.items()}
     weights.fill(network, own, checkpoint.name)
     return network

@@ -87,5 +87,5 @@ class DecoderShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers in the image embedding that the first unet draws from."""
     unets: tuple[UnetShape, ...]
     timesteps: int = 100
-    dropped: float = 0.1
+    dropped: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     """How often the embedding was hidden in training."""
