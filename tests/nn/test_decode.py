@@ -65,6 +65,12 @@ def test_the_batch_bounds_how_many_rows_are_computed_at_once(toy: Toy) -> None:
     assert set(toy.rows_seen) == {16}
 
 
+def test_weights_that_give_no_numbers_are_refused(toy: Toy) -> None:
+    toy.out.weight.data[3, 5] = torch.nan
+    with pytest.raises(T2IError, match="logits that are not numbers"):
+        codes_of(toy, [1])
+
+
 def test_temperature_0_takes_the_likeliest_whatever_the_seed(toy: Toy) -> None:
     rows = codes_of(toy, [1, 2, 3], Sampling(temperature=0))
     assert rows[0] == rows[1] == rows[2]

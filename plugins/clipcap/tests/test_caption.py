@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from t2i_clipcap.words import joined, open_words
-from t2icli import plugins
+from t2icli import models, plugins
 from t2icli.errors import T2IError
+from t2icli.nn import weights
 from t2icli.testing import check_captioner
 
 IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
@@ -70,6 +72,24 @@ def test_more_captions_than_beams_are_refused(tiny_model: Path) -> None:
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
     with pytest.raises(T2IError, match=r"reads embeddings of 16 numbers, but FakeEmbedder gives 24"):
         plugins.load("captioner", "clipcap", model=tiny_model, embedder={"name": "fake", "width": 24})
+
+
+@pytest.mark.parametrize("beams", [0, 2])
+def test_a_broken_model_is_refused_and_says_nothing(fake: Any, tiny_model: Path, beams: int) -> None:
+    model = models.open_model(tiny_model)
+    captioner = plugins.load("captioner", "clipcap", model=model, embedder="fake")
+    captioner.model.decoder.norm.weight.data[0] = torch.nan
+    weights.save(captioner.model, tiny_model)
+    models.seal(tiny_model, model.card)
+    Image.new("RGB", (8, 8)).save("a.png")
+    words = ("-m", tiny_model, "-o", "embedder=fake", "-o", "max_tokens=8", "-o", f"beams={beams}")
+    fake.fails("caption", "a.png", *words, code=1, says="logits that are not numbers")
+
+
+def test_an_embedder_of_another_width_is_refused_through_the_front_door(fake: Any, tiny_model: Path) -> None:
+    Image.new("RGB", (8, 8)).save("a.png")
+    words = ("-m", tiny_model, "-o", "embedder=fake", "-o", "embedder.width=24")
+    fake.fails("caption", "a.png", *words, says="reads embeddings of 16 numbers, but FakeEmbedder gives 24")
 
 
 @pytest.mark.usefixtures("fake")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2icli.nn.decode import Autoregressive
+from t2icli.nn.decode import Autoregressive, prefill
 
 
 @torch.inference_mode()
@@ -16,7 +16,7 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """The `beams` likeliest sequences for each row of the condition, best first: (b, beams, length), filled
     with `stop` from their end on; and their scores, (b, beams): the mean log-probability of their codes."""
-    logits, state = model.prefill(condition, length)
+    logits, state = prefill(model, condition, length)
     b, words = logits.shape
     base = torch.arange(b, device=logits.device)[:, None]
     rows = base.expand(b, beams)

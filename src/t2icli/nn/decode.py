@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from t2icli.errors import T2IError
 from t2icli.nn.devices import halved
 from t2icli.nn.packed import packed
 
@@ -91,7 +92,7 @@ def sample(
     """
     sampling = sampling or Sampling()
     owners = owners or [0] * len(seeds)
-    logits, state = _prefill(model, condition, length)
+    logits, state = prefill(model, condition, length)
     done = 0
     while done < len(seeds):
         now = slice(done, done + batch)
@@ -201,8 +202,16 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
 
 
 @torch.inference_mode()
-def _prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor, State]:
-    return model.prefill(condition, length)
+def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor, State]:
+    """The model's own; weights that give no numbers are refused, for codes would be drawn from them all the same."""
+    logits, state = model.prefill(condition, length)
+    if logits.isnan().any():
+        raise T2IError(
+            "the model gives logits that are not numbers",
+            "its weights are damaged or its training diverged: import or train it again",
+            code=1,
+        )
+    return logits, state
 
 
 def _guided(owners: Tensor, prompts: int, sampling: Sampling) -> Tensor:
