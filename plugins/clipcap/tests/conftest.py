@@ -23,6 +23,7 @@ from t2i_clipcap.words import FILE, SPECIAL, open_words
 from t2icli import models
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry
+from t2icli.models import Model
 from t2icli.nn import weights
 
 
@@ -96,6 +97,7 @@ class FakeEmbedder:
 
 class FakeSettings(msgspec.Struct, frozen=True):
     width: Annotated[int, msgspec.Meta(description="numbers in an embedding")] = 16
+    model: Annotated[Model | None, msgspec.Meta(description="looked at by nobody")] = None
 
 
 class FakePlugin:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,6 +57,46 @@ def test_an_imported_checkpoint_captions(tiny: Any, shape_json: Path, vocabulary
     t2i_clipcap.import_files(Upstream(files, {"embedder": (embedder,)}), folder)
     config = models.open_model(folder).card.config
     assert config["unit"] is tiny.sizes["normalize"]
+
+
+def old_gpt2(shape: Shape) -> dict[str, Tensor]:
+    """A GPT-2 of random weights by its own names, with the masks that older transformers kept among them."""
+    d, names = shape.width, {}
+    for i in range(shape.layers):
+        layer = f"transformer.h.{i}"
+        sizes = {"attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+        for name, size in sizes.items():
+            names |= {
+                f"{layer}.{name}.weight": torch.randn(size) / d**0.5,
+                f"{layer}.{name}.bias": torch.zeros(size[1]),
+            }
+        names |= {f"{layer}.ln_{j}.{name}": torch.ones(d) for j in (1, 2) for name in ("weight", "bias")}
+        mask = torch.ones(1, 1, shape.positions, shape.positions).tril()
+        names |= {f"{layer}.attn.bias": mask, f"{layer}.attn.masked_bias": torch.tensor(-1e4)}
+    names |= {"transformer.wte.weight": torch.randn(shape.words, d), "transformer.ln_f.weight": torch.ones(d)}
+    names |= {"transformer.wpe.weight": torch.randn(shape.positions, d), "transformer.ln_f.bias": torch.zeros(d)}
+    return {**names, "lm_head.weight": names["transformer.wte.weight"]}
+
+
+def test_old_checkpoints_are_imported_without_their_masks_and_caption(
+    fake: Any, few_words: Path, tmp_path: Path
+) -> None:
+    shape = Shape(MapperShape(condition=16, prefix=2), words=18, positions=32, width=64, layers=2, heads=1)
+    theirs = {f"gpt2.{name}": value for name, value in old_gpt2(shape).items()}
+    for layer, (size, out) in {0: (16, 64), 2: (64, 128)}.items():
+        theirs[f"clip_project.model.{layer}.weight"] = torch.randn(out, size) / size**0.5
+        theirs[f"clip_project.model.{layer}.bias"] = torch.zeros(out)
+    theirs["clip_project.bert.embeddings.position_ids"] = torch.arange(12)[None]
+    torch.save(theirs, tmp_path / "old.pt")
+    (tmp_path / "shape.json").write_text('{"unit": true}')
+    (tmp_path / "embedder").mkdir()
+    models.seal(tmp_path / "embedder", models.Card(kind="embedder", backend="fake"))
+    files = (tmp_path / "old.pt", few_words, tmp_path / "shape.json")
+    part = f"embedder={tmp_path / 'embedder'}"
+    fake.ok("models", "import", *files, "--as", "clipcap", "--name", "old", "--part", part)
+    assert not [name for name in load_file(models.find("clipcap/old").file(models.WEIGHTS)) if "mask" in name]
+    Image.new("RGB", (8, 8)).save("a.png")
+    fake.ok("caption", "a.png", "-m", "clipcap/old", "-o", "max_tokens=8")
 
 
 def test_a_checkpoint_without_its_tokenizer_is_refused(tiny: Any, tmp_path: Path) -> None:
