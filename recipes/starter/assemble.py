@@ -29,6 +29,8 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {"dalle": {"cfg_scale": 2.0, "tem
 SHARPER = "vqgan-sharper"
 """The run that went on from vqgan with its decoder alone. Its last model is taken: the loss on held-out pictures leaves
 the adversary out, and so would choose the first."""
+RECIPES: Mapping[str, str] = {"dalle2": "dalle2-decoder"}
+"""By backend, where the recipe is not called like it."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
@@ -43,7 +45,7 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     instead = _instead(of_run(runs / "vqgan"), sharper) if sharper else {}
     for backend in SHIPPED.keys() & here:
         shrink(of_run(runs / backend), draft / backend, instead)
-        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else backend)
+        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(backend, backend))
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
     if sum(sizes.values()) > MOST:

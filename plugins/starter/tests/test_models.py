@@ -102,6 +102,12 @@ def test_the_cards_say_what_the_models_are(shipped: Path) -> None:
     assert card.source == "recipes/starter/dalle.toml, step 9"
 
 
+def test_every_card_names_a_recipe_that_is_there(shipped: Path) -> None:
+    for folder in shipped.iterdir():
+        recipe = models.open_model(folder).card.source.split(",")[0]
+        assert (ROOT / recipe).is_file(), f"{folder.name} is not of {recipe}"
+
+
 def test_the_best_of_a_run_is_taken_where_one_is_known(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
     put(runs / "vqgan/best", Card(kind="codec", backend="vqgan", source="the best"), w=torch.ones(2))
     recipe.assemble(runs, tmp_path / "models")
