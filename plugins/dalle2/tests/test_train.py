@@ -126,10 +126,8 @@ def test_a_run_that_was_interrupted_in_any_turn_ends_with_the_same_bytes(
     assert whole.read_bytes() == cut.read_bytes()
 
 
-@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
-def test_the_embedder_has_done_its_work_before_the_first_step(
-    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what is called from now on: the embedder's work, and steps."""
     told: list[str] = []
 
     def noting(owner: Any, name: str) -> None:
@@ -140,6 +138,23 @@ def test_the_embedder_has_done_its_work_before_the_first_step(
     for name in ("embed_images", "embed_texts", "embed_tokens"):
         noting(kind, name)
     noting(Training, "take_step")
+    return told
+
+
+def test_the_decoder_learns_from_the_embeddings_that_the_prior_learnt_from(
+    fake: Any, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(fake, "dalle2-prior", data, "prior", *words(PRIOR), "--max-steps", 1)
+    told = notes(monkeypatch)
+    train(fake, "dalle2-decoder", data, "decoder", *words(DECODER), "--max-steps", 1, "--preview-every", 0)
+    assert told == ["take_step"]
+
+
+@pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
+def test_the_embedder_has_done_its_work_before_the_first_step(
+    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = notes(monkeypatch)
     train(fake, recipe, data, "run", *words(options), "--max-steps", 2)
     assert "embed_images" in told[: told.index("take_step")]
     assert set(told[told.index("take_step") :]) == {"take_step"}, "steps and previews read what is cached"

@@ -53,8 +53,9 @@ class DecoderRecipe:
 
     def frozen(self) -> Sequence[Frozen]:
         identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size
+        # By the name the prior's recipe has for them, so that whichever comes second finds them in the cache.
         return [
-            Frozen("embeddings", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
+            Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
             Frozen("pixels", f"{size} pixels", partial(Crops, size=size), lambda x: (x * 255).round().byte()),
         ]
 
@@ -120,7 +121,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
     """Each picture with its embedding."""
 
     def __init__(self, encoded: Mapping[str, Tensor]) -> None:
-        self.pixels, self.embeddings = encoded["pixels"], encoded["embeddings"]
+        self.pixels, self.embeddings = encoded["pixels"], encoded["images"]
 
     def __len__(self) -> int:
         return len(self.pixels)
