@@ -145,9 +145,8 @@ def test_a_decoder_without_its_second_unet_is_refused(tiny_model: Path) -> None:
     file = tiny_model / "weights.safetensors"
     save_file({k: v for k, v in load_file(file).items() if not k.startswith("unets.1.")}, file)
     models.seal(tiny_model, models.open_model(tiny_model).card)
-    with pytest.raises(T2IError, match="do not fit") as told:
+    with pytest.raises(T2IError, match=r"model '.*' lacks unet 2 of 2"):
         load(tiny_model)
-    assert "missing: unets.1." in str(told.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL.Image import Image
+from safetensors import safe_open
 from torch import Tensor
 
 from t2i_dalle2 import folders
@@ -119,13 +121,31 @@ def load(settings: Settings) -> Dalle2:
     device = devices.pick_device(settings.device)
     embedder = settings.embedder.load()
     folders.check_same(folders.space_of(settings.model), folders.space_of_part(settings.embedder, embedder.width))
-    decoder = weights.load(Decoder(folders.decoder_shape(settings.model)), settings.model).to(device)
+    decoder = open_decoder(settings.model).to(device)
     chosen = prior_of(settings)
     prior = None
     if chosen is not None:
         folders.check_same(folders.space_of(chosen), folders.space_of(settings.model))
         prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
     return Dalle2(decoder, prior, embedder, plan_of(settings, decoder, prior, device), device)
+
+
+def open_decoder(model: Model) -> Decoder:
+    shape = folders.decoder_shape(model)
+    check_whole(model, len(shape.unets))
+    return weights.load(Decoder(shape), model)
+
+
+def check_whole(model: Model, unets: int) -> None:
+    """A unet that is missing is told by its number, not by the names of its hundreds of tensors."""
+    with safe_open(model.file(), framework="pt") as file:
+        there = {int(match[1]) for name in file.keys() if (match := re.match(r"unets\.(\d+)\.", name))}
+    for number in range(unets):
+        if number not in there:
+            raise T2IError(
+                f"model {model.name!r} lacks unet {number + 1} of {unets}",
+                "import or train it again, with all its unets",
+            )
 
 
 def prior_of(settings: Settings) -> Model | None:

@@ -17,7 +17,7 @@ from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Schedule, way_back
-from t2i_dalle2.generate import prior_steps
+from t2i_dalle2.generate import open_decoder, prior_steps
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import tokens
@@ -116,8 +116,7 @@ class PriorRecipe:
     def decoder(self) -> Decoder | None:
         if self.settings.decoder is None:
             return None
-        model = folders.find_decoder(self.settings.decoder)
-        return weights.load(Decoder(folders.decoder_shape(model)), model)
+        return open_decoder(folders.find_decoder(self.settings.decoder))
 
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
