@@ -75,11 +75,11 @@ def score(folder: Path) -> dict[str, float]:
     """The part of held-out prompts whose picture has the right shape, colour, and both."""
     import t2icli
 
-    dalle = t2icli.load("generator", "dalle", model=str(folder / "dalle/model"), precision="fp32", temperature=0.3)
+    dalle = t2icli.load("generator", "dalle", model=str(folder / "dalle/best"), precision="fp32", temperature=0.3)
     rows = []
     for i, scene in enumerate(shapes_data.scenes(held_out=True)):
         for language, prompt in zip(("english", "chinese"), scene.captions, strict=True):
-            (image,) = dalle.generate(prompt, 1, seed=i)
+            (image,) = dalle.generate(prompt, 1, seed=1000 + i)
             seen = shapes_data.judge(image) or ("nothing", "nothing")
             right = seen[0] == scene.shape, seen[1] == scene.colour
             rows.append((language, *right, all(right)))
