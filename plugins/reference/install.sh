@@ -24,5 +24,5 @@ install -r "$here/requirements.txt"
 moved=$("$python" -c 'import importlib.util as u; print(u.find_spec("pytorch_lightning").submodule_search_locations[0])')
 echo 'from pytorch_lightning.utilities.rank_zero import rank_zero_only  # noqa: F401' > "$moved/utilities/distributed.py"
 
-install --no-deps --no-build-isolation -e "$here"
+install --no-deps -e "$here"
 "$python" -W ignore -c 'import dalle_pytorch, taming.models.vqgan; print("dalle-pytorch", dalle_pytorch.__version__, "is ready")'
