@@ -10,7 +10,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo starter test test-slow lint fix types docs docs-check ray clean \
-	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-shapes bench-starter
+	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter
 
 setup: $(VENV)/ready
 
@@ -61,12 +61,14 @@ starter: setup
 	$(BIN)/python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 
 # Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
-bench: bench-startup bench-prepare bench-generation bench-training bench-clipgen bench-clipcap bench-shapes
+bench: bench-startup bench-prepare bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
 
 bench-startup bench-prepare: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
+bench-dalle2: setup .venv-reference/ready
+	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/dalle2_speed.py
 bench-clipgen bench-clipcap: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py speed
 # The proofs that training works: small models of drawn shapes, judged by the pixels.

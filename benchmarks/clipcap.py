@@ -23,6 +23,7 @@ import shapes_data
 import torch
 from PIL import Image
 from shapes_clip import PIXELS, t2i
+from table import record
 
 from t2i_clipcap.model import ClipCap, Shape
 from t2i_clipcap.words import SPECIAL
@@ -35,12 +36,18 @@ NEVER = 102
 def speed(tokens: int) -> None:
     model = ClipCap(Shape()).eval().requires_grad_(False)
     sampling = decode.Sampling(top_p=0.8, forbidden=(100, NEVER))
+    rows = []
     for n in (8, 5, 1):
         embedding = torch.randn(1, 512)
         ours = seconds(lambda n=n, e=embedding: list(decode.sample(model, e, range(n), tokens, sampling)))
         theirs = seconds(lambda n=n, e=embedding: without_cache(model, e.repeat(n, 1), tokens))
-        told = f"{n} captions of {tokens} words"
-        print(f"{told}: {theirs:.2f} s without a cache, {ours:.2f} s with: {theirs / ours:.1f}x", flush=True)
+        rows.append((n, theirs, ours, theirs / ours))
+    record(
+        "ClipCap sampling",
+        f"Captions of {tokens} words with the default sizes and random weights.",
+        ("captions at once", "the original's way, CPU s", "t2i, CPU s", "times"),
+        rows,
+    )
 
 
 @torch.inference_mode()
@@ -66,8 +73,12 @@ def batch(folder: Path) -> None:
     captioner.caption(pictures[:8], 1, seed=0)
     one_by_one = seconds(lambda: [captioner.caption([picture], 1, seed=i) for i, picture in enumerate(pictures)])
     at_once = seconds(lambda: captioner.caption(pictures, 1, seed=0))
-    told = f"200 pictures: {one_by_one:.1f} s one by one, {at_once:.1f} s in batches of 16"
-    print(f"{told}: {one_by_one / at_once:.1f}x", flush=True)
+    record(
+        "ClipCap in batches",
+        "200 pictures described by a small model.",
+        ("run", "CPU s", "times"),
+        [("one by one", one_by_one, 1), ("in batches of 16", at_once, one_by_one / at_once)],
+    )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -86,7 +97,12 @@ def shapes(folder: Path) -> None:
     run = folder / "clipcap"
     if not (run / "model/model.toml").exists():
         print(f"clipcap trained in {train(run, data, clip):.0f} s", flush=True)
-    print(f"shape and colour right for {right(run / 'model'):.1%} of held-out pictures", flush=True)
+    record(
+        "ClipCap names what it sees",
+        "Likeliest captions, in Chinese, of drawn scenes that were held out.",
+        ("", "right, %"),
+        [("shape and colour", 100 * right(run / "model"))],
+    )
 
 
 def train(run: Path, data: Path, clip: Path) -> float:
