@@ -115,6 +115,15 @@ def test_caption_and_rerank_say_so(t2i: Runner, picture: Path) -> None:
     assert said(t2i.ok("rerank", "x", picture).stderr) == [f"judges/starter: {WORDS}; {GET} judges"]
 
 
+def test_evaluate_says_whose_figures_those_are(t2i: Runner, picture: Path) -> None:
+    Path("prompts.txt").write_text("x\ny\n")
+    done = t2i.ok("evaluate", "generation", "prompts.txt", "-n", 2)
+    assert said(done.stderr) == [f"draws/starter and judges/starter: {WORDS}; {GET} draws"]
+    Path("table.csv").write_text(f"image,caption\n{picture},a dish\n")
+    done = t2i.ok("evaluate", "caption", "table.csv")
+    assert said(done.stderr) == [f"names/starter: {WORDS}; {GET} names"]
+
+
 def test_json_stays_one_document_and_quiet_says_nothing(t2i: Runner) -> None:
     done = t2i.ok("generate", "x", "--json", "--output", "out")
     assert done.json()["results"] and said(done.stderr)

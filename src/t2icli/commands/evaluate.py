@@ -53,12 +53,14 @@ def retrieval(
     as_json: Json = False,
 ) -> None:
     """Find each sentence's picture among all, and each picture's sentence: recall and median rank."""
+    from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import retrieval as work
 
     options = config.options(context, option or ())
     words = ranker or [defaults.name("ranker")]
     sources = embeddings.load_all(words, options, batch=batch_size, device=device)
+    show.notes(models.stand_ins(source.model for source in sources))
     found = pairs.first(pairs.read(data, text=text, root=root), limit)
     with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
         results = work.evaluate(sources, found, duplicates=duplicates, cache=cache, advance=advance)
@@ -121,7 +123,7 @@ def generation(
     as_json: Json = False,
 ) -> None:
     """Draw candidates and see how much the best of 1, 4, 16, 64 gains: scores, R-precision, FD-<judge>."""
-    from t2icli.pipelines import provenance
+    from t2icli.pipelines import models, provenance
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import generation as work
 
@@ -131,8 +133,9 @@ def generation(
     word = model or defaults.name("generator")
     flags = {"batch": batch_size, "device": device}
     source = provenance.load("generator", word, provenance.with_flags("generator", word, options, **flags))
-    choose = work.of_ranker(chooser, of_rankers, **flags)
-    decide = choose if judge in (None, chooser) else work.of_ranker(judge or chooser, of_rankers, **flags)
+    rankers = {name: work.load_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, judge or chooser))}
+    show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
+    choose, decide = work.judging(rankers[chooser]), work.judging(rankers[judge or chooser])
     distance = None
     if reference is not None:
         features = embeddings.load(judge or chooser, of_rankers, **flags)
@@ -182,7 +185,7 @@ def codec(
     as_json: Json = False,
 ) -> None:
     """Encode and decode pictures: PSNR, SSIM, how many of the codes are used, and what they look like."""
-    from t2icli.pipelines import provenance
+    from t2icli.pipelines import models, provenance
     from t2icli.pipelines.evaluate import charts, pairs
     from t2icli.pipelines.evaluate import codec as work
 
@@ -191,6 +194,7 @@ def codec(
     results = []
     for word in model or [defaults.name("codec")]:
         source = provenance.load("codec", word, provenance.with_flags("codec", word, options, device=device))
+        show.notes(models.stand_ins([source.model]))
         with show.bar(source.name, len(found.pictures)) as advance:
             results.append(work.evaluate(source, found, batch=batch_size or 16, advance=advance))
     for number, result in enumerate(results):
@@ -232,7 +236,7 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Describe pictures and compare with what people wrote: BLEU-4, ROUGE-L, CIDEr-D and rankers' scores."""
-    from t2icli.pipelines import provenance, scoring
+    from t2icli.pipelines import models, provenance, scoring
     from t2icli.pipelines.evaluate import caption as work
     from t2icli.pipelines.evaluate import pairs
 
@@ -243,6 +247,7 @@ def caption(
     for word in model or [defaults.name("captioner")]:
         own = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
         source = provenance.load("captioner", word, own)
+        show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
         with show.bar(source.name, len(found.pictures)) as advance:
             results.append(work.evaluate(source, found, n, seed=seed, by=by, judges=judges, advance=advance))
     if as_json:

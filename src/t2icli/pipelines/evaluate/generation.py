@@ -136,27 +136,30 @@ def best_of(k: int, seen: Sequence[Seen]) -> BestOf:
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
-def of_embedder(source: provenance.Source[Embedder]) -> Judge:
-    """Each prompt and each picture is embedded once."""
-    texts = functools.lru_cache(maxsize=1)(source.thing.embed_texts)
+def of_embedder(embedder: Embedder) -> Judge:
+    texts = functools.lru_cache(maxsize=1)(embedder.embed_texts)
 
     def judge(prompts: Sequence[str], images: Sequence[Image]) -> NDArray[np.float64]:
-        pictures = source.thing.embed_images(images)
+        pictures = embedder.embed_images(images)
         found: NDArray[np.float64] = (texts(tuple(prompts)) @ pictures.T).double().numpy()
         return found
 
     return judge
 
 
-def of_ranker(word: str, options: dict[str, Any], **flags: Any) -> Judge:
-    """An embedder where there is one of that name, else a ranker, asked for every prompt and picture."""
+def load_ranker(word: str, options: dict[str, Any], **flags: Any) -> provenance.Source[Any]:
+    """An embedder where there is one of that name, for it reads each prompt and each picture once; else a ranker."""
     from t2icli import plugins
 
     kind = "embedder" if plugins.resolve("ranker", word)[0].name in plugins.installed().offers["embedder"] else "ranker"
-    source = provenance.load(kind, word, provenance.with_flags(kind, word, options, **flags))
-    if kind == "embedder":
-        return of_embedder(source)
-    return lambda prompts, images: np.asarray([source.thing.score(prompt, images) for prompt in prompts])
+    return provenance.load(kind, word, provenance.with_flags(kind, word, options, **flags))
+
+
+def judging(source: provenance.Source[Any]) -> Judge:
+    thing = source.thing
+    if hasattr(thing, "embed_texts"):
+        return of_embedder(thing)
+    return lambda prompts, images: np.asarray([thing.score(prompt, images) for prompt in prompts])
 
 
 class Distance:
