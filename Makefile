@@ -54,7 +54,7 @@ demo: setup
 
 # The small models that plugins/starter ships, from nothing: hours on two cores. What was stopped goes on.
 starter: setup
-	$(BIN)/t2i prepare plates 24000 -o plating=neat -o rules.duplicates=keep --output runs/starter/plates
+	$(BIN)/t2i prepare plates 45000 -o plating=neat -o rules.duplicates=keep --output runs/starter/plates
 	for name in tokenizer vqgan vqgan-sharper dalle brivl clip clipgen clipcap dalle2-prior dalle2-decoder; do \
 		$(BIN)/t2i train $${name%-sharper} --config recipes/starter/$$name.toml --resume || exit 1; \
 	done
