@@ -68,6 +68,7 @@ bench-startup bench-prepare: setup
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
 bench-dalle2: setup .venv-reference/ready
+	.venv-reference/bin/python -m pip install --quiet --disable-pip-version-check dalle2-pytorch==1.15.6
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/dalle2_speed.py
 bench-clipgen bench-clipcap: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py speed
