@@ -79,7 +79,8 @@ def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) 
     state, codes = cache.select(torch.zeros(rows, dtype=torch.int64)), torch.zeros(rows, dtype=torch.int64)
     with packed(prior, rows):
         prior.step(codes, state)
-        for layer in state.layers:
+        for layer in state.layers:  # as if more were drawn: what is not written yet could be anything, even no number
+            layer.keys[:, :, layer.length :] = layer.values[:, :, layer.length :] = 0
             layer.length = max(1, length - 4)
         begun = time.process_time()
         for _ in range(3):
@@ -88,12 +89,15 @@ def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) 
         return (time.process_time() - begun) / 3
 
 
+JITTER = 0.1
+"""How far shapes are moved. A prior without captions sees only pictures: from 192 that hardly differ it learns those by
+heart, and draws the nearest of them where it should put together a new one."""
 VARIANTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5))
 """Noise on the embeddings of pictures, and the share of captions' embeddings: the plain recipe first."""
 
 
 def shapes(folder: Path, steps: int) -> None:
-    data = shapes_clip.pictures(folder / "shapes")
+    data = shapes_clip.pictures(folder / "shapes", jitter=JITTER)
     clip, _ = shapes_clip.clip(folder / "clip", data)
     seen = shapes_clip.found(clip)
     codec, rows = folder / "vqgan", []
@@ -116,10 +120,10 @@ def shapes(folder: Path, steps: int) -> None:
 
 
 def train_codec(run: Path, data: Path) -> float:
-    shape = {"codes": 64, "width": 16, "size": PIXELS, "base": 32, "multipliers": "1,1,2", "blocks": 1, "attention": 8}
+    shape = {"codes": 128, "width": 16, "size": PIXELS, "base": 32, "multipliers": "1,1,2", "blocks": 1, "attention": 8}
     options = [word for key, value in shape.items() for word in ("-o", f"shape.{key}={value}")]
     options += ["-o", "perceptual=laplacian", "-o", "adversary_weight=0", "-o", "begin=60", "-o", "reseed_every=20"]
-    words = ("--lr", 1e-3, "--batch-size", 16, "--max-steps", 1000, "--eval-every", 0, "--schedule", "cosine")
+    words = ("--lr", 1e-3, "--batch-size", 16, "--max-steps", 1500, "--eval-every", 0, "--schedule", "cosine")
     return t2i("train", "clipgen-vqgan", "--train-data", data, "--output", run, *options, *words)
 
 
@@ -147,7 +151,7 @@ if __name__ == "__main__":
     words.add_argument("what", choices=["speed", "shapes"])
     words.add_argument("folder", type=Path, nargs="?", default=Path("runs/shapes"))
     words.add_argument("--images", type=int, default=8)
-    words.add_argument("--steps", type=int, default=1000)
+    words.add_argument("--steps", type=int, default=700)
     chosen = words.parse_args()
     if chosen.what == "speed":
         speed(chosen.images)
