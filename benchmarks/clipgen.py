@@ -89,15 +89,12 @@ def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) 
         return (time.process_time() - begun) / 3
 
 
-JITTER = 0.1
-"""How far shapes are moved. A prior without captions sees only pictures: from 192 that hardly differ it learns those by
-heart, and draws the nearest of them where it should put together a new one."""
 VARIANTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5))
 """Noise on the embeddings of pictures, and the share of captions' embeddings: the plain recipe first."""
 
 
 def shapes(folder: Path, steps: int) -> None:
-    data = shapes_clip.pictures(folder / "shapes", jitter=JITTER)
+    data = shapes_clip.pictures(folder / "shapes")
     clip, _ = shapes_clip.clip(folder / "clip", data)
     seen = shapes_clip.found(clip)
     codec, rows = folder / "vqgan", []
@@ -151,7 +148,7 @@ if __name__ == "__main__":
     words.add_argument("what", choices=["speed", "shapes"])
     words.add_argument("folder", type=Path, nargs="?", default=Path("runs/shapes"))
     words.add_argument("--images", type=int, default=8)
-    words.add_argument("--steps", type=int, default=700)
+    words.add_argument("--steps", type=int, default=1000)
     chosen = words.parse_args()
     if chosen.what == "speed":
         speed(chosen.images)

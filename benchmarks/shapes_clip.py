@@ -25,10 +25,10 @@ def t2i(*words: object) -> float:
     return time.perf_counter() - begun
 
 
-def pictures(folder: Path, n: int = 4000, jitter: float = 0.02) -> Path:
+def pictures(folder: Path, n: int = 4000) -> Path:
     """The data set: pictures with English captions."""
     if not (folder / "00000.png").exists():
-        shapes_data.write(folder, n, pixels=PIXELS, captions=(0,), jitter=jitter)
+        shapes_data.write(folder, n, pixels=PIXELS, captions=(0,))
     return folder
 
 

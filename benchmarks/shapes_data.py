@@ -91,9 +91,7 @@ def _paint(
         pen.rectangle((x - arm, y - r, x + arm, y + r), fill=colour)
 
 
-def write(
-    folder: Path, n: int, *, pixels: int = 32, seed: int = 0, captions: Sequence[int] = (0, 1), jitter: float = 0.02
-) -> list[Scene]:
+def write(folder: Path, n: int, *, pixels: int = 32, seed: int = 0, captions: Sequence[int] = (0, 1)) -> list[Scene]:
     """Write n pictures of scenes to train on, each with its captions (0 English, 1 Chinese); returns what they show."""
     folder.mkdir(parents=True, exist_ok=True)
     choice = random.Random(seed)
@@ -101,8 +99,8 @@ def write(
     shown = []
     for i in range(n):
         scene = known[i % len(known)]
-        moved = (choice.uniform(-jitter, jitter), choice.uniform(-jitter, jitter))
-        draw(scene, pixels, moved).save(folder / f"{i:05d}.png")
+        jitter = (choice.uniform(-0.02, 0.02), choice.uniform(-0.02, 0.02))
+        draw(scene, pixels, jitter).save(folder / f"{i:05d}.png")
         text = "".join(scene.captions[which] + "\n" for which in captions)
         (folder / f"{i:05d}.txt").write_text(text, encoding="utf-8")
         shown.append(scene)
