@@ -77,8 +77,8 @@ def test_inputs_are_the_originals(
         boxes, n = scaled_boxes(row["bbox"], image.size, 152, 9)
         torch.testing.assert_close(boxes, expected["boxes"][i], atol=1e-4, rtol=1e-6)
         assert n == expected["img_len"][i]
-        if row["image_id"].endswith(".png"):  # a JPEG decoder may differ by a grey level
-            torch.testing.assert_close(pixels(image, 152), expected["pixel_values"][i], atol=1e-6, rtol=0)
+        if row["image_id"].endswith(".png"):  # a JPEG decoder may differ by a grey level, and two threads by 6e-6
+            torch.testing.assert_close(pixels(image, 152), expected["pixel_values"][i], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [456, 380])

@@ -1,14 +1,15 @@
-"""BriVL's two towers, from box pooling to the embedding. Parameter names are ours; `convert.py` has the table."""
+"""BriVL's two towers, from box pooling to the embedding. Parameter names are ours; `convert.py` has the table.
+
+timm and transformers are imported where a tower is made of them: they take seconds, and a small BriVL has neither.
+"""
 
 from __future__ import annotations
 
 import itertools
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from t2i_brivl.shape import Bert, Ngrams, Shape
 from t2icli.errors import T2IError, did_you_mean
@@ -57,6 +58,8 @@ class BertTower(nn.Module):
 
     def __init__(self, shape: Bert, width: int) -> None:
         super().__init__()
+        from transformers import BertConfig, BertModel
+
         config = BertConfig(
             vocab_size=shape.vocabulary,
             hidden_size=shape.width,
@@ -130,6 +133,8 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        import timm
+
         if not timm.is_model(name):
             raise T2IError(f"timm has no image network {name!r}", did_you_mean(name, timm.list_models()))
         self.network = timm.create_model(name, pretrained=False, num_classes=0)
