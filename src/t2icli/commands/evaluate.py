@@ -130,20 +130,23 @@ def generation(
     options = dict(config.options(context, option or ()))
     of_rankers = options.pop("ranker", {})
     chooser = ranker or defaults.name("ranker")
+    decider = judge or chooser
     word = model or defaults.name("generator")
     flags = {"batch": batch_size, "device": device}
     source = provenance.load("generator", word, provenance.with_flags("generator", word, options, **flags))
-    rankers = {name: work.load_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, judge or chooser))}
+    rankers = {name: work.load_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
-    choose, decide = work.judging(rankers[chooser]), work.judging(rankers[judge or chooser])
+    judges = {name: work.judging(each) for name, each in rankers.items()}
     distance = None
     if reference is not None:
-        features = embeddings.load(judge or chooser, of_rankers, **flags)
+        features = embeddings.load(decider, of_rankers, **flags)
         distance = work.Distance(features, pairs.read(reference))
     asked = work.prompts_in(prompts)[:limit]
     with show.bar("drawing", len(asked) * n) as advance:
-        result = work.evaluate(source, asked, n, choose, decide, seed=seed, distance=distance, drawn=advance)
-    _show_generation(result, chooser, judge or chooser, plot, as_json=as_json)
+        result = work.evaluate(
+            source, asked, n, judges[chooser], judges[decider], seed=seed, distance=distance, drawn=advance
+        )
+    _show_generation(result, chooser, decider, plot, as_json=as_json)
 
 
 def _show_generation(result: Drawn, chooser: str, judge: str, plot: Path | None, *, as_json: bool) -> None:

@@ -157,7 +157,7 @@ def load_ranker(word: str, options: dict[str, Any], **flags: Any) -> provenance.
 
 def judging(source: provenance.Source[Any]) -> Judge:
     thing = source.thing
-    if hasattr(thing, "embed_texts"):
+    if isinstance(thing, Embedder):
         return of_embedder(thing)
     return lambda prompts, images: np.asarray([thing.score(prompt, images) for prompt in prompts])
 

@@ -1,0 +1,49 @@
+"""`t2i evaluate generation`: who chooses, who judges, and how often each is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from PIL import Image
+
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, Generator, Ranker
+from t2icli.testing import Runner
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to set."""
+
+
+class Plugin:
+    """Draws, and counts how often its ranker is asked."""
+
+    asked = 0
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        yield from (Image.new("RGB", (8, 8), (seed + i, 0, 0)) for i in range(n))
+
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        self.asked += 1
+        return [1.0 for _ in images]
+
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Generator]]:
+        return [Entry("draws", "draws", Settings, lambda settings: self)]
+
+    @hookimpl
+    def t2i_rankers(self) -> list[Entry[Ranker]]:
+        return [Entry(name, "judges", Settings, lambda settings: self) for name in ("judges", "another")]
+
+
+def test_one_that_chooses_and_judges_is_asked_once(t2i: Runner) -> None:
+    plugin = Plugin()
+    t2i.use(plugin)
+    Path("prompts.txt").write_text("x\ny\n")
+    words = ("evaluate", "generation", "prompts.txt", "-n", 2, "-m", "draws", "-r", "judges")
+    t2i.ok(*words)
+    assert plugin.asked == 4, "for each prompt's pictures, each of the two prompts"
+    t2i.ok(*words, "--judge", "another")
+    assert plugin.asked == 4 + 8
