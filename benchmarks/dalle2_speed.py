@@ -20,7 +20,8 @@ from torch import Tensor
 from t2i_dalle2.convert import fill_decoder, fill_prior
 from t2i_dalle2.decoder.draw import Stage
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Schedule, ddim, sample, way_back
+from t2i_dalle2.diffusion import ddim, sample
+from t2i_dalle2.generate import prior_steps
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.model import Prior
 from t2icli.nn import devices
@@ -110,8 +111,9 @@ def prior_theirs(prior: Any, text: Tensor, encodings: Tensor) -> None:
 
 
 def prior_ours(prior: Prior, text: Tensor, encodings: Tensor, precision: str) -> None:
-    way = way_back(Schedule(prior.shape.betas, prior.shape.timesteps), TIMED, "ddim", eta=1.0, shift=1)
-    imagine(prior, text, encodings, [0], way, candidates=CANDIDATES, scale=1.0, precision=precision)
+    imagine(
+        prior, text, encodings, [0], prior_steps(prior, TIMED), candidates=CANDIDATES, scale=1.0, precision=precision
+    )
 
 
 def unet_theirs(decoder: Any, number: int, text: Tensor, small: Tensor | None) -> None:

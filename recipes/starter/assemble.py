@@ -27,8 +27,8 @@ MOST = 30_000_000
 SETTINGS: Mapping[str, Mapping[str, object]] = {"dalle": {"cfg_scale": 2.0, "temperature": 0.6}}
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
 SHARPER = "vqgan-sharper"
-"""The run that went on from vqgan with its decoder alone. Its last model is taken: the loss on held-out pictures leaves
-the adversary out, and so would choose the first."""
+"""The run that went on from vqgan with its decoder alone. Its last model is taken: with an adversary, which the loss on
+held-out pictures leaves out, that loss would choose the first."""
 RECIPES: Mapping[str, str] = {"dalle2": "dalle2-decoder"}
 """By backend, where the recipe is not called like it."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")

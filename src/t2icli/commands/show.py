@@ -100,12 +100,8 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
 @contextlib.contextmanager
 def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
     """Like `progress`, for work that calls back: yields the function that says how many more are done."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda count=1: None
-        return
-    with _bars() as bars:
-        task = bars.add_task(about, total=total)
-        yield lambda count=1: bars.advance(task, count)
+    with bar_with_steps(about, total) as (advance, _):
+        yield advance
 
 
 @contextlib.contextmanager

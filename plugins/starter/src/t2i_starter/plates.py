@@ -54,16 +54,9 @@ def draw(dish: Dish, seed: int, size: int = 128, plating: Plating = "free") -> I
     random = Random(f"{dish}{seed}")
     dish = served(dish)
     full = size * SCALE
-    if plating == "neat":
-        return _neat(dish, full, random).resize((size, size), Image.Resampling.LANCZOS)
     scene = vessels.draw_table(random.randrange(len(vessels.TABLES)), full).convert("RGBA")
     name = None if dish.form in DRINKS else vessel_of(dish)
-    if name is not None:
-        scene.alpha_composite(vessels.draw_vessel(name, random.randrange(8), full))
-        _fill(scene, dish, name, random)
-    _lay(scene, dish, name, random)
-    if name in ("bowl", "soup", "pot", "small") and random.random() < 0.35:
-        scene.alpha_composite(contents.steam(full, random))
+    (_serve_neatly if plating == "neat" else _serve)(scene, dish, name, random)
     return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
@@ -72,12 +65,12 @@ def draw_thing(character: str, seed: int, size: int = 128, plating: Plating = "f
     random = Random(f"{character}{seed}")
     full = size * SCALE
     scene = vessels.draw_table(random.randrange(4), full).convert("RGBA")
-    if plating == "neat":
-        _place(scene, sprites.emoji(character), round(full * 0.66), 0, (full / 2, full / 2))
-        return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-    side = round(full * random.uniform(0.60, 0.74))
-    middle = (full * random.uniform(0.46, 0.54), full * random.uniform(0.46, 0.54))
-    _place(scene, sprites.emoji(character), side, random.uniform(-12, 12), middle)
+    side, turn, middle = round(full * 0.66), 0.0, (full / 2, full / 2)
+    if plating == "free":
+        side = round(full * random.uniform(0.60, 0.74))
+        middle = (full * random.uniform(0.46, 0.54), full * random.uniform(0.46, 0.54))
+        turn = random.uniform(-12, 12)
+    _place(scene, sprites.emoji(character), side, turn, middle)
     return scene.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
@@ -94,15 +87,22 @@ def vessel_of(dish: Dish) -> str:
     return VESSEL.get(dish.form, "dish")
 
 
-def _neat(dish: Dish, full: int, random: Random) -> Image.Image:
-    scene = vessels.draw_table(random.randrange(len(vessels.TABLES)), full).convert("RGBA")
-    name = None if dish.form in DRINKS else vessel_of(dish)
+def _serve(scene: Image.Image, dish: Dish, name: str | None, random: Random) -> None:
+    if name is not None:
+        scene.alpha_composite(vessels.draw_vessel(name, random.randrange(8), scene.width))
+        _fill(scene, dish, name, random)
+    _lay(scene, dish, name, random)
+    if name in ("bowl", "soup", "pot", "small") and random.random() < 0.35:
+        scene.alpha_composite(contents.steam(scene.width, random))
+
+
+def _serve_neatly(scene: Image.Image, dish: Dish, name: str | None, random: Random) -> None:
+    full = scene.width
     if name is not None:
         filled = replace(dish, ingredients=(), cooking=dish.cooking if _shows_cooking(dish) else "plain")
         scene.alpha_composite(_base(filled, name, random.randrange(8), random.randrange(BASES), full))
     for sprite, width, (x, y) in _neat_pieces(dish, random):
         _place(scene, sprite, round(full * width), 0, (full * x, full * y))
-    return scene.convert("RGB")
 
 
 def _shows_cooking(dish: Dish) -> bool:
