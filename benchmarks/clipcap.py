@@ -14,6 +14,7 @@ and the colour of scenes that were held out.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from table import record
 
 from t2i_clipcap.model import ClipCap, Shape
 from t2i_clipcap.words import SPECIAL
-from t2icli.nn import decode
+from t2icli.nn import decode, int8
 
 NEVER = 102
 """The word that ends a caption; kept from coming, so that every run draws the same number of words."""
@@ -35,17 +36,22 @@ NEVER = 102
 
 def speed(tokens: int) -> None:
     model = ClipCap(Shape()).eval().requires_grad_(False)
+    small = copy.deepcopy(model)
+    int8.quantize(small, torch.device("cpu"))
     sampling = decode.Sampling(top_p=0.8, forbidden=(100, NEVER))
     rows = []
     for n in (8, 5, 1):
         embedding = torch.randn(1, 512)
-        ours = seconds(lambda n=n, e=embedding: list(decode.sample(model, e, range(n), tokens, sampling)))
+        ours, eight_bits = (
+            seconds(lambda n=n, e=embedding, m=m: list(decode.sample(m, e, range(n), tokens, sampling)))
+            for m in (model, small)
+        )
         theirs = seconds(lambda n=n, e=embedding: without_cache(model, e.repeat(n, 1), tokens))
-        rows.append((n, theirs, ours, theirs / ours))
+        rows.append((n, theirs, ours, theirs / ours, eight_bits, theirs / eight_bits))
     record(
         "ClipCap sampling",
         f"Captions of {tokens} words with the default sizes and random weights.",
-        ("captions at once", "the original's way, CPU s", "t2i, CPU s", "times"),
+        ("captions at once", "the original's way, CPU s", "t2i, CPU s", "times", "int8, CPU s", "times"),
         rows,
     )
 
@@ -57,7 +63,7 @@ def without_cache(model: ClipCap, embedding: torch.Tensor, n: int) -> torch.Tens
     prefix = model.mapper(embedding)
     for _ in range(n):
         x = torch.cat([prefix, model.words(drawn)], dim=1)
-        logits = model.logits(model.decoder(model.placed(x)))[:, -1]
+        logits = model.head(model.decoder(model.placed(x)))[:, -1]
         logits[:, [100, NEVER]] = -torch.inf
         probabilities = decode.keep_top_p(logits.softmax(-1), 0.8)
         drawn = torch.cat([drawn, torch.multinomial(probabilities, 1)], dim=1)

@@ -14,4 +14,11 @@ Batch = Annotated[int, Meta(description="how many are drawn at once; does not ch
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 where the processor has it")
 ]
+CodePrecision = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    Meta(
+        description="number format; auto is bf16 where the processor has it; int8 is faster on a CPU, nearly as exact"
+    ),
+]
+"""Of networks that draw codes one after another: few rows at a time, so that the weights' size is what counts."""
 Device = Annotated[str, Meta(description="auto, cpu, cuda, cuda:1, mps")]

@@ -10,17 +10,20 @@ from PIL import Image
 from t2i_clipcap.words import joined, open_words
 from t2icli import models, plugins
 from t2icli.errors import T2IError
-from t2icli.nn import weights
+from t2icli.nn import int8, weights
 from t2icli.testing import check_captioner
 
 IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
 
 
 @pytest.mark.usefixtures("fake")
-def test_clipcap_keeps_a_captioners_promises(tiny_model: Path) -> None:
+def test_clipcap_keeps_a_captioners_promises(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LEAST", 0)
     entry = plugins.find("captioner", "clipcap")
     check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8)
     check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8, beams=3)
+    if int8.is_possible():
+        check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8, precision="int8")
 
 
 @pytest.mark.usefixtures("fake")
@@ -42,13 +45,14 @@ def test_the_captions_of_an_image_are_drawn_apart(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path) -> None:
     captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
 
-    def ended(x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.one_hot(torch.full((len(x),), captioner.stop), 18).float() * 1e4
+    class Ended(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.one_hot(torch.full((len(x),), captioner.stop), 18).float() * 1e4
 
-    monkeypatch.setattr(captioner.model, "logits", ended)
+    captioner.model.head = Ended()
     assert captioner.caption(IMAGES, 2, seed=0) == [["", ""]] * 3
 
 

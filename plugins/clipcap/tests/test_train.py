@@ -134,5 +134,5 @@ def test_a_hugging_face_gpt2_computes_the_same_here(tmp_path: Path, few_words: P
     recipe = plugins.load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"), prefix=2)
     model, tokens = recipe.model.eval(), torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
-        ours = model.logits(model.decoder(model.placed(model.words(tokens))))
+        ours = model.head(model.decoder(model.placed(model.words(tokens))))
         torch.testing.assert_close(ours, theirs(tokens).logits, atol=1e-5, rtol=0)

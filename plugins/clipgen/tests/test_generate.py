@@ -12,7 +12,7 @@ from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.model import VQGAN
 from t2icli import plugins
 from t2icli.errors import T2IError
-from t2icli.nn import decode
+from t2icli.nn import decode, int8
 from t2icli.testing import check_codec, check_generator
 
 GREEDY = decode.Sampling(temperature=0)
@@ -38,8 +38,10 @@ def test_stepping_through_the_cache_gives_the_whole_forward_passs_logits(prior: 
 
 
 @pytest.mark.usefixtures("fake")
-def test_clipgen_keeps_a_generators_promises(tiny_model: Path) -> None:
-    check_generator(plugins.find("generator", "clipgen"), model=tiny_model, embedder="fake", precision="fp32")
+def test_clipgen_keeps_a_generators_promises(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LEAST", 0)
+    for precision in ("fp32", "int8") if int8.is_possible() else ("fp32",):
+        check_generator(plugins.find("generator", "clipgen"), model=tiny_model, embedder="fake", precision=precision)
 
 
 @pytest.mark.usefixtures("fake")

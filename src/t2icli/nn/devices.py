@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from t2icli.errors import T2IError
+from t2icli.nn import int8
 
 
 def pick_device(word: str) -> torch.device:
@@ -23,11 +25,19 @@ def pick_device(word: str) -> torch.device:
     return device
 
 
+def place(model: nn.Module, precision: str, word: str) -> None:
+    """Move a loaded model to its device and into its number format, to be drawn from."""
+    device = pick_device(word)
+    model.to(device, pick_dtype(precision, device))
+    if precision == "int8":
+        int8.quantize(model, device)
+
+
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """`auto` is bf16 wherever the processor computes in it rather than imitating it."""
     if precision == "auto":
         return torch.bfloat16 if has_bf16(device) else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -13,6 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from t2icli.nn.tied import Tied
+
 
 @contextmanager
 def packed(model: object, rows: int) -> Iterator[None]:
@@ -30,7 +32,7 @@ def packed(model: object, rows: int) -> Iterator[None]:
 
 def _can_be_packed(module: nn.Module) -> bool:
     return (
-        type(module) is nn.Linear
+        type(module) in (nn.Linear, Tied)
         and module.weight.device.type == "cpu"
         and module.weight.dtype == torch.float32
         and torch.backends.mkl.is_available()
@@ -38,5 +40,5 @@ def _can_be_packed(module: nn.Module) -> bool:
     )
 
 
-def _multiply(linear: nn.Linear, weight: Tensor, rows: int, x: Tensor) -> Tensor:
+def _multiply(linear: nn.Linear | Tied, weight: Tensor, rows: int, x: Tensor) -> Tensor:
     return torch.ops.mkl._mkl_linear(x, weight, linear.weight, linear.bias, rows)

@@ -13,8 +13,10 @@ from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
-from t2icli.nn import decode
+from t2icli.nn import decode, int8
 from t2icli.testing import check_generator
+
+needs_int8 = pytest.mark.skipif(not int8.is_possible(), reason="no 8-bit kernels for this processor")
 
 
 @pytest.fixture
@@ -32,8 +34,21 @@ def load(folder: str, **options: object):
 
 
 @pytest.mark.filterwarnings("ignore:the text was cut")
-def test_it_keeps_a_generator_s_promises(folder: str) -> None:
-    check_generator(plugins.find("generator", "dalle"), model=folder, tokenizer="letters", tolerance=0)
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
+def test_it_keeps_a_generator_s_promises(folder: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LEAST", 0)  # of a network as small as this one every layer
+    entry = plugins.find("generator", "dalle")
+    check_generator(entry, model=folder, tokenizer="letters", precision=precision, tolerance=0)
+
+
+@needs_int8
+def test_in_8_bits_it_gives_nearly_the_same_logits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LEAST", 0)
+    text = torch.randint(1, 40, (4, 16), generator=torch.Generator().manual_seed(0))
+    exact, small = (load(folder, precision=precision).model for precision in ("fp32", "int8"))
+    with torch.inference_mode():
+        expected, given = (decode.prefill(model, (text, text[:, :0]), 4)[0] for model in (exact, small))
+    assert 0 < (given - expected).norm() < 0.05 * expected.norm()
 
 
 def test_greedy_images_are_the_original_s(folder: str, golden) -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Upstream
 from t2icli.models import Model
-from t2icli.sampling import Device, Precision, Temperature, TopK, TopP
+from t2icli.sampling import CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.settings import Part, part
 from t2icli.training.settings import LoopSettings
 
@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 0
     max_tokens: Annotated[int, Meta(description="where a caption that does not end is cut", ge=1)] = 100
     batch: Annotated[int, Meta(description="images at a time; does not change the captions", ge=1)] = 16
-    precision: Precision = "auto"
+    precision: CodePrecision = "auto"
     device: Device = "auto"
 
 

@@ -100,9 +100,8 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
 
 def load(settings: Settings) -> Captioner:
     config = msgspec.convert(settings.model.card.config, Config)
-    device = devices.pick_device(settings.device)
-    dtype = devices.pick_dtype(settings.precision, device)
-    model = weights.load(ClipCap(config.shape), settings.model).to(device, dtype)
+    model = weights.load(ClipCap(config.shape), settings.model)
+    devices.place(model, settings.precision, settings.device)
     embedder = settings.embedder.load()
     check_width(config.shape, embedder, settings.model.name)
     return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings)

@@ -11,10 +11,10 @@ from typing import Literal
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from t2icli.errors import T2IError
 from t2icli.nn import gpt
+from t2icli.nn.tied import Tied
 
 MapperName = Literal["mlp", "bert", "transformer"]
 
@@ -112,6 +112,7 @@ class ClipCap(nn.Module):
         self.position = nn.Embedding(shape.positions, shape.width)
         for table in (self.words, self.position):
             nn.init.normal_(table.weight, std=0.02)
+        self.head = Tied(self.words)
         self.dropout = nn.Dropout(dropout)
         self.decoder = gpt.Decoder(gpt.Shape(shape.width, shape.layers, shape.heads, tanh=True, dropout=dropout))
 
@@ -121,13 +122,10 @@ class ClipCap(nn.Module):
         `mask` (b, prefix + n) is False where nothing may look; only the original's way of training needs it.
         """
         x = torch.cat([self.mapper(embedding), self.words(tokens)], dim=1)
-        return self.logits(self.decoder(self.placed(x), mask=mask))
+        return self.head(self.decoder(self.placed(x), mask=mask))
 
     def placed(self, x: Tensor, start: int = 0) -> Tensor:
         return self.dropout(x + self.position.weight[start : start + x.shape[1]])
-
-    def logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.words.weight)
 
     def language_model(self) -> list[nn.Module]:
         """What stays as it is when only the mapper is trained."""
@@ -151,4 +149,4 @@ class ClipCap(nn.Module):
 
     def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
         """(b, n, width) at the first free positions -> the logits after the last, (b, words)."""
-        return self.logits(self.decoder(self.placed(x, cache.filled), cache)[:, -1])
+        return self.head(self.decoder(self.placed(x, cache.filled), cache)[:, -1])

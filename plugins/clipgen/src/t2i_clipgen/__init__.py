@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Codec, Embedder, Entry, Generator, Metric, ModelSource, Recipe, RemoteFile, Upstream
 from t2icli.models import Model
-from t2icli.sampling import Batch, Device, Precision, Temperature, TopK, TopP
+from t2icli.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.settings import Part, part
 from t2icli.training.settings import LoopSettings
 
@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     top_k: TopK | None = 500
     top_p: TopP | None = 0.95
     batch: Batch = 16
-    precision: Precision = "auto"
+    precision: CodePrecision = "auto"
     device: Device = "auto"
 
 

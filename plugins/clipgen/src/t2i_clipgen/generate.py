@@ -63,10 +63,8 @@ def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str) -> None
 
 
 def load(settings: Settings) -> ClipGen:
-    device = devices.pick_device(settings.device)
-    dtype = devices.pick_dtype(settings.precision, device)
-    prior = Prior(msgspec.convert(settings.model.card.config, Shape))
-    prior = weights.load(prior, settings.model).to(device, dtype)
+    prior = weights.load(Prior(msgspec.convert(settings.model.card.config, Shape)), settings.model)
+    devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
     embedder, codec = settings.embedder.load(), settings.codec.load()
     return ClipGen(prior, embedder, codec, sampling, settings.batch, settings.model.name)

@@ -12,7 +12,7 @@ from t2icli.backends.dalle.config import Options
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Codec, Entry, Generator, Recipe, Tokenizer, Upstream
 from t2icli.models import Model
-from t2icli.sampling import Batch, CfgScale, Device, Precision, Temperature, TopK, TopP
+from t2icli.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.settings import Part, part
 from t2icli.training.settings import LoopSettings
 
@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     prime_rows: Annotated[int, Meta(description="rows of codes to keep of it; none is 7 of 16", ge=1)] | None = None
     strict: Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")] = False
     batch: Batch = 32
-    precision: Precision = "auto"
+    precision: CodePrecision = "auto"
     device: Device = "auto"
 
 

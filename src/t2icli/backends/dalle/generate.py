@@ -88,11 +88,11 @@ def load(settings: Settings) -> DallEGenerator:
     model = msgspec.convert(settings.model.card.config, Config)
     tokenizer, codec = settings.tokenizer.load(), settings.codec.load()
     check_fit(model, tokenizer, codec, settings)
-    device = devices.pick_device(settings.device)
-    dtype = devices.pick_dtype(settings.precision, device)
+    network = weights.load(DallE(model), settings.model)
+    devices.place(network, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p, settings.cfg_scale)
     return DallEGenerator(
-        weights.load(DallE(model), settings.model).to(device, dtype),
+        network,
         tokenizer,
         codec,
         sampling,

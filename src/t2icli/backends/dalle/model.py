@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, rotation, visible
 from t2icli.errors import T2IError
+from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import reserve
 
 
@@ -36,6 +37,7 @@ class DallE(nn.Module):
         self.text = config.text_length + 1  # <bos> in front
         rows, columns = config.grid
         self.head = nn.Linear(config.dim, config.text_classes + config.codes)
+        self.code_head = Tied(self.head, first=config.text_classes)
         if not config.shared_embeddings:
             self.text_embedding = nn.Embedding(config.text_classes, config.dim)
             self.code_embedding = nn.Embedding(config.codes, config.dim)
@@ -75,7 +77,7 @@ class DallE(nn.Module):
         text, codes = condition
         x = self._embed(text, codes)
         state = self._reserve(x, room=x.shape[1] + length, place=codes.shape[1])
-        return self._code_logits(self._run(x, state.layers)[:, -1]), state
+        return self.code_head(self._run(x, state.layers)[:, -1]), state
 
     def step(self, codes: Tensor, state: State) -> Tensor:
         """Append one code to each row: logits (b, codes) of the next."""
@@ -86,7 +88,7 @@ class DallE(nn.Module):
         for layer, memory in zip(self.layers, state.layers, strict=True):
             a, b = layer.step(a, b, state.place, turn, seen.get(layer.kind), memory)
         state.place += 1
-        return self._code_logits(self._finish(a, b)[:, 0])
+        return self.code_head(self._finish(a, b)[:, 0])
 
     def _logits(self, text: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of the positions that predict text, over words; and of those that predict codes, over codes.
@@ -99,11 +101,7 @@ class DallE(nn.Module):
         x = self._run(x)
         classes = self.config.text_classes
         words = F.linear(x[:, : self.text - 1], self.head.weight[:classes], self.head.bias[:classes])
-        return words, self._code_logits(x[:, self.text - 1 :])
-
-    def _code_logits(self, x: Tensor) -> Tensor:
-        classes = self.config.text_classes
-        return F.linear(x, self.head.weight[classes:], self.head.bias[classes:])
+        return words, self.code_head(x[:, self.text - 1 :])
 
     def _run(self, x: Tensor, memories: Sequence[Memory] | None = None) -> Tensor:
         """A sequence from its beginning through all layers; what later steps need goes to the memories."""

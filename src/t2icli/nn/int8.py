@@ -1,0 +1,68 @@
+"""Linear layers in 8 bits, for CPUs without bf16: two to four times faster for few rows, and a quarter of the memory.
+
+Weights have a scale for each output, activations one for each row, so that no row depends on its neighbours. Sums are
+of whole numbers and therefore exact. What is lost is about one percent of each product's length.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from torch import Tensor, nn
+
+from t2icli.errors import T2IError
+from t2icli.nn.tied import Tied
+
+TINY = torch.finfo(torch.float32).tiny
+LEAST = 1 << 20
+"""Weights of a layer, from which on it is worth it: bringing activations into 8 bits takes its time too."""
+
+
+class Int8Linear(nn.Module):
+    """In place of a linear layer that is not trained any more."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.scales = weight.abs().amax(dim=1).clamp(min=TINY) / 127
+        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
+        whole = (weight / self.scales[:, None]).round().to(torch.int8)
+        self.packed = torch.ops.onednn.qlinear_prepack(whole, None)  # not public: torch.compile uses it likewise
+        self.bias = None if bias is None else bias.detach().float()
+        self.steps = steps()
+        self.middle = torch.tensor(self.steps + 1.5)  # bytes have no sign; cutting off then rounds
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = x.abs().amax(dim=-1, keepdim=True).clamp_(min=TINY)
+        whole = torch.addcmul(self.middle, x, self.steps / largest).to(torch.uint8)
+        inputs, outputs = (1 / self.steps, self.steps + 1), (1.0, 0, torch.float32)
+        product = torch.ops.onednn.qlinear_pointwise(
+            whole, *inputs, self.packed, self.scales, self.zeros, None, *outputs, "none", [], ""
+        )
+        return product * largest if self.bias is None else torch.addcmul(self.bias, product, largest)
+
+
+def steps() -> int:
+    """Whole numbers on either side of 0 for activations.
+
+    Without VNNI instructions two products are added in 16 bits, which is enough for half of them only.
+    """
+    return 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
+
+
+def is_possible() -> bool:
+    return torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+
+
+def quantize(model: nn.Module, device: torch.device) -> None:
+    """Put 8-bit layers into the place of a loaded model's large linear layers, but of none that lends to others."""
+    if device.type != "cpu" or not is_possible():
+        raise T2IError(f"int8 is for Intel's and AMD's CPUs, not for {device.type!r}", "choose bf16, fp32 or auto")
+    lenders = {module.owner[0] for module in model.modules() if type(module) is Tied}
+    # torch's own transformer layers reach for their parts' weights.
+    parents = [module for module in model.modules() if not isinstance(module, nn.TransformerEncoderLayer)]
+    for parent in parents:
+        for name, child in parent.named_children():
+            own = type(child) is nn.Linear and child not in lenders
+            if (own or type(child) is Tied) and child.weight.numel() >= LEAST:
+                setattr(parent, name, Int8Linear(child.weight.detach().float(), child.bias))
