@@ -25,14 +25,14 @@ def t2i(*words: object) -> float:
     return time.perf_counter() - begun
 
 
-def pictures(folder: Path, n: int = 4000) -> Path:
-    """The data set: pictures with English captions."""
+def pictures(folder: Path, n: int = 4000, *, partial: bool = False) -> Path:
+    """The data set: pictures with English captions, if wanted with a second one that leaves parts out."""
     if not (folder / "00000.png").exists():
-        shapes_data.write(folder, n, pixels=PIXELS, captions=(0,))
+        shapes_data.write(folder, n, pixels=PIXELS, captions=(0,), partial=partial)
     return folder
 
 
-def clip(folder: Path, data: Path, steps: int = 600) -> tuple[Path, float]:
+def clip(folder: Path, data: Path, steps: int = 600, schedule: str = "constant") -> tuple[Path, float]:
     """The model's folder, and the seconds its training took (0 where it was there already)."""
     model = folder / "model"
     if (model / "model.toml").exists():
@@ -40,6 +40,7 @@ def clip(folder: Path, data: Path, steps: int = 600) -> tuple[Path, float]:
     shape = folder.with_suffix(".json")
     shape.write_text(json.dumps(ARCHITECTURE))
     words = ("--lr", 1e-3, "--batch-size", 64, "--max-steps", steps, "--warmup", 50, "--eval-every", 0)
+    words += ("--schedule", schedule)
     seconds = t2i("train", "clip", "--train-data", data, "--output", folder, "-o", f"architecture={shape}", *words)
     return model, seconds
 

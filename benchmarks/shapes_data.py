@@ -91,18 +91,37 @@ def _paint(
         pen.rectangle((x - arm, y - r, x + arm, y + r), fill=colour)
 
 
-def write(folder: Path, n: int, *, pixels: int = 32, seed: int = 0, captions: Sequence[int] = (0, 1)) -> list[Scene]:
-    """Write n pictures of scenes to train on, each with its captions (0 English, 1 Chinese); returns what they show."""
+def partly(scene: Scene, choice: random.Random) -> str:
+    """The scene in English, each of its words left out half the time: "a red thing on the left"."""
+    size, colour, shape, place = (
+        word if choice.random() < 0.5 else "" for word in (scene.size, scene.colour, scene.shape, scene.place)
+    )
+    return " ".join(word for word in ("a", size, colour, shape or "thing", place) if word)
+
+
+def write(
+    folder: Path,
+    n: int,
+    *,
+    pixels: int = 32,
+    seed: int = 0,
+    captions: Sequence[int] = (0, 1),
+    partial: bool = False,
+) -> list[Scene]:
+    """Write n pictures of scenes to train on; returns what they show.
+
+    Each gets its captions (0 English, 1 Chinese), and if wanted an English one that leaves parts out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    choice = random.Random(seed)
+    choice, gaps = random.Random(seed), random.Random(seed)
     known = scenes(held_out=False)
     shown = []
     for i in range(n):
         scene = known[i % len(known)]
         jitter = (choice.uniform(-0.02, 0.02), choice.uniform(-0.02, 0.02))
         draw(scene, pixels, jitter).save(folder / f"{i:05d}.png")
-        text = "".join(scene.captions[which] + "\n" for which in captions)
-        (folder / f"{i:05d}.txt").write_text(text, encoding="utf-8")
+        texts = [scene.captions[which] for which in captions] + ([partly(scene, gaps)] if partial else [])
+        (folder / f"{i:05d}.txt").write_text("".join(text + "\n" for text in texts), encoding="utf-8")
         shown.append(scene)
     return shown
 
