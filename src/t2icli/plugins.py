@@ -60,7 +60,13 @@ def configure_entry(
             values = {**settings.merge(model.card.settings, values), "model": model}
     elif model is not None:
         raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
-    for name, default in _parts(fields.values()):
+    parts = dict(_parts(fields.values()))
+    if "start" in fields and values.get("start") is not None:
+        model = values["start"] = _model(entry, False, values["start"], None, owner)
+        of_model = model.card.settings if model is not None else {}
+        told = {name: value for name, value in of_model.items() if name in parts}
+        values = settings.merge(told, values)
+    for name, default in parts.items():
         values[name] = _part(default, values.get(name), model, name)
     return settings.convert(entry.settings, values, owner)
 

@@ -2,7 +2,8 @@
 
 A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
 Two field types are ours: a `Part` is another backend chosen by name, and a field called `model` of
-type `Model` is the model folder the backend loads; both are filled in by `t2icli.plugins.configure`.
+type `Model` is the model folder the backend loads; both are filled in by `t2icli.plugins.configure`. So is a recipe's
+`start`, the model it goes on from: that one's parts are kept where no others are asked for.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from t2i_clipgen import RecipeSettings
 from t2i_clipgen.model import Prior, Shape
@@ -28,6 +30,17 @@ def test_the_prior_keeps_a_recipes_promises(
     saved = models.open_model(tmp_path / "saved")
     assert saved.part("codec").sha256 == models.open_model(tiny_model / "codec").sha256
     assert len(list(plugins.load("generator", "clipgen", model=saved).generate("red", 2, seed=0))) == 2
+
+
+@pytest.mark.usefixtures("fake")
+def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: Path, data: PreparedDataset) -> None:
+    started = models.open_model(tiny_model)
+    recipe = plugins.load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
+    assert recipe.shape == msgspec.convert(started.card.config, Shape)
+    assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
+    for name, weight in load_file(started.file()).items():
+        assert recipe.model.get_parameter(name).equal(weight)
+    assert recipe.model.training and all(weight.requires_grad for weight in recipe.model.parameters())
 
 
 def test_learning_rate_and_weight_decay_are_the_originals(golden: Any) -> None:

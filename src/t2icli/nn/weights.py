@@ -26,6 +26,11 @@ def load(module: M, model: Model, name: str = WEIGHTS) -> M:
     return module.eval().requires_grad_(False)
 
 
+def go_on(module: M, start: Model | None) -> M:
+    """Fill `module` with the weights of a model to train further; as it is, where there is none."""
+    return module if start is None else load(module, start).requires_grad_(True).train()
+
+
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Copy `tensors` into `module`; every name must have its match, of the same shape."""
     own = dict(module.state_dict())

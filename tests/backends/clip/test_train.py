@@ -70,7 +70,7 @@ def test_a_chinese_vocabulary_travels_with_the_model(
     start, end = len(WORDS), len(WORDS) + 1
     ids = embedder.texts(["红色面"])[0].tolist()
     assert ids[0] == start and ids[4] == end and set(ids[5:]) == {0}
-    again = ClipRecipe(clip.RecipeSettings(start=str(tmp_path / "model")))
+    again = plugins.load("recipe", "clip", start=str(tmp_path / "model"))
     again.save(tmp_path / "again")
     check_ranker(plugins.find("ranker", "clip"), model=str(tmp_path / "again"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import t2icli
 from t2icli import dataset, models, plugins
@@ -108,6 +109,23 @@ def test_training_gives_a_whole_model_that_draws_what_it_was_told(
         pixel = image.convert("RGB").getpixel((1, 1))
         assert [value > 127 for value in pixel] == [value > 127 for value in colour], (word, pixel)
     assert Path("runs/dalle/previews/step-000000060.png").is_file()
+
+
+def test_training_goes_on_from_a_model_with_its_own_network_and_parts(
+    t2i: Runner, data: PreparedDataset, codec: Path, vocabulary: Path
+) -> None:
+    flags = ["--train-data", data.folder, "--batch-size", 10, "--report-to", "none"]
+    t2i.ok("train", "dalle", *TINY, *parts(codec, vocabulary), *flags, "--max-steps", 1, "--output", "first")
+    codec.rename(codec.with_name("gone"))
+    vocabulary.unlink()
+    more = ["train", "dalle", "-o", "start=first/model", *flags, "--output", "more", "--lr", 1e-9]
+    t2i.ok(*more, "-o", "feed_forward_dropout=0.1", "--max-steps", 1)
+    first, second = (models.open_model(Path(name, "model")) for name in ("first", "more"))
+    assert second.card.config == {**first.card.config, "feed_forward_dropout": 0.1}
+    torch.testing.assert_close(load_file(second.file()), load_file(first.file()), rtol=0, atol=1e-8)
+    assert second.part("codec").sha256 == first.part("codec").sha256
+    t2i.ok(*more, "-o", "feed_forward_dropout=0.1", "--max-steps", 1, "--resume")
+    assert "its dim is 32, but 64 was asked for" in t2i.fails(*more, "-o", "dim=64", "--output", "other").stderr
 
 
 def test_codes_are_encoded_once_for_all_runs(t2i: Runner, data: PreparedDataset, codec: Path, vocabulary: Path) -> None:

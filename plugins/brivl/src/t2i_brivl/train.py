@@ -36,7 +36,7 @@ class BrivlRecipe:
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
-        start = models.find(settings.start) if settings.start is not None else None
+        start = settings.start
         self.shape = msgspec.convert(start.card.config, Shape) if start is not None else settings.shape
         towers = Brivl(self.shape)
         self.vocabulary = Path(settings.vocabulary) if settings.vocabulary else None

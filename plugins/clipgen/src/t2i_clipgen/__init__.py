@@ -95,6 +95,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     embedder: Annotated[Part[Embedder], Meta(description="whose embeddings it is conditioned on")] = part(
         "embedder", "clip"
     )
+    start: Annotated[Model | None, Meta(description="a prior to go on from; its own sizes are kept")] = None
     width: Annotated[int, Meta(description="numbers per position; 1280 for large", ge=1)] = 1024
     layers: Annotated[int, Meta(description="36 for large", ge=1)] = 24
     heads: Annotated[int, Meta(description="must divide width; 20 for large", ge=1)] = 16

@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class PriorRecipe:
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         rows, columns = self.codec.grid
-        self.shape = Shape(
+        fresh = Shape(
             codes=self.codec.codes,
             length=rows * columns,
             condition=self.embedder.width,
@@ -47,8 +48,10 @@ class PriorRecipe:
         )
         if settings.width % settings.heads:
             raise T2IError(f"{settings.heads} heads do not divide a width of {settings.width}", "set -o heads=...")
-        check_fit(self.shape, self.embedder, self.codec, "in training")
-        self.model: nn.Module = Prior(self.shape, settings.dropout)
+        start = settings.start
+        self.shape = msgspec.convert(start.card.config, Shape) if start is not None else fresh
+        check_fit(self.shape, self.embedder, self.codec, start.name if start is not None else "in training")
+        self.model: nn.Module = weights.go_on(Prior(self.shape, settings.dropout), start)
 
     @cached_property
     def codec(self) -> Codec:

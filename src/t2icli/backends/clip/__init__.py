@@ -50,7 +50,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     architecture: Annotated[str, Meta(description="open_clip's name, or a JSON file of its form")] = "ViT-B-32"
     pretrained: Annotated[str | None, Meta(description="open_clip's tag of weights to go on from")] = None
-    start: Annotated[str | None, Meta(description="a CLIP model to go on from, in place of `architecture`")] = None
+    start: Annotated[Model | None, Meta(description="a CLIP model to go on from, in place of `architecture`")] = None
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="clip, or chinese or json with a model of its own: tokenizer.model=NAME")
     ] = part("tokenizer", "clip")

@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
-from t2icli import models, parts, plugins
+from t2icli import models, parts
 from t2icli.backends.clip import RecipeSettings, hub
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.embed import text_reader
@@ -118,10 +118,8 @@ def everywhere(rows: Tensor) -> Tensor:
 def start(settings: RecipeSettings) -> tuple[dict[str, Any], nn.Module, Part[Tokenizer]]:
     """The model's config, the network and the tokenizer: fresh ones, or those to go on from."""
     if settings.start is not None:
-        model = models.find(settings.start)
-        network = weights.load(build(model.card.config["architecture"]), model)
-        tokenizer = plugins.configure("embedder", "clip", {"model": model})[1].tokenizer
-        return dict(model.card.config), network.requires_grad_(True).train(), tokenizer
+        config = dict(settings.start.card.config)
+        return config, weights.go_on(build(config["architecture"]), settings.start), settings.tokenizer
     config = fresh_config(settings)
     network = build(config["architecture"])
     if settings.pretrained is not None:

@@ -55,6 +55,7 @@ class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     crop_from: Annotated[float, Meta(description="with more crops: smallest part of the square's area", gt=0, le=1)] = (
         0.75
     )
+    start: Annotated[Model | None, Meta(description="a DALL-E to go on from: its network, codec and tokenizer")] = None
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 
 

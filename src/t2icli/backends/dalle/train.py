@@ -20,8 +20,9 @@ from t2icli.backends.dalle.config import Config, Options
 from t2icli.backends.dalle.generate import DallEGenerator
 from t2icli.backends.dalle.model import DallE
 from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
 from t2icli.kinds import Frozen, ParamGroup, Tokenizer, Turn
-from t2icli.models import Card
+from t2icli.models import Card, Model
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_images
 from t2icli.training.samples import Squares
@@ -62,6 +63,25 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return text.masked_fill(text == self.tokenizer.padding, 0)
 
 
+OF_TRAINING = ("attention_dropout", "feed_forward_dropout", "image_weight")
+"""What may be chosen anew for a network that is there already."""
+
+
+def as_started(start: Model, asked: Config, settings: TrainSettings) -> Config:
+    """The config of the model to go on from; what was asked for and would be another network is refused."""
+    kept = msgspec.convert(start.card.config, Config)
+    usual = {field.name: field.default for field in msgspec.structs.fields(TrainSettings)}
+    chosen = [name for name in (*Options.__struct_fields__, "text_length") if getattr(settings, name) != usual[name]]
+    for name in (*chosen, "text_vocabulary", "codes", "grid"):
+        if name not in OF_TRAINING and getattr(asked, name) != getattr(kept, name):
+            raise T2IError(
+                f"{start.name!r} cannot be gone on from: its {name} is {getattr(kept, name)}, "
+                f"but {getattr(asked, name)} was asked for",
+                "leave out the network, the codec and the tokenizer: they are the model's own",
+            )
+    return msgspec.structs.replace(kept, **{name: getattr(asked, name) for name in OF_TRAINING})
+
+
 class DallERecipe:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
@@ -73,7 +93,9 @@ class DallERecipe:
             grid=tuple(self.codec.grid),
             **{name: getattr(settings, name) for name in Options.__struct_fields__},
         )
-        self.model = DallE(self.config)
+        if settings.start is not None:
+            self.config = as_started(settings.start, self.config, settings)
+        self.model = weights.go_on(DallE(self.config), settings.start)
 
     def frozen(self) -> Sequence[Frozen]:
         """The image codes: of the middle square, or of some random cuts, which training then chooses from."""

@@ -82,7 +82,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...; not with `start`")] = (
         VqganShape()
     )
-    start: Annotated[str | None, Meta(description="a VQGAN to go on from")] = None
+    start: Annotated[Model | None, Meta(description="a VQGAN to go on from")] = None
     tune: Annotated[
         Literal["all", "decoder"],
         Meta(description="decoder leaves the codes as they are, so that generators trained on them still fit"),

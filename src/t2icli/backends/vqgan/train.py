@@ -36,11 +36,9 @@ class Trainee(nn.Module):
     def __init__(self, settings: Training) -> None:
         super().__init__()
         self.settings = settings
-        start = models.find(settings.start) if settings.start is not None else None
+        start = settings.start
         self.shape = shape = msgspec.convert(start.card.config, VqganShape) if start is not None else settings.shape
-        self.vqgan = Vqgan(shape)
-        if start is not None:
-            weights.load(self.vqgan, start).requires_grad_(True).train()
+        self.vqgan = weights.go_on(Vqgan(shape), start)
         self.is_gumbel = shape.quantizer == "gumbel"
         self.keeps_codes = settings.tune == "decoder"
         if self.keeps_codes:
