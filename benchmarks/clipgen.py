@@ -117,9 +117,9 @@ def shapes(folder: Path, steps: int) -> None:
     known, unmet = (len(shapes_data.scenes(held_out=held_out)) for held_out in (False, True))
     record(
         "CLIP-GEN draws what it was never told",
-        f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps on pictures alone but for the last\n"
-        f"row. It met pictures of {known} scenes, though not their captions; {unmet} were held out, of CLIP's training too,\n"
-        f"which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or by chance of the 10 likeliest.",
+        f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, on pictures alone but in\n"
+        f"the last row. It met pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's training\n"
+        f"too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or by chance of the 10 likeliest.",
         ("noise", "share of captions", "right", "of known scenes", "of held-out ones", "right, of 10 codes"),
         rows,
     )
