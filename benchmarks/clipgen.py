@@ -118,8 +118,8 @@ def shapes(folder: Path, steps: int) -> None:
     record(
         "CLIP-GEN draws what it was never told",
         f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, on pictures alone but in\n"
-        f"the last row. It met pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's training\n"
-        f"too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or by chance of the 10 likeliest.",
+        f"the last row. It met pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's\n"
+        f"training too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or by chance of the 10 likeliest.",
         ("noise", "share of captions", "right", "of known scenes", "of held-out ones", "right, of 10 codes"),
         rows,
     )
@@ -127,8 +127,8 @@ def shapes(folder: Path, steps: int) -> None:
 
 def figures(model: Path) -> tuple[float, float, float, float]:
     known, unmet = (right(model, held_out, 1) for held_out in (False, True))
-    by_chance = [right(model, held_out, 10) for held_out in (False, True)]
-    return share(known + unmet), share(known), share(unmet), share(sum(by_chance, []))
+    by_chance = right(model, False, 10) + right(model, True, 10)
+    return share(known + unmet), share(known), share(unmet), share(by_chance)
 
 
 def share(marks: list[bool]) -> float:
