@@ -119,7 +119,7 @@ def shapes(folder: Path, steps: int) -> None:
         "CLIP-GEN draws what it was never told",
         f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, on pictures alone but in\n"
         f"the last row. It met pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's\n"
-        f"training too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or by chance of the 10 likeliest.",
+        f"training too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or of the 10 likeliest.",
         ("noise", "share of captions", "right", "of known scenes", "of held-out ones", "right, of 10 codes"),
         rows,
     )
