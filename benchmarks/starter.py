@@ -2,6 +2,7 @@
 
     python benchmarks/starter.py bench FOLDER [--generator dalle/starter] [--ranker brivl/starter] [--prompts 200]
     python benchmarks/starter.py parts FOLDER
+    python benchmarks/starter.py steps FOLDER [--prompts 100] [--unet-steps 5 10 25]
     python benchmarks/starter.py tune FOLDER --model dalle/starter [--cfg-scale 1 3] [--temperature 0.8 1]
     python benchmarks/starter.py checker FOLDER
     python benchmarks/starter.py page FOLDER
@@ -110,6 +111,23 @@ def bench(chosen: argparse.Namespace) -> None:
     page(chosen)
 
 
+def by_steps(chosen: argparse.Namespace) -> None:
+    """DALL-E 2 with few steps and with many; the prior, whose steps cost little, takes as many as its decoder."""
+    judge, out = judge_of(chosen), chosen.folder / "figures"
+    requests = data.prompts()[: chosen.prompts]
+    real = ceilings(chosen, judge, requests)
+    rows = []
+    for steps in chosen.unet_steps:
+        generator, clock = plugins.load("generator", "dalle2/starter", steps=(steps,), prior_steps=steps), Clock()
+        drawn = [candidates(generator, each, requests, 1, {}, judge, clock=clock) for each in requests]
+        found = percentages([each.shown for each in drawn])
+        rows.append({"steps": steps, **found, "fd": distance(drawn, RANDOM, 1, real)})
+        rows[-1]["seconds"] = clock.seconds["drawing"] / len(requests)
+        print(rows[-1], flush=True)
+    starter_page.save(out, "steps", {"prompts": len(requests), "rows": rows})
+    page(chosen)
+
+
 def ceilings(chosen: argparse.Namespace, judge: Judge, requests: list[Request]) -> Any:
     """The rows of a generator that makes no mistakes; returns the features of other true renderings."""
     pixels = data.renders(chosen.folder / f"renders-{len(requests)}.npy", requests, copies=3)
@@ -171,7 +189,7 @@ def page(chosen: argparse.Namespace) -> None:
 
 def arguments() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("what", choices=("bench", "parts", "tune", "checker", "page"))
+    words.add_argument("what", choices=("bench", "parts", "steps", "tune", "checker", "page"))
     words.add_argument("folder", type=Path, help="where lessons, the checker and figures are kept")
     words.add_argument("--codec", default="vqgan/starter")
     words.add_argument("--captioner", default="clipcap/starter")
@@ -185,6 +203,7 @@ def arguments() -> argparse.ArgumentParser:
     words.add_argument("--gallery", type=int, default=1000)
     words.add_argument("--lessons", type=int, default=12_000)
     words.add_argument("--steps", type=int, default=1_000, help="of the checker's training")
+    words.add_argument("--unet-steps", type=int, nargs="+", default=[3, 5, 10, 25, 100], help="to compare")
     for name in ("--cfg-scale", "--temperature", "--top-p"):
         words.add_argument(name, type=float, nargs="+", default=[])
     return words
@@ -193,7 +212,9 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> None:
     chosen = arguments().parse_args(words)
     chosen.prompts = chosen.prompts or (20 if chosen.what == "tune" else 200)
-    {"bench": bench, "parts": parts, "tune": tune, "checker": checker, "page": page}[chosen.what](chosen)
+    {"bench": bench, "parts": parts, "steps": by_steps, "tune": tune, "checker": checker, "page": page}[chosen.what](
+        chosen
+    )
 
 
 if __name__ == "__main__":

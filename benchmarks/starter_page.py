@@ -65,6 +65,8 @@ def publish(figures: Mapping[str, Any]) -> None:
     generators = {name.removeprefix("generator-"): each for name, each in figures.items() if name.startswith("gen")}
     if generators:
         _systems(generators, figures["ceilings"])
+    if "steps" in figures:
+        _steps(figures["steps"])
     if "checker" in figures:
         _parts(figures)
 
@@ -89,6 +91,18 @@ table only. CPU s is for the one picture that is chosen, all its candidates and 
 def _row(name: str, ranker: str, k: str, found: Mapping[str, float]) -> list[object]:
     shares = [round(found[key], 1) for key in ("vessel", "visible", "every", "r_precision")]
     return [name, ranker, k, *map(str, shares), found.get("fd", ""), found.get("seconds", "")]
+
+
+def _steps(found: Mapping[str, Any]) -> None:
+    about = f"""One picture of each of the first {found["prompts"]} names; as many steps in the prior as in \
+both unets. Columns are those of the table above, FD for these names alone."""
+    keys = ("vessel", "visible", "every", "r_precision")
+    rows = [
+        [each["steps"], *(str(round(each[key], 1)) for key in keys), each["fd"], each["seconds"]]
+        for each in found["rows"]
+    ]
+    columns = ["steps", "vessel", "ingredients", "all right", "R-precision", "FD", "CPU s"]
+    record("DALL-E 2: steps against quality", about, columns, rows)
 
 
 def _parts(figures: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from t2i_starter.words import Dish
+from t2icli import plugins
 
 
 class Grey:
@@ -224,6 +225,20 @@ def test_the_bench_measures_draws_and_writes_its_page(bench: ModuleType, tmp_pat
         assert row in page
     assert "checker, through the codec" in page
     assert {"starter-noise-held-out.webp", "starter-noise-asked.webp"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_steps_are_compared_on_the_page(bench: ModuleType, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def load(kind: str, word: str, **options: object) -> object:
+        asked.append(options["steps"])
+        return plugins.load(kind, "noise")
+
+    monkeypatch.setattr(bench, "plugins", SimpleNamespace(load=load))
+    bench.main(["steps", str(tmp_path), "--unet-steps", "3", "9", *SMALL])
+    assert asked == [(3,), (9,)]
+    page = (tmp_path / "starter.md").read_text()
+    assert "| 3 | " in page and "| 9 | " in page
 
 
 @pytest.mark.filterwarnings("ignore:the prompt names no colour")
