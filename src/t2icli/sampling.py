@@ -17,7 +17,7 @@ Precision = Annotated[
 CodePrecision = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
     Meta(
-        description="number format; auto is bf16 where the processor has it; int8 is faster on a CPU, nearly as exact"
+        description="number format; auto is bf16 where the processor has it; int8 suits large networks on a CPU"
     ),
 ]
 """Of networks that draw codes one after another: few rows at a time, so that the weights' size is what counts."""
