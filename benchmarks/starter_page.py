@@ -73,8 +73,8 @@ def publish(figures: Mapping[str, Any]) -> None:
 
 def _systems(generators: Mapping[str, Any], ceilings: Mapping[str, Mapping[str, float]]) -> None:
     any_one = next(iter(generators.values()))
-    about = f"""{any_one["prompts"]} held-out names, {any_one["n"]} candidates each ({any_one["most"]} for the first \
-{any_one["subset"]} names, which alone the rows with a star are for). In percent: \
+    few = max(each["subset"] for each in generators.values())
+    about = f"""{any_one["prompts"]} held-out names; rows with a star are for the first {few} alone. In percent: \
 the vessel is right; the named ingredients that can be seen; pictures where the vessel and every named ingredient are \
 right; R-precision, the pictures that fit their own name better than all others. FD is the Frechet distance from true \
 renderings of the same names, on the checker's own features, one picture for each name: to be compared within this \

@@ -24,7 +24,11 @@ from t2icli.models import Model
 
 MOST = 30_000_000
 """Bytes, all models together."""
-SETTINGS: Mapping[str, Mapping[str, object]] = {"dalle": {"cfg_scale": 2.0, "temperature": 0.6}}
+SETTINGS: Mapping[str, Mapping[str, object]] = {
+    "dalle": {"cfg_scale": 2.0, "temperature": 0.6},
+    "clipgen": {"temperature": 0.6},
+    "dalle2": {"steps": [5], "prior_steps": 10},
+}
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
 SHARPER = "vqgan-sharper"
 """The run that went on from vqgan with its decoder alone. Its last model is taken: with an adversary, which the loss on

@@ -16,9 +16,7 @@ Precision = Annotated[
 ]
 CodePrecision = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
-    Meta(
-        description="number format; auto is bf16 where the processor has it; int8 suits large networks on a CPU"
-    ),
+    Meta(description="number format; auto is bf16 where the processor has it; int8 suits large networks on a CPU"),
 ]
 """Of networks that draw codes one after another: few rows at a time, so that the weights' size is what counts."""
 Device = Annotated[str, Meta(description="auto, cpu, cuda, cuda:1, mps")]
