@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from t2icli import settings, toml
 from t2icli.errors import T2IError
+from t2icli.models import Model
 from t2icli.sampling import TopK
 from t2icli.settings import Part, part
 
@@ -159,3 +160,16 @@ def test_a_nested_table_is_described_by_the_dotted_names_that_set_it() -> None:
     shown = {field.name: field.default for field in settings.describe(Outer)}
     assert shown == {"size": settings.NEEDED, "inner.lr": "0.5", "inner.betas": "none at all"}
     assert settings.convert(Outer, settings.from_words(["size=1", "inner.lr=2"]), "it").inner.lr == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "holds"),
+    [
+        (Annotated[Model | None, Meta(description="to go on from")], True),
+        (Annotated[Model, Meta(description="a model")], True),
+        (Annotated[int | None, Meta(description="the first step")], False),
+        (str, False),
+    ],
+)
+def test_a_setting_called_start_is_a_model_only_where_its_type_says_so(kind: Any, holds: bool) -> None:
+    assert settings.is_model(kind) is holds

@@ -61,7 +61,7 @@ def configure_entry(
     elif model is not None:
         raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
     parts = dict(_parts(fields.values()))
-    if "start" in fields and values.get("start") is not None:
+    if values.get("start") is not None and "start" in fields and settings.is_model(fields["start"].type):
         model = values["start"] = _model(entry, False, values["start"], None, owner)
         of_model = model.card.settings if model is not None else {}
         told = {name: value for name, value in of_model.items() if name in parts}

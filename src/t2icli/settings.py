@@ -197,6 +197,12 @@ def _strip(kind: Any) -> tuple[Any, str]:
     return kind, about
 
 
+def is_model(kind: Any) -> bool:
+    """Whether a field of this type holds a model, or none."""
+    kind, _ = _strip(kind)
+    return kind is Model or (_is_union(kind) and any(is_model(choice) for choice in typing.get_args(kind)))
+
+
 def _default(field: msgspec.structs.FieldInfo) -> Any:
     return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
