@@ -126,9 +126,9 @@ def shapes(folder: Path, steps: int) -> None:
 
 
 def figures(model: Path) -> tuple[float, float, float, float]:
-    known, unmet = (right(model, held_out, 1) for held_out in (False, True))
-    by_chance = right(model, False, 10) + right(model, True, 10)
-    return share(known + unmet), share(known), share(unmet), share(by_chance)
+    likeliest, by_chance = right(model, 1), right(model, 10)
+    known = len(shapes_data.scenes(held_out=False))
+    return share(likeliest), share(likeliest[:known]), share(likeliest[known:]), share(by_chance)
 
 
 def share(marks: list[bool]) -> float:
@@ -151,14 +151,17 @@ def train_prior(run: Path, data: Path, clip: Path, codec: Path, noise: float, te
     return t2i("train", "clipgen", "--train-data", data, "--output", run, *words, *loop, "--eval-every", 0)
 
 
-def right(model: Path, held_out: bool, top_k: int) -> list[bool]:
-    """For each scene's prompt, whether the picture shows the shape and the colour asked for."""
+def right(model: Path, top_k: int) -> list[bool]:
+    """For each scene's prompt, those held out last, whether the picture shows the shape and the colour asked for."""
     from t2icli import load
 
     generator = load("generator", "clipgen", model=str(model), top_k=top_k)
-    scenes = shapes_data.scenes(held_out=held_out)
-    drawn = [next(iter(generator.generate(scene.captions[0], 1, seed=i))) for i, scene in enumerate(scenes)]
-    return [shapes_data.judge(image) == (scene.shape, scene.colour) for image, scene in zip(drawn, scenes, strict=True)]
+    marks = []
+    for held_out in (False, True):
+        for seed, scene in enumerate(shapes_data.scenes(held_out=held_out)):
+            (image,) = generator.generate(scene.captions[0], 1, seed=seed)
+            marks.append(shapes_data.judge(image) == (scene.shape, scene.colour))
+    return marks
 
 
 if __name__ == "__main__":

@@ -115,23 +115,31 @@ def by_steps(chosen: argparse.Namespace) -> None:
     """DALL-E 2 with few steps and with many; the prior, whose steps cost little, takes as many as its decoder."""
     judge, out = judge_of(chosen), chosen.folder / "figures"
     requests = data.prompts()[: chosen.prompts]
-    real = ceilings(chosen, judge, requests)
+    real = truth(judge, renderings(chosen, requests))
     rows = []
     for steps in chosen.unet_steps:
         generator, clock = plugins.load("generator", "dalle2/starter", steps=(steps,), prior_steps=steps), Clock()
         drawn = [candidates(generator, each, requests, 1, {}, judge, clock=clock) for each in requests]
-        found = percentages([each.shown for each in drawn])
-        rows.append({"steps": steps, **found, "fd": distance(drawn, RANDOM, 1, real)})
-        rows[-1]["seconds"] = clock.seconds["drawing"] / len(requests)
+        (found,) = result(chosen, drawn, clock, [], real)["rows"]
+        rows.append({"steps": steps, **found})
         print(rows[-1], flush=True)
     starter_page.save(out, "steps", {"prompts": len(requests), "rows": rows})
     page(chosen)
 
 
+def renderings(chosen: argparse.Namespace, requests: list[Request]) -> Any:
+    return data.renders(chosen.folder / f"renders-{len(requests)}.npy", requests, copies=3)
+
+
+def truth(judge: Judge, pixels: Any) -> Any:
+    """The features of true renderings, all but the first of each request."""
+    return judge.see(starter_parts.images(np.concatenate(pixels[1:]))).features
+
+
 def ceilings(chosen: argparse.Namespace, judge: Judge, requests: list[Request]) -> Any:
     """The rows of a generator that makes no mistakes; returns the features of other true renderings."""
-    pixels = data.renders(chosen.folder / f"renders-{len(requests)}.npy", requests, copies=3)
-    real = judge.see(starter_parts.images(np.concatenate(pixels[1:]))).features
+    pixels = renderings(chosen, requests)
+    real = truth(judge, pixels)
     soft = starter_checker.through(codec_of(chosen), pixels[0], pixels.shape[2])
     found = {"true renderings": pixels[0], "the same through the codec": soft}
     rows = {name: starter_parts.ceiling(judge, requests, each, real) for name, each in found.items()}
@@ -187,9 +195,12 @@ def page(chosen: argparse.Namespace) -> None:
     starter_page.publish(starter_page.load(chosen.folder / "figures"))
 
 
+COMMANDS = {"bench": bench, "parts": parts, "steps": by_steps, "tune": tune, "checker": checker, "page": page}
+
+
 def arguments() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("what", choices=("bench", "parts", "steps", "tune", "checker", "page"))
+    words.add_argument("what", choices=tuple(COMMANDS))
     words.add_argument("folder", type=Path, help="where lessons, the checker and figures are kept")
     words.add_argument("--codec", default="vqgan/starter")
     words.add_argument("--captioner", default="clipcap/starter")
@@ -212,9 +223,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> None:
     chosen = arguments().parse_args(words)
     chosen.prompts = chosen.prompts or (20 if chosen.what == "tune" else 200)
-    {"bench": bench, "parts": parts, "steps": by_steps, "tune": tune, "checker": checker, "page": page}[chosen.what](
-        chosen
-    )
+    COMMANDS[chosen.what](chosen)
 
 
 if __name__ == "__main__":

@@ -79,30 +79,28 @@ the vessel is right; the named ingredients that can be seen; pictures where the 
 right; R-precision, the pictures that fit their own name better than all others. FD is the Frechet distance from true \
 renderings of the same names, on the checker's own features, one picture for each name: to be compared within this \
 table only. CPU s is for the one picture that is chosen, all its candidates and their ranking included."""
-    columns = ["", "chosen by", "best of", "vessel", "ingredients", "all right", "R-precision", "FD", "CPU s"]
-    rows = [_row(name, "", "", each) for name, each in ceilings.items()]
+    columns = ["", "chosen by", "best of", *FIGURES]
+    rows = [[name, "", "", *_figures(each)] for name, each in ceilings.items()]
     for name, each in generators.items():
         for found in each["rows"]:
             star = "*" if found["prompts"] < each["prompts"] else ""
-            rows.append(_row(name, found["ranker"], f"{found['k']}{star}", found))
+            rows.append([name, found["ranker"], f"{found['k']}{star}", *_figures(found)])
     record("All systems", about, columns, rows)
 
 
-def _row(name: str, ranker: str, k: str, found: Mapping[str, float]) -> list[object]:
+FIGURES = ("vessel", "ingredients", "all right", "R-precision", "FD", "CPU s")
+
+
+def _figures(found: Mapping[str, float]) -> list[object]:
     shares = [round(found[key], 1) for key in ("vessel", "visible", "every", "r_precision")]
-    return [name, ranker, k, *map(str, shares), found.get("fd", ""), found.get("seconds", "")]
+    return [*map(str, shares), found.get("fd", ""), found.get("seconds", "")]
 
 
 def _steps(found: Mapping[str, Any]) -> None:
     about = f"""One picture of each of the first {found["prompts"]} names; as many steps in the prior as in \
 both unets. Columns are those of the table above, FD for these names alone."""
-    keys = ("vessel", "visible", "every", "r_precision")
-    rows = [
-        [each["steps"], *(str(round(each[key], 1)) for key in keys), each["fd"], each["seconds"]]
-        for each in found["rows"]
-    ]
-    columns = ["steps", "vessel", "ingredients", "all right", "R-precision", "FD", "CPU s"]
-    record("DALL-E 2: steps against quality", about, columns, rows)
+    rows = [[each["steps"], *_figures(each)] for each in found["rows"]]
+    record("DALL-E 2: steps against quality", about, ["steps", *FIGURES], rows)
 
 
 def _parts(figures: Mapping[str, Any]) -> None:

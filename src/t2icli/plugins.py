@@ -62,29 +62,30 @@ def configure_entry(
         raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
     parts = dict(_parts(fields.values()))
     if values.get("start") is not None and "start" in fields and settings.is_model(fields["start"].type):
-        model = values["start"] = _model(entry, False, values["start"], None, owner)
-        of_model = model.card.settings if model is not None else {}
-        told = {name: value for name, value in of_model.items() if name in parts}
-        values = settings.merge(told, values)
+        model = _named(entry, values["start"], owner)
+        told = {name: value for name, value in model.card.settings.items() if name in parts}
+        values = {**settings.merge(told, values), "start": model}
     for name, default in parts.items():
         values[name] = _part(default, values.get(name), model, name)
     return settings.convert(entry.settings, values, owner)
 
 
 def _model(entry: Entry[Any], required: bool, chosen: Any, found: Model | None, owner: str) -> Model | None:
+    if chosen is not None:
+        return _named(entry, chosen, owner)
     sources = installed().sources
-    model = found
-    if isinstance(chosen, Model):
-        model = chosen
-    elif chosen is not None:
-        model = models.find(str(chosen), sources)
-    elif model is None:
-        model = models.default(entry.name, sources)
+    model = found or models.default(entry.name, sources)
     if model is None and required:
         known = [source.name for source in sources if source.name.startswith(f"{entry.name}/")]
         get = f"t2i models pull {known[0]}" if known else f"t2i models import FILE --as {entry.name}"
         raise T2IError(f"{owner} needs a model and none is installed", f"train one, or run: {get}")
-    if model is not None and model.card.backend != entry.name:
+    return _named(entry, model, owner) if model is not None else None
+
+
+def _named(entry: Entry[Any], chosen: Any, owner: str) -> Model:
+    """The model that a setting names, or is; it must be one of the entry's."""
+    model = chosen if isinstance(chosen, Model) else models.find(str(chosen), installed().sources)
+    if model.card.backend != entry.name:
         raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {owner}")
     return model
 

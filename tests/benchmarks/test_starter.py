@@ -237,6 +237,7 @@ def test_steps_are_compared_on_the_page(bench: ModuleType, tmp_path: Path, monke
     monkeypatch.setattr(bench, "plugins", SimpleNamespace(load=load))
     bench.main(["steps", str(tmp_path), "--unet-steps", "3", "9", *SMALL])
     assert asked == [(3,), (9,)]
+    assert not (tmp_path / "figures/ceilings.json").exists(), "those are of all names, and the other table's"
     page = (tmp_path / "starter.md").read_text()
     assert "| 3 | " in page and "| 9 | " in page
 

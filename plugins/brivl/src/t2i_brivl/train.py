@@ -38,10 +38,9 @@ class BrivlRecipe:
         self.settings = settings
         start = settings.start
         self.shape = msgspec.convert(start.card.config, Shape) if start is not None else settings.shape
-        towers = Brivl(self.shape)
+        towers = weights.go_on(Brivl(self.shape), start)
         self.vocabulary = Path(settings.vocabulary) if settings.vocabulary else None
         if start is not None:
-            weights.load(towers, start).requires_grad_(True).train()
             self.vocabulary = start.file(VOCABULARY) if self.shape.text == "bert" else None
         self.texts = self._text_reader()
         freeze(towers, settings)
