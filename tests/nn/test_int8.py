@@ -32,7 +32,16 @@ def near(y: torch.Tensor, expected: torch.Tensor) -> float:
     return float((y - expected).norm() / expected.norm())
 
 
-@needs_x86
+@pytest.fixture(params=["fbgemm", "onednn"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both libraries, whichever this torch would choose."""
+    if request.param == "onednn":
+        monkeypatch.setattr(int8, "has_fbgemm", lambda: False)
+    if (request.param == "fbgemm" and not int8.has_fbgemm()) or not int8.is_possible():
+        pytest.skip(f"no 8-bit kernels of {request.param} for this processor")
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("steps", [127, 63], ids=["vnni", "without"])
 @torch.inference_mode()
 def test_a_network_in_8_bits_gives_nearly_the_same(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +56,7 @@ def test_a_network_in_8_bits_gives_nearly_the_same(steps: int, monkeypatch: pyte
     assert small.table.weight.equal(net.table.weight)  # others read it as it is
 
 
-@needs_x86
+@pytest.mark.usefixtures("kernels")
 @torch.inference_mode()
 def test_a_row_is_the_same_in_any_company() -> None:
     torch.manual_seed(0)
@@ -57,7 +66,7 @@ def test_a_row_is_the_same_in_any_company() -> None:
     assert all(layer(x[i : i + n])[0].equal(whole[i]) for i in range(40) for n in (1, 3, 8))
 
 
-@needs_x86
+@pytest.mark.usefixtures("kernels")
 @torch.inference_mode()
 def test_rows_of_zeros_and_of_no_numbers() -> None:
     layer = int8.Int8Linear(torch.zeros(4, 8), torch.ones(4))
