@@ -104,7 +104,7 @@ def _part(default: Part[Any], value: Any, model: Model | None, name: str) -> Par
     word = options.pop("name", None) if isinstance(value, Mapping) else value
     inside = model.part(name) if model is not None and name in model.card.parts else None
     if word is None and inside is not None:
-        word, options["model"] = inside.card.backend, inside
+        word, options = inside.card.backend, {"model": inside, **options}
     entry, chosen = configure(default.kind, word or default.name, options)
     used = getattr(chosen, "model", None)
     if inside is not None and used is not None and used.sha256 != inside.sha256:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from t2icli.errors import T2IError
 from t2icli.nn import decode
 from t2icli.nn.decode import Sampling
+from t2icli.nn.replay import Step
 
 VOCABULARY = 12
 
@@ -151,11 +152,11 @@ def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy, monkey
     expected = codes_of(toy, list(range(40)), batch=32)
     run, sizes = decode.decode, []
 
-    def tight(model: Toy, logits: Tensor, *rest: object) -> Tensor:
+    def tight(step: Step, logits: Tensor, *rest: object) -> Tensor:
         sizes.append(len(logits))
         if len(logits) > 16:
             raise torch.OutOfMemoryError("no room")
-        return run(model, logits, *rest)
+        return run(step, logits, *rest)
 
     monkeypatch.setattr(decode, "decode", tight)
     assert codes_of(toy, list(range(40)), batch=32) == expected

@@ -10,7 +10,7 @@ from PIL import Image
 from t2i_clipcap.words import joined, open_words
 from t2icli import models, plugins
 from t2icli.errors import T2IError
-from t2icli.nn import int8, weights
+from t2icli.nn import decode, int8, weights
 from t2icli.testing import check_captioner
 
 IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
@@ -35,6 +35,18 @@ def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
     assert [of_image[:1] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=5)
     assert captions[1:] == all_at_once.caption(IMAGES[1:], 3, seed=6)
     assert captions[0] != captions[1]
+
+
+@pytest.mark.usefixtures("fake")
+def test_states_fit_to_be_replayed_give_the_same_captions(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stepper(model: Any, state: Any) -> Any:
+        fixed = state.fixed()
+        return lambda words: model.step(words, fixed)
+
+    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
+    expected = captioner.caption(IMAGES, 3, seed=5)
+    monkeypatch.setattr(decode, "stepper", stepper)
+    assert captioner.caption(IMAGES, 3, seed=5) == expected
 
 
 @pytest.mark.usefixtures("fake")

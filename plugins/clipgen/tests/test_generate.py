@@ -29,6 +29,18 @@ def test_the_likeliest_codes_are_the_originals(prior: Prior, vqgan: VQGAN, tiny:
     torch.testing.assert_close(to_unit(images), io["gen/greedy_image_01"], atol=1e-4, rtol=0)
 
 
+def test_a_state_fit_to_be_replayed_gives_the_same_codes(
+    prior: Prior, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stepper(model: Prior, state: Any) -> Any:
+        fixed = state.fixed()
+        return lambda codes: model.step(codes, fixed)
+
+    monkeypatch.setattr(decode, "stepper", stepper)
+    drawn = decode.sample(prior, tiny.io["gpt/cond"], [0, 0], prior.shape.length, GREEDY, prompts=2, owners=[0, 1])
+    assert torch.stack(list(drawn)).equal(tiny.io["gen/greedy_indices"])
+
+
 def test_stepping_through_the_cache_gives_the_whole_forward_passs_logits(prior: Prior, tiny: Any) -> None:
     io = tiny.io
     with torch.no_grad():

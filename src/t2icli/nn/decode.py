@@ -25,13 +25,17 @@ from torch import Tensor
 from t2icli.errors import T2IError
 from t2icli.nn.devices import halved
 from t2icli.nn.packed import packed
+from t2icli.nn.replay import Step, stepper
 
 ROWS = 16
 """Products of 16, 32, 48... rows are computed by the same kernel on every CPU library we know."""
 
 
 class State(Protocol):
-    """What a model remembers of the sequences so far; `step` updates it in place."""
+    """What a model remembers of the sequences so far; `step` updates it in place.
+
+    One that also offers `fixed()`, itself with all that changes in tensors, is quicker on a GPU: see `nn.replay`.
+    """
 
     def select(self, rows: Tensor) -> State:
         """A copy whose row i is this one's row `rows[i]`: repeats a prompt, or reorders beams."""
@@ -100,8 +104,8 @@ def sample(
         rows = _guided(torch.tensor(_fill(owners[now], filled)), prompts, sampling).to(logits.device)
         try:
             with packed(model, len(rows)):
-                starts = logits[rows], state.select(rows)
-                codes = decode(model, *starts, seeds[now], length, sampling, on_step)
+                step = stepper(model, state.select(rows))
+                codes = decode(step, logits[rows], seeds[now], length, sampling, on_step)
         except torch.OutOfMemoryError as error:
             batch = halved(batch, error)
             continue
@@ -111,18 +115,17 @@ def sample(
 
 @torch.inference_mode()
 def decode(
-    model: Autoregressive,
+    step: Step,
     logits: Tensor,
-    state: State,
     seeds: Sequence[int],
     length: int,
     sampling: Sampling,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The codes (n, length) of n seeds that follow a state of b rows, all at once.
+    """The codes (n, length) of n seeds, all at once: first from `logits` (b, v), then from what `step` makes of codes.
 
-    Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance `logits` and
-    `state` have 2b rows, those with the prompt first. Stops early when every row has.
+    Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance there are 2b
+    rows, those with the prompt first. Stops early when every row has.
     """
     luck = uniforms(seeds, length).to(logits.device)  # (length, n)
     copies = 1 if sampling.cfg_scale == 1 else 2
@@ -139,7 +142,7 @@ def decode(
             on_step(len(drawn), length)
         if len(drawn) == length or (sampling.stop is not None and bool(finished.all())):
             break
-        logits = model.step(codes[rows], state)
+        logits = step(codes[rows])
     drawn += [codes] * (length - len(drawn))  # only stops are left to be written
     return torch.stack(drawn, dim=1)
 

@@ -6,12 +6,13 @@ further position be computed without computing the earlier ones again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2icli.nn.transformer import KVCache, attend, join_heads, reserve, split_heads
+from t2icli.nn.transformer import FixedCache, KVCache, join_heads, reserve, split_heads
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Shape:
 class Cache:
     """What every layer remembers of the positions so far; a state for `nn.decode`."""
 
-    def __init__(self, layers: list[KVCache]) -> None:
+    def __init__(self, layers: Sequence[KVCache] | Sequence[FixedCache]) -> None:
         self.layers = layers
 
     @classmethod
@@ -38,12 +39,15 @@ class Cache:
         return cls([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
 
     @property
-    def filled(self) -> int:
+    def filled(self) -> int | Tensor:
         return self.layers[0].length
 
     def select(self, rows: Tensor) -> Cache:
         """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
         return Cache([layer.select(rows) for layer in self.layers])
+
+    def fixed(self) -> Cache:
+        return Cache([layer.fixed() for layer in self.layers])
 
 
 class Block(nn.Module):
@@ -62,15 +66,15 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | FixedCache | None, mask: Tensor | None) -> Tensor:
         x = x + self.dropout(self.out(self.attend(self.norm1(x), cache, mask)))
         hidden = self.act(self.up(self.norm2(x)))
         return x + self.dropout(self.down(self.hidden_dropout(hidden)))
 
-    def attend(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def attend(self, x: Tensor, cache: KVCache | FixedCache | None, mask: Tensor | None) -> Tensor:
         q, k, v = split_heads(self.qkv(x), 3, self.heads)
         if cache is not None:  # either one new position, or the first ones
-            return join_heads(attend(q, *cache.append(k, v)))
+            return join_heads(cache.attend(q, k, v))
         dropout = self.attention_dropout if self.training else 0.0
         return join_heads(F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None))
 

@@ -41,7 +41,8 @@ def by_fbgemm(weight: Tensor, scales: Tensor, steps: int) -> Callable[[Tensor], 
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = "fbgemm"
     try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             zeros = torch.zeros(len(weight), dtype=torch.int64)
             whole = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
         packed = torch.ops.quantized.linear_prepack(whole, None)

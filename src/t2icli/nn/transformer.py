@@ -29,13 +29,16 @@ class KVCache:
         return self.filled
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Append one position, (b, heads, 1, width): what it gathers from the places `seen`, or from all so far."""
+        """Append positions, (b, heads, n, width): what they gather from the places `seen`, or from all so far."""
         keys, values = self.append(k, v)
         return attend(q, keys, values) if seen is None else attend(q, keys[:, :, seen], values[:, :, seen])
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
         return KVCache(self.keys[rows], self.values[rows], self.length)
+
+    def fixed(self) -> FixedCache:
+        return FixedCache(self.keys, self.values, self.length)
 
     def continued(self, rows: Tensor) -> SharedCache:
         """Row i continues row `rows[i]` of this one; neighbours that continue the same one share it."""
@@ -76,6 +79,35 @@ class SharedCache:
         group = rows // (len(self.own.keys) // len(self.beginnings.keys))
         return SharedCache(self.beginnings.select(group), self.own.select(rows))
 
+    def fixed(self) -> FixedCache:
+        repeats = len(self.own.keys) // len(self.beginnings.keys)
+        pairs = zip(self.beginnings.filled, (self.own.keys, self.own.values), strict=True)
+        joined = [torch.cat([first.repeat_interleave(repeats, dim=0), own], dim=2) for first, own in pairs]
+        return FixedCache(*joined, self.beginnings.length + self.own.length)
+
+
+class FixedCache:
+    """A cache whose every step is the same work on the same memory, as what is recorded and replayed has to be.
+
+    Where the next position stands is a number in a tensor, (1,); all of the room is read, and what is not there yet
+    is masked out.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
+        values[:, :, length:] = 0  # nothing of it is taken, but nothing times what is not a number is not a number
+        self.keys = keys
+        self.values = values
+        self.length = torch.full((1,), length, device=keys.device)
+        self.places = torch.arange(keys.shape[2], device=keys.device)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Append one position, (b, heads, 1, width): what it gathers where `seen`, (1, n), is True, or from all."""
+        self.keys.index_copy_(2, self.length, k)
+        self.values.index_copy_(2, self.length, v)
+        mask = self.places[None] <= self.length if seen is None else seen[:, : len(self.places)]
+        self.length += 1
+        return attend(q, self.keys, self.values, mask)
+
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """(b, heads, 1, n) -> (groups, heads, b / groups, n): a row for each query, a matrix for each beginning."""
@@ -84,6 +116,13 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 def _ungrouped(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def pick(table: Tensor, dim: int, at: int | Tensor, n: int = 1) -> Tensor:
+    """`n` entries from `at` on; which may be a tensor, (1,), for what is recorded and replayed."""
+    if isinstance(at, int):
+        return table.narrow(dim, at, n)
+    return table.index_select(dim, at + torch.arange(n, device=at.device))
 
 
 def reserve(b: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from t2icli.errors import T2IError
 from t2icli.nn import gpt
 from t2icli.nn.tied import Tied
+from t2icli.nn.transformer import pick
 
 MapperName = Literal["mlp", "bert", "transformer"]
 
@@ -124,8 +125,8 @@ class ClipCap(nn.Module):
         x = torch.cat([self.mapper(embedding), self.words(tokens)], dim=1)
         return self.head(self.decoder(self.placed(x), mask=mask))
 
-    def placed(self, x: Tensor, start: int = 0) -> Tensor:
-        return self.dropout(x + self.position.weight[start : start + x.shape[1]])
+    def placed(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
+        return self.dropout(x + pick(self.position.weight, 0, start, x.shape[1]))
 
     def language_model(self) -> list[nn.Module]:
         """What stays as it is when only the mapper is trained."""

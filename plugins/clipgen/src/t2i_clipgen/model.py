@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2icli.nn import gpt
+from t2icli.nn.transformer import pick
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class Prior(nn.Module):
 
     def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
         """(b, 1, width) at the first free position -> (b, codes)."""
-        x = x + self.pos_emb[:, cache.filled : cache.filled + 1]
+        x = x + pick(self.pos_emb, 1, cache.filled)
         return self.head(self.decoder(x, cache)[:, -1])
 
     def loss(self, embedding: Tensor, codes: Tensor) -> Tensor:

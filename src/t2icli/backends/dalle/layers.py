@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.nn.transformer import KVCache, SharedCache, attend, join_heads, split_heads
+from t2icli.nn.transformer import FixedCache, KVCache, SharedCache, attend, join_heads, pick, split_heads
 
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]
@@ -69,7 +69,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 class Memory:
     """What one layer remembers while codes are drawn."""
 
-    cache: KVCache | SharedCache
+    cache: KVCache | SharedCache | FixedCache
     upper: Tensor
     """For token shift: the newest input of the attention in each image column, (b, columns, d / 2)..."""
     lower: Tensor
@@ -77,6 +77,9 @@ class Memory:
 
     def select(self, rows: Tensor) -> Memory:
         return Memory(self.cache.continued(rows), self.upper[rows], self.lower[rows])
+
+    def fixed(self) -> Memory:
+        return Memory(self.cache.fixed(), self.upper, self.lower)
 
 
 class TokenShift(nn.Module):
@@ -100,13 +103,16 @@ class TokenShift(nn.Module):
         image = torch.cat([_later(above, self.columns), left, rest], dim=-1)
         return torch.cat([text, image], dim=1)
 
-    def step(self, x: Tensor, place: int, row: Tensor) -> Tensor:
+    def step(self, x: Tensor, place: int | Tensor, row: Tensor) -> Tensor:
         """Shift image code number `place`, (b, 1, d); `row` starts as zeros, which is what the first row sees above."""
         column = place % self.columns
-        above = row[:, column, : self.quarter]
-        left = row[:, column - 1, self.quarter :] if column else torch.zeros_like(above)
-        shifted = torch.cat([above, left, x[:, 0, 2 * self.quarter :]], dim=-1)[:, None]
-        row[:, column] = x[:, 0, : 2 * self.quarter]
+        above = pick(row, 1, column)[..., : self.quarter]
+        left = pick(row, 1, (column - 1) % self.columns)[..., self.quarter :] * (column > 0)
+        shifted = torch.cat([above, left, x[..., 2 * self.quarter :]], dim=-1)
+        if isinstance(column, int):
+            row[:, column] = x[:, 0, : 2 * self.quarter]
+        else:
+            row.index_copy_(1, column, x[..., : 2 * self.quarter])
         return shifted
 
     def _parts(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -137,7 +143,9 @@ class Attention(nn.Module):
             cache.append(k, v)
         return self.dropout(self.out(join_heads(attend(q, k, v, seen))))
 
-    def step(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache | SharedCache) -> Tensor:
+    def step(
+        self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache | SharedCache | FixedCache
+    ) -> Tensor:
         """One more position; `seen` are the places it looks at, None for all so far."""
         return self.out(join_heads(cache.attend(*self._project(x, turn), seen)))
 
@@ -176,7 +184,7 @@ class Sublayer(nn.Module):
         x = x if self.shift is None else self.shift(x, row)
         return self.norm_out(self.inner(x, *context)) * self.scale
 
-    def step(self, x: Tensor, place: int, row: Tensor, *context: object) -> Tensor:
+    def step(self, x: Tensor, place: int | Tensor, row: Tensor, *context: object) -> Tensor:
         x = self.norm(x)
         x = x if self.shift is None else self.shift.step(x, place, row)
         return self.norm_out(self.inner.step(x, *context)) * self.scale
@@ -198,7 +206,7 @@ class Layer(nn.Module):
         return self._second(a, b, self.feed_forward(a, lower))
 
     def step(
-        self, a: Tensor, b: Tensor, place: int, turn: Tensor | None, seen: Tensor | None, memory: Memory
+        self, a: Tensor, b: Tensor, place: int | Tensor, turn: Tensor | None, seen: Tensor | None, memory: Memory
     ) -> Streams:
         a = a + self.attention.step(b, place, memory.upper, turn, seen, memory.cache)
         return self._second(a, b, self.feed_forward.step(a, place, memory.lower))

@@ -13,7 +13,7 @@ from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, rotation, visible
 from t2icli.errors import T2IError
 from t2icli.nn.tied import Tied
-from t2icli.nn.transformer import reserve
+from t2icli.nn.transformer import pick, reserve
 
 
 @dataclass
@@ -21,11 +21,15 @@ class State:
     """What `step` needs of a sequence that is being drawn."""
 
     layers: list[Memory]
-    place: int
-    """Number of image codes in the sequence so far."""
+    place: int | Tensor
+    """Number of image codes in the sequence so far; a tensor, (1,), where steps are recorded and replayed."""
 
     def select(self, rows: Tensor) -> State:
         return State([layer.select(rows) for layer in self.layers], self.place)
+
+    def fixed(self) -> State:
+        layers = [layer.fixed() for layer in self.layers]
+        return State(layers, layers[0].cache.length.new_full((1,), self.place))
 
 
 class DallE(nn.Module):
@@ -82,8 +86,8 @@ class DallE(nn.Module):
     def step(self, codes: Tensor, state: State) -> Tensor:
         """Append one code to each row: logits (b, codes) of the next."""
         at = self.text + state.place
-        turn = self.turn[:, at : at + 1] if self.config.rotary else None
-        seen = {kind: mask[at, : at + 1].nonzero()[:, 0] for kind, mask in self._masks()}
+        turn = pick(self.turn, 1, at) if self.config.rotary else None
+        seen = {kind: _seen(mask, at) for kind, mask in self._masks()}
         a = b = self._embed_codes(codes[:, None], state.place)
         for layer, memory in zip(self.layers, state.layers, strict=True):
             a, b = layer.step(a, b, state.place, turn, seen.get(layer.kind), memory)
@@ -125,12 +129,12 @@ class DallE(nn.Module):
             words = words + self.text_position.weight
         return torch.cat([words, self._embed_codes(codes, 0)], dim=1)
 
-    def _embed_codes(self, codes: Tensor, place: int) -> Tensor:
+    def _embed_codes(self, codes: Tensor, place: int | Tensor) -> Tensor:
         """Codes (b, n), the first of which stands at `place` in the image."""
         x = F.embedding(codes, self._embeddings[1])
         if self.config.rotary:
             return x
-        places = torch.arange(place, place + codes.shape[1], device=codes.device)
+        places = place + torch.arange(codes.shape[1], device=codes.device)
         columns = self.config.grid[1]
         return x + self.row_position[places // columns] + self.column_position[places % columns]
 
@@ -158,6 +162,11 @@ class DallE(nn.Module):
             for _ in self.layers
         ]
         return State(layers, place)
+
+
+def _seen(mask: Tensor, at: int | Tensor) -> Tensor:
+    """What position `at` looks at: the places, or where the place is not known beforehand, True for each, (1, n)."""
+    return mask[at, : at + 1].nonzero()[:, 0] if isinstance(at, int) else pick(mask, 0, at)
 
 
 def _layers(config: Config) -> Iterator[Layer]:
