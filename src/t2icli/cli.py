@@ -169,6 +169,7 @@ def root(
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code. The only place where an error becomes a message."""
     own, words = _split(argv or ["--help"])
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks Linux for large pages: training is 7 to 20 % faster
     if "--offline" in own or os.environ.get("T2I_OFFLINE"):
         os.environ.update(T2I_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     show.quiet = not {"--quiet", "-q"}.isdisjoint(own)
