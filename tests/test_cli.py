@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,10 @@ def test_a_signal_to_end_keeps_whole_pictures(site: Path, tmp_path: Path, name: 
 
     out = tmp_path / "out"
     words = ["generate", "x", "-n", "500", "-m", "slow1", "--output", str(out)]
-    process = subprocess.Popen([sys.executable, "-m", "t2icli", *words], env=program(site), stderr=subprocess.PIPE)
+    # A shell that starts the tests in the background has them ignore SIGINT.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "t2icli", *words]
+    process = subprocess.Popen(command, env=program(site), stderr=subprocess.PIPE, preexec_fn=heed)
     assert process.stderr is not None
     while not (out / "settings.toml").exists() and process.poll() is None:
         time.sleep(0.02)

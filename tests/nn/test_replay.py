@@ -62,8 +62,10 @@ def test_dalle_draws_the_same_from_a_fixed_state(name: str, begun: int, request:
 def test_a_step_from_a_fixed_state_never_asks_the_gpu_what_it_computed(name: str) -> None:
     """Which could not be recorded: tensors without contents cannot answer. Nor does it bring anything from the CPU."""
     with FakeTensorMode(), torch.inference_mode():
-        with torch.device("cuda"):
-            model = network(name)
+        model = network(name)
+        for module in model.modules():  # Module.to cannot replace such parameters
+            for held in (module._parameters, module._buffers):
+                held.update({key: tensor.to("cuda") for key, tensor in held.items() if tensor is not None})
         text = torch.zeros(4, 5, dtype=torch.long, device="cuda")
         _, state = model.prefill((text, text[:, :0]), 16)
         fixed = state.fixed()
