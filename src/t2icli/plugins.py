@@ -61,8 +61,9 @@ def configure_entry(
     elif model is not None:
         raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
     parts = dict(_parts(fields.values()))
-    if values.get("start") is not None and "start" in fields and settings.is_model(fields["start"].type):
-        model = _named(entry, values["start"], owner)
+    start = values.get("start")
+    if start not in (None, "none") and "start" in fields and settings.is_model(fields["start"].type):
+        model = _named(entry, start, owner)
         told = {name: value for name, value in model.card.settings.items() if name in parts}
         values = {**settings.merge(told, values), "start": model}
     for name, default in parts.items():

@@ -122,6 +122,12 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def chosen_in(made: msgspec.Struct) -> set[str]:
+    """The settings that are not their defaults."""
+    usual = {field.name: field.default for field in msgspec.structs.fields(type(made))}
+    return {name for name, value in usual.items() if getattr(made, name) != value}
+
+
 def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
     """A settings struct from values of any source; the error names the key and what would be right.
 

@@ -14,6 +14,7 @@ from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.train import Conditions, noisy
 from t2icli import models, plugins
 from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
 from t2icli.testing import check_recipe
 from t2icli.training.schedule import Schedule
 
@@ -38,6 +39,8 @@ def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: 
     recipe = plugins.load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
     assert recipe.shape == msgspec.convert(started.card.config, Shape)
     assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
+    with pytest.raises(T2IError, match=f"its width is {recipe.shape.width}, but 96 was asked for"):
+        plugins.load("recipe", "clipgen", start=str(tiny_model), embedder="fake", width=96)
     for name, weight in load_file(started.file()).items():
         assert recipe.model.get_parameter(name).equal(weight)
     assert recipe.model.training and all(weight.requires_grad for weight in recipe.model.parameters())

@@ -245,12 +245,13 @@ def caption(
 
     options = dict(config.options(context, option or ()))
     judges = scoring.judges(ranker or (), options.pop("ranker", {}))
+    show.notes(models.stand_ins(judge.model for judge in judges))
     found = pairs.first(pairs.read(data, root=root), limit)
     results = []
     for word in model or [defaults.name("captioner")]:
         own = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
         source = provenance.load("captioner", word, own)
-        show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
+        show.notes(models.stand_ins([source.model]))
         with show.bar(source.name, len(found.pictures)) as advance:
             results.append(work.evaluate(source, found, n, seed=seed, by=by, judges=judges, advance=advance))
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,17 @@ def load(module: M, model: Model, name: str = WEIGHTS) -> M:
 def go_on(module: M, start: Model | None) -> M:
     """Fill `module` with the weights of a model to train further; as it is, where there is none."""
     return module if start is None else load(module, start).requires_grad_(True).train()
+
+
+def check_start(start: Model, kept: object, asked: object, names: Iterable[str]) -> None:
+    """Refuse to go on from a network that is not what was asked for."""
+    for name in names:
+        if getattr(asked, name) != getattr(kept, name):
+            raise T2IError(
+                f"{start.name!r} cannot be gone on from: its {name} is {getattr(kept, name)}, "
+                f"but {getattr(asked, name)} was asked for",
+                "leave out the network and its parts: they are the model's own",
+            )
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:

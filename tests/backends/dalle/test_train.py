@@ -128,6 +128,10 @@ def test_training_goes_on_from_a_model_with_its_own_network_and_parts(
     assert "its dim is 32, but 64 was asked for" in t2i.fails(*more, "-o", "dim=64", "--output", "other").stderr
 
 
+def test_no_start_is_a_training_from_nothing(codec: Path, vocabulary: Path) -> None:
+    assert load(codec, vocabulary, start="none").settings.start is None
+
+
 def test_codes_are_encoded_once_for_all_runs(t2i: Runner, data: PreparedDataset, codec: Path, vocabulary: Path) -> None:
     words = ["train", "dalle", "--train-data", data.folder, *TINY, *parts(codec, vocabulary)]
     flags = ["--max-steps", 1, "--batch-size", 5, "--report-to", "none"]

@@ -26,6 +26,7 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Turn
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import Crops, to_images
+from t2icli.settings import chosen_in
 
 if TYPE_CHECKING:
     from t2i_clipgen import RecipeSettings
@@ -50,6 +51,9 @@ class PriorRecipe:
             raise T2IError(f"{settings.heads} heads do not divide a width of {settings.width}", "set -o heads=...")
         start = settings.start
         self.shape = msgspec.convert(start.card.config, Shape) if start is not None else fresh
+        if start is not None:
+            chosen = sorted({"width", "layers", "heads"} & chosen_in(settings))
+            weights.check_start(start, self.shape, fresh, chosen)
         check_fit(self.shape, self.embedder, self.codec, start.name if start is not None else "in training")
         self.model: nn.Module = weights.go_on(Prior(self.shape, settings.dropout), start)
 

@@ -20,11 +20,11 @@ from t2icli.backends.dalle.config import Config, Options
 from t2icli.backends.dalle.generate import DallEGenerator
 from t2icli.backends.dalle.model import DallE
 from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
 from t2icli.kinds import Frozen, ParamGroup, Tokenizer, Turn
 from t2icli.models import Card, Model
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_images
+from t2icli.settings import chosen_in
 from t2icli.training.samples import Squares
 
 
@@ -70,15 +70,9 @@ OF_TRAINING = ("attention_dropout", "feed_forward_dropout", "image_weight")
 def as_started(start: Model, asked: Config, settings: TrainSettings) -> Config:
     """The config of the model to go on from; what was asked for and would be another network is refused."""
     kept = msgspec.convert(start.card.config, Config)
-    usual = {field.name: field.default for field in msgspec.structs.fields(TrainSettings)}
-    chosen = [name for name in (*Options.__struct_fields__, "text_length") if getattr(settings, name) != usual[name]]
-    for name in (*chosen, "text_vocabulary", "codes", "grid"):
-        if name not in OF_TRAINING and getattr(asked, name) != getattr(kept, name):
-            raise T2IError(
-                f"{start.name!r} cannot be gone on from: its {name} is {getattr(kept, name)}, "
-                f"but {getattr(asked, name)} was asked for",
-                "leave out the network, the codec and the tokenizer: they are the model's own",
-            )
+    of_network = {*Options.__struct_fields__, "text_length"} - {*OF_TRAINING}
+    chosen = sorted(of_network & chosen_in(settings))
+    weights.check_start(start, kept, asked, [*chosen, "text_vocabulary", "codes", "grid"])
     return msgspec.structs.replace(kept, **{name: getattr(asked, name) for name in OF_TRAINING})
 
 
