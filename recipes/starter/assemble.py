@@ -2,7 +2,8 @@
 
     python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 
-The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere.
+The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere; dalle-further that of dalle, and
+so on.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SHARPER = "vqgan-sharper"
 """The run that went on from vqgan with its decoder alone. Its last model is taken: with an adversary, which the loss on
 held-out pictures leaves out, that loss would choose the first."""
 RECIPES: Mapping[str, str] = {"dalle2": "dalle2-decoder"}
-"""By backend, where the recipe is not called like it."""
+"""By run, where the recipe is not called like it."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
@@ -48,8 +49,9 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     sharper = models.open_model(runs / SHARPER / "model") if SHARPER in here else None
     instead = _instead(of_run(runs / "vqgan"), sharper) if sharper else {}
     for backend in SHIPPED.keys() & here:
-        shrink(of_run(runs / backend), draft / backend, instead)
-        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(backend, backend))
+        run = last_run(runs, backend)
+        shrink(of_run(runs / run), draft / backend, instead)
+        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(run, run))
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
     if sum(sizes.values()) > MOST:
@@ -57,6 +59,12 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     return sizes
+
+
+def last_run(runs: Path, backend: str) -> str:
+    """The run that went on from the backend's first one, if there is one."""
+    further = f"{backend}-further"
+    return further if (runs / further / "model" / models.CARD).is_file() else backend
 
 
 def of_run(run: Path) -> Model:

@@ -112,6 +112,15 @@ def test_the_best_of_a_run_is_taken_where_one_is_known(runs: Path, recipe: Modul
     assert not models.open_model(tmp_path / "models/dalle").card.links, "its codec is another one"
 
 
+def test_a_run_that_went_on_takes_the_first_one_s_place(runs: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    card = Card(kind="generator", backend="dalle", source="step 12")
+    put(runs / "dalle-further/model", card, w=torch.ones(3))
+    recipe.assemble(runs, tmp_path / "models")
+    further = models.open_model(tmp_path / "models/dalle")
+    assert further.card.source == "recipes/starter/dalle-further.toml, step 12"
+    assert load_file(further.file())["w"].tolist() == [1, 1, 1]
+
+
 def test_a_sharper_decoder_takes_the_place_of_the_codec_everywhere(
     runs: Path, recipe: ModuleType, tmp_path: Path
 ) -> None:
