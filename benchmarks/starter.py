@@ -212,8 +212,8 @@ def arguments() -> argparse.ArgumentParser:
     words.add_argument("--most", type=int, default=64, help="candidates of the first --subset")
     words.add_argument("--subset", type=int, default=40)
     words.add_argument("--gallery", type=int, default=1000)
-    words.add_argument("--lessons", type=int, default=12_000)
-    words.add_argument("--steps", type=int, default=1_000, help="of the checker's training")
+    words.add_argument("--lessons", type=int, default=20_000)
+    words.add_argument("--steps", type=int, default=3_000, help="of the checker's training")
     words.add_argument("--unet-steps", type=int, nargs="+", default=[3, 5, 10, 25, 100], help="to compare")
     for name in ("--cfg-scale", "--temperature", "--top-p"):
         words.add_argument(name, type=float, nargs="+", default=[])

@@ -1,6 +1,6 @@
 """The judge of what a picture shows: a small network that names the vessel, what fills it, and every ingredient.
 
-It learns from pictures of its own (`starter_data.lesson`), half of them soft as a codec makes them, so that it does
+It learns from pictures of its own (`starter_data.lesson`), some of them soft as a codec makes them, so that it does
 not take softness for absence. No ranker and no generator has seen them, and it has seen none of theirs.
 """
 
@@ -24,7 +24,7 @@ from t2icli.kinds import Codec
 
 KEPT = 1000
 """The last lessons are not learnt from: they say from which score on an ingredient counts as seen."""
-SOFT = 2000
+SOFT = 6000
 """Lessons that are learnt from as a codec gives them back, too."""
 FALSE_ALARMS = 0.01
 """How often that score is passed where the ingredient is not there."""
@@ -145,7 +145,7 @@ def train(lessons: data.Lessons, soft: NDArray[np.uint8], folder: Path, steps: i
 def learn(
     model: Checker, lessons: data.Lessons, soft: NDArray[np.uint8], step: int, batch: int
 ) -> tuple[Tensor, float, float]:
-    """The loss of a step's lessons, which the step alone decides; about two in five as a codec would show them."""
+    """The loss of a step's lessons, which the step alone decides; two in five of those in `soft` as they are there."""
     chance = np.random.default_rng(step)
     rows = chance.integers(0, len(lessons.pictures), batch)
     pixels = lessons.pictures[rows]
