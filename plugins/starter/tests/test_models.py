@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import t2i_brivl
 import t2i_clipcap
 import t2i_clipgen
+import t2i_dalle2
 import t2i_starter
 from t2icli import models, plugins
 from t2icli.errors import T2IError
@@ -263,3 +265,25 @@ def test_every_command_has_its_starter(
     assert {check["name"] for check in t2i.ok("models", "verify", "--json").json()} == {
         f"{backend}/starter" for backend in ("dalle", "brivl", "clip", "clipcap", "clipgen", "vqgan")
     }
+
+
+@pytest.mark.slow
+def test_the_recipes_lead_from_nothing_to_the_models(t2i: Runner, recipe: ModuleType) -> None:
+    """What `make starter` does, with few pictures and two steps of each training."""
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_starter)
+    Path("recipes").symlink_to(ROOT / "recipes")
+    loop = re.search(r"for name in (.*?); do", (ROOT / "Makefile").read_text(), re.DOTALL)
+    assert loop is not None
+    t2i.ok("prepare", "plates", 400, "-o", "plating=neat", "--output", "runs/starter/plates")
+    for run in loop[1].replace("\\", "").split():
+        name = run.removesuffix("-sharper").removesuffix("-further")
+        short = [] if name == "tokenizer" else ["--max-steps", 2]
+        t2i.ok("train", name, "--config", f"recipes/starter/{run}.toml", "--report-to", "none", *short)
+    assert recipe.assemble(Path("runs/starter"), Path("models")).keys() == t2i_starter.SHIPPED.keys()
+    made, shipped = (
+        {path.name: models.open_model(path).card for path in at.iterdir()}
+        for at in (Path("models"), t2i_starter.MODELS)
+    )
+    for name, card in shipped.items():
+        assert made[name].source.split(",")[0] == card.source.split(",")[0]
+        assert (made[name].links, made[name].settings) == (card.links, card.settings)
