@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,3 +25,22 @@ def golden() -> Callable[[str], Path]:
         pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
 
     return find
+
+
+@pytest.fixture
+def fix_states(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
+    """Called, it makes every step that draws go from a state fit to be replayed on a GPU; it gives those states."""
+
+    def fix() -> list[Any]:
+        from t2icli.nn import decode
+
+        states: list[Any] = []
+
+        def stepper(model: Any, state: Any) -> Any:
+            states.append(state.fixed())
+            return lambda codes: model.step(codes, states[-1])
+
+        monkeypatch.setattr(decode, "stepper", stepper)
+        return states
+
+    return fix

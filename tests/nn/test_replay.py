@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -33,29 +33,16 @@ def codes_of(model: Any, condition: Any, length: int, **options: Any) -> Tensor:
     return torch.stack(list(decode.sample(model, condition, [3, 1, 4], length, **options)))
 
 
-@pytest.fixture
-def fixed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Steps on states that keep all that changes in tensors, as a GPU replays them; here they are the states."""
-    states: list[Any] = []
-
-    def stepper(model: Any, state: Any) -> replay.Step:
-        states.append(state.fixed())
-        return lambda codes: model.step(codes, states[-1])
-
-    monkeypatch.setattr(decode, "stepper", stepper)
-    return states
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("begun", [0, 6], ids=["whole", "begun"])
-def test_dalle_draws_the_same_from_a_fixed_state(name: str, begun: int, request: pytest.FixtureRequest) -> None:
+def test_dalle_draws_the_same_from_a_fixed_state(name: str, begun: int, fix_states: Callable[[], list[Any]]) -> None:
     model, text = network(name), torch.tensor([[4, 5, 6, 0, 0], [0, 0, 0, 0, 0]])
     options = {"sampling": Sampling(cfg_scale=2.0)} if name == "guided" else {}
     condition = (text[: 1 + len(options)], torch.arange(begun).repeat(1 + len(options), 1))
     expected = codes_of(model, condition, 16 - begun, **options)
-    states = request.getfixturevalue("fixed")
+    states = fix_states()
     assert codes_of(model, condition, 16 - begun, **options).equal(expected)
-    assert all(state.place.tolist() == [15] for state in states)
+    assert states and all(state.place.tolist() == [15] for state in states)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
