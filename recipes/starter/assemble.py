@@ -44,7 +44,7 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     """Make `folder` anew from every run there is; returns the bytes that each model adds."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    here = [run for run in (*SHIPPED, SHARPER) if (runs / run / "model" / models.CARD).is_file()]
+    here = [run for run in (*SHIPPED, SHARPER) if is_trained(runs / run)]
     if not here:
         raise T2IError(f"there are no runs in '{runs}'", "train them: make starter")
     sharper = models.open_model(runs / SHARPER / "model") if SHARPER in here else None
@@ -65,7 +65,11 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
 def last_run(runs: Path, backend: str) -> str:
     """The run that went on from the backend's first one, if there is one."""
     further = f"{backend}-further"
-    return further if (runs / further / "model" / models.CARD).is_file() else backend
+    return further if is_trained(runs / further) else backend
+
+
+def is_trained(run: Path) -> bool:
+    return (run / "model" / models.CARD).is_file()
 
 
 def of_run(run: Path) -> Model:

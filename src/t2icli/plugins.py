@@ -62,7 +62,7 @@ def configure_entry(
         raise T2IError(f"{owner} takes no model, but {model.name!r} is one")
     parts = dict(_parts(fields.values()))
     start = values.get("start")
-    if start not in (None, "none") and "start" in fields and settings.is_model(fields["start"].type):
+    if not settings.is_none(start) and "start" in fields and settings.is_model(fields["start"].type):
         model = _named(entry, start, owner)
         told = {name: value for name, value in model.card.settings.items() if name in parts}
         values = {**settings.merge(told, values), "start": model}

@@ -124,8 +124,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def chosen_in(made: msgspec.Struct) -> set[str]:
     """The settings that are not their defaults."""
-    usual = {field.name: field.default for field in msgspec.structs.fields(type(made))}
-    return {name for name, value in usual.items() if getattr(made, name) != value}
+    return {field.name for field in msgspec.structs.fields(type(made)) if getattr(made, field.name) != _default(field)}
 
 
 def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
@@ -156,7 +155,7 @@ def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
         return convert(kind, merge(known, value), owner)
     if isinstance(value, str) and _is_sequence(kind):
         value = [item.strip() for item in value.split(",") if item.strip()]
-    if isinstance(value, str) and value.lower() == "none" and type(None) in typing.get_args(kind):
+    if is_none(value) and type(None) in typing.get_args(kind):
         return None
     if isinstance(value, str) and bool in (kind, *typing.get_args(kind)):
         value = SPOKEN.get(value.lower(), value)
@@ -201,6 +200,11 @@ def _strip(kind: Any) -> tuple[Any, str]:
     if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
         about = next(filter(None, (_strip(choice)[1] for choice in typing.get_args(kind))), "")
     return kind, about
+
+
+def is_none(value: Any) -> bool:
+    """Whether a setting is left empty: nothing, or the word for it."""
+    return value is None or (isinstance(value, str) and value.lower() == "none")
 
 
 def is_model(kind: Any) -> bool:

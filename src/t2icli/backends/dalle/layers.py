@@ -17,6 +17,7 @@ from t2icli.nn.transformer import FixedCache, KVCache, SharedCache, attend, join
 
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]
+StepCache = KVCache | SharedCache | FixedCache
 
 
 def visible(kind: str, text: int, grid: tuple[int, int]) -> Tensor:
@@ -69,7 +70,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 class Memory:
     """What one layer remembers while codes are drawn."""
 
-    cache: KVCache | SharedCache | FixedCache
+    cache: StepCache
     upper: Tensor
     """For token shift: the newest input of the attention in each image column, (b, columns, d / 2)..."""
     lower: Tensor
@@ -143,9 +144,7 @@ class Attention(nn.Module):
             cache.append(k, v)
         return self.dropout(self.out(join_heads(attend(q, k, v, seen))))
 
-    def step(
-        self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache | SharedCache | FixedCache
-    ) -> Tensor:
+    def step(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: StepCache) -> Tensor:
         """One more position; `seen` are the places it looks at, None for all so far."""
         return self.out(join_heads(cache.attend(*self._project(x, turn), seen)))
 
