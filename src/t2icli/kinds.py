@@ -211,6 +211,8 @@ class ParamGroup:
     parameters: Sequence[nn.Parameter]
     weight_decay: float | None = None
     lr_scale: float = 1.0
+    hidden: bool = False
+    """Matrices from hidden features to hidden features, which the optimizer muon takes; no embeddings, no outputs."""
 
 
 Figures = Mapping[str, "float | Tensor"]

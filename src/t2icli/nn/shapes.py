@@ -41,6 +41,9 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(description="of the group norms; few channels in a group lose the picture's colours", ge=1)
     ] = 32
     middle_attention: Annotated[bool, Meta(description="attention at the smallest size, as taming has it")] = True
+    apart: Annotated[
+        bool, Meta(description="each code sees its own pixels alone: easier codes to foretell, for small generators")
+    ] = False
 
     @property
     def factor(self) -> int:

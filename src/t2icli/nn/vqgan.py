@@ -24,10 +24,10 @@ def norm(width: int, shape: VqganShape) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """Two convolutions beside a short cut."""
 
-    def __init__(self, width: int, out: int, shape: VqganShape) -> None:
+    def __init__(self, width: int, out: int, shape: VqganShape, kernel: int = 3) -> None:
         super().__init__()
-        self.norm1, self.conv1 = norm(width, shape), nn.Conv2d(width, out, 3, padding=1)
-        self.norm2, self.conv2 = norm(out, shape), nn.Conv2d(out, out, 3, padding=1)
+        self.norm1, self.conv1 = norm(width, shape), nn.Conv2d(width, out, kernel, padding="same")
+        self.norm2, self.conv2 = norm(out, shape), nn.Conv2d(out, out, kernel, padding="same")
         self.dropout = nn.Dropout(shape.dropout)
         if width != out:
             self.nin_shortcut = nn.Conv2d(width, out, 1)
@@ -74,10 +74,12 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """Blocks at one size, then a step to the next size, except at the last level."""
 
-    def __init__(self, shape: VqganShape, width: int, out: int, blocks: int, attends: bool) -> None:
+    def __init__(
+        self, shape: VqganShape, width: int, out: int, blocks: int, attends: bool, kernel: int = 3
+    ) -> None:
         super().__init__()
         widths = [width] + [out] * blocks
-        self.block = nn.ModuleList(ResBlock(a, b, shape) for a, b in pairwise(widths))
+        self.block = nn.ModuleList(ResBlock(a, b, shape, kernel) for a, b in pairwise(widths))
         self.attn = nn.ModuleList(Attention(out, shape) for _ in range(blocks if attends else 0))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,14 +94,25 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, shape: VqganShape, width: int) -> None:
+    def __init__(self, shape: VqganShape, width: int, kernel: int = 3) -> None:
         super().__init__()
-        self.block_1 = ResBlock(width, width, shape)
-        self.attn_1 = Attention(width, shape) if shape.middle_attention else nn.Identity()
-        self.block_2 = ResBlock(width, width, shape)
+        self.block_1 = ResBlock(width, width, shape, kernel)
+        self.attn_1 = Attention(width, shape) if shape.middle_attention and kernel > 1 else nn.Identity()
+        self.block_2 = ResBlock(width, width, shape, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
+
+
+def cut(x: Tensor, side: int) -> Tensor:
+    """(b, c, h, w) -> (b * rows * columns, c, side, side): every tile an image of its own."""
+    tiles = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (b, c, rows, side, columns, side)
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def joined(x: Tensor, rows: int, columns: int) -> Tensor:
+    """(b * rows * columns, d, 1, 1) -> (b, d, rows, columns)."""
+    return x.flatten(1).unflatten(0, (-1, rows, columns)).movedim(-1, 1)
 
 
 class Encoder(nn.Module):
@@ -108,19 +121,28 @@ class Encoder(nn.Module):
     def __init__(self, shape: VqganShape) -> None:
         super().__init__()
         widths, last = shape.widths, len(shape.widths) - 1
-        self.patch = shape.patch
+        self.patch, self.factor, self.apart = shape.patch, shape.factor, shape.apart
         self.conv_in = nn.Conv2d(3 * shape.patch**2, shape.ch, 3, padding=1)
         inputs = (shape.ch, *widths)
+        # Of codes that see no neighbours the smallest map is one position: its neighbours would all be padding.
+        kernels = [3] * last + [1 if shape.apart else 3]
         self.down = nn.ModuleList(
-            Level(shape, inputs[i], widths[i], shape.num_res_blocks, shape.attends[i]) for i in range(last + 1)
+            Level(shape, inputs[i], widths[i], shape.num_res_blocks, shape.attends[i], kernels[i])
+            for i in range(last + 1)
         )
         for level, width in zip(self.down[:-1], widths, strict=False):
             level.downsample = Downsample(width)
-        self.mid = Middle(shape, widths[-1])
+        self.mid = Middle(shape, widths[-1], kernels[-1])
         self.norm_out = norm(widths[-1], shape)
-        self.conv_out = nn.Conv2d(widths[-1], shape.z_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[-1], shape.z_channels, kernels[-1], padding="same")
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.apart:
+            rows, columns = (side // self.factor for side in x.shape[2:])
+            return joined(self._latents(cut(x, self.factor)), rows, columns)
+        return self._latents(x)
+
+    def _latents(self, x: Tensor) -> Tensor:
         x = self.conv_in(F.pixel_unshuffle(x, self.patch))
         for level in self.down:
             x = level(x)

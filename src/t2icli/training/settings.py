@@ -15,7 +15,10 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_steps: Annotated[int | None, Meta(description="optimizer steps in all; decides instead of epochs")] = None
     batch_size: Annotated[int, Meta(description="samples in one step, over all devices and accumulation", ge=1)] = 32
     grad_accum: Annotated[int, Meta(description="pieces a device cuts its share of a batch into", ge=1)] = 1
-    optimizer: Annotated[Literal["adam", "adamw"], Meta(description="adamw decouples the weight decay")] = "adamw"
+    optimizer: Annotated[
+        Literal["adam", "adamw", "muon"],
+        Meta(description="adamw decouples the weight decay; muon needs fewer steps for transformers"),
+    ] = "adamw"
     lr: Annotated[float, Meta(description="peak learning rate, after warmup", gt=0)] = 3e-4
     betas: Annotated[tuple[float, float], Meta(description="Adam's averaging factors")] = (0.9, 0.999)
     eps: Annotated[float, Meta(description="Adam's guard against division by zero", gt=0)] = 1e-8
@@ -34,6 +37,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr_decay_every: Annotated[int, Meta(description="steps between the exponential schedule's factors", ge=1)] = 1000
     lr_patience: Annotated[int, Meta(description="evaluations without gain before the plateau factor", ge=0)] = 10
     precision: Annotated[Literal["fp32", "bf16"], Meta(description="number format of the forward pass")] = "fp32"
+    compile: Annotated[
+        bool, Meta(description="translate the step into a program of its own first: a minute's wait, then faster steps")
+    ] = False
     channels_last: Annotated[bool, Meta(description="keep image tensors channels-last; helps convolutions")] = False
     ema: Annotated[float, Meta(description="decay of the averaged weights that are saved; 0 is off", ge=0, lt=1)] = 0.0
     seed: Annotated[int, Meta(description="where all randomness starts", ge=0)] = 0

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from t2icli.errors import T2IError
 from t2icli.kinds import Turn
 from t2icli.training.devices import World, averaged, silent, spread
+from t2icli.training.muon import Muon
 from t2icli.training.order import seed_all
 from t2icli.training.schedule import Schedule
 from t2icli.training.settings import LoopSettings
@@ -26,7 +28,8 @@ class RunningTurn:
         self.scales = [group.lr_scale for group in turn.groups]
         self.optimizer = _optimizer(turn, settings, world)
         self.schedule = Schedule(settings, total)
-        self.loss = averaged(turn.loss, self.parameters, world)
+        loss = torch.compile(turn.loss) if settings.compile else turn.loss
+        self.loss = averaged(loss, self.parameters, world)
 
     def gradients(self, pieces: Sequence[Any], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Differentiate the mean loss of a batch given in pieces; returns it, and the figures."""
@@ -98,10 +101,21 @@ def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.
         }
         for group in turn.groups
     ]
+    if settings.optimizer == "muon":
+        return _muon(turn, groups, settings)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     sharded = any(isinstance(p, DTensor) for group in turn.groups for p in group.parameters)
     fused = world.device.type in ("cpu", "cuda") and not sharded
     return kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused or None)
+
+
+def _muon(turn: Turn, groups: list[dict[str, Any]], settings: LoopSettings) -> Muon:
+    if not any(group.hidden for group in turn.groups):
+        raise T2IError(f"turn {turn.name!r} has no matrices for the optimizer 'muon'", "try: --optimizer adamw")
+    if any(isinstance(p, DTensor) for group in turn.groups for p in group.parameters):
+        raise T2IError("the optimizer 'muon' cannot train in shards", "use --strategy ddp, or --optimizer adamw")
+    marked = [{**values, "hidden": group.hidden} for values, group in zip(groups, turn.groups, strict=True)]
+    return Muon(marked, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
 def _detached(figures: dict[str, Any]) -> dict[str, Tensor]:

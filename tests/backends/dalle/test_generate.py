@@ -84,7 +84,7 @@ def test_an_image_that_cannot_be_begun_with_is_refused(folder: str, golden, opti
 
 def test_guidance_acts_on_every_code(folder: str) -> None:
     """In the original it acts on the first alone."""
-    generator = load(folder, cfg_scale=3.0, temperature=0.0)
+    generator = load(folder, cfg_scale=3.0, temperature=0.0, precision="fp32")  # bf16 has ties
     text = generator.read("noodles")
     condition = generator._condition(text)
     (codes,) = decode.sample(generator.model, condition, [0], 64, generator.sampling)

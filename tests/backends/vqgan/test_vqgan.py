@@ -62,10 +62,10 @@ def case(request: pytest.FixtureRequest, golden: Callable[[str], Path], tmp_path
     return Case(golden(f"vqgan/{request.param}"), tmp_path)
 
 
-def small(folder: Path) -> Model:
+def small(folder: Path, shape: VqganShape = SMALL) -> Model:
     torch.manual_seed(0)
-    weights.save(Vqgan(SMALL), folder)
-    return models.seal(folder, Card(kind="codec", backend="vqgan", config=to_config(SMALL)))
+    weights.save(Vqgan(shape), folder)
+    return models.seal(folder, Card(kind="codec", backend="vqgan", config=to_config(shape)))
 
 
 def test_it_encodes_as_upstream(case: Case) -> None:
@@ -115,6 +115,17 @@ def test_the_full_size_networks_have_upstreams_parameters(
 def test_a_small_one_keeps_its_promises(tmp_path: Path) -> None:
     check_codec(plugins.find("codec", "vqgan"), model=small(tmp_path))
     assert plugins.load("codec", "vqgan", model=small(tmp_path)).grid == (4, 4)
+
+
+def test_codes_that_are_told_apart_depend_on_their_own_pixels_alone(tmp_path: Path) -> None:
+    model = small(tmp_path, msgspec.structs.replace(SMALL, apart=True))
+    check_codec(plugins.find("codec", "vqgan"), model=model)
+    network = plugins.load("codec", "vqgan", model=model).model
+    images = torch.rand(2, 3, 32, 32)
+    others = images.clone()
+    others[:, :, 8:16, 16:24] = torch.rand(2, 3, 8, 8)
+    changed = (network.latents(images) != network.latents(others)).any(1)
+    assert changed.nonzero().tolist() == [[0, 1, 2], [1, 1, 2]]
 
 
 def test_bf16_codes_are_nearly_all_the_same(case: Case) -> None:

@@ -41,9 +41,9 @@ DRINKS = {"bubbletea", "milk", "juice", "tea", "coffee", "wine", "beer", "liquor
 Plating = Literal["free", "neat"]
 """`free` scatters and turns the pieces as a cook would; `neat` lays them in four places, upright, on a few bases."""
 
-PLACES = tuple((x, y) for y in (0.375, 0.625) for x in (0.375, 0.625))
-"""Where neat pieces lie: of 128 pixels, each on 32 x 32 of them that begin at a multiple of 16, as codecs count."""
-PIECE = 0.27
+PLACES = tuple((x, y) for y in (0.35, 0.65) for x in (0.35, 0.65))
+"""Where neat pieces lie: of 160 pixels, each on 48 x 48 of them that begin at a multiple of 16, as codecs count."""
+PIECE = 0.31
 """Width of a neat piece."""
 BASES = 2
 """How many different ways a vessel is filled when plated neatly."""

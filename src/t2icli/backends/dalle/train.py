@@ -112,7 +112,9 @@ class DallERecipe:
         return Pairs(data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
-        return [Turn("dalle", [ParamGroup(list(self.model.parameters()))], self.loss)]
+        hidden = [p for p in self.model.layers.parameters() if p.ndim == 2]
+        others = [p for p in self.model.parameters() if all(p is not each for each in hidden)]
+        return [Turn("dalle", [ParamGroup(others), ParamGroup(hidden, hidden=True)], self.loss)]
 
     def loss(self, batch: Sequence[Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         text, codes = batch
