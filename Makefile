@@ -54,11 +54,9 @@ demo: setup
 
 # The small models that plugins/starter ships, from nothing: hours on two cores. What was stopped goes on.
 starter: setup
-	$(BIN)/t2i prepare plates 87000 -o plating=neat -o rules.duplicates=keep --output runs/starter/plates
-	for name in tokenizer vqgan vqgan-sharper dalle dalle-further brivl brivl-further clip clipgen clipcap \
-			dalle2-prior dalle2-decoder; do \
-		recipe=$${name%-sharper}; \
-		$(BIN)/t2i train $${recipe%-further} --config recipes/starter/$$name.toml --resume || exit 1; \
+	$(BIN)/t2i prepare plates 120000 -o plating=neat -o size=160 -o things=0.15 -o rules.duplicates=keep --output runs/starter/plates
+	for name in tokenizer vqgan vqgan-sharper dalle brivl clip clipgen clipcap dalle2-prior dalle2-decoder; do \
+		$(BIN)/t2i train $${name%-sharper} --config recipes/starter/$$name.toml --resume || exit 1; \
 	done
 	$(BIN)/python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 

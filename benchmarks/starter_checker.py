@@ -189,7 +189,7 @@ def calibrate(model: Checker, lessons: data.Lessons, soft: NDArray[np.uint8] | N
 
 
 @torch.inference_mode()
-def through(codec: Codec, pixels: NDArray[np.uint8], size: int = 128, batch: int = 16) -> NDArray[np.uint8]:
+def through(codec: Codec, pixels: NDArray[np.uint8], size: int = data.DRAWN, batch: int = 16) -> NDArray[np.uint8]:
     """Pictures as the codec gives them back, in their own size."""
     parts = []
     for rows in data.chunks(len(pixels), batch):

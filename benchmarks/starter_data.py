@@ -26,7 +26,9 @@ PIXELS = 64
 CHUNK = 200
 """Pictures in one file, the least that a stopped rendering loses."""
 SIZES = (64, 64, 80, 96)
-"""Pixels it is drawn with before it is brought to the judge's size: strokes and edges differ from the data's 128."""
+"""Pixels it is drawn with before it is brought to the judge's size: strokes and edges differ from the data's."""
+DRAWN = 160
+"""Pixels of a side that the starter draws."""
 POTS = ("hotpot", "claypot")
 PLATING: plates.Plating = "neat"
 """As the models were trained."""
@@ -167,7 +169,7 @@ def chunks(rows: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def renders(path: Path, requests: list[Request], copies: int = 1, size: int = 128) -> NDArray[np.uint8]:
+def renders(path: Path, requests: list[Request], copies: int = 1, size: int = DRAWN) -> NDArray[np.uint8]:
     """(copies, n, h, w, 3): what the renderer draws for every request, `copies` times; drawn once."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,7 @@
 
     python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 
-The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere; dalle-further that of dalle, and
-so on.
+The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere.
 """
 
 from __future__ import annotations
@@ -50,9 +49,8 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     sharper = models.open_model(runs / SHARPER / "model") if SHARPER in here else None
     instead = _instead(of_run(runs / "vqgan"), sharper) if sharper else {}
     for backend in SHIPPED.keys() & here:
-        run = last_run(runs, backend)
-        shrink(of_run(runs / run), draft / backend, instead)
-        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(run, run))
+        shrink(of_run(runs / backend), draft / backend, instead)
+        name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(backend, backend))
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
     if sum(sizes.values()) > MOST:
@@ -60,12 +58,6 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     return sizes
-
-
-def last_run(runs: Path, backend: str) -> str:
-    """The run that went on from the backend's first one, if there is one."""
-    further = f"{backend}-further"
-    return further if is_trained(runs / further) else backend
 
 
 def is_trained(run: Path) -> bool:

@@ -57,8 +57,11 @@ class ClipCapRecipe:
         return Captioned(data, encoded["embeddings"], self.words, s.max_tokens, language=s.language)
 
     def turns(self) -> Sequence[Turn]:
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return [Turn("clipcap", [ParamGroup(trained)], self.loss)]
+        hidden = [p for p in self.model.decoder.parameters() if p.requires_grad and p.ndim == 2]
+        ids = set(map(id, hidden))
+        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in ids]
+        groups = [ParamGroup(others), *([ParamGroup(hidden, hidden=True)] if hidden else [])]
+        return [Turn("clipcap", groups, self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         tokens, length = batch["tokens"], batch["length"]

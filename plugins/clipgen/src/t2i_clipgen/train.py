@@ -68,7 +68,8 @@ class PriorRecipe:
     def frozen(self) -> Sequence[Frozen]:
         # Both parts draw the same random crops: the loop seeds each sample before it is read.
         size, views = self.image_size(), self.settings.views
-        crops = f"{size} pixels, {views} views"
+        # One view is the middle, by the same name as DALL-E's: the codes of a codec are worked out once for both.
+        crops = f"middle {size}" if views == 1 else f"{size} pixels, {views} views"
         codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
 
         def samples(data: PreparedDataset) -> Dataset[Tensor]:
@@ -101,7 +102,10 @@ class PriorRecipe:
         linear = [m.weight for m in self.model.modules() if isinstance(m, nn.Linear)]
         ids = set(map(id, linear))
         others = [p for p in self.model.parameters() if id(p) not in ids]
-        return [Turn("prior", [ParamGroup(linear), ParamGroup(others, weight_decay=0.0)], self.loss)]
+        inner = set(map(id, self.model.decoder.parameters()))
+        hidden, ends = ([p for p in linear if (id(p) in inner) == yes] for yes in (True, False))
+        groups = [ParamGroup(hidden, hidden=True), ParamGroup(ends), ParamGroup(others, weight_decay=0.0)]
+        return [Turn("prior", groups, self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         codes = batch["codes"].long()
