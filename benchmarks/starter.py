@@ -36,8 +36,12 @@ from t2icli.kinds import Codec, Generator, Ranker
 COUNTS = (1, 4, 16, 64)
 GENERATORS = ("dalle/starter", "clipgen/starter", "dalle2/starter")
 RANKERS = ("clip/starter", "brivl/starter")
-ASKED = ("红烧牛肉面", "鱼香肉丝", "麻婆豆腐", "北京烤鸭", "珍珠奶茶", "一只猫", "a red apple", "彩虹")
-"""The mission's own dish, and odd ones: drawn to be looked at."""
+ASKED = (
+    *("红烧牛肉面", "番茄炒蛋", "鱼香肉丝", "麻婆豆腐", "宫保鸡丁", "北京烤鸭", "麻辣火锅", "清蒸鲈鱼"),
+    *("皮蛋瘦肉粥", "小笼包", "扬州炒饭", "蒜蓉西兰花", "珍珠奶茶", "草莓蛋糕", "水果沙拉", "beef noodles"),
+    *("a red apple", "一只猫", "彩虹", "火车"),
+)
+"""The mission's own dish, what is on every menu, and odd ones: drawn to be looked at."""
 ACROSS = 8
 
 
@@ -164,19 +168,19 @@ def result(
 
 
 def sheets(name: str, generator: Generator, drawn: list[Candidates], rankers: dict[str, Ranker]) -> None:
-    """The best eight of the first sixteen, by the last ranker, of held-out names and of those that are asked for."""
+    """By the last ranker the best eight of the first sixteen of held-out names, and all of those that are asked for."""
     ranker = list(rankers)[-1]
     rows = [best([*each.images[:16]], each.by_ranker[ranker][:16]) for each in drawn[:ACROSS]]
     starter_page.sheet(rows, f"starter-{name}-held-out")
     rows = []
     for prompt in ASKED:
         images = list(generator.generate(prompt, 16, seed=0))
-        rows.append(best(images, rankers[ranker].score(prompt, images)))
-    starter_page.sheet(rows, f"starter-{name}-asked")
+        rows.append(best(images, rankers[ranker].score(prompt, images), 16))
+    starter_page.sheet(rows, f"starter-{name}-asked", 64)
 
 
-def best(images: list[Any], scores: Any) -> list[Any]:
-    return [images[at] for at in np.argsort(-np.asarray(scores), kind="stable")[:ACROSS]]
+def best(images: list[Any], scores: Any, many: int = ACROSS) -> list[Any]:
+    return [images[at] for at in np.argsort(-np.asarray(scores), kind="stable")[:many]]
 
 
 def tune(chosen: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ t2i generate "红烧牛肉面" -n 16 --rerank brivl
 It draws plates, bowls, pots and glasses seen from above, with up to three ingredients out of 74, from a name in Chinese
 or English. It is a toy with honest insides: the generators, the codec, the rankers and the captioner are the same code
 that larger models use, trained by the same `t2i train`, only small. What is not food it knows little of, and what it
-draws are pictures of 128 pixels of a drawn world, not photographs.
+draws are pictures of 160 pixels of a drawn world, not photographs.
 
 ## How it was made
 
@@ -131,16 +131,16 @@ def _parts(figures: Mapping[str, Any]) -> None:
 CAPTIONS = {"vessel": "vessel named right", "main": "main ingredient named", "both": "both"}
 
 
-def sheet(rows: Sequence[Sequence[Image.Image]], name: str) -> Path:
+def sheet(rows: Sequence[Sequence[Image.Image]], name: str, tile: int = TILE) -> Path:
     """Pictures row by row in one file, small enough for the repository."""
     gap = 2
     across = max(map(len, rows))
-    size = (across * (TILE + gap) - gap, len(rows) * (TILE + gap) - gap)
+    size = (across * (tile + gap) - gap, len(rows) * (tile + gap) - gap)
     page = Image.new("RGB", size, "white")
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            small = image.resize((TILE, TILE), Image.Resampling.LANCZOS)
-            page.paste(small, (x * (TILE + gap), y * (TILE + gap)))
+            small = image.resize((tile, tile), Image.Resampling.LANCZOS)
+            page.paste(small, (x * (tile + gap), y * (tile + gap)))
     path = PICTURES / f"{name}.webp"
     path.write_bytes(_small(page))
     return path

@@ -74,9 +74,7 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """Blocks at one size, then a step to the next size, except at the last level."""
 
-    def __init__(
-        self, shape: VqganShape, width: int, out: int, blocks: int, attends: bool, kernel: int = 3
-    ) -> None:
+    def __init__(self, shape: VqganShape, width: int, out: int, blocks: int, attends: bool, kernel: int = 3) -> None:
         super().__init__()
         widths = [width] + [out] * blocks
         self.block = nn.ModuleList(ResBlock(a, b, shape, kernel) for a, b in pairwise(widths))

@@ -1,7 +1,7 @@
-"""Muon: matrices of hidden layers move along the nearest orthogonal matrix to their averaged gradient; all else by AdamW.
+"""Muon: matrices of hidden layers move along the orthogonal matrix nearest to their mean gradient; the rest by AdamW.
 
-Transformers learn the same in about two thirds of the steps. Steps of a matrix are scaled to be as long as AdamW's, so that both
-take the same learning rate and weight decay (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982).
+Steps of a matrix are scaled to be as long as AdamW's, so that both take the same learning rate and weight decay
+(Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982).
 """
 
 from __future__ import annotations
