@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from t2icli.dataset import PreparedDataset
+from t2icli import plugins
+from t2icli.dataset import PreparedDataset, SourceRow
 from t2icli.errors import T2IError
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare import report
@@ -239,3 +244,32 @@ def test_nothing_is_fetched_offline(server: Any, tmp_path: Path, monkeypatch: py
     with pytest.raises(T2IError, match="cannot be fetched: offline"):
         prepare(job(table(tmp_path / "x.csv", [(server.url("/good/1"), "a"), (server.url("/good/2"), "b")])))
     assert not server.hits
+
+
+class Drawn:
+    """A source whose rows take time, and that has no end."""
+
+    def __init__(self, picture: bytes) -> None:
+        self.picture, self.read = picture, 0
+
+    def rows(self, path: Path) -> Iterator[SourceRow]:
+        while True:
+            self.read += 1
+            time.sleep(0.002)
+            yield SourceRow(f"{self.read}", self.picture, (f"row {self.read}",))
+
+
+def test_ctrl_c_does_not_wait_for_rows_that_are_being_drawn(
+    make_picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Drawn(make_picture(1))
+    monkeypatch.setattr(plugins, "load", lambda *asked, **options: source)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    pressed = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        pressed.start()
+        with pytest.raises(KeyboardInterrupt):
+            prepare(Job("drawn", tmp_path, tmp_path / "out", Plan(shard_rows=10**6)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 0 < source.read < 20_000, "it would have read on to the end of a block"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,12 @@ class Job:
     test: float = 0.0
     licence: str = ""
     about: str = ""
+    stop: Event = field(default_factory=Event, compare=False, repr=False)
+    """Set when the run ends early: the source is read in a thread of its own, which would go on."""
 
     def blocks(self, captions: CaptionRules) -> Iterator[Block]:
         """The source's rows with the verdict on their captions."""
-        return blocks(plugins.load("dataset", self.source, **self.options), self.path, captions)
+        return blocks(plugins.load("dataset", self.source, **self.options), self.path, captions, self.stop)
 
 
 def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:
@@ -120,7 +123,7 @@ def prepare(
         claims = _claims(job)
         chunks = cut(blocks_of_rows, captions.reasons, job.plan.shard_rows)
         if cluster is None:
-            runners.run_here(chunks, job.output, job.plan, claims, retry, told)
+            runners.run_here(chunks, job.output, job.plan, claims, retry, told, job.stop)
         else:
             run_on_cluster(chunks, job.output, job.plan, claims, retry, told, cluster)
         return _finish(job)

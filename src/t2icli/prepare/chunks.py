@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -71,9 +72,9 @@ class Chunk:
         return any(isinstance(candidate.source.image, str) for candidate in self.candidates)
 
 
-def blocks(source: Any, path: Path, captions: CaptionRules) -> Iterator[Block]:
-    """A source's rows, judged. Sources that can hand over whole columns have a method `columns`."""
-    found = source.columns(path) if hasattr(source, "columns") else _lists(source.rows(path))
+def blocks(source: Any, path: Path, captions: CaptionRules, stop: Event | None = None) -> Iterator[Block]:
+    """A source's rows, judged, until `stop`. Sources that can hand over whole columns have a method `columns`."""
+    found = source.columns(path) if hasattr(source, "columns") else _lists(_until(stop or Event(), source.rows(path)))
     with ThreadPoolExecutor(AHEAD) as threads:
         waiting: deque[Future[Block]] = deque()
         for piece in found:
@@ -82,6 +83,11 @@ def blocks(source: Any, path: Path, captions: CaptionRules) -> Iterator[Block]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _until(stop: Event, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
+    # A block of rows that are drawn, not read, can take a minute.
+    return takewhile(lambda row: not stop.is_set(), rows)
 
 
 def _lists(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import Claims
@@ -20,10 +21,19 @@ AT_ONCE = 3
 
 
 def run_here(
-    chunks: Iterable[Chunk], output: Path, plan: Plan, claims: Claims, retry: frozenset[str] | None, told: Told
+    chunks: Iterable[Chunk],
+    output: Path,
+    plan: Plan,
+    claims: Claims,
+    retry: frozenset[str] | None,
+    told: Told,
+    stop: Event | None = None,
 ) -> None:
-    """Work on all chunks; also where an event loop runs already, as in a notebook."""
-    work = _run(chunks, output, plan, claims, retry, told)
+    """Work on all chunks; also where an event loop runs already, as in a notebook.
+
+    `stop` is set at the end, however it comes about: whoever makes the chunks can leave off.
+    """
+    work = _run(chunks, output, plan, claims, retry, told, stop or Event())
     if not _in_event_loop():
         asyncio.run(work)
         return
@@ -40,7 +50,13 @@ def _in_event_loop() -> bool:
 
 
 async def _run(
-    chunks: Iterable[Chunk], output: Path, plan: Plan, claims: Claims, retry: frozenset[str] | None, told: Told
+    chunks: Iterable[Chunk],
+    output: Path,
+    plan: Plan,
+    claims: Claims,
+    retry: frozenset[str] | None,
+    told: Told,
+    stop: Event,
 ) -> None:
     # Looking up names happens in the loop's own threads, and some never answer: decoding has others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, "look-up"))
@@ -56,6 +72,7 @@ async def _run(
                     under_way.add(asyncio.create_task(worker.chunk(chunk, retry)))
                 await _leave(under_way, 0)
             finally:
+                stop.set()
                 for task in under_way:
                     task.cancel()
                 await asyncio.gather(*under_way, return_exceptions=True)
