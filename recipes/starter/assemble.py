@@ -25,9 +25,9 @@ from t2icli.models import Model
 MOST = 30_000_000
 """Bytes, all models together."""
 SETTINGS: Mapping[str, Mapping[str, object]] = {
-    "dalle": {"cfg_scale": 1.25, "temperature": 0.5},
+    "dalle": {"cfg_scale": 1.5, "temperature": 0.75},
     "clipgen": {"temperature": 0.6},
-    "clipcap": {"temperature": 0.5},
+    "clipcap": {"temperature": 0.7, "candidates": 16},
     "dalle2": {"steps": [5], "prior_steps": 10},
 }
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""

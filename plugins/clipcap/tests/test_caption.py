@@ -57,6 +57,21 @@ def test_the_captions_of_an_image_are_drawn_apart(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_of_several_candidates_those_that_fit_their_image_best_are_given(tiny_model: Path) -> None:
+    parts = {"model": tiny_model, "embedder": "fake", "max_tokens": 8, "temperature": 2.0}
+    all_twelve = plugins.load("captioner", "clipcap", **parts)
+    chooser = plugins.load("captioner", "clipcap", candidates=6, **parts)
+    embedder = chooser.embedder
+    images = embedder.embed_images(IMAGES)
+    drawn, chosen = all_twelve.caption(IMAGES, 12, seed=5), chooser.caption(IMAGES, 2, seed=5)
+    for image, candidates, best in zip(images, drawn, chosen, strict=True):
+        nearness = (embedder.embed_texts(candidates) @ image).tolist()
+        ranked = sorted(set(candidates), key=lambda caption: -nearness[candidates.index(caption)])
+        assert best == ranked[:2]
+    check_captioner(plugins.find("captioner", "clipcap"), candidates=3, **parts)
+
+
+@pytest.mark.usefixtures("fake")
 def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path) -> None:
     captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
 

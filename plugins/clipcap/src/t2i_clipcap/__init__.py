@@ -25,6 +25,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     beams: Annotated[
         int, Meta(description="search for the likeliest captions this widely instead of drawing; 0 draws", ge=0)
     ] = 0
+    candidates: Annotated[
+        int, Meta(description="captions made for each that is given: the embedder keeps those that fit best", ge=1)
+    ] = 1
     max_tokens: Annotated[int, Meta(description="where a caption that does not end is cut", ge=1)] = 100
     batch: Annotated[int, Meta(description="images at a time; does not change the captions", ge=1)] = 16
     precision: CodePrecision = "auto"

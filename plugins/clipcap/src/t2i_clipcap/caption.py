@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
@@ -44,11 +45,20 @@ class Captioner:
 
     def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
         captions: list[list[str]] = []
+        many = n * self.settings.candidates
         for start in range(0, len(images), self.settings.batch):
             some = embeddings(self.embedder, images[start : start + self.settings.batch], unit=self.config.unit)
-            ids = self.searched(some, n) if self.settings.beams else self.drawn(some, n, seed + start)
-            captions += [[self.text(one) for one in of_image] for of_image in ids]
+            ids = self.searched(some, many) if self.settings.beams else self.drawn(some, many, seed + start)
+            found = [[self.text(one) for one in of_image] for of_image in ids]
+            captions += [self.fittest(*each, n) for each in zip(some, found, strict=True)] if many > n else found
         return captions
+
+    def fittest(self, embedding: Tensor, captions: Sequence[str], n: int) -> list[str]:
+        """The n captions that lie nearest to their image, best first; the same one twice only for want of others."""
+        nearness = self.embedder.embed_texts(captions) @ F.normalize(embedding, dim=-1)
+        ranked = [captions[at] for at in nearness.argsort(descending=True, stable=True).tolist()]
+        different = list(dict.fromkeys(ranked))
+        return (different + ranked)[:n]
 
     def drawn(self, embedding: Tensor, n: int, seed: int) -> list[list[list[int]]]:
         """Caption j of image i is drawn with luck of its own, which `seed + i` and j decide."""
