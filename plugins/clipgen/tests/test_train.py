@@ -60,9 +60,10 @@ def test_only_the_weights_of_linear_layers_decay() -> None:
 
     recipe = PriorRecipe.__new__(PriorRecipe)
     recipe.model = Prior(Shape(8, 4, 4, 8, 1, 2))
-    decayed, others = recipe.turns()[0].groups
+    hidden, ends, others = recipe.turns()[0].groups
+    decayed = [*hidden.parameters, *ends.parameters]
     names = {id(p): name for name, p in recipe.model.named_parameters()}
-    assert {names[id(p)].split(".")[-2] for p in decayed.parameters} == {
+    assert {names[id(p)].split(".")[-2] for p in decayed} == {
         "cond_proj",
         "qkv",
         "out",
@@ -70,7 +71,7 @@ def test_only_the_weights_of_linear_layers_decay() -> None:
         "down",
         "head",
     }
-    assert others.weight_decay == 0 and len(decayed.parameters) + len(others.parameters) == len(names)
+    assert others.weight_decay == 0 and len(decayed) + len(others.parameters) == len(names)
 
 
 def test_noise_keeps_an_embedding_on_the_sphere_and_near() -> None:

@@ -117,6 +117,7 @@ def prepare(
     that is started here.
     """
     captions = CaptionRules(job.plan.rules)
+    job.stop.clear()  # a job may be run again
     blocks_of_rows = job.blocks(captions)  # settings that are wrong are refused before anything is written
     with _alone(job.output, wait):
         _begin(job)

@@ -141,7 +141,8 @@ def gradients(made: ClipRecipe, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_in_chunks_the_loss_and_its_gradient_stay_those_of_the_whole_batch(architecture: str) -> None:
     whole, chunked = gradients(recipe(architecture), pairs(7)), gradients(recipe(architecture, chunk=3), pairs(7))
     for name, value in whole.items():
-        torch.testing.assert_close(chunked[name], value, atol=1e-6, rtol=1e-4, msg=name)
+        # In another order of summing, which processors choose for themselves: as near as two processes come below.
+        torch.testing.assert_close(chunked[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_accumulation_that_would_cut_the_contrast_is_refused(architecture: str) -> None:
