@@ -73,7 +73,7 @@ def publish(figures: Mapping[str, Any]) -> None:
 
 def _systems(generators: Mapping[str, Any], ceilings: Mapping[str, Mapping[str, float]]) -> None:
     any_one = next(iter(generators.values()))
-    few = max(each["subset"] for each in generators.values())
+    few = max((each["subset"] for each in generators.values() if each["most"] > each["n"]), default=0)
     about = f"""{any_one["prompts"]} held-out names; rows with a star are for the first {few} alone. In percent: \
 the vessel is right; the named ingredients that can be seen; pictures where the vessel and every named ingredient are \
 right; R-precision, the pictures that fit their own name better than all others. FD is the Frechet distance from true \
