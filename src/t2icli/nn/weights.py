@@ -26,6 +26,12 @@ def load(module: M, model: Model, name: str = WEIGHTS) -> M:
     return module.eval().requires_grad_(False)
 
 
+def besides(parameters: Iterable[nn.Parameter], known: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those that are not among `known`, in order: for groups that are optimised in different ways."""
+    ids = set(map(id, known))
+    return [p for p in parameters if id(p) not in ids]
+
+
 def go_on(module: M, start: Model | None) -> M:
     """Fill `module` with the weights of a model to train further; as it is, where there is none."""
     return module if start is None else load(module, start).requires_grad_(True).train()

@@ -58,8 +58,7 @@ class ClipCapRecipe:
 
     def turns(self) -> Sequence[Turn]:
         hidden = [p for p in self.model.decoder.parameters() if p.requires_grad and p.ndim == 2]
-        ids = set(map(id, hidden))
-        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in ids]
+        others = weights.besides((p for p in self.model.parameters() if p.requires_grad), hidden)
         groups = [ParamGroup(others), *([ParamGroup(hidden, hidden=True)] if hidden else [])]
         return [Turn("clipcap", groups, self.loss)]
 

@@ -100,10 +100,9 @@ class PriorRecipe:
 
     def turns(self) -> Sequence[Turn]:
         linear = [m.weight for m in self.model.modules() if isinstance(m, nn.Linear)]
-        ids = set(map(id, linear))
-        others = [p for p in self.model.parameters() if id(p) not in ids]
-        inner = set(map(id, self.model.decoder.parameters()))
-        hidden, ends = ([p for p in linear if (id(p) in inner) == yes] for yes in (True, False))
+        others = weights.besides(self.model.parameters(), linear)
+        ends = weights.besides(linear, self.model.decoder.parameters())
+        hidden = weights.besides(linear, ends)
         groups = [ParamGroup(hidden, hidden=True), ParamGroup(ends), ParamGroup(others, weight_decay=0.0)]
         return [Turn("prior", groups, self.loss)]
 

@@ -167,7 +167,6 @@ class Pairs(Dataset[dict[str, Tensor]]):
 
 def groups(model: nn.Module) -> list[ParamGroup]:
     """As in open_clip: gains, biases, norms and the logits' scale do not decay."""
-    named_parameters = list(model.named_parameters())
-    spared = [p for name, p in named_parameters if p.ndim < 2 or "bn" in name or "ln" in name or "logit_scale" in name]
-    ids = set(map(id, spared))
-    return [ParamGroup([p for _, p in named_parameters if id(p) not in ids]), ParamGroup(spared, weight_decay=0.0)]
+    names = model.named_parameters()
+    spared = [p for name, p in names if p.ndim < 2 or "bn" in name or "ln" in name or "logit_scale" in name]
+    return [ParamGroup(weights.besides(model.parameters(), spared)), ParamGroup(spared, weight_decay=0.0)]

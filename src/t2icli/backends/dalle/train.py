@@ -113,7 +113,7 @@ class DallERecipe:
 
     def turns(self) -> Sequence[Turn]:
         hidden = [p for p in self.model.layers.parameters() if p.ndim == 2]
-        others = [p for p in self.model.parameters() if all(p is not each for each in hidden)]
+        others = weights.besides(self.model.parameters(), hidden)
         return [Turn("dalle", [ParamGroup(others), ParamGroup(hidden, hidden=True)], self.loss)]
 
     def loss(self, batch: Sequence[Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
