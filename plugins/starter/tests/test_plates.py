@@ -42,6 +42,31 @@ def test_invented_names_mean_the_dish_they_were_made_from() -> None:
     assert wrong <= 4, "some words swallow their neighbours (烤 + 鸭块), more than 0.5 % would be a fault"
 
 
+def test_names_put_as_people_ask_still_mean_the_dish() -> None:
+    random = Random(4)
+    wrong = 0
+    for _ in range(400):
+        dish = words.invent(random)
+        names = words.say(dish, random)
+        asked = words.ask(names, words.measures()[dish.form], words.TASTY, random)
+        wrong += sum(words.read(name) != words.read(said) for name, said in zip(names, asked, strict=True))
+    assert wrong == 0
+
+
+def test_single_things_are_counted_as_people_count_them() -> None:
+    random = Random(5)
+    asked = {
+        caption
+        for thing in things()
+        for _ in range(40)
+        for caption in words.ask((thing.chinese[0], thing.english), thing.measure, words.PRETTY, random)
+    }
+    assert {"一只猫", "一列火车", "一朵玫瑰", "a cat", "an owl", "a cup of tea"} <= asked
+    assert not [caption for caption in asked if "cup of cup" in caption or "a an " in caption]
+    drawn = {caption for row in Plates(Settings(size=32, things=1)).rows(Path("300")) for caption in row.captions}
+    assert any(caption.startswith("一") for caption in drawn) and not drawn <= asked
+
+
 def test_held_out_depends_on_the_composition_not_on_the_name() -> None:
     soup = Dish("soup", "plain", ("tomato", "egg"))
     assert soup.held_out(0.5) == Dish("soup", "spicy", ("egg", "tomato")).held_out(0.5)

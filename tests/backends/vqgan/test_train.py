@@ -101,6 +101,17 @@ def test_without_an_adversary_there_is_one_turn() -> None:
     assert [turn.name for turn in recipe(adversary={"weight": 0}).turns()] == ["codec"]
 
 
+def test_squared_differences_weigh_as_much_as_they_are_told_to() -> None:
+    trained = recipe(adversary={"weight": 0})
+    batch = torch.rand(2, 3, 16, 16)
+    told = recipe(adversary={"weight": 0}, squared_weight=3.0)
+    told.model.load_state_dict(trained.model.state_dict())
+    with torch.no_grad():
+        back = trained.model(2 * batch - 1, 0)[0]
+        more = told.codec_loss(batch, 0)[0] - trained.codec_loss(batch, 0)[0]
+    torch.testing.assert_close(more, 3 * (2 * batch - 1 - back).square().mean())
+
+
 def test_before_codes_begin_latents_pass_as_they_are_and_then_kmeans_finds_codes() -> None:
     torch.manual_seed(0)
     trained = recipe(adversary={"weight": 0}, codebook={"begin": 2})

@@ -23,13 +23,19 @@ class Thing(NamedTuple):
     character: str
     chinese: tuple[str, ...]
     english: str
+    measure: str
+    """By what it is counted: 一只猫."""
+
+
+ASKED = 0.25
+"""Share of the dishes whose names are put as people ask for them; of single things, twice as many."""
 
 
 @functools.cache
 def things() -> tuple[Thing, ...]:
     table = (files("t2i_starter") / "things.tsv").read_text(encoding="utf-8").splitlines()
     rows = (line.split("\t") for line in table)
-    return tuple(Thing(character, tuple(chinese.split(",")), english) for character, chinese, english in rows)
+    return tuple(Thing(picture, tuple(chinese.split(",")), *others) for picture, chinese, *others in rows)
 
 
 class Plates:
@@ -52,6 +58,8 @@ class Plates:
             return self._thing(random, at)
         dish = words.invent(random)
         names = words.say(dish, random)
+        if random.random() < ASKED:
+            names = words.ask(names, words.measures()[dish.form], words.TASTY, random)
         extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
         image = plates.draw(dish, random.getrandbits(32), self.settings.size, self.settings.plating)
         return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names, extra)
@@ -59,9 +67,10 @@ class Plates:
     def _thing(self, random: Random, at: int) -> SourceRow:
         thing = random.choice(things())
         image = plates.draw_thing(thing.character, random.getrandbits(32), self.settings.size, self.settings.plating)
-        article = "an" if thing.english[0] in "aeiou" else "a"
-        english = thing.english if thing.english.endswith("s") else f"{article} {thing.english}"
-        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), (random.choice(thing.chinese), english))
+        names = random.choice(thing.chinese), thing.english
+        asked = random.random() < 2 * ASKED
+        names = words.ask(names, thing.measure, words.PRETTY, random) if asked else (names[0], words.one(names[1]))
+        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names)
 
     def _named(self, source: Path) -> Iterator[SourceRow]:
         for number, line in enumerate(source.read_text(encoding="utf-8-sig").splitlines(), 1):

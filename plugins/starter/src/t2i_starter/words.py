@@ -59,6 +59,12 @@ def chinese() -> dict[Word, tuple[str, ...]]:
     return names
 
 
+@functools.cache
+def measures() -> dict[str, str]:
+    """By what every form is counted: a bowl, a plate, a piece."""
+    return {key: measure for key, _, _, measure, *_ in _rows("forms")}
+
+
 def _split(words: str) -> tuple[str, ...]:
     return tuple(word for word in words.split(",") if word)
 
@@ -151,3 +157,35 @@ def _say_english(dish: Dish) -> str:
     way, form = names[Word("cooking", dish.cooking)], names[Word("form", dish.form)]
     listed = " and ".join([", ".join(things[:-1]), things[-1]] if len(things) > 1 else things)
     return " ".join(word for word in (way, listed, form) if word)
+
+
+VESSELS = {"碗": "bowl", "盘": "plate", "锅": "pot", "笼": "steamer", "杯": "cup", "块": "piece"}
+TASTY = (("美味的", "delicious"), ("好吃的", "tasty"), ("新鲜的", "fresh"), ("家常", "homemade"))
+PRETTY = (("可爱的", "cute"), ("漂亮的", "beautiful"))
+
+
+def ask(names: tuple[str, str], measure: str, praises: tuple[tuple[str, str], ...], random: Random) -> tuple[str, str]:
+    """The same names as people put them into a sentence: counted, praised, as a picture of it, or all of these.
+
+    Long names stay as they are: what comes last in them is what small models with short prompts must not lose.
+    """
+    counted, praised, pictured = (random.random() < share for share in (0.7, 0.35, 0.25))
+    praise, at = random.choice(praises) if praised else ("", ""), random.randrange(2)
+    chinese, english = names
+    if len(chinese) < 10:
+        chinese = (f"一{measure}" if counted else "") + praise[0] + chinese
+        chinese += ("的图片", "的照片")[at] if pictured else ""
+    if len(english.split()) < 5:
+        english = f"{praise[1]} {english}".lstrip()
+        by_vessel = measure in VESSELS and " of " not in english
+        if counted:
+            english = f"a {VESSELS[measure]} of {english}" if by_vessel else one(english)
+        english = ("a picture of ", "a photo of ")[at] + english if pictured else english
+    return chinese, english
+
+
+def one(thing: str) -> str:
+    """`thing` with its article."""
+    if thing.endswith("s"):
+        return thing
+    return f"an {thing}" if thing[0] in "aeiou" else f"a {thing}"

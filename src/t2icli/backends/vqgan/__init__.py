@@ -91,6 +91,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "metric", "lpips"
     )
     perceptual_weight: Annotated[float, Meta(description="weight of that metric", ge=0)] = 1.0
+    squared_weight: Annotated[
+        float, Meta(description="weight of squared differences, beside L1: more PSNR, softer pictures", ge=0)
+    ] = 0.0
     commitment: Annotated[float, Meta(description="weight of the latents' distance to their codes", ge=0)] = 1.0
     attraction: Annotated[float, Meta(description="weight of the same for codes learnt by gradient", ge=0)] = 0.25
     codebook: Annotated[Care, Meta(description="how the codes are learnt")] = Care()

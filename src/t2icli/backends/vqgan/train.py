@@ -129,7 +129,7 @@ class VqganRecipe:
             self.model.codebook.step(self.model.vqgan.quantize)
 
     def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
-        """Pictures in [0, 1]: L1 + perceptual + codebook, and later what the adversary says."""
+        """Pictures in [0, 1]: L1 + squares + perceptual + codebook, and later what the adversary says."""
         back, codebook, codes = self.model(2 * images - 1, step)
         pixels = (back + 1) / 2
         l1 = (2 * images - 1 - back).abs().mean()
@@ -138,6 +138,8 @@ class VqganRecipe:
         if self.metric is not None:
             figures[self.metric.name] = self.metric.distance(images, pixels).mean()
             unlike = l1 + self.settings.perceptual_weight * figures[self.metric.name]
+        if self.settings.squared_weight:
+            unlike = unlike + self.settings.squared_weight * (2 * images - 1 - back).square().mean()
         figures["codes"] = care.used(codes, self.model.shape.n_embed)
         loss = unlike + codebook
         if self.settings.adversary.weight and torch.is_grad_enabled():
