@@ -165,6 +165,6 @@ def test_a_text_that_is_cut_is_told_of_once(codec: Path, vocabulary: Path, tmp_p
     rows = [SourceRow(f"{i}", picture(COLOURS[0]), ("red " * 9,)) for i in range(2)]
     data = dataset.write(tmp_path / "long", rows)
     pairs = load(codec, vocabulary).dataset(data, "train", {"codes": torch.zeros(2, 4, dtype=torch.int32)})
-    with pytest.warns(UserWarning, match="longer than 4 tokens are cut") as told:
+    with pytest.warns(UserWarning, match="9 tokens long, the model takes 4") as told:
         assert [pairs[i][0].tolist() for i in range(2)] == [[2] * 4] * 2
     assert len(told) == 1

@@ -162,6 +162,18 @@ def test_a_vocabulary_is_trained_on_a_caption_file(t2i: Runner, pieces: str) -> 
     assert plugins.load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
 
 
+def test_words_that_a_trained_vocabulary_lacks_are_left_out_and_named(t2i: Runner) -> None:
+    """No caption it was trained with had an unknown token, so nothing has learnt what one means."""
+    Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")
+    t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run")
+    tokenizer = plugins.load("tokenizer", "json", model="run/model")
+    with pytest.warns(UserWarning, match="'北京红烧牛肉面': not in the vocabulary, so left out: 北 京"):
+        read = tokenizer.encode(["北京红烧牛肉面"], 8)
+    assert torch.equal(read, tokenizer.encode(["红烧牛肉面"], 8))
+    kept = plugins.load("tokenizer", "json", model="run/model", unknown="keep")
+    assert kept.encode(["北京红烧牛肉面"], 8).count_nonzero() == tokenizer.encode(["红烧牛肉面"], 8).count_nonzero() + 2
+
+
 @pytest.mark.parametrize(("pieces", "end"), [("wordpiece", "[SEP]"), ("bytes", "<|endoftext|>")])
 def test_a_trained_vocabulary_has_a_token_for_captioners_to_end_with(t2i: Runner, pieces: str, end: str) -> None:
     Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")

@@ -39,6 +39,10 @@ class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Path | None, Meta(description="in place of a model: tokenizer.json, or its folder", extra=ELSEWHERE)
     ] = None
     special: Annotated[bool, Meta(description="add the start and end ids the file asks for")] = True
+    unknown: Annotated[
+        Literal["keep", "drop"],
+        Meta(description="what the vocabulary lacks: its unknown token, or left out, as for one trained here"),
+    ] = "keep"
     strict: Strict = False
 
 

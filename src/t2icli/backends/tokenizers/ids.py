@@ -69,16 +69,24 @@ def _end(text: str) -> str:
     return text if len(text) <= 12 else "..." + text[-12:]
 
 
-def of_hugging_face(tokenizer: HuggingFace, *, special: bool, strict: bool) -> IdTokenizer:
+def of_hugging_face(tokenizer: HuggingFace, *, special: bool, strict: bool, drops_unknown: bool = False) -> IdTokenizer:
     """The `tokenizers` library's object as ours; its own padding and cutting are switched off."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    unknown = vocabulary.get(getattr(tokenizer.model, "unk_token", None) or "") if drops_unknown else None
 
     def to_ids(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=special).ids)
+        read = tokenizer.encode(text, add_special_tokens=special)
+        if unknown is None or unknown not in read.ids:
+            return list(read.ids)
+        pairs = list(zip(read.ids, read.offsets, strict=True))
+        lost = dict.fromkeys(text[start:end] for token, (start, end) in pairs if token == unknown)
+        told = f"{_short(text)!r}: not in the vocabulary, so left out: {' '.join(lost)}"
+        warnings.warn(told, UserWarning, stacklevel=3)
+        return [token for token, _ in pairs if token != unknown]
 
     def to_text(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True))
 
-    return IdTokenizer(to_ids, to_text, max(ids) + 1, strict=strict)
+    return IdTokenizer(to_ids, to_text, max(vocabulary.values()) + 1, strict=strict)

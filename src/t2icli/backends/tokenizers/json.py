@@ -29,7 +29,9 @@ def load(settings: Json) -> IdTokenizer:
             "tokenizer 'json' has no file",
             "name one with tokenizer.file=tokenizer.json, import one, or train one: t2i train tokenizer",
         )
-    return of_hugging_face(read(path), special=settings.special, strict=settings.strict)
+    return of_hugging_face(
+        read(path), special=settings.special, strict=settings.strict, drops_unknown=settings.unknown == "drop"
+    )
 
 
 def read(path: Path) -> HuggingFace:
@@ -51,7 +53,8 @@ def convert(upstream: Upstream, folder: Path) -> None:
     seal(folder, source=upstream.files[0].name)
 
 
-def seal(folder: Path, *, source: str) -> None:
+def seal(folder: Path, *, source: str, **settings: str) -> None:
     """Make a folder with `tokenizer.json` in it a model."""
     size = read(folder / FILE).get_vocab_size()
-    models.seal(folder, Card(kind="tokenizer", backend="json", about=f"{size} tokens", source=source))
+    card = Card(kind="tokenizer", backend="json", about=f"{size} tokens", source=source, settings=dict(settings))
+    models.seal(folder, card)

@@ -29,7 +29,8 @@ class TokenizerFit:
             raise T2IError("there is nothing to learn a vocabulary from", "the captions are empty")
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(folder / FILE))
-        seal(folder, source="trained here")
+        # No caption here had an unknown token, so models trained with this vocabulary never learn what one means.
+        seal(folder, source="trained here", unknown="drop")
 
 
 def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
