@@ -35,6 +35,18 @@ def test_each_turns_loss_is_compiled_once_and_the_run_is_the_same(
     assert plain == again
 
 
+def test_without_a_compiler_it_says_what_to_do(
+    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, str(tmp_path / "no-compiler")))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    run = ["train", "tiny", "--train-data", data, "--report-to", "none", "--output", "run"]
+    tiny_t2i.fails(*run, "-o", "loop.compile=true", code=1, says="-o loop.compile=false")
+
+
 @pytest.mark.slow
 def test_a_compiled_run_learns_as_one_that_is_not(tiny_t2i: Runner, data: Path) -> None:
     run = ["train", "tiny", "--train-data", data, "--report-to", "none", "-o", "dropout=0"]

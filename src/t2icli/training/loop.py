@@ -58,7 +58,7 @@ def train(
     training.resume()
     log = Log(folder, training.step, report_to) if world.is_first else None
     try:
-        with listening() as asked, _memory_explained():
+        with listening() as asked, _explained():
             for reads in training.batches():
                 training.take_step(reads)
                 is_last = training.step == training.total
@@ -285,10 +285,14 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
 
 
 @contextlib.contextmanager
-def _memory_explained() -> Iterator[None]:
+def _explained() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            told = str(error).strip().splitlines()[0]
+            hint = "it takes a C++ compiler and Python's headers; without them: -o loop.compile=false"
+            raise T2IError(f"the step could not be compiled: {told}", hint, code=1) from error
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
             if "allocate memory" not in str(error):
                 raise
