@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from t2i_starter import Settings, plates, sprites, words
+from t2i_starter import Settings, painters, plates, sprites, words
 from t2i_starter.source import Plates, things
 from t2i_starter.words import Dish
 from t2icli.errors import T2IError
@@ -96,6 +99,36 @@ def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
     assert few == many[:3]
     assert Image.open(io.BytesIO(few[0].image)).size == (32, 32)  # type: ignore[arg-type]
     assert {row.key for row in Plates(Settings(size=32, seed=1)).rows(Path("3"))}.isdisjoint(row.key for row in few)
+
+
+def test_several_processes_draw_the_same_rows_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Plates(Settings(size=32, seed=2, plating="neat"))
+    monkeypatch.setattr(painters, "WORTH_IT", 7)
+    monkeypatch.setattr(painters, "MOST", 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5), raising=False)
+    assert [painters.painters(count) for count in (6, 7)] == [1, 3]
+    assert list(source.rows(Path("7"))) == [source.invented(at) for at in range(7)]
+
+
+def test_processes_that_draw_end_with_their_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = subprocess.Popen
+
+    def watched(*given: Any, **named: Any) -> Any:
+        started.append(popen(*given, **named))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    drawn = painters.rows(Settings(size=32), 100_000, 2)
+    next(drawn)
+    drawn.close()  # type: ignore[attr-defined]
+    assert [process.poll() is not None for process in started] == [True, True]
+    drawn = painters.rows(Settings(size=32), 100_000, 2)
+    next(drawn)
+    for process in started[2:]:
+        process.kill()
+    with pytest.raises(T2IError, match="has ended"):
+        list(drawn)
 
 
 def test_a_file_of_names_is_drawn_and_unknown_names_are_reported(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from t2i_starter import Settings, plates, words
+from t2i_starter import Settings, painters, plates, words
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
@@ -46,13 +46,14 @@ class Plates:
         if source.is_file():
             yield from self._named(source)
         elif source.name.isdigit():
-            for at in range(int(source.name)):
-                yield self._invented(at)
+            count = int(source.name)
+            n = painters.painters(count)
+            yield from map(self.invented, range(count)) if n == 1 else painters.rows(self.settings, count, n)
         else:
             raise T2IError(f"'{source}' is neither a number nor a file of dish names", "try: t2i prepare plates 2000")
 
-    def _invented(self, at: int) -> SourceRow:
-        # Row i is drawn from seed and i alone, so asking for more rows later keeps the first ones.
+    def invented(self, at: int) -> SourceRow:
+        """Row `at`, from seed and `at` alone: asking for more rows later keeps the first ones."""
         random = Random(f"plates {self.settings.seed} {at}")
         if random.random() < self.settings.things:
             return self._thing(random, at)
