@@ -17,36 +17,6 @@ MOST = 150_000
 """Bytes of a contact sheet."""
 TILE = 96
 
-HEAD = """# The starter
-
-`t2i` comes with small models of its own, so that the first command draws something on a machine without a network:
-
-```
-t2i generate "红烧牛肉面" -n 16 --rerank brivl
-```
-
-It draws plates, bowls, pots and glasses seen from above, with up to three ingredients out of 74, from a name in Chinese
-or English. It is a toy with honest insides: the generators, the codec, the rankers and the captioner are the same code
-that larger models use, trained by the same `t2i train`, only small. What is not food it knows little of, and what it
-draws are pictures of 160 pixels of a drawn world, not photographs.
-
-## How it was made
-
-`t2i prepare plates` draws dishes without end: a name is read into a form, a way of cooking and ingredients; a table, a
-vessel and what fills it are computed; ingredients from Microsoft's Fluent Emoji (MIT), or drawn, are laid on it with
-light and shadow. The starter learnt from neat plates (`-o plating=neat`): upright pieces in four places that lie on the
-grid of the codes, each filling in two drawings. Pieces turned and scattered as `plating=free` has them are more than
-models of a few megabytes learn in hours on two cores; what they drew of those was mud. Two compositions of a hundred,
-chosen by a hash of form and ingredients, are never trained on, whatever they are called. The recipes are
-`recipes/starter/*.toml`, one for each model.
-
-Figures below are measured by `make bench-starter` on 200 names of such held-out compositions (41 that are on real
-menus, the others invented), listed in `benchmarks/starter_data.txt`. What a picture shows is said by a checker: a small
-network that names the vessel and every ingredient. It was trained on renderings of its own, with other seeds, sizes,
-turns and light, two in five of them softened by the codec; no ranker and no generator has seen them. Its own mistakes
-are in the table of the parts: where it is wrong about a true rendering, no generator can be right.
-"""
-
 
 def record(title: str, about: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A section with a table; what is written by hand in other sections stays."""
@@ -56,8 +26,7 @@ def record(title: str, about: str, columns: Sequence[str], rows: Sequence[Sequen
 def write(title: str, text: str) -> None:
     section = f"## {title}\n\n{text}\n"
     print(section)
-    page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else HEAD
-    PAGE.write_text(table.with_section(page, title, section), encoding="utf-8")
+    PAGE.write_text(table.with_section(PAGE.read_text(encoding="utf-8"), title, section), encoding="utf-8")
 
 
 def publish(figures: Mapping[str, Any]) -> None:

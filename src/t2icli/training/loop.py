@@ -290,7 +290,7 @@ def _explained() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            told = str(error).strip().splitlines()[0]
+            told = " ".join(str(error).strip().splitlines()[:2])
             hint = "it takes a C++ compiler and Python's headers; without them: -o loop.compile=false"
             raise T2IError(f"the step could not be compiled: {told}", hint, code=1) from error
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
