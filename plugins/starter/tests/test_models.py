@@ -114,15 +114,19 @@ def test_the_best_of_a_run_is_taken_where_one_is_known(runs: Path, recipe: Modul
     assert not models.open_model(tmp_path / "models/dalle").card.links, "its codec is another one"
 
 
+@pytest.mark.parametrize("halved", [False, True])
 def test_a_sharper_decoder_takes_the_place_of_the_codec_everywhere(
-    runs: Path, recipe: ModuleType, tmp_path: Path
+    runs: Path, recipe: ModuleType, tmp_path: Path, halved: bool
 ) -> None:
+    """Also one that went on from a codec as it ships, in 16 bits."""
     before = load_file(runs / "vqgan/model" / models.WEIGHTS)
+    before["w"] = before["w"].half() if halved else before["w"]
     card = Card(kind="codec", backend="vqgan")
     for folder in (runs / "vqgan/model", runs / "dalle/model/codec"):
         put(folder, card, **before, **{"decoder.w": torch.zeros(2)})
     put(runs / "dalle/model", models.open_model(runs / "dalle/model").card, w=torch.ones(2))
     shutil.rmtree(runs / "dalle2")
+    before["w"] = before["w"].float()
     put(runs / "vqgan-sharper/model", card, **before, **{"decoder.w": torch.ones(2)})
     recipe.assemble(runs, tmp_path / "models")
     codec = models.open_model(tmp_path / "models/dalle").part("codec")
