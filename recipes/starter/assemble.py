@@ -80,8 +80,7 @@ def _instead(codec: Model, sharper: Model) -> dict[str, Model]:
 
 
 def _is_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    """Whatever they are kept in: a codec that ships in 16 bits may be the one to go on from."""
-    return one is not None and other is not None and torch.equal(one.double(), other.double())
+    return one is not None and other is not None and torch.equal(one, other)
 
 
 def shrink(model: Model, folder: Path, instead: Mapping[str, Model], known: Mapping[str, str] | None = None) -> Model:
