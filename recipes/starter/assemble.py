@@ -27,7 +27,7 @@ MOST = 30_000_000
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "dalle": {"cfg_scale": 1.5, "temperature": 0.75},
     "clipgen": {"temperature": 0.6},
-    "clipcap": {"temperature": 1.0, "candidates": 128},
+    "clipcap": {"temperature": 0.9, "candidates": 64},
     "dalle2": {"steps": [5], "prior_steps": 10},
 }
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
