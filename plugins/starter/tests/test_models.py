@@ -264,6 +264,7 @@ def test_every_command_has_its_starter(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two of the steps are compiled, which takes a cold machine minutes
 def test_the_recipes_lead_from_nothing_to_the_models(t2i: Runner, recipe: ModuleType) -> None:
     """What `make starter` does, with few pictures and two steps of each training."""
     t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_starter)
