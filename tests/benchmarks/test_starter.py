@@ -169,6 +169,7 @@ def test_every_request_counts_once_however_many_pictures_it_has(candidates: Modu
 def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType, tmp_path: Path, monkeypatch) -> None:
     page = room.modules["starter_page"]
     monkeypatch.setattr(page, "PAGE", tmp_path / "starter.md")
+    page.PAGE.write_text("# The starter\n\n## What is good\n\nThe soup.\n")
     found = {"vessel": 90.0, "visible": 70.0, "every": 60.0, "r_precision": 50.0, "fd": 3.21, "seconds": 0.5}
     row = {"ranker": "brivl", "k": 16, "prompts": 200, **found}
     figures = {
@@ -176,7 +177,6 @@ def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType
         "generator-dalle": {"prompts": 200, "n": 16, "most": 64, "subset": 40, "rows": [row]},
     }
     page.publish(figures)
-    page.PAGE.write_text(page.PAGE.read_text() + "\n## What is good\n\nThe soup.\n")
     row["vessel"] = 96.0
     page.publish(figures)
     text = page.PAGE.read_text()
@@ -200,6 +200,7 @@ def bench(room: ModuleType, tmp_path: Path, monkeypatch) -> ModuleType:
     """The whole bench at its smallest: a checker that knows nothing, two names, clouds for pictures."""
     bench, page, checker = (room.modules[name] for name in ("starter", "starter_page", "starter_checker"))
     monkeypatch.setattr(page, "PAGE", tmp_path / "starter.md")
+    page.PAGE.write_text("# The starter\n")
     monkeypatch.setattr(page, "PICTURES", tmp_path)
     monkeypatch.setattr(bench, "codec_of", lambda chosen: Grey())
     monkeypatch.setattr(bench, "ASKED", ("一只猫",))
