@@ -291,7 +291,7 @@ def _explained() -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             told = " ".join(str(error).strip().splitlines()[:2])
-            hint = "it takes a C++ compiler and Python's headers; without them: -o loop.compile=false"
+            hint = "try -o loop.compile=false; it takes a C++ compiler and Python's headers, and not every model can be"
             raise T2IError(f"the step could not be compiled: {told}", hint, code=1) from error
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
             if "allocate memory" not in str(error):
