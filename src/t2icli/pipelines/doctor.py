@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from t2icli import models, plugins
+from t2icli import machine, models, plugins
 from t2icli.errors import T2IError
 from t2icli.pipelines import models as of_models
 
@@ -116,7 +116,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _cores() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     if cores <= FEW_CORES and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive":
         hint = "export OMP_WAIT_POLICY=passive, or idle threads take the time of busy ones"
         yield Finding("cores", "note", f"only {cores}", hint)

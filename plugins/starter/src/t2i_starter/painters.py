@@ -6,7 +6,6 @@ row to its pipe: it needs no guard in the caller's script as `multiprocessing` d
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import IO
 import msgspec
 
 from t2i_starter import Settings
+from t2icli import machine
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
@@ -31,8 +31,7 @@ AHEAD = 1 << 20
 
 def painters(count: int) -> int:
     """How many processes are to draw so many rows; 1 is this one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST) if count >= WORTH_IT else 1
+    return min(machine.cores(), MOST) if count >= WORTH_IT else 1
 
 
 def rows(settings: Settings, count: int, n: int) -> Iterator[SourceRow]:

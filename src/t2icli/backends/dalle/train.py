@@ -36,7 +36,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.data, self.codes, self.tokenizer = data, codes, tokenizer
         self.length, self.at_random = length, at_random
-        self.told = False
+        self.has_told = False
 
     def __len__(self) -> int:
         return len(self.data)
@@ -55,8 +55,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             text = self.tokenizer.encode([caption], self.length)[0]
-        if told and not self.told:
-            self.told = True
+        if told and not self.has_told:
+            self.has_told = True
             warnings.warn(f"{told[0].message} (of other captions it is not told)", UserWarning, stacklevel=2)
         return text.masked_fill(text == self.tokenizer.padding, 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from t2icli import models
 from t2icli.backends.tokenizers import Json
@@ -53,8 +53,8 @@ def convert(upstream: Upstream, folder: Path) -> None:
     seal(folder, source=upstream.files[0].name)
 
 
-def seal(folder: Path, *, source: str, **settings: str) -> None:
+def seal(folder: Path, *, source: str, **settings: Any) -> None:
     """Make a folder with `tokenizer.json` in it a model."""
     size = read(folder / FILE).get_vocab_size()
-    card = Card(kind="tokenizer", backend="json", about=f"{size} tokens", source=source, settings=dict(settings))
+    card = Card(kind="tokenizer", backend="json", about=f"{size} tokens", source=source, settings=settings)
     models.seal(folder, card)

@@ -132,14 +132,15 @@ class VqganRecipe:
         """Pictures in [0, 1]: L1 + squares + perceptual + codebook, and later what the adversary says."""
         back, codebook, codes = self.model(2 * images - 1, step)
         pixels = (back + 1) / 2
-        l1 = (2 * images - 1 - back).abs().mean()
+        apart = 2 * images - 1 - back
+        l1 = apart.abs().mean()
         figures = {"l1": l1, "psnr": psnr(images, pixels.detach().clamp(0, 1)).mean(), "codebook": codebook}
         unlike = l1
         if self.metric is not None:
             figures[self.metric.name] = self.metric.distance(images, pixels).mean()
             unlike = l1 + self.settings.perceptual_weight * figures[self.metric.name]
         if self.settings.squared_weight:
-            unlike = unlike + self.settings.squared_weight * (2 * images - 1 - back).square().mean()
+            unlike = unlike + self.settings.squared_weight * apart.square().mean()
         figures["codes"] = care.used(codes, self.model.shape.n_embed)
         loss = unlike + codebook
         if self.settings.adversary.weight and torch.is_grad_enabled():
