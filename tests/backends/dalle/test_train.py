@@ -168,3 +168,17 @@ def test_a_text_that_is_cut_is_told_of_once(codec: Path, vocabulary: Path, tmp_p
     with pytest.warns(UserWarning, match="9 tokens long, the model takes 4") as told:
         assert [pairs[i][0].tolist() for i in range(2)] == [[2] * 4] * 2
     assert len(told) == 1
+
+
+def test_words_that_are_lost_are_told_of_beside_texts_that_are_cut(t2i: Runner, codec: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a red apple\n" * 4)
+    t2i.ok("train", "tokenizer", "--train-data", tmp_path / "captions.txt", "--output", tmp_path / "words")
+    rows = [SourceRow(f"{i}", picture(COLOURS[i]), ("red " * 9,) if i < 2 else ("a pear",)) for i in range(4)]
+    data = dataset.write(tmp_path / "pairs", rows)
+    tokenizer = {"name": "json", "model": tmp_path / "words/model"}
+    recipe = plugins.load("recipe", "dalle", codec=str(codec), tokenizer=tokenizer, text_length=4, dim=32, depth=1)
+    pairs = recipe.dataset(data, "train", {"codes": torch.zeros(4, 4, dtype=torch.int32)})
+    with pytest.warns(UserWarning) as told:
+        [pairs[i] for i in range(len(pairs))]
+    first, second = (str(each.message) for each in told)
+    assert "cut after" in first and "not in the vocabulary" in second

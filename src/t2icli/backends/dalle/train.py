@@ -36,7 +36,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self.data, self.codes, self.tokenizer = data, codes, tokenizer
         self.length, self.at_random = length, at_random
-        self.has_told = False
+        self.has_told: set[type[Warning]] = set()
 
     def __len__(self) -> int:
         return len(self.data)
@@ -55,9 +55,10 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             text = self.tokenizer.encode([caption], self.length)[0]
-        if told and not self.has_told:
-            self.has_told = True
-            warnings.warn(f"{told[0].message} (of other captions it is not told)", UserWarning, stacklevel=2)
+        for each in told:
+            if each.category not in self.has_told:
+                self.has_told.add(each.category)
+                warnings.warn(f"{each.message} (of other captions it is not told)", each.category, stacklevel=2)
         return text.masked_fill(text == self.tokenizer.padding, 0)
 
 

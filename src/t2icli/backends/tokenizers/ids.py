@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 PADDING = 0
 
 
+class TextCutWarning(UserWarning):
+    """A text is longer than the model reads."""
+
+
+class UnknownWordWarning(UserWarning):
+    """A text has words that the vocabulary lacks."""
+
+
 class IdTokenizer:
     """A tokenizer from a function each way between one text and its ids."""
 
@@ -46,7 +54,7 @@ class IdTokenizer:
         kept = self.to_text(ids[:length])
         if self.strict:
             raise T2IError(told, f"it would end after {_end(kept)!r}: say it in fewer words")
-        warnings.warn(f"{told}: cut after {_end(kept)!r}", UserWarning, stacklevel=3)
+        warnings.warn(f"{told}: cut after {_end(kept)!r}", TextCutWarning, stacklevel=3)
         return ids[:length]
 
     def decode(self, tokens: Tensor) -> list[str]:
@@ -83,7 +91,7 @@ def of_hugging_face(tokenizer: HuggingFace, *, special: bool, strict: bool, drop
         pairs = list(zip(read.ids, read.offsets, strict=True))
         lost = dict.fromkeys(text[start:end] for token, (start, end) in pairs if token == unknown)
         told = f"{_short(text)!r}: not in the vocabulary, so left out: {' '.join(lost)}"
-        warnings.warn(told, UserWarning, stacklevel=3)
+        warnings.warn(told, UnknownWordWarning, stacklevel=3)
         return [token for token, _ in pairs if token != unknown]
 
     def to_text(ids: list[int]) -> str:
