@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+from t2icli import machine
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
@@ -62,7 +62,7 @@ async def _run(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, "look-up"))
     waiting = iter(chunks)
     under_way: set[asyncio.Task[None]] = set()
-    with ThreadPoolExecutor(os.cpu_count(), "decode") as threads:
+    with ThreadPoolExecutor(machine.cores(), "decode") as threads:
         async with Fetcher(plan.limits) as fetcher:
             worker = Worker(output, plan, claims, fetcher, threads, told)
             try:

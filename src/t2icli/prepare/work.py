@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from t2icli import machine
 from t2icli.dataset import SourceRow, key_of
 from t2icli.errors import T2IError
 from t2icli.prepare import report
@@ -50,7 +50,7 @@ class Worker:
         self.fetcher = fetcher
         self.told = told
         self._threads = threads
-        self._reading = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        self._reading = asyncio.Semaphore(2 * machine.cores())
 
     async def chunk(self, chunk: Chunk, retry: frozenset[str] | None = None) -> None:
         """Do what is left of a chunk; nothing at all if its report says it is done."""

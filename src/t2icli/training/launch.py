@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from t2icli import machine
 from t2icli.errors import T2IError
 
 STARTED = "T2I_STARTED_BY"
@@ -71,7 +72,7 @@ def _start(words: Sequence[str], rank: int, n: int, port: int) -> Process:
         "LOCAL_WORLD_SIZE": n,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, (os.cpu_count() or 1) // n)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, machine.cores() // n)),
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # DDP's advice is not for users
         STARTED: os.getpid(),
     }
