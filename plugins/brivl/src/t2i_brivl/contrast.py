@@ -66,8 +66,8 @@ class Contrast(nn.Module):
         if self.objective.duplicates == "ignore":
             everyone = torch.cat([who, self.queued])
             barred |= (who[:, None] == everyone[None]).any(-1)  # the same picture, or the same sentence
-        barred[:, :b].fill_diagonal_(False)
-        return barred
+        own = torch.eye(b, b + k, dtype=torch.bool, device=who.device)
+        return barred & ~own
 
     @torch.no_grad()
     def follow(self) -> None:
