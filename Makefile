@@ -56,22 +56,25 @@ demo: setup
 # core for each of two trainings at a time: OMP_NUM_THREADS=1 make -j2 starter
 STARTER := tokenizer vqgan brivl dalle clip vqgan-sharper clipcap clipgen dalle2-prior dalle2-decoder
 
-.PHONY: starter-plates $(STARTER:%=starter-%)
+PLATES := runs/starter/plates/dataset.toml
+
+.PHONY: $(STARTER:%=starter-%)
 starter: $(STARTER:%=starter-%)
 	$(BIN)/python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
 
-starter-plates: setup
-	$(BIN)/t2i prepare plates 120000 -o plating=neat -o size=160 -o things=0.15 -o rules.duplicates=keep --output runs/starter/plates
+$(PLATES): | setup
+	$(BIN)/t2i prepare plates 120000 -o plating=neat -o size=160 -o things=0.15 -o rules.duplicates=keep --output $(@D)
 
-$(STARTER:%=starter-%): starter-%: starter-plates
+$(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume
 
-# Each is trained on what those on the right have become. CLIP-GEN reads the codes that were made for DALL-E.
+# Each is trained on what those on the right have become. Those behind the bar are waited for to save time: DALL-E takes
+# longest and so begins first, and the codes that it makes in its first minutes are there when CLIP-GEN wants the same.
 starter-vqgan-sharper: starter-vqgan
 starter-dalle: starter-tokenizer starter-vqgan
-starter-clip: starter-tokenizer
+starter-clip: starter-tokenizer | starter-vqgan
 starter-clipcap: starter-tokenizer starter-brivl
-starter-clipgen: starter-clip starter-dalle
+starter-clipgen: starter-clip starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior
 
