@@ -11,7 +11,7 @@ import io
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -38,8 +38,9 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     """Names the row within its source, the same in every run; empty: `key_of` its address and captions."""
-    image: Path | str | bytes | None
-    """A file, an address on the web, or the bytes themselves; None when the source lacks it."""
+    image: Path | str | bytes | Callable[[], bytes] | None
+    """A file, an address on the web, the bytes themselves, or what gives them when they are wanted; None when the
+    source lacks it. What gives them may be called in any thread, and is pickled when a cluster does the work."""
     captions: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
     """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason."""
@@ -269,6 +270,11 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
 
 def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
     for row in rows:
-        if not isinstance(row.image, (bytes, Path)):
+        if isinstance(row.image, Path):
+            yield row, row.image.read_bytes()
+        elif isinstance(row.image, bytes):
+            yield row, row.image
+        elif callable(row.image):
+            yield row, row.image()
+        else:
             raise T2IError(f"row {row.key!r} has no image here", "write() takes files and bytes")
-        yield row, row.image if isinstance(row.image, bytes) else row.image.read_bytes()

@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from t2icli import plugins
+from t2icli import dataset, plugins
 from t2icli.dataset import PreparedDataset, SourceRow
 from t2icli.errors import T2IError
 from t2icli.pipelines.prepare import Job, prepare
@@ -273,3 +274,26 @@ def test_ctrl_c_does_not_wait_for_rows_that_are_being_drawn(
     finally:
         signal.signal(signal.SIGINT, before)
     assert 0 < source.read < 20_000, "it would have read on to the end of a block"
+
+
+def test_pictures_that_are_made_when_wanted_are_made_once_and_only_for_rows_that_stay(
+    make_picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def make(at: int) -> bytes:
+        made.append(at)
+        return make_picture(at)
+
+    class Made:
+        def rows(self, path: Path) -> Iterator[SourceRow]:
+            yield from (SourceRow(f"{at}", partial(make, at), (["a", "long enough"][at % 2],)) for at in range(6))
+            yield SourceRow("", partial(make, 6), ("it has no key",))
+
+    monkeypatch.setattr(plugins, "load", lambda *asked, **options: Made())
+    rules = Rules(min_length=3)
+    done = prepare(Job("made", tmp_path, tmp_path / "out", Plan(rules, shard_rows=2)))
+    assert sorted(made) == [1, 3, 5, 6, 6] and len(done.data) == 4, "the one without a key is made to find it"
+    assert done.data.key(3) == dataset.key_of(make_picture(6), ("it has no key",))
+    prepare(Job("made", tmp_path, tmp_path / "out", Plan(rules, shard_rows=2)))
+    assert len(made) == 5

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
 import io
 import os
+import pickle
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,10 +13,32 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import t2i_starter
 from t2i_starter import Settings, painters, plates, sprites, words
 from t2i_starter.source import Plates, things
 from t2i_starter.words import Dish
+from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
+from t2icli.testing import Runner
+
+
+def content(row: SourceRow) -> bytes:
+    assert callable(row.image)
+    return row.image()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Every process, once it is started."""
+    found = []
+    popen = subprocess.Popen
+
+    def watched(*given: Any, **named: Any) -> Any:
+        found.append(popen(*given, **named))
+        return found[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -97,38 +122,53 @@ def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
     source = Plates(Settings(size=32))
     few, many = list(source.rows(Path("3"))), list(source.rows(Path("6")))
     assert few == many[:3]
-    assert Image.open(io.BytesIO(few[0].image)).size == (32, 32)  # type: ignore[arg-type]
+    assert [content(row) for row in few] == [content(row) for row in many[:3]]
+    assert Image.open(io.BytesIO(content(few[0]))).size == (32, 32)
     assert {row.key for row in Plates(Settings(size=32, seed=1)).rows(Path("3"))}.isdisjoint(row.key for row in few)
 
 
-def test_several_processes_draw_the_same_rows_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_draw_the_same_pictures(
+    monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
+) -> None:
     source = Plates(Settings(size=32, seed=2, plating="neat"))
     monkeypatch.setattr(painters, "WORTH_IT", 7)
     monkeypatch.setattr(painters, "MOST", 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5), raising=False)
-    assert [painters.painters(count) for count in (6, 7)] == [1, 3]
-    assert list(source.rows(Path("7"))) == [source.invented(at) for at in range(7)]
+    alone, together = ([*source.rows(Path(count))] for count in ("6", "7"))
+    assert not started
+    with ThreadPoolExecutor(7) as threads:
+        drawn = list(threads.map(content, together))
+    assert 1 <= len(started) <= 3
+    assert drawn[:6] == [content(row) for row in alone] and together[:6] == alone
 
 
-def test_processes_that_draw_end_with_their_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = []
-    popen = subprocess.Popen
+def test_processes_that_draw_end_with_their_drawings(started: list[subprocess.Popen[bytes]]) -> None:
+    crew = painters.Crew()
+    drawing = painters.Drawing(things()[0].character, 1, 32, "neat", crew)
+    assert drawing() == drawing.draw() and len(started) == 1
+    alone = pickle.loads(pickle.dumps(drawing))
+    assert alone == drawing and alone.crew is None
+    del crew, drawing
+    gc.collect()
+    assert started[0].poll() is not None
 
-    def watched(*given: Any, **named: Any) -> Any:
-        started.append(popen(*given, **named))
-        return started[-1]
 
-    monkeypatch.setattr(subprocess, "Popen", watched)
-    drawn = painters.rows(Settings(size=32), 100_000, 2)
-    next(drawn)
-    drawn.close()  # type: ignore[attr-defined]
-    assert [process.poll() is not None for process in started] == [True, True]
-    drawn = painters.rows(Settings(size=32), 100_000, 2)
-    next(drawn)
-    for process in started[2:]:
-        process.kill()
+def test_a_process_that_ends_while_it_draws_is_told_of(started: list[subprocess.Popen[bytes]]) -> None:
+    drawing = painters.Drawing(things()[0].character, 1, 32, "neat", painters.Crew())
+    drawing()
+    started[0].kill()
+    started[0].wait()
     with pytest.raises(T2IError, match="has ended"):
-        list(drawn)
+        drawing()
+
+
+def test_nothing_is_drawn_that_is_not_wanted(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    t2i.use(t2i_starter)
+    words = ("prepare", "plates", "20", "-o", "size=32", "-o", "things=0")
+    t2i.ok(*words, "--output", "data")
+    monkeypatch.delattr(plates, "draw")
+    assert "20" in t2i.ok(*words, "--dry-run").stdout
+    t2i.ok(*words, "--output", "data")
 
 
 def test_a_file_of_names_is_drawn_and_unknown_names_are_reported(tmp_path: Path) -> None:

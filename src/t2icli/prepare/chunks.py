@@ -42,7 +42,7 @@ class Block:
     """Some rows of a source with the verdict on their captions."""
 
     images: Any
-    """Arrow: addresses and paths, empty for images that are bytes or missing."""
+    """Arrow: addresses and paths, empty for other images."""
     captions: Any
     """Arrow: the first ones."""
     verdicts: Any
@@ -86,7 +86,7 @@ def blocks(source: Any, path: Path, captions: CaptionRules, stop: Event | None =
 
 
 def _until(stop: Event, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    # A block of rows that are drawn, not read, can take a minute.
+    # A block of rows can take a source a minute.
     return takewhile(lambda row: not stop.is_set(), rows)
 
 
@@ -174,7 +174,7 @@ def _dropped(block: Block, start: int, end: int, base: int, reasons: tuple[str, 
 
 
 def address_of(row: SourceRow) -> str:
-    return "" if isinstance(row.image, bytes) or row.image is None else str(row.image)
+    return str(row.image) if isinstance(row.image, (str, Path)) else ""
 
 
 def first(row: SourceRow) -> str:

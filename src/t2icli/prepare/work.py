@@ -25,6 +25,8 @@ from t2icli.prepare.shards import ShardWriter
 
 Told = Callable[[str, int, int], None]
 """Progress: called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
+Local = bytes | Path | Callable[[], bytes] | None
+"""An image that nothing has to be fetched for."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Worker:
         except Refused as refused:
             return Done(candidate, refused=refused, tries=refused.tries)
 
-    async def _decode(self, image: bytes | Path | None) -> Picture:
+    async def _decode(self, image: Local) -> Picture:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _finished, image, self.plan.rules)
 
     def _key(self, candidate: Candidate) -> str:
@@ -172,10 +174,13 @@ def _noticed(task: asyncio.Task[Done]) -> None:
 
 
 def _address(source: SourceRow) -> str | bytes:
+    """What tells rows without a key apart."""
+    if callable(source.image):
+        return source.image()
     return source.image if isinstance(source.image, bytes) else str(source.image)
 
 
-def _finished(image: bytes | Path | None, rules: Rules) -> Picture:
+def _finished(image: Local, rules: Rules) -> Picture:
     content = _read(image)
     try:
         return finish(content, rules)
@@ -184,11 +189,13 @@ def _finished(image: bytes | Path | None, rules: Rules) -> Picture:
         raise
 
 
-def _read(image: bytes | Path | None) -> bytes:
+def _read(image: Local) -> bytes:
     if image is None:
         raise Refused("no-image")
     if isinstance(image, bytes):
         return image
+    if callable(image):
+        return image()
     try:
         return image.read_bytes()
     except FileNotFoundError as error:

@@ -1,80 +1,120 @@
-"""Rows of `plates` drawn by several processes, handed over in order.
+"""Pictures that are drawn when they are wanted, by several processes where there are many.
 
-Drawing holds the interpreter, so threads would not help. Each process is a program of its own that writes every n-th
-row to its pipe: it needs no guard in the caller's script as `multiprocessing` does, and ends when the pipe does.
+Drawing holds the interpreter, so threads alone would not help. Each painter is a program of its own that reads what to
+draw and writes the picture: it needs no guard in the caller's script as `multiprocessing` does, and ends when its input
+does.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
-
-from t2i_starter import Settings
+from t2i_starter import plates
+from t2i_starter.plates import Plating
+from t2i_starter.words import Dish
 from t2icli import machine
-from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
 MOST = 8
 """Each keeps the vessels that it has filled, up to 200 MB."""
 WORTH_IT = 200
-"""Rows from which starting processes pays."""
-AHEAD = 1 << 20
-"""Bytes that a process may be ahead, so that one slow row does not hold up the others."""
+"""Pictures from which starting processes pays."""
 
 
-def painters(count: int) -> int:
-    """How many processes are to draw so many rows; 1 is this one."""
-    return min(machine.cores(), MOST) if count >= WORTH_IT else 1
+class Crew:
+    """Painters, started as they are needed; they end with the last drawing that knows of them."""
 
+    def __init__(self) -> None:
+        self._free = threading.Semaphore(min(machine.cores(), MOST))
+        self._painters: list[subprocess.Popen[bytes]] = []
+        self._idle: list[subprocess.Popen[bytes]] = []
+        weakref.finalize(self, _dismiss, self._painters)
 
-def rows(settings: Settings, count: int, n: int) -> Iterator[SourceRow]:
-    """Rows 0 to `count`, drawn by n processes."""
-    with ExitStack() as stack:
-        pipes = [stack.enter_context(_painter(settings, range(first, count, n))) for first in range(n)]
-        for at in range(count):
+    def draw(self, drawing: Drawing) -> bytes:
+        with self._painter() as painter:
+            assert painter.stdin is not None and painter.stdout is not None
             try:
-                yield pickle.load(pipes[at % n])
-            except (EOFError, pickle.UnpicklingError):
-                raise T2IError(f"the process that was to draw row {at} has ended", "see above for why") from None
+                pickle.dump(drawing, painter.stdin)
+                painter.stdin.flush()
+                return bytes(pickle.load(painter.stdout))
+            except (EOFError, OSError, pickle.UnpicklingError):
+                raise T2IError(f"the process that was to draw {drawing.what} has ended", "see above for why") from None
+
+    @contextmanager
+    def _painter(self) -> Iterator[subprocess.Popen[bytes]]:
+        with self._free:
+            try:
+                painter = self._idle.pop()
+            except IndexError:
+                painter = _start()
+                self._painters.append(painter)
+            yield painter
+            self._idle.append(painter)
 
 
-@contextmanager
-def _painter(settings: Settings, places: range) -> Iterator[IO[bytes]]:
-    """The pipe of a process that draws the rows at `places`."""
-    told = [msgspec.json.encode(settings).decode(), *map(str, (places.start, places.stop, places.step))]
+def _start() -> subprocess.Popen[bytes]:
     # In a session of its own, for Ctrl-C is the caller's to deal with.
-    words = [sys.executable, "-m", __name__, *told]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    with suppress(ImportError, AttributeError, OSError):  # Linux has it
-        import fcntl
-
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, AHEAD)
-    try:
-        yield process.stdout
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-m", __name__], stdin=pipe, stdout=pipe, start_new_session=True)
 
 
-def main(settings: str, *places: str) -> None:
-    from t2i_starter.source import Plates
+def _dismiss(painters: list[subprocess.Popen[bytes]]) -> None:
+    for painter in painters:
+        painter.kill()
+        painter.communicate()
 
+
+def crew(count: int) -> Crew | None:
+    """Painters for so many pictures; None where one process is enough."""
+    return Crew() if count >= WORTH_IT and machine.cores() > 1 else None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture as the bytes of a PNG, when called."""
+
+    what: Dish | str
+    """A dish, or a single thing by its character."""
+    seed: int
+    size: int
+    plating: Plating
+    crew: Crew | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self) -> bytes:
+        return self.draw() if self.crew is None else self.crew.draw(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # the painters stay where they are
+        return Drawing, (self.what, self.seed, self.size, self.plating)
+
+    def draw(self) -> bytes:
+        wanted = self.seed, self.size, self.plating
+        image = plates.draw_thing(self.what, *wanted) if isinstance(self.what, str) else plates.draw(self.what, *wanted)
+        stream = io.BytesIO()
+        image.save(stream, "PNG", compress_level=1)  # half of the time of a picture went into packing it tighter
+        return stream.getvalue()
+
+
+def main() -> None:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked has gone
-    source = Plates(msgspec.json.decode(settings, type=Settings))
-    for at in range(*map(int, places)):
-        pickle.dump(source.invented(at), sys.stdout.buffer)
+    while True:
+        try:
+            drawing = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(drawing.draw(), sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

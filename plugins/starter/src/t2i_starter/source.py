@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from PIL import Image
-
-from t2i_starter import Settings, painters, plates, words
+from t2i_starter import Settings, painters, words
+from t2i_starter.painters import Crew, Drawing
+from t2i_starter.words import Dish
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
@@ -46,35 +45,39 @@ class Plates:
         if source.is_file():
             yield from self._named(source)
         elif source.name.isdigit():
-            count = int(source.name)
-            n = painters.painters(count)
-            yield from map(self.invented, range(count)) if n == 1 else painters.rows(self.settings, count, n)
+            crew = painters.crew(int(source.name))
+            yield from (self.invented(at, crew) for at in range(int(source.name)))
         else:
             raise T2IError(f"'{source}' is neither a number nor a file of dish names", "try: t2i prepare plates 2000")
 
-    def invented(self, at: int) -> SourceRow:
+    def invented(self, at: int, crew: Crew | None = None) -> SourceRow:
         """Row `at`, from seed and `at` alone: asking for more rows later keeps the first ones."""
         random = Random(f"plates {self.settings.seed} {at}")
         if random.random() < self.settings.things:
-            return self._thing(random, at)
+            return self._thing(random, at, crew)
         dish = words.invent(random)
         names = words.say(dish, random)
         if random.random() < ASKED:
             names = words.ask(names, words.measures()[dish.form], words.TASTY, random)
         extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
-        image = plates.draw(dish, random.getrandbits(32), self.settings.size, self.settings.plating)
-        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names, extra)
+        drawing = self._drawing(dish, random.getrandbits(32), crew)
+        return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names, extra)
 
-    def _thing(self, random: Random, at: int) -> SourceRow:
+    def _thing(self, random: Random, at: int, crew: Crew | None) -> SourceRow:
         thing = random.choice(things())
-        image = plates.draw_thing(thing.character, random.getrandbits(32), self.settings.size, self.settings.plating)
+        drawing = self._drawing(thing.character, random.getrandbits(32), crew)
         names = random.choice(thing.chinese), thing.english
         asked = random.random() < 2 * ASKED
         names = words.ask(names, thing.measure, words.PRETTY, random) if asked else (names[0], words.one(names[1]))
-        return SourceRow(f"{self.settings.seed}-{at:08d}", _png(image), names)
+        return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names)
+
+    def _drawing(self, what: Dish | str, seed: int, crew: Crew | None) -> Drawing:
+        return Drawing(what, seed, self.settings.size, self.settings.plating, crew)
 
     def _named(self, source: Path) -> Iterator[SourceRow]:
-        for number, line in enumerate(source.read_text(encoding="utf-8-sig").splitlines(), 1):
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        crew = painters.crew(len(lines) * self.settings.copies)
+        for number, line in enumerate(lines, 1):
             name = line.strip()
             dish = words.read(name) if name else None
             for copy in range(self.settings.copies):
@@ -83,11 +86,4 @@ class Plates:
                     yield SourceRow(key, None, (name,), {"problem": "no known dish word"})
                     continue
                 extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
-                image = plates.draw(dish, self.settings.seed * 1000 + copy, self.settings.size, self.settings.plating)
-                yield SourceRow(key, _png(image), (name,), extra)
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1)  # half of the time of a picture went into packing it tighter
-    return stream.getvalue()
+                yield SourceRow(key, self._drawing(dish, self.settings.seed * 1000 + copy, crew), (name,), extra)
