@@ -277,4 +277,4 @@ def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
         elif callable(row.image):
             yield row, row.image()
         else:
-            raise T2IError(f"row {row.key!r} has no image here", "write() takes files and bytes")
+            raise T2IError(f"row {row.key!r} has no image here", "write() takes files, bytes and what gives them")

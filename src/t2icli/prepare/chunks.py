@@ -86,7 +86,7 @@ def blocks(source: Any, path: Path, captions: CaptionRules, stop: Event | None =
 
 
 def _until(stop: Event, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    # A block of rows can take a source a minute.
+    # A source that makes its pictures beforehand can take a minute for a block of rows.
     return takewhile(lambda row: not stop.is_set(), rows)
 
 

@@ -45,8 +45,9 @@ class Plates:
         if source.is_file():
             yield from self._named(source)
         elif source.name.isdigit():
-            crew = painters.crew(int(source.name))
-            yield from (self.invented(at, crew) for at in range(int(source.name)))
+            count = int(source.name)
+            crew = painters.crew(count)
+            yield from (self.invented(at, crew) for at in range(count))
         else:
             raise T2IError(f"'{source}' is neither a number nor a file of dish names", "try: t2i prepare plates 2000")
 
