@@ -1,6 +1,7 @@
 """What users see: results on stdout, everything else on stderr. The only module that prints.
 
-rich is imported when there is a table or a bar to draw.
+File names, captions and the errors of plugins are strangers' text, and a terminal obeys what it is sent: every text
+passes `visible` on its way out. rich is imported when there is a table or a bar to draw.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import importlib.util
 import json as _json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
 T = TypeVar("T")
 
@@ -26,11 +28,26 @@ quiet = False
 """Set by `--quiet`: no progress and no warnings."""
 WIDE = 10_000
 """Columns of a table that goes into a file or a pipe: nothing is cut there."""
+COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys in place of showing it: control characters but tab and newline, and those that reverse the
+direction of writing. Also halves of characters, which are bytes of a file's name that are no UTF-8."""
+
+
+def visible(text: str) -> str:
+    """`text` with what a terminal would obey written out, as in JSON: `\\u001b`."""
+    return COMMANDING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _write(stream: TextIO, text: str, label: str = "", colour: int = 0) -> None:
+    """A line, behind a label in colour."""
+    if label and stream.isatty() and not os.environ.get("NO_COLOR"):
+        label = f"\x1b[{colour}m{label}\x1b[0m"
+    stream.write(f"{label} {visible(text)}\n" if label else f"{visible(text)}\n")
 
 
 def line(text: str) -> None:
     """A result of one line."""
-    sys.stdout.write(f"{text}\n")
+    _write(sys.stdout, text)
 
 
 def json(document: Any) -> None:
@@ -49,25 +66,25 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
     used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
     for index in used:
         numbers = all(isinstance(row[index], (int, float)) for row in listed)
-        shown.add_column(columns[index], justify="right" if numbers else "left", overflow="fold")
+        shown.add_column(Text(visible(columns[index])), justify="right" if numbers else "left", overflow="fold")
     for row in listed:
         shown.add_row(*(Text(_cell(row[index])) for index in used))
     out = console(sys.stdout)
     if title:  # a table's own title is broken to the table's width
-        out.print(Text(title, style="bold"))
+        out.print(Text(visible(title), style="bold"))
     out.print(shown)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else visible(str(value))
 
 
 def note(text: str) -> None:
     """Something good to know that is no result: on stderr."""
     if not quiet:
-        sys.stderr.write(f"{text}\n")
+        _write(sys.stderr, text)
 
 
 def notes(texts: Iterable[str]) -> None:
@@ -79,8 +96,7 @@ def notes(texts: Iterable[str]) -> None:
 def warn(text: str) -> None:
     """A warning of one line."""
     if not quiet:
-        one_line = " ".join(str(text).split())
-        sys.stderr.write(f"{_coloured('warning:', 33)} {one_line}\n")
+        _write(sys.stderr, " ".join(str(text).split()), "warning:", 33)
 
 
 def warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -119,9 +135,9 @@ def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None]
 
 
 def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console(sys.stderr), transient=True)
 
 
@@ -164,9 +180,9 @@ def transfer() -> Iterator[Callable[[str, int, int | None], None]]:
 
         yield once
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (words("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     tasks: dict[str, Any] = {}
     with Progress(*columns, console=console(sys.stderr), transient=True) as bars:
 
@@ -184,7 +200,7 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise T2IError(f"nobody is here to answer: {question}", "add -y to go ahead")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{visible(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise T2IError("nothing was done", code=1)
@@ -198,9 +214,9 @@ def error(problem: Exception, *, as_json: bool = False) -> int:
         return code
     if not message:  # a group of commands without a command has shown its help already
         return code
-    sys.stderr.write(f"{_coloured('error:', 31)} {message}\n")
+    _write(sys.stderr, message.replace("\n", "\n  "), "error:", 31)  # no line of it looks like another message
     if hint:
-        sys.stderr.write(f"  {hint}\n")
+        _write(sys.stderr, f"  {hint}")
     return code
 
 
@@ -239,22 +255,33 @@ def traceback(problem: Exception) -> None:
     """Where an error came from: `--debug`."""
     import traceback as tracebacks
 
-    sys.stderr.write("".join(tracebacks.format_exception(type(problem), problem, problem.__traceback__)))
+    _write(sys.stderr, "".join(tracebacks.format_exception(type(problem), problem, problem.__traceback__)).rstrip("\n"))
 
 
 def interrupted() -> int:
     """Say so; returns the exit code of Ctrl-C."""
-    sys.stderr.write("interrupted\n")
+    _write(sys.stderr, "interrupted")
     return 130
 
 
 def console(stream: TextIO) -> Console:
     """A rich console; in a pipe it is as wide as it needs to be."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
+    class VisibleConsole(Console):
+        """Writes out what is in texts; the cursor is moved by segments of another kind."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+    width = None if stream.isatty() else WIDE
+    return VisibleConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
-def _coloured(text: str, colour: int) -> str:
-    plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
-    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+def words(template: str) -> TextColumn:
+    """The text of a bar or a spinner; brackets in it are no markup."""
+    from rich.progress import TextColumn
+
+    return TextColumn(template, markup=False)

@@ -56,7 +56,7 @@ class Tally:
 
 
 def _spinner() -> Any:
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import Progress, SpinnerColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), show.words("{task.description}"))
     return Progress(*columns, console=show.console(sys.stderr), transient=True)

@@ -59,12 +59,11 @@ class _Live:
 
 
 def _bars() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[told]}")
-    made = [TextColumn(column) if isinstance(column, str) else column for column in columns]
-    return Bars(*made, TimeRemainingColumn(elapsed_when_finished=True), console=show.console(sys.stderr))
+    columns = (show.words("{task.description}"), BarColumn(), MofNCompleteColumn(), show.words("{task.fields[told]}"))
+    return Bars(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=show.console(sys.stderr))
 
 
 def line(progress: Progress) -> str:
