@@ -1,8 +1,42 @@
-"""`python -m t2icli` is `t2i`."""
+"""The program `t2i`, also as `python -m t2icli`. Imports nothing before it can answer Ctrl-C."""
 
 from __future__ import annotations
 
-from t2icli.cli import main
+import os
+import sys
+
+INTERRUPTED = 130
+TOLD_TO_END = {129, INTERRUPTED, 143}
+"""The exit codes after SIGHUP, SIGINT and SIGTERM, as shells have them."""
+
+
+def main() -> None:
+    """Run the command line. Whoever told it to end sees no traceback and does not wait for work that goes on."""
+    try:
+        from t2icli import cli
+
+        cli.main()
+    except KeyboardInterrupt:  # during the imports, or once more on the way out
+        sys.stderr.write("interrupted\n")
+        _end(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code in TOLD_TO_END:
+            _end(int(ended.code or 0))
+        raise
+
+
+def _end(code: int) -> None:
+    """End at once where a thread is still at work, such as a ranker's on its last batch: Python would wait for it."""
+    import signal
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if any(not each.daemon and each is not threading.main_thread() for each in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # type checkers know this name; the program imports next to nothing before it answers Ctrl-C
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LISTED = 20
 """How many known words a hint lists at most."""

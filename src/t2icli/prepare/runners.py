@@ -20,6 +20,13 @@ AT_ONCE = 3
 """Chunks under way: the last slow hosts of one do not hold up the next."""
 
 
+class _Unawaited(ThreadPoolExecutor):
+    """Threads that nobody waits for at the end: looking up a name may take half a minute, and cannot be stopped."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 def run_here(
     chunks: Iterable[Chunk],
     output: Path,
@@ -59,7 +66,7 @@ async def _run(
     stop: Event,
 ) -> None:
     # Looking up names happens in the loop's own threads, and some never answer: decoding has others.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, "look-up"))
+    asyncio.get_running_loop().set_default_executor(_Unawaited(LOOK_UPS, "look-up"))
     waiting = iter(chunks)
     under_way: set[asyncio.Task[None]] = set()
     with ThreadPoolExecutor(machine.cores(), "decode") as threads:
