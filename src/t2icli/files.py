@@ -14,21 +14,24 @@ from t2icli.errors import T2IError
 def whole(path: Path) -> Iterator[Path]:
     """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            os.replace(draft, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        os.replace(draft, path)
+        yield
     except OSError as error:
-        _remove(draft)
         raise T2IError(f"cannot write '{path}': {error.strerror or error}", code=1) from error
-    except BaseException:
-        _remove(draft)
-        raise
-
-
-def _remove(draft: Path) -> None:
-    with contextlib.suppress(OSError):
-        draft.unlink(missing_ok=True)
 
 
 def write(path: Path, text: str) -> Path:

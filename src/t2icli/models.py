@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from t2icli import toml
+from t2icli import files, toml
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.kinds import ModelSource
 
@@ -238,7 +238,4 @@ def write_card(folder: Path, card: Card) -> Model:
 
 
 def _write(path: Path, tables: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(toml.dumps(tables), encoding="utf-8")
-    os.replace(draft, path)
+    files.write(path, toml.dumps(tables))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from t2icli import files
 from t2icli.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 
@@ -85,9 +86,22 @@ def _judge(
     return pixels
 
 
+def _copy(source: Path, target: Path) -> None:
+    with files.whole(target) as draft:
+        shutil.copy2(source, draft)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except OSError:  # onto another disk
+        _copy(source, target)
+        source.unlink()
+
+
 FILING: dict[str, Callable[[Path, Path], object]] = {
-    "copy": shutil.copy2,
-    "move": shutil.move,
+    "copy": _copy,
+    "move": _move,
     "link": lambda source, target: os.symlink(source.resolve(), target),
 }
 """What `file` can do with a picture."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from t2icli import files
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError, did_you_mean
 from t2icli.prepare.shards import member_name
@@ -28,7 +29,7 @@ def export(data: PreparedDataset, form: str, folder: Path) -> list[Path]:
         view = data.split(split)
         if len(view):
             path = folder / name.format(split=split)
-            with path.open("w", encoding="utf-8", newline="") as stream:
+            with files.whole(path) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
                 writer(view, stream, f"{folder.resolve()}/" if form in ABSOLUTE else "")
             lists.append(path)
     return lists
@@ -37,8 +38,8 @@ def export(data: PreparedDataset, form: str, folder: Path) -> list[Path]:
 def _images(data: PreparedDataset, folder: Path) -> None:
     for i in range(len(data)):
         path = folder / image_name(data, i)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.image_bytes(i))
+        with files.whole(path) as draft:
+            draft.write_bytes(data.image_bytes(i))
 
 
 def image_name(data: PreparedDataset, i: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from t2icli import files
 from t2icli.dataset import SPLITS, ShardEntry
 
 BLOCK = 512
@@ -34,8 +36,10 @@ class ShardWriter:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
+        self._path = folder / f"{name}.tar"
         self._draft = folder / f".{name}.tar.{os.getpid()}.part"
-        self._tar: BinaryIO = self._draft.open("wb")
+        with files.writing(self._path):
+            self._tar: BinaryIO = self._draft.open("wb")
         self._places: list[int] = []
         self._columns: dict[str, list[Any]] = {name: [] for name, _ in _columns()}
 
@@ -73,9 +77,10 @@ class ShardWriter:
         """Write one file of the tar and say where its bytes begin."""
         info = tarfile.TarInfo(name)
         info.size = len(content)
-        self._tar.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8"))
-        offset = self._tar.tell()
-        self._tar.write(content + b"\0" * (-len(content) % BLOCK))
+        with files.writing(self._path):
+            self._tar.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8"))
+            offset = self._tar.tell()
+            self._tar.write(content + b"\0" * (-len(content) % BLOCK))
         return offset
 
     def __len__(self) -> int:
@@ -96,16 +101,18 @@ class ShardWriter:
             if kind is None and len(self):
                 self._finish()
         finally:
-            self._tar.close()
+            with contextlib.suppress(OSError):  # a full disk refuses once more what was refused before
+                self._tar.close()
             self._draft.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         order = sorted(range(len(self)), key=self._places.__getitem__)
         self._columns = {name: [values[i] for i in order] for name, values in self._columns.items()}
-        self._tar.write(b"\0" * 2 * BLOCK)
+        with files.writing(self._path):
+            self._tar.write(b"\0" * 2 * BLOCK)
+            settle(self._tar)
         write_parquet(self.folder / f"{self.name}.parquet", self._index())
-        settle(self._tar)
-        os.replace(self._draft, self.folder / f"{self.name}.tar")
+        os.replace(self._draft, self._path)
 
     def _index(self) -> Any:
         """The columns, and in their metadata what the card will say of the shard."""
@@ -177,14 +184,9 @@ def write_parquet(path: Path, table: Any) -> None:
     """A table under its final name only when every byte of it is on the disk."""
     import pyarrow.parquet as parquet
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("wb") as stream:
-            parquet.write_table(table, stream)
-            settle(stream)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.whole(path) as draft, draft.open("wb") as stream:
+        parquet.write_table(table, stream)
+        settle(stream)
 
 
 def settle(stream: BinaryIO) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
 
+from t2icli import files
 from t2icli.errors import T2IError
 
 
@@ -49,9 +49,7 @@ def read(path: Path) -> list[Mapping[str, Any]]:
 
 def _keep_until(path: Path, step: int) -> None:
     kept = [line for line in read(path) if line["step"] <= step and step > 0]
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
-    os.replace(draft, path)
+    files.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
 def _board(folder: Path, step: int, report_to: str) -> Any:
