@@ -44,3 +44,14 @@ def test_each_prompt_of_each_run_has_a_section_of_its_own() -> None:
 
 def test_nothing_kept_is_still_a_page() -> None:
     assert "0 pictures, the best of 3" in gallery.page([], candidates=3)
+
+
+def test_no_text_of_a_row_becomes_markup_or_leads_away() -> None:
+    nasty = "x\"'><img src=x onerror=alert(1)></script><script>alert(1)</script>"
+    hostile = dict.fromkeys(("prompt", "model", "sha256", "rank", "seed"), nasty)
+    page = gallery.page([row(**hostile, scores={nasty: 1.0, "b": 2.0})], candidates=1)
+    assert page.count("<script>") == page.count("</script>") == 1 and "<img src=x" not in page
+    for name in ("javascript:alert(1)", '"onclick="alert(1).png', "//example.org/x.png"):
+        page = gallery.page([row(file=name)], candidates=1)
+        addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+        assert len(addresses) == 2 and not re.search(r"[:/\"]", "".join(addresses))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from t2icli import prompts
 
@@ -53,13 +56,14 @@ def _section(rows: Sequence[Row]) -> str:
 
 def _card(row: Row, group: Sequence[Row]) -> str:
     score = "" if row["score"] is None else f'<span class="score">{row["score"]:.4f}</span>'
-    name = escape(row["file"])
+    address = escape(quote(row["file"], safe=""))  # a colon too: no name is taken for `javascript:`
+    replay = escape(f"t2i replay {shlex.quote(row['file'])}")
     return (
-        f'<a class="card" href="{name}" data-prompt="{escape(row["prompt"])}" data-replay="t2i replay {name}" '
+        f'<a class="card" href="{address}" data-prompt="{escape(row["prompt"])}" data-replay="{replay}" '
         f'data-facts="{escape(json.dumps(_facts(row), ensure_ascii=False))}">\n'
-        f'<img src="{name}" alt="{escape(prompts.short(row["prompt"], 200))}" loading="lazy">{_bar(row, group)}\n'
-        f'<span class="caption"><span class="rank">{row["rank"]}</span>{score}'
-        f'<span class="seed">seed {row["seed"]}</span></span></a>'
+        f'<img src="{address}" alt="{escape(prompts.short(row["prompt"], 200))}" loading="lazy">{_bar(row, group)}\n'
+        f'<span class="caption"><span class="rank">{escape(str(row["rank"]))}</span>{score}'
+        f'<span class="seed">seed {escape(str(row["seed"]))}</span></span></a>'
     )
 
 
@@ -69,7 +73,7 @@ def _bar(row: Row, group: Sequence[Row]) -> str:
         return ""
     scores = [other["score"] for other in group if other["score"] is not None]
     low, high = min(scores), max(scores)
-    share = (row["score"] - low) / (high - low) if high > low else 1.0
+    share = (row["score"] - low) / (high - low) if 0 < high - low < math.inf else 1.0
     return f'<span class="bar"><i style="width:{max(2, round(100 * share))}%"></i></span>'
 
 

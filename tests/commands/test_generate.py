@@ -323,17 +323,17 @@ def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.Mon
 
 
 def test_without_judges_pictures_are_filed_while_others_are_drawn(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    filed: list[int] = []
-    add = album.Album.add
+    seen: list[int] = []
+    generate = Flat.generate
 
-    def noted(self: album.Album, rows: Any, record: Any) -> Any:
-        done = add(self, rows, record)
-        filed.append(len(done))
-        return done
+    def noted(self: Flat, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        for image in generate(self, prompt, n, seed=seed):
+            seen.append(len(results("out")) if Path("out/results.jsonl").exists() else 0)
+            yield image
 
-    monkeypatch.setattr(album.Album, "add", noted)
+    monkeypatch.setattr(Flat, "generate", noted)
     t2i.ok("generate", "x", "-n", 40, "--output", "out")
-    assert filed == [16, 16, 8]
+    assert seen[0] == 0 and 0 < seen[-1] < 40
     assert [row["rank"] for row in results("out")] == list(range(1, 41))
 
 
@@ -362,16 +362,17 @@ def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
 
 
 def test_two_runs_at_once_take_turns_at_filing(t2i: Runner, tmp_path: Path) -> None:
-    one, other = album.Album(tmp_path / "out"), album.Album(tmp_path / "out")
-    for each in (one, other):
-        each.prepare()
     row = {"prompt": "x", "rank": 1, "seed": 1, "score": None, "scores": {}, "model": "m", "sha256": None}
     from concurrent.futures import ThreadPoolExecutor
 
+    def fill() -> None:
+        with album.Album(tmp_path / "out").opened() as opened:
+            for _ in range(4):
+                opened.add([(Image.new("RGB", (8, 8)), row)] * 5, {}, [])
+
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(each.add, [(Image.new("RGB", (8, 8)), row)] * 20, {}) for each in (one, other)]
-        [job.result() for job in jobs]
-    files = [row["file"] for row in one.results()]
+        [job.result() for job in [pool.submit(fill) for _ in range(2)]]
+    files = [row["file"] for row in album.Album(tmp_path / "out").results()]
     assert sorted(files) == [f"{number:03d}.png" for number in range(40)]
 
 

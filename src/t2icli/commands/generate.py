@@ -69,17 +69,17 @@ def generate(
     source = provenance.load("generator", word, settings)
     plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
-    album.prepare(force=force)
-    show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
-    of_rankers = {judge.name: judge.settings for judge in plan.judges}
-    options = {**source.tables, "ranker": of_rankers or None}
-    tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
-    kept_settings = album.keep_settings(tables)
-    try:
-        with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):
-            rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
-    finally:
-        show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
+    with album.opened(force=force):
+        show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
+        of_rankers = {judge.name: judge.settings for judge in plan.judges}
+        options = {**source.tables, "ranker": of_rankers or None}
+        tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
+        kept_settings = album.keep_settings(tables)
+        try:
+            with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):
+                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
+        finally:
+            show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
     _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
 
 

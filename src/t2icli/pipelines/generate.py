@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,10 @@ FILED_AT_ONCE = 16
 
 AHEAD = 4
 """Batches that drawing may be ahead of judging; then it waits, or memory would grow."""
+
+
+GRACE = 1.0
+"""Seconds that a run which is stopped waits for the batch being judged."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,9 @@ def generate(
     try:
         for prompt in plan.prompts:
             rows += _one_prompt(plan, prompt, album, settings, drawn)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(T2IError):
-            album.publish()
+            album.publish(grid=isinstance(error, Exception))  # whoever pressed Ctrl-C does not wait for a large sheet
         raise
     album.publish()
     return rows
@@ -114,17 +118,27 @@ def generate(
 def _one_prompt(
     plan: Plan, prompt: str, album: Album, settings: str, drawn: Callable[[Candidate], None]
 ) -> list[dict[str, Any]]:
-    """With judges the order is known only at the end; without, pictures are filed a few at a time."""
+    """With judges the order is known only at the end; without, pictures are filed a few at a time.
+
+    What an interruption keeps from being filed is filed on the way out.
+    """
     waiting: list[Candidate] = []
     filed: list[dict[str, Any]] = []
 
     def file() -> None:
-        batch, waiting[:] = list(waiting), []
-        if batch:
-            filed.extend(album.add(_rows(plan, prompt, batch, settings, len(filed) + 1), plan.source.record()))
+        if not waiting:
+            return
+        batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
+        try:
+            album.add(_rows(plan, prompt, batch, settings, len(filed) + 1), plan.source.record(), filed)
+        finally:
+            done = {row["seed"] for row in filed}
+            waiting[:] = [each for each in waiting if each.seed not in done]
 
     with contextlib.ExitStack() as stack:
-        shelf = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=album.folder, prefix=".judged-")))
+        shelf = album.space / "judged"
+        shelf.mkdir(exist_ok=True)
+        stack.callback(shutil.rmtree, shelf, ignore_errors=True)
         stack.callback(file)
         with _judging(plan.judges, prompt, shelf) as judge:
             for candidate in draw(plan.generator, prompt, plan.n, seed=plan.seed):
@@ -171,18 +185,18 @@ def _judging(judges: Sequence[scoring.Judge], prompt: str, shelf: Path) -> Itera
         if len(waiting) == scoring.AT_ONCE:
             hand_in()
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge") as pool:
-        if not judges:
-            yield lambda candidate: None
-            return
-        try:
-            yield take
-            hand_in()
-            for job in running:
-                job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    if not judges:
+        yield lambda candidate: None
+        return
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
+    try:
+        yield take
+        hand_in()
+        for job in running:
+            job.result()
+    finally:  # all are done, or something stopped the run
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([job for job in running if not job.cancelled()], timeout=GRACE)
 
 
 def _judge(judges: Sequence[scoring.Judge], prompt: str, candidates: Sequence[Candidate], shelf: Path) -> None:
