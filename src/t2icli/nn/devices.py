@@ -25,12 +25,20 @@ def pick_device(word: str) -> torch.device:
     return device
 
 
-def place(model: nn.Module, precision: str, word: str) -> None:
-    """Move a loaded model to its device and into its number format, to be drawn from."""
+def place(model: nn.Module, precision: str, word: str) -> str:
+    """Move a loaded model to its device and into its number format, to be drawn from; returns the format's name."""
     device = pick_device(word)
     model.to(device, pick_dtype(precision, device))
     if precision == "int8":
         int8.quantize(model, device)
+    return pick_precision(precision, device)
+
+
+def pick_precision(precision: str, device: torch.device) -> str:
+    """The name of the number format: what `auto` is here."""
+    if precision != "auto":
+        return precision
+    return "bf16" if pick_dtype(precision, device) == torch.bfloat16 else "fp32"
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2icli.errors import T2IError
-from t2icli.nn.devices import pick_dtype
+from t2icli.nn.devices import pick_precision
 
 T = TypeVar("T")
 
@@ -69,6 +69,10 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The number format of the forward pass; `auto` is bf16 on a GPU and fp32 on a CPU, where scores stay exact."""
-    dtype = torch.float32 if precision == "auto" and device.type == "cpu" else pick_dtype(precision, device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    """The number format of the forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=autocast_precision(precision, device) == "bf16")
+
+
+def autocast_precision(precision: str, device: torch.device) -> str:
+    """The number format's name: `auto` is fp32 on a CPU, where scores stay exact, and bf16 on a GPU that has it."""
+    return "fp32" if precision == "auto" and device.type == "cpu" else pick_precision(precision, device)

@@ -35,9 +35,17 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class Captioner:
-    def __init__(self, model: ClipCap, words: Words, embedder: Embedder, config: Config, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: ClipCap,
+        words: Words,
+        embedder: Embedder,
+        config: Config,
+        settings: Settings,
+        precision: str = "fp32",
+    ) -> None:
         self.model, self.words, self.embedder, self.config = model, words, embedder, config
-        self.settings = settings
+        self.settings, self.precision = settings, precision
         self.stop = words.stop if config.stop is None else config.stop
         self.sampling = decode.Sampling(
             settings.temperature, settings.top_k, settings.top_p, forbidden=words.forbidden, stop=self.stop
@@ -111,10 +119,10 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
 def load(settings: Settings) -> Captioner:
     config = msgspec.convert(settings.model.card.config, Config)
     model = weights.load(ClipCap(config.shape), settings.model)
-    devices.place(model, settings.precision, settings.device)
+    precision = devices.place(model, settings.precision, settings.device)
     embedder = settings.embedder.load()
     check_width(config.shape, embedder, settings.model.name)
-    return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings)
+    return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings, precision)
 
 
 def check_width(shape: Shape, embedder: Embedder, name: str) -> None:

@@ -25,11 +25,18 @@ class ClipGen:
     """Trained on images alone: their embeddings stand in for those of texts, which lie in the same space."""
 
     def __init__(
-        self, prior: Prior, embedder: Embedder, codec: Codec, sampling: decode.Sampling, batch: int, name: str
+        self,
+        prior: Prior,
+        embedder: Embedder,
+        codec: Codec,
+        sampling: decode.Sampling,
+        batch: int,
+        name: str,
+        precision: str = "fp32",
     ) -> None:
         check_fit(prior.shape, embedder, codec, name)
         self.model, self.embedder, self.codec = prior, embedder, codec
-        self.sampling, self.batch = sampling, batch
+        self.sampling, self.batch, self.precision = sampling, batch, precision
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
         return self.draw(self.embedder.embed_texts([prompt]), n, seed)
@@ -64,7 +71,7 @@ def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str) -> None
 
 def load(settings: Settings) -> ClipGen:
     prior = weights.load(Prior(msgspec.convert(settings.model.card.config, Shape)), settings.model)
-    devices.place(prior, settings.precision, settings.device)
+    precision = devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
     embedder, codec = settings.embedder.load(), settings.codec.load()
-    return ClipGen(prior, embedder, codec, sampling, settings.batch, settings.model.name)
+    return ClipGen(prior, embedder, codec, sampling, settings.batch, settings.model.name, precision)

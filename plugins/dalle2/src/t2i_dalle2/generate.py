@@ -24,6 +24,7 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Embedder
 from t2icli.models import Model
 from t2icli.nn import devices, weights
+from t2icli.nn.embedding import autocast_precision
 from t2icli.nn.pixels import to_images
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Dalle2:
         self, decoder: Decoder, prior: Prior | None, embedder: Embedder, plan: Plan, device: torch.device
     ) -> None:
         self.decoder, self.prior, self.embedder, self.plan, self.device = decoder, prior, embedder, plan, device
+        self.precision = plan.precision
         self.on_step: OnStep | None = None
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
@@ -180,7 +182,7 @@ def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None, device: t
         settings.candidates,
         # One at a time on a CPU: its kernels round differently for other batches, and one picture keeps it busy.
         1 if device.type == "cpu" else settings.batch,
-        settings.precision,
+        autocast_precision(settings.precision, device),
     )
 
 

@@ -38,11 +38,13 @@ class DallEGenerator:
         batch: int = 32,
         strict: bool = False,
         beginning: Tensor | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.model, self.tokenizer, self.codec = model, tokenizer, codec
         self.sampling, self.batch, self.strict = sampling, batch, strict
         self.beginning = torch.zeros(0, dtype=torch.long) if beginning is None else beginning
         """The codes (m,) every image begins with."""
+        self.precision = precision
         self.on_step: decode.OnStep | None = None
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
@@ -89,7 +91,7 @@ def load(settings: Settings) -> DallEGenerator:
     tokenizer, codec = settings.tokenizer.load(), settings.codec.load()
     check_fit(model, tokenizer, codec, settings)
     network = weights.load(DallE(model), settings.model)
-    devices.place(network, settings.precision, settings.device)
+    precision = devices.place(network, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p, settings.cfg_scale)
     return DallEGenerator(
         network,
@@ -99,6 +101,7 @@ def load(settings: Settings) -> DallEGenerator:
         batch=settings.batch,
         strict=settings.strict,
         beginning=begin_with(settings.prime, settings.prime_rows, codec) if settings.prime else None,
+        precision=precision,
     )
 
 
