@@ -70,6 +70,11 @@ def test_the_environment_may_name_the_file(t2i: Runner, monkeypatch: pytest.Monk
     assert heard["top_k"] == 9
 
 
+def test_a_variable_of_options_with_an_open_quote_is_named(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_OPTION", "top_k='1")
+    t2i.fails("probe", says="the variable T2I_OPTION cannot be split into words: no closing quotation")
+
+
 def test_words_that_are_no_flags_come_from_a_file_too(t2i: Runner) -> None:
     t2i.ok("probe", "--config", write("prompt = ['a', 'b']\n"))
     assert heard["prompt"] == ["a", "b"]
@@ -86,6 +91,9 @@ def test_flags_may_be_written_with_underscores(t2i: Runner) -> None:
         ("top_q = 1\n", "did you mean 'top_k'?"),
         ("option = 3\n", "'option' in 'c.toml' is not a table"),
         ("top_k = 1\ntop_k 2\n", "line 2"),
+        ("top_k = 1\ntop-k = 2\n", "'top_k' and 'top-k' in 'c.toml' are the same setting"),
+        pytest.param(f"name = {'[' * 5000}{']' * 5000}\n", "'c.toml' is nested too deeply", id="deep"),
+        pytest.param(f"top_k = {'9' * 5000}\n", "'c.toml' is not valid TOML", id="digits"),
         ("top_k = 'many'\n", "it stands in the file of --config: c.toml"),
     ],
 )

@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Annotated[Literal["fast", "good"], Meta(description="how")] = "good"
     flip: Annotated[bool, Meta(description="whether to mirror")] = False
     widths: Annotated[tuple[int, ...], Meta(description="per level")] = (8, 16)
+    scales: Annotated[tuple[float, ...], Meta(description="per level")] = ()
     vocabulary: Annotated[Path | None, Meta(description="a file")] = None
     text: Annotated[str, Meta(description="anything")] = "any"
     codec: Annotated[Part[Any], Meta(description="what draws")] = part("codec", "vqgan")
@@ -71,6 +72,12 @@ def test_the_last_word_wins() -> None:
     assert read("top_k=1", "top_k=2").top_k == 2
 
 
+def test_one_setting_in_two_spellings_is_refused() -> None:
+    assert read("top-k=1", "top-k=2").top_k == 2
+    with pytest.raises(T2IError, match="'top-k' and 'top_k' in -o are the same setting"):
+        read("top-k=1", "top_k=2")
+
+
 @pytest.mark.parametrize(
     ("word", "message", "hint"),
     [
@@ -81,6 +88,14 @@ def test_the_last_word_wins() -> None:
         ("top_k=many", "'top_k' of generator 'sample' cannot be 'many'", "int"),
         ("top_k=0", "cannot be '0'", "int"),
         ("top_p=nan", "cannot be 'nan'", "float | none"),
+        ("top_p=inf", "cannot be 'inf': not a finite number", "float | none"),
+        ("loop.lr=inf", "'lr' of", "float"),
+        ("scales=1,inf", "not a finite number", "float,..."),
+        ("top_k=99999999999999999999", "does not fit into 64 bits", "int"),
+        ("vocabulary=\udcff", "not valid utf-8", "path"),
+        ("text=\udcff", "not valid utf-8", "text"),
+        ("vocabulary=a\0", "cannot be", "path"),
+        ("vocabulary=~nobody-of-that-name/v.txt", "cannot be", "path"),
         ("mode=best", "cannot be 'best'", "fast | good"),
         ("flip=perhaps", "cannot be 'perhaps'", "bool"),
         ("widths=1,x", "cannot be", "int,..."),

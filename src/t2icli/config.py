@@ -26,7 +26,8 @@ def use_file(context: typer.Context, path: Path | None) -> Path | None:
     """What `--config` does: what the file says becomes the default of this command's flags."""
     if path is None or context.resilient_parsing:
         return path
-    tables = {key.replace("-", "_"): value for key, value in toml.read(path).items()}
+    spellings: dict[str, str] = {}
+    tables = {settings.with_underscores(key, spellings, f"'{path}'"): value for key, value in toml.read(path).items()}
     context.meta[FROM_FILE] = _option_table(tables.pop("option", {}), path)
     flags = {flag_name(parameter): parameter.name for parameter in context.command.params}
     for key in tables:
@@ -45,7 +46,10 @@ def _option_table(table: Any, path: Path) -> Mapping[str, Any]:
 
 def options(context: typer.Context, words: Iterable[str] = ()) -> dict[str, Any]:
     """Everything said by `[option]`, `T2I_OPTION="key=value ..."` and `-o`, the last one winning."""
-    from_environment = shlex.split(os.environ.get("T2I_OPTION", ""))
+    try:
+        from_environment = shlex.split(os.environ.get("T2I_OPTION", ""))
+    except ValueError as error:
+        raise T2IError(f"the variable T2I_OPTION cannot be split into words: {str(error).lower()}") from error
     return settings.merge(
         context.meta.get(FROM_FILE, {}), settings.from_words(from_environment), settings.from_words(words)
     )

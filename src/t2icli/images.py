@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from PIL import Image, ImageOps, PngImagePlugin
 
 from t2icli import files
@@ -126,8 +127,8 @@ def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = 
 def read_record(path: Path) -> dict[str, Any]:
     """What `save_png` wrote into a PNG."""
     open_image(path)  # says what is wrong with it, if anything
-    with contextlib.suppress(ValueError), Image.open(path) as image:
-        record = json.loads(getattr(image, "text", {}).get(CHUNK, ""))
+    with contextlib.suppress(ValueError, RecursionError), Image.open(path) as image:
+        record = msgspec.json.decode(getattr(image, "text", {}).get(CHUNK, "").encode())
         if isinstance(record, dict):
             return record
     raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")

@@ -168,6 +168,16 @@ class SteppingGenerator(Generator, Protocol):
 
 
 @runtime_checkable
+class PreciseGenerator(Generator, Protocol):
+    """A generator that says which number format it computes in, so that `t2i replay` can set its `precision` to that.
+
+    No kind of its own: a generator that can compute in several has this attribute, and a setting of the same name.
+    """
+
+    precision: str
+
+
+@runtime_checkable
 class Ranker(Protocol):
     """How well images fit a prompt."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -57,3 +58,13 @@ def instruction_set() -> str:
     has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     words = [torch.backends.cpu.get_cpu_capability(), *(name for name in EXTENSIONS if has.get(name))]
     return " ".join([*words, *(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name))])
+
+
+def limits_again(then: str, now: str) -> list[str]:
+    """The words for `env` that give a command the limits of another `instruction_set()`; none if they are the same."""
+    before, after = (dict(word.split("=", 1) for word in text.split() if "=" in word) for text in (then, now))
+    unset = [f"-u {name}" for name in LIMITS if name in after and name not in before]
+    changed = [
+        f"{name}={shlex.quote(before[name])}" for name in LIMITS if before.get(name, after.get(name)) != after.get(name)
+    ]
+    return ["env", *unset, *changed] if unset or changed else []

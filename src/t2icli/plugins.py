@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -103,10 +104,12 @@ def _part(default: Part[Any], value: Any, model: Model | None, name: str) -> Par
         return value
     options = dict(value) if isinstance(value, Mapping) else {}
     word = options.pop("name", None) if isinstance(value, Mapping) else value
+    if not isinstance(word, (str, types.NoneType)):
+        raise T2IError(f"{name} cannot be {word!r}", f"name a {default.kind}: -o {name}=NAME")
     inside = model.part(name) if model is not None and name in model.card.parts else None
     if word is None and inside is not None:
         word, options = inside.card.backend, {"model": inside, **options}
-    entry, chosen = configure(default.kind, word or default.name, options)
+    entry, chosen = configure(default.kind, default.name if word is None else word, options)
     used = getattr(chosen, "model", None)
     if inside is not None and used is not None and used.sha256 != inside.sha256:
         raise T2IError(

@@ -8,6 +8,7 @@ type `Model` is the model folder the backend loads; both are filled in by `t2icl
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -90,11 +91,12 @@ def describe(struct: type, defaults: msgspec.Struct | None = None, within: str =
 def from_words(words: Iterable[str]) -> dict[str, Any]:
     """`["top_k=64", "codec.batch=8"]` as nested tables; values stay text until their field is known."""
     tables: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise T2IError(f"option {word!r} has no '='", "write it as -o KEY=VALUE")
-        *tables_on_the_way, last = key.strip().replace("-", "_").split(".")
+        *tables_on_the_way, last = with_underscores(key.strip(), spellings, "-o").split(".")
         if not all([*tables_on_the_way, last]):
             raise T2IError(f"option {word!r} names no setting", "write it as -o KEY=VALUE or -o PART.KEY=VALUE")
         here = tables
@@ -111,6 +113,14 @@ def from_words(words: Iterable[str]) -> dict[str, Any]:
     return tables
 
 
+def with_underscores(key: str, spellings: dict[str, str], where: str) -> str:
+    """A key as its field is called; `spellings` remembers how it was written, for one name has one spelling."""
+    name = key.replace("-", "_")
+    if (before := spellings.setdefault(name, key)) != key:
+        raise T2IError(f"{before!r} and {key!r} in {where} are the same setting", "keep one of them")
+    return name
+
+
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Later layers win, table by table."""
     merged: dict[str, Any] = {}
@@ -120,6 +130,14 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(before, Mapping) and isinstance(value, Mapping)
             merged[key] = merge(cast(Mapping[str, Any], before), value) if both else value
     return merged
+
+
+def take_table(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings under `name`, which are then no longer among the `options`."""
+    table = options.pop(name, {})
+    if not isinstance(table, Mapping):
+        raise T2IError(f"{name!r} is a table of settings, not {table!r}", f"write: -o {name}.KEY=VALUE")
+    return dict(table)
 
 
 def chosen_in(made: msgspec.Struct) -> set[str]:
@@ -160,17 +178,41 @@ def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
     if isinstance(value, str) and bool in (kind, *typing.get_args(kind)):
         value = SPOKEN.get(value.lower(), value)
     try:
-        made = msgspec.convert(value, field.type, strict=False, dec_hook=_from_text)
-        if made != made:
-            raise msgspec.ValidationError("Not a number")
-        return made
+        return _within_bounds(msgspec.convert(value, field.type, strict=False, dec_hook=_from_text))
     except msgspec.ValidationError as error:
         raise T2IError(f"{owner} cannot be {value!r}: {str(error).lower()}", f"it is {_type_name(kind)}") from error
 
 
+def _within_bounds(value: Any) -> Any:
+    """The value, if torch and a file of settings can hold it: finite numbers of 64 bits, text in UTF-8."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_within_bounds, value))
+    if isinstance(value, (str, Path)) and not is_utf8(value):
+        raise msgspec.ValidationError("Not valid UTF-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise msgspec.ValidationError("Not a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise msgspec.ValidationError("Integer does not fit into 64 bits")
+    return value
+
+
+def is_utf8(text: str | Path) -> bool:
+    """Whether it can be written into a file; names of files may hold bytes that are no text."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _from_text(kind: type, value: Any) -> Any:
-    if issubclass(kind, Path):
-        return Path(value).expanduser()
+    if issubclass(kind, Path) and isinstance(value, (str, Path)):
+        if "\0" in str(value):
+            raise msgspec.ValidationError("A path has no NUL")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # ~somebody without a home
+            raise msgspec.ValidationError(str(error)) from error
     raise msgspec.ValidationError(f"Expected `{kind.__name__}`")
 
 

@@ -23,8 +23,10 @@ def read(path: Path) -> dict[str, Any]:
         raise T2IError(f"cannot read '{path}': {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a number with more digits than Python converts
         raise T2IError(f"'{path}' is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise T2IError(f"'{path}' is nested too deeply") from error
 
 
 def dumps(tables: Mapping[str, Any]) -> str:

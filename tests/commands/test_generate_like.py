@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,4 +86,14 @@ def test_a_picture_that_is_none_is_named_with_the_reason(painter: Runner, monkey
     photo.write_bytes(whole)
     monkeypatch.setattr(images, "MAX_PIXELS", 80)
     refused("'photo.png' is too large")
+    assert not Path("out").exists()
+
+
+def test_a_path_that_is_no_text_is_refused_before_anything_is_drawn(painter: Runner) -> None:
+    name = os.fsdecode(b"photo\xff.png")
+    try:
+        Path("photo.png").rename(name)
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    painter.fails("generate", "--like", name, "-m", "painter", "--output", "out", says="is not valid UTF-8")
     assert not Path("out").exists()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t2icli import config, defaults
+from t2icli import config, defaults, settings
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
+from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
 
 if TYPE_CHECKING:
     from t2icli.pipelines.caption import Captioned
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def caption(
     context: typer.Context,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="Captions for each.")] = 1,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions for each.")] = 1,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Who describes: a backend, model or folder.")
     ] = None,
@@ -44,10 +44,10 @@ def caption(
         work.check_text_files(paths, force=force)
     seed = random_seed() if seed is None else seed
     word = model or defaults.name("captioner")
-    settings = config.options(context, option or ())
-    of_rankers = settings.pop("ranker", {})
-    settings = provenance.with_flags("captioner", word, settings, batch=batch_size, device=device)
-    source = provenance.load("captioner", word, settings)
+    options = config.options(context, option or ())
+    of_rankers = settings.take_table(options, "ranker")
+    options = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
+    source = provenance.load("captioner", word, options)
     judges = scoring.judges(rerank or (), of_rankers)
     show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     with show.bar(f"describing with {source.name}", len(paths)) as advance:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from t2icli import config, defaults
+from t2icli import config, defaults, settings
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options
+from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A prepared dataset, a folder, CSV or JSONL.")]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Write the figures as a chart.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", parser=named_path, metavar="FILE.png", help="Write the figures as a chart.")
+]
 Cache = Annotated[
-    Path | None, typer.Option("--cache", metavar="FOLDER", help="Keep embeddings there and use those that are there.")
+    Path | None,
+    typer.Option(
+        "--cache", parser=named_path, metavar="FOLDER", help="Keep embeddings there and use those that are there."
+    ),
 ]
 Root = Annotated[Path | None, typer.Option("--root", metavar="FOLDER", help="Where a table's pictures are looked for.")]
 Text = Annotated[str, typer.Option("--text", metavar="KIND", help="Which of BriVL's kinds of sentence counts.")]
@@ -103,7 +108,7 @@ def generation(
     context: typer.Context,
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
     model: Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help="Who draws.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Candidates of each prompt.")] = 16,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Candidates of each prompt.")] = 16,
     ranker: Annotated[
         str | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who chooses among the candidates.")
     ] = None,
@@ -113,7 +118,7 @@ def generation(
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Where randomness starts.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
     limit: Limit = None,
     plot: Plot = None,
     option: Options = None,
@@ -128,7 +133,7 @@ def generation(
     from t2icli.pipelines.evaluate import generation as work
 
     options = dict(config.options(context, option or ()))
-    of_rankers = options.pop("ranker", {})
+    of_rankers = settings.take_table(options, "ranker")
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
     word = model or defaults.name("generator")
@@ -178,7 +183,10 @@ def codec(
     ] = None,
     limit: Limit = 500,
     pictures: Annotated[
-        Path | None, typer.Option("--pairs", metavar="FILE.png", help="Write pictures with what came back of them.")
+        Path | None,
+        typer.Option(
+            "--pairs", parser=named_path, metavar="FILE.png", help="Write pictures with what came back of them."
+        ),
     ] = None,
     root: Root = None,
     option: Options = None,
@@ -222,14 +230,14 @@ def caption(
         list[str] | None,
         typer.Option("--model", "-m", metavar="CAPTIONER", help="Who is measured; give several to compare."),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Captions of each picture.")] = 1,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Captions of each picture.")] = 1,
     by: Annotated[
         Literal["character", "word"], typer.Option(help="What Chinese is cut into; Latin words stay whole.")
     ] = "character",
     ranker: Annotated[
         list[str] | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who scores captions and references.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Where randomness starts.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
     root: Root = None,
     limit: Limit = None,
     option: Options = None,
@@ -244,7 +252,7 @@ def caption(
     from t2icli.pipelines.evaluate import pairs
 
     options = dict(config.options(context, option or ()))
-    judges = scoring.judges(ranker or (), options.pop("ranker", {}))
+    judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
     show.notes(models.stand_ins(judge.model for judge in judges))
     found = pairs.first(pairs.read(data, root=root), limit)
     results = []

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2icli import config
+from t2icli.errors import T2IError
+
+MOST = 1_000_000
+"""Of pictures or captions of one prompt or picture: what a run remembers of each must fit into memory."""
 
 Options = Annotated[
     list[str] | None,
@@ -33,6 +37,13 @@ Config = Annotated[
 ]
 
 
+def named_path(word: Any) -> Path:
+    """What flags that write take, typed or in a file: an empty word would mean the folder one is in."""
+    if not isinstance(word, (str, Path)) or not str(word):
+        raise T2IError(f"{word!r} is not the name of a file or folder to write to", "name one, or leave the flag out")
+    return Path(word)
+
+
 def random_seed() -> int:
     """A seed for who gave none: short enough to be read aloud."""
     return secrets.randbelow(1_000_000)
@@ -47,7 +58,9 @@ Seed = Annotated[
 
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", metavar="N", min=1, help="How many to work on at once; does not change the result."),
+    typer.Option(
+        "--batch-size", metavar="N", min=1, max=MOST, help="How many to work on at once; does not change the result."
+    ),
 ]
 
 Device = Annotated[

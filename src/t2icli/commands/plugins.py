@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from t2icli.commands import show
-from t2icli.commands.options import Json, Yes
+from t2icli.commands.options import Json, Yes, named_path
 from t2icli.pipelines import plugins as work
 
 
@@ -73,7 +73,7 @@ def _show_details(details: work.Details, json: bool) -> None:
 def new(
     name: Annotated[str, typer.Argument(help="What users will type, such as my-noise.")],
     kind: Annotated[str, typer.Option("--kind", help="What it will be, such as ranker.")] = "generator",
-    output: Annotated[Path, typer.Option("--output", help="Where to put the new folder.")] = Path(),
+    output: Annotated[Path, typer.Option("--output", parser=named_path, help="Where to put the new folder.")] = Path(),
 ) -> None:
     """Write a plugin project, t2icli-NAME, that works and whose tests pass."""
     from t2icli.pipelines import scaffold

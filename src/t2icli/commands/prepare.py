@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from t2icli import config
+from t2icli import config, settings
 from t2icli.commands import show
-from t2icli.commands.options import Config, Json, Options
+from t2icli.commands.options import Config, Json, Options, named_path
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def prepare(
             metavar="[NAME] SOURCE", help="The kind of source (t2i plugins dataset), and the file or folder."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Where the dataset goes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where the dataset goes.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", metavar="NAME", help="Rules that belong together: wukong-food.")
     ] = None,
@@ -83,7 +85,7 @@ def prepare(
         raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
     options = config.options(context, option or ())
     tables = config.resolved(context, options)
-    rules, limits = options.pop("rules", {}), options.pop("fetch", {})
+    rules, limits = settings.take_table(options, "rules"), settings.take_table(options, "fetch")
     if allow_private:
         limits = {**limits, "allow_private": True}
     plan = work.plan_of(preset, rules, limits, shard_rows)

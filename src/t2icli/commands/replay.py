@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from t2icli import machine
 from t2icli.commands import show
-from t2icli.commands.options import Config, Device, Json
+from t2icli.commands.options import Config, Device, Json, named_path
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def replay(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Its model, if that has moved since.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.png", help="Keep the new picture here.")
+        Path | None, typer.Option("--output", parser=named_path, metavar="FILE.png", help="Keep the new picture here.")
     ] = None,
     config_file: Config = None,
     device: Device = None,
@@ -44,7 +46,8 @@ def replay(
 def _show(path: Path, done: Replay, *, as_json: bool) -> None:
     changes = [{"what": what, "then": then, "now": now} for what, (then, now) in done.differences.items()]
     if as_json:
-        about = {"agrees": done.agrees, "edited": done.edited, "changed_pixels": done.changed_pixels}
+        about: dict[str, Any] = {"agrees": done.agrees, "edited": done.edited, "changed_pixels": done.changed_pixels}
+        about["not_recorded"] = done.not_recorded
         show.json({"image": path, **about, "differences": changes, "record": done.record})
         return
     verdict = "agrees in every pixel with" if done.agrees else "differs from"
@@ -52,8 +55,18 @@ def _show(path: Path, done: Replay, *, as_json: bool) -> None:
     if done.edited:
         show.line("the file itself was changed since")
     if not done.agrees:
-        show.line(f"{done.changed_pixels} pixels differ")
-        if not changes:
-            show.line("model, settings, versions and device are as they were: the backend is not repeatable here")
+        show.line(f"{done.changed_pixels} pixels differ: {_cause(done)}")
     if changes:
         show.table([[c["what"], c["then"], c["now"]] for c in changes], ["what", "then", "now"])
+    limits = machine.limits_again(*done.differences.get("instruction set", ("", "")))
+    if limits and not done.agrees:
+        show.note(f"under the variables of that time: {' '.join(limits)} t2i replay {shlex.quote(str(path))}")
+
+
+def _cause(done: Replay) -> str:
+    """Why pixels may differ, threads and precision having been set to what is recorded."""
+    if done.differences:
+        return f"not as it was when the picture was made: {', '.join(done.differences)}"
+    if done.not_recorded:
+        return f"the file does not say with which {', '.join(done.not_recorded)} it was made"
+    return "everything recorded is as it was, so this backend does not repeat its pictures"

@@ -11,7 +11,7 @@ import typer
 
 from t2icli import config, defaults, prompts
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options
+from t2icli.commands.options import BatchSize, Config, Device, Json, Options, named_path
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ def rerank(
         typer.Option("--ranker", "-r", metavar="RANKER", help="Who judges; several with weights: -r clip=2 -r brivl."),
     ] = None,
     top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show this many, the best.")] = None,
-    copy: Annotated[Path | None, typer.Option("--copy", metavar="FOLDER", help="Copy them there by rank.")] = None,
-    move: Annotated[Path | None, typer.Option("--move", metavar="FOLDER", help="Move them there by rank.")] = None,
-    link: Annotated[Path | None, typer.Option("--link", metavar="FOLDER", help="Link them there by rank.")] = None,
+    copy: Annotated[
+        Path | None, typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy them there by rank.")
+    ] = None,
+    move: Annotated[
+        Path | None, typer.Option("--move", parser=named_path, metavar="FOLDER", help="Move them there by rank.")
+    ] = None,
+    link: Annotated[
+        Path | None, typer.Option("--link", parser=named_path, metavar="FOLDER", help="Link them there by rank.")
+    ] = None,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,

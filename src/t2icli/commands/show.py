@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from t2icli import extras
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
@@ -228,6 +229,8 @@ def _explained(problem: Exception) -> tuple[str, str | None, int]:
     if isinstance(problem, OSError) and problem.strerror:
         where = f" '{problem.filename}'" if problem.filename else ""
         return f"{problem.strerror[0].lower()}{problem.strerror[1:]}{where}", None, 1
+    if isinstance(problem, ModuleNotFoundError) and (extra := extras.with_module(problem.name)):
+        return f"the package {problem.name!r} is not installed", f"run: pip install 't2icli[{extra}]'", 2
     if type(problem).__name__ == "OutOfMemoryError" or isinstance(problem, MemoryError):
         return "out of memory", "a smaller --batch-size needs less", 1
     return f"{type(problem).__name__}: {problem}", "this is a bug; add --debug to see where", 1

@@ -9,7 +9,7 @@ import typer
 
 from t2icli import config, plugins, settings
 from t2icli.commands import show
-from t2icli.commands.options import Config, Device, Options
+from t2icli.commands.options import Config, Device, Options, named_path
 from t2icli.commands.watch import watching
 from t2icli.training import launch
 
@@ -31,11 +31,13 @@ def train(
         typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
     ] = None,
     val_data: Annotated[str | None, typer.Option(help="Held-out data; else the dataset's own validation part.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="The run's folder; runs/RECIPE unless given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", parser=named_path, help="The run's folder; runs/RECIPE unless given.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
     option: Options = None,
-    file: Config = None,
+    config_file: Config = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=HOW_LONG)] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples in a step, over all devices.", rich_help_panel=HOW_LONG)
@@ -59,7 +61,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Where randomness starts.", rich_help_panel=HOW_LONG)] = None,
     device: Device = None,
-    devices: Annotated[int | None, typer.Option(help="Processes on this machine.", rich_help_panel=WHERE)] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Processes on this machine.", rich_help_panel=WHERE)
+    ] = None,
     strategy: Annotated[
         Literal["ddp", "fsdp"] | None,
         typer.Option(help="Whole models side by side, or one model in shards.", rich_help_panel=WHERE),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -23,6 +26,17 @@ def pick_device(word: str) -> torch.device:
     if missing:
         raise T2IError(f"device {word!r} is not here", "leave it out, or use cpu")
     return device
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with this many threads, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def place(model: nn.Module, precision: str, word: str) -> str:

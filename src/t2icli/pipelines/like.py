@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from t2icli.errors import T2IError
 from t2icli.kinds import Generator, LikeGenerator
+from t2icli.settings import is_utf8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,6 +43,8 @@ class Alike:
 def open_example(path: Path) -> Example:
     from t2icli.images import open_image
 
+    if not is_utf8(path.absolute()):
+        raise T2IError(f"the path {str(path)!r} is not valid UTF-8 and cannot be noted in a picture", "rename the file")
     return Example(path.absolute(), open_image(path))
 
 
@@ -52,11 +55,11 @@ def alike(generator: Generator, example: Example, name: str) -> Alike:
     return Alike(generator, example.image)
 
 
-def again(generator: Generator, record: Mapping[str, Any], name: str) -> Generator:
-    """The generator that drew a picture with this record: by its prompt, or like the picture it names."""
-    if "like" not in record:
+def again(generator: Generator, path: str | None, pixels: str | None, name: str) -> Generator:
+    """The generator that drew a picture: by its prompt, or like the picture `path`, whose pixels had this hash."""
+    if path is None:
         return generator
-    example = open_example(Path(record["like"]))
-    if example.record()["like_pixels"] != record.get("like_pixels"):
+    example = open_example(Path(path))
+    if example.record()["like_pixels"] != pixels:
         raise T2IError(f"'{example.path}' has changed since pictures were drawn like it", code=1)
     return alike(generator, example, name)

@@ -7,17 +7,60 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from t2icli import plugins, settings
+from t2icli import machine, plugins, settings
 from t2icli.errors import T2IError
+from t2icli.kinds import PreciseGenerator
 from t2icli.models import Model
 
 T = TypeVar("T")
-NOTED = ("torch", "numpy", "PIL", "transformers", "open_clip")
+NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm")
 """Packages whose version may change a picture; noted when they were used."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What a PNG says about how it was made. Keys of later versions are ignored; earlier ones lack some."""
+
+    prompt: str
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    backend: str
+    settings: dict[str, Any]
+    pixels: str
+    """The hash of the picture as it was first made."""
+    model: str | None = None
+    sha256: str | None = None
+    """Of the model."""
+    plugin: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    """The number format that the generator computed in: what `auto` was."""
+    versions: dict[str, str] = {}
+    machine: dict[str, str | Annotated[int, Meta(ge=1, le=4096)]] = {}
+    """What else decides the last bits: processor, instruction_set, threads."""
+    like: str | None = None
+    like_pixels: str | None = None
+
+    @property
+    def threads(self) -> int | None:
+        """How many computed it; None where that is not recorded, or torch took no part."""
+        threads = self.machine.get("threads")
+        return threads if isinstance(threads, int) else None
+
+
+def decoded(record: Mapping[str, Any], path: Path) -> Record:
+    """The record of the PNG `path`, which anybody may have written, with every type checked."""
+    try:
+        return msgspec.convert(record, Record)
+    except msgspec.ValidationError as error:
+        raise T2IError(
+            f"what '{path}' says about how it was made is damaged: {str(error).lower()}",
+            "only PNGs written by t2i generate can be replayed",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -48,6 +91,7 @@ class Source(Generic[T]):
     def record(self) -> dict[str, Any]:
         """What a PNG says about who made it."""
         offer = plugins.installed().offers[self.kind][self.entry]
+        versions = _versions()
         return {
             "backend": self.entry,
             "plugin": offer.distribution,
@@ -55,7 +99,9 @@ class Source(Generic[T]):
             "sha256": self.model.sha256 if self.model else None,
             "settings": self.tables,
             "device": _device(self.settings),
-            "versions": _versions(),
+            "precision": self.thing.precision if isinstance(self.thing, PreciseGenerator) else None,
+            "versions": versions,
+            "machine": {name: fact for name, fact in machine.decisive().items() if name not in versions},
         }
 
 
@@ -90,4 +136,7 @@ def _device(chosen: Any) -> str:
 
 def _versions() -> dict[str, str]:
     used = {name: sys.modules[name].__version__ for name in NOTED if name in sys.modules}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.version.cuda:
+        used |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
     return {"t2icli": version("t2icli"), "python": platform.python_version(), **used}

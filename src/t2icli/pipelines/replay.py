@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2icli import prompts
 from t2icli.errors import T2IError
 from t2icli.pipelines import like, provenance
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-NEEDED = ("prompt", "seed", "backend", "settings", "pixels")
-COMPARED = {"model": "model", "sha256": "model sha256", "plugin": "plugin", "device": "device"}
+FACTS = {"model": "model", "sha256": "model sha256", "plugin": "plugin", "device": "device"}
+TABLES = {"settings": "setting", "versions": "version of", "machine": ""}
+"""Tables of a record, and what stands before their keys where a difference is named."""
 
 
 @dataclass(frozen=True)
@@ -32,51 +35,87 @@ class Replay:
     """How many differ between the file and the new picture."""
     differences: dict[str, tuple[Any, Any]]
     """What is not as it was: then and now."""
+    not_recorded: list[str]
+    """What may not be as it was, but the file does not say how it was."""
 
 
 def replay(path: Path, *, word: str | None = None, device: str | None = None) -> Replay:
     """Draw the picture in `path` again. `word` names another model, should its own have moved."""
     from t2icli import images
 
-    record = images.read_record(path)
-    if missing := [key for key in NEEDED if key not in record]:
-        raise T2IError(f"'{path}' does not say its {missing[0]}", "only PNGs written by t2i generate can be replayed")
-    source = _source(record, word, device)
-    generator = like.again(source.thing, record, source.name)
-    image = images.to_rgb(next(iter(generator.generate(record["prompt"], 1, seed=record["seed"]))))
-    before, now = images.open_image(path), images.pixels_sha256(image)
+    written = images.read_record(path)
+    record = provenance.decoded(written, path)
+    with _threads(record.threads):
+        source = _source(record, word, device)
+        generator = like.again(source.thing, record.like, record.like_pixels, source.name)
+        image = images.to_rgb(next(iter(generator.generate(prompts.clean(record.prompt), 1, seed=record.seed))))
+        now = source.record()
+    before, pixels = images.open_image(path), images.pixels_sha256(image)
     return Replay(
-        record=record,
+        record=written,
         image=image,
-        agrees=now == record["pixels"],
-        edited=images.pixels_sha256(before) != record["pixels"],
+        agrees=pixels == record.pixels,
+        edited=images.pixels_sha256(before) != record.pixels,
         changed_pixels=_changed(before, image),
-        differences=differences(record, source.record()),
+        differences=differences(record, now),
+        not_recorded=not_recorded(record, now),
     )
 
 
-def _source(record: Mapping[str, Any], word: str | None, device: str | None) -> provenance.Source[Any]:
-    options = dict(record["settings"])
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """As many as drew the picture: sums are added up in another order by another number of them."""
+    if count is None:
+        yield
+        return
+    from t2icli.nn import devices
+
+    with devices.threads(count):
+        yield
+
+
+def _source(record: provenance.Record, word: str | None, device: str | None) -> provenance.Source[Any]:
+    options = dict(record.settings)
+    if record.precision is not None and "precision" in options:
+        options["precision"] = record.precision
     if word is not None:
         options.pop("model", None)
-    options = provenance.with_flags("generator", word or record["backend"], options, device=device)
+    options = provenance.with_flags("generator", word or record.backend, options, device=device)
     try:
-        return provenance.load("generator", word or record["backend"], options)
+        return provenance.load("generator", word or record.backend, options)
     except T2IError as error:
         raise T2IError(
-            f"it was made by {record.get('model')} of {record.get('plugin')}, and {error.message}",
+            f"it was made by {record.model} of {record.plugin}, and {error.message}",
             error.hint or "name the model: t2i replay IMAGE -m MODEL",
             error.code,
         ) from error
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Everything that may explain different pixels, by name: as it was and as it is."""
-    found = {about: (then.get(key), now.get(key)) for key, about in COMPARED.items()}
-    for table, about in (("settings", "setting"), ("versions", "version of")):
-        before, after = then.get(table) or {}, now.get(table) or {}
-        found |= {f"{about} {name}": (before.get(name), after.get(name)) for name in {**before, **after}}
+def differences(then: provenance.Record, now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Everything that may explain different pixels, by name: as it was and as it is.
+
+    Of settings all count, of the rest what both know: a package that only a ranker used has drawn nothing.
+    """
+    found = {about: (getattr(then, key), now.get(key)) for key, about in FACTS.items()}
+    if then.precision is not None:
+        found["precision"] = (then.precision, now.get("precision"))
+    for table, about in TABLES.items():
+        before, after = getattr(then, table), now.get(table) or {}
+        names = before.keys() | after.keys() if table == "settings" else before.keys() & after.keys()
+        found |= {f"{about} {_spaced(name)}".strip(): (before.get(name), after.get(name)) for name in sorted(names)}
+    if "precision" in found:  # the setting may say auto, or by now what that was
+        found.pop("setting precision", None)
     return {about: pair for about, pair in found.items() if pair[0] != pair[1]}
+
+
+def not_recorded(then: provenance.Record, now: Mapping[str, Any]) -> list[str]:
+    """What decides pixels, and earlier versions of t2i did not write into their pictures."""
+    missing = ["precision"] if then.precision is None and now.get("precision") is not None else []
+    return missing + [_spaced(name) for name in now.get("machine") or {} if name not in then.machine]
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _changed(before: Image, after: Image) -> int:
