@@ -55,3 +55,12 @@ def test_no_text_of_a_row_becomes_markup_or_leads_away() -> None:
         page = gallery.page([row(file=name)], candidates=1)
         addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
         assert len(addresses) == 2 and not re.search(r"[:/\"]", "".join(addresses))
+
+
+def test_a_duplicate_stays_with_its_prompt_and_names_the_seed_that_drew_it_first() -> None:
+    rows = [row(rank=1), row(rank=1, seed=8, same_as=7), row(rank=2, seed=9), row(rank=1, seed=7)]
+    page = gallery.page(rows, candidates=4, distinct=3)
+    assert page.count("<section>") == 2
+    assert "4 pictures, of which 3 are distinct" in page
+    facts = [dict(json.loads(html.unescape(text))) for text in re.findall(r'data-facts="([^"]*)"', page)]
+    assert [each.get("same picture as") for each in facts] == [None, "seed 7", None, None]

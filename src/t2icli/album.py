@@ -43,6 +43,8 @@ class Row(msgspec.Struct):
     scores: dict[str, float]
     model: str
     sha256: str | None
+    same_as: int | None = None
+    """The seed of an equal picture of the prompt; earlier versions did not look for one."""
 
 
 class Album:
@@ -213,7 +215,7 @@ class Album:
         with self._locked():
             rows = self.results()
             kept = [row for row in rows if row["file"] is not None and (self.folder / row["file"]).is_file()]
-            page = files.write(self.space / GALLERY, gallery.page(kept, candidates=len(rows)))
+            page = files.write(self.space / GALLERY, gallery.page(kept, candidates=len(rows), distinct=distinct(rows)))
             os.replace(page, self.folder / GALLERY)
         if kept and grid:
             images.save_png(images.grid([self.folder / row["file"] for row in kept]), self.space / GRID)
@@ -233,6 +235,11 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise T2IError(f"{place} was not written by t2i generate: {error}", "choose another --output") from error
     return dict(row)
+
+
+def distinct(rows: Iterable[Mapping[str, Any]]) -> int:
+    """How many pictures are not equal to an earlier one of their prompt and run."""
+    return sum(row.get("same_as") is None for row in rows)
 
 
 def _settings_names() -> Iterator[str]:

@@ -17,33 +17,38 @@ from t2icli import prompts
 Row = Mapping[str, Any]
 
 
-def page(rows: Sequence[Row], *, candidates: int) -> str:
-    """The whole page for the kept rows of `results.jsonl`; `candidates` says how many were drawn for them."""
+def page(rows: Sequence[Row], *, candidates: int, distinct: int | None = None) -> str:
+    """The whole page for the kept rows of `results.jsonl`.
+
+    `candidates` says how many were drawn for them, `distinct` how many of those are no duplicates: all, if None.
+    """
     template = Template(files("t2icli").joinpath("gallery.html").read_text(encoding="utf-8"))
     groups = _groups(rows)
     first = rows[0]["prompt"] if rows else "nothing yet"
     return template.substitute(
         title=escape(f"{prompts.short(first)} · t2i"),
-        summary=escape(_summary(len(rows), candidates)),
+        summary=escape(_summary(len(rows), candidates, candidates if distinct is None else distinct)),
         sections="\n".join(map(_section, groups)),
     )
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """The pictures of one prompt in one run: their ranks rise."""
+    """The pictures of one prompt in one run: their ranks rise, but for those that are the same as an earlier one."""
     groups: list[list[Row]] = []
     for row in rows:
         before = groups[-1][-1] if groups else None
-        if before and row["rank"] > before["rank"] and row["prompt"] == before["prompt"]:
+        follows = before and (row["rank"] > before["rank"] or row.get("same_as") is not None)
+        if before and follows and row["prompt"] == before["prompt"]:
             groups[-1].append(row)
         else:
             groups.append([row])
     return groups
 
 
-def _summary(kept: int, candidates: int) -> str:
+def _summary(kept: int, candidates: int, distinct: int) -> str:
     pictures = f"{kept} picture{'s' * (kept != 1)}"
-    return pictures if candidates == kept else f"{pictures}, the best of {candidates}"
+    best = "" if candidates == kept else f", the best of {candidates}"
+    return f"{pictures}{best}" if distinct == candidates else f"{pictures}{best}, of which {distinct} are distinct"
 
 
 def _section(rows: Sequence[Row]) -> str:
@@ -83,6 +88,8 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         facts.append(("score", f"{row['score']:.6g}"))
     if len(row["scores"]) > 1:
         facts += [(name, f"{score:.6g}") for name, score in row["scores"].items()]
+    if row.get("same_as") is not None:
+        facts.append(("same picture as", f"seed {row['same_as']}"))
     if row["sha256"]:
         facts.append(("model sha256", row["sha256"][:16]))
     return [(name, str(value)) for name, value in facts]

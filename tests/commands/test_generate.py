@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height", ge=1)] = 8
     batch: Annotated[int, Meta(description="how many at once", ge=1)] = 4
     stop: Annotated[int | None, Meta(description="be interrupted before this picture")] = None
+    repeat: Annotated[int, Meta(description="how many seeds draw the same picture", ge=1)] = 1
     short: Annotated[int, Meta(description="how many pictures to leave out")] = 0
 
 
@@ -36,7 +37,8 @@ class Flat:
         for i in range(n - self.settings.short):
             if i == self.settings.stop:
                 raise KeyboardInterrupt
-            yield Image.new("RGB", (self.settings.size, self.settings.size), ((seed + i) % 256, 0, 0))
+            colour = (seed + i) // self.settings.repeat
+            yield Image.new("RGB", (self.settings.size, self.settings.size), (colour % 256, colour // 256 % 256, 0))
 
 
 class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -294,7 +296,8 @@ def test_a_png_says_how_it_was_made(t2i: Runner) -> None:
     record = images.read_record(Path("out/000.png"))
     assert record["prompt"] == "红"
     assert (record["seed"], record["score"], record["backend"], record["device"]) == (3, 3.0, "flat", "cpu")
-    assert record["settings"] == {"size": 8, "batch": 4, "stop": None, "short": 0}
+    assert record["settings"] == {"size": 8, "batch": 4, "stop": None, "repeat": 1, "short": 0}
+    assert record["machine"]["processor"]
     assert {"t2icli", "python", "PIL"} <= record["versions"].keys()
 
 
@@ -352,6 +355,60 @@ def test_pictures_that_wait_for_their_rank_are_not_held_in_memory(t2i: Runner, m
     assert len(results("out")) == 400 and len(reds("out")) == 2
     assert len(alive) == 25 and alive[-1] - alive[0] < 100  # whatever other tests still hold
     assert not list(Path("out").glob(".judged-*"))
+
+
+def test_top_keeps_pictures_that_differ_and_says_how_many_do(t2i: Runner) -> None:
+    done = t2i.ok(
+        "generate", "x", "-n", 12, "--seed", 0, "-o", "repeat=3", "--rerank", "red", "--top", 3, "--output", "out"
+    )
+    assert reds("out") == [3, 2, 1]
+    assert "4 of 12 pictures are distinct" in done.stderr
+    kept = [(row["rank"], row["seed"]) for row in results("out") if row["file"]]
+    assert kept == [(1, 9), (2, 6), (3, 3)]
+    assert [(row["rank"], row["seed"], row["same_as"]) for row in results("out")][:4] == [
+        (1, 9, None),
+        (1, 10, 9),
+        (1, 11, 9),
+        (2, 6, None),
+    ]
+    scores = {row["rank"]: row["score"] for row in results("out")}
+    assert all(row["score"] == scores[row["rank"]] for row in results("out"))
+    assert "3 pictures, the best of 12, of which 4 are distinct" in Path("out/index.html").read_text(encoding="utf-8")
+
+
+def test_equal_pictures_are_judged_once(t2i: Runner) -> None:
+    Red.asked.clear()
+    t2i.ok("generate", "x", "-n", 12, "--seed", 0, "-o", "repeat=3", "--rerank", "red", "--output", "out")
+    assert sum(Red.asked) == 4
+    assert len(reds("out")) == 12
+
+
+def test_fewer_distinct_pictures_than_top_are_kept_with_a_warning(t2i: Runner) -> None:
+    words = ["generate", "x", "-n", 6, "--seed", 0, "-o", "repeat=3", "--rerank", "red", "--top", 4, "--json"]
+    done = t2i.ok(*words, "--output", "out")
+    assert len(reds("out")) == 2 and done.json()["distinct"] == 2
+    assert "2 pictures are kept rather than 4" in done.stderr
+
+
+def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(t2i: Runner) -> None:
+    done = t2i.ok("generate", "x", "-n", 20, "--seed", 0, "-o", "repeat=10", "--output", "out")
+    assert [row["same_as"] for row in results("out")] == [None, *[0] * 9, None, *[10] * 9]
+    assert [row["rank"] for row in results("out")] == [1] * 10 + [2] * 10
+    assert len(reds("out")) == 20 and "2 of 20 pictures are distinct" in done.stderr
+    assert Path("out/index.html").read_text(encoding="utf-8").count("<section>") == 1
+    assert "same as" in done.stdout
+    assert images.read_record(Path("out/001.png"))["same_as"] == 0
+
+
+@pytest.mark.parametrize("flag", ["-n", "--batch-size", "--seed"])
+def test_a_number_no_computer_could_hold_is_refused(t2i: Runner, flag: str) -> None:
+    t2i.fails("generate", "x", flag, "9" * 20, "--output", "out", says=f"invalid value for '{flag}'")
+
+
+@pytest.mark.parametrize("words", [["--output", ""], ["--output", "out", "-o", "ranker=red"]])
+def test_an_empty_folder_name_and_a_table_given_as_a_word_are_refused(t2i: Runner, words: list[str]) -> None:
+    t2i.fails("generate", "x", *words, says="is not the name of" if "" in words else "'ranker' is a table of settings")
+    assert not list(Path().glob("*.png"))
 
 
 def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:

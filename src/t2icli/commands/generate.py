@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from t2icli import config, defaults, prompts
+from t2icli import config, defaults, prompts, settings
 from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
+from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Seed, named_path, random_seed
 from t2icli.errors import T2IError
 
 
@@ -27,7 +27,7 @@ def generate(
         Path | None, typer.Option("--like", metavar="IMAGE", help="Draw others like this picture, not by words.")
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", metavar="N", min=1, help="Pictures of each prompt; picture i uses seed + i.")
+        int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures of each prompt; picture i uses seed + i.")
     ] = 4,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Who draws: a backend, model or folder.")
@@ -36,11 +36,13 @@ def generate(
         list[str] | None, typer.Option("--rerank", metavar="RANKER", help="Who judges: clip, or clip=2,brivl=1.")
     ] = None,
     top: Annotated[
-        int | None, typer.Option("--top", metavar="N", min=1, help="Keep this many of each prompt, the best.")
+        int | None,
+        typer.Option("--top", metavar="N", min=1, help="Keep this many of each prompt, the best; equal ones once."),
     ] = None,
     seed: Seed = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FOLDER", help="Where to; pictures/PROMPT unless given.")
+        Path | None,
+        typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where to; pictures/PROMPT unless given."),
     ] = None,
     option: Options = None,
     config_file: Config = None,
@@ -63,10 +65,10 @@ def generate(
     example = open_example(like) if like is not None else None
     seed = random_seed() if seed is None else seed
     word = model or defaults.name("generator")
-    settings = config.options(context, option or ())
-    of_rankers = settings.pop("ranker", {})
-    settings = provenance.with_flags("generator", word, settings, batch=batch_size, device=device)
-    source = provenance.load("generator", word, settings)
+    options = config.options(context, option or ())
+    of_rankers = settings.take_table(options, "ranker")
+    options = provenance.with_flags("generator", word, options, batch=batch_size, device=device)
+    source = provenance.load("generator", word, options)
     plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
@@ -81,6 +83,7 @@ def generate(
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
     _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
+    _warn_of_duplicates(rows, None if top is None else top * len(wanted))
 
 
 def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: bool) -> list[str]:
@@ -99,12 +102,29 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: 
     return found
 
 
+def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
+    from t2icli.album import distinct
+
+    different, kept = distinct(rows), sum(row["file"] is not None for row in rows)
+    if different < len(rows):
+        show.note(f"{different} of {len(rows)} pictures are distinct")
+    if wanted is not None and kept < wanted:
+        show.warn(
+            f"{kept} pictures are kept rather than {wanted}: the others are equal to these; a larger -n draws more"
+        )
+
+
 def _show(folder: Path, seed: int, rows: list[dict[str, Any]], *, as_json: bool, pictures: bool) -> None:
+    from t2icli.album import distinct
+
     kept = [row for row in rows if row["file"] is not None]
     if as_json:
-        show.json({"folder": str(folder), "seed": seed, "results": rows})
+        show.json({"folder": str(folder), "seed": seed, "distinct": distinct(rows), "results": rows})
     else:
-        shown = [[str(folder / row["file"]), row["score"], row["seed"], prompts.short(row["prompt"])] for row in kept]
-        show.table(shown, ["picture", "score", "seed", "prompt"])
+        shown = [
+            [str(folder / row["file"]), row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])]
+            for row in kept
+        ]
+        show.table(shown, ["picture", "score", "seed", "same as", "prompt"])
     if pictures:
         show.pictures([folder / row["file"] for row in kept])

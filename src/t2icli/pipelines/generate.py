@@ -43,7 +43,7 @@ class Plan:
     source: Source[Generator]
     judges: Sequence[scoring.Judge] = ()
     top: int | None = None
-    """How many of each prompt's pictures to keep; None is all."""
+    """How many of each prompt's pictures to keep, all different; None is every one that was drawn."""
     example: like.Example | None = None
     """A picture to go by in place of the words, which only the judges read then."""
 
@@ -70,9 +70,17 @@ class Candidate:
 
     seed: int
     drawn: Image | Path
+    pixels: str
+    """The hash of its pixels."""
+    first: int
+    """The seed of the first picture of the prompt with these pixels: its own, unless it is a duplicate."""
     scores: dict[str, float] = field(default_factory=dict)
-    """By judge; empty while it has not been judged."""
+    """By judge; empty while it has not been judged. A duplicate is not: it has the scores of the first."""
     score: float | None = None
+
+    @property
+    def same_as(self) -> int | None:
+        return self.first if self.first != self.seed else None
 
     @property
     def image(self) -> Image:
@@ -129,8 +137,9 @@ def _one_prompt(
         if not waiting:
             return
         batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
+        ranks = {row["seed"]: row["rank"] for row in filed if row["same_as"] is None}
         try:
-            album.add(_rows(plan, prompt, batch, settings, len(filed) + 1), plan.source.record(), filed)
+            album.add(_rows(plan, prompt, batch, settings, ranks), plan.source.record(), filed)
         finally:
             done = {row["seed"] for row in filed}
             waiting[:] = [each for each in waiting if each.seed not in done]
@@ -152,13 +161,16 @@ def _one_prompt(
 
 def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Candidate]:
     """The generator's pictures with their seeds, after seeing that it keeps its promise of exactly n."""
-    from t2icli.images import to_rgb
+    from t2icli.images import pixels_sha256, to_rgb
 
     count = 0
+    first: dict[str, int] = {}
     for count, image in enumerate(generator.generate(prompt, n, seed=seed), start=1):
         if count > n:
             break
-        yield Candidate(seed + count - 1, to_rgb(image))
+        own, picture = seed + count - 1, to_rgb(image)
+        pixels = pixels_sha256(picture)
+        yield Candidate(own, picture, pixels, first.setdefault(pixels, own))
     if count != n:
         raise T2IError(f"the generator gave {'more' if count > n else count} pictures instead of {n}", code=1)
 
@@ -181,6 +193,9 @@ def _judging(judges: Sequence[scoring.Judge], prompt: str, shelf: Path) -> Itera
             waiting.clear()
 
     def take(candidate: Candidate) -> None:
+        if candidate.same_as is not None:
+            candidate.put_away(shelf)
+            return
         waiting.append(candidate)
         if len(waiting) == scoring.AT_ONCE:
             hand_in()
@@ -208,23 +223,29 @@ def _judge(judges: Sequence[scoring.Judge], prompt: str, candidates: Sequence[Ca
 
 
 def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> list[Candidate]:
-    """Best first; those that were never judged last, in the order they were drawn."""
+    """Best first, equal pictures together; those that were never judged last, in the order they were drawn."""
     judged = [candidate for candidate in candidates if candidate.scores]
-    scores = scoring.combined(judges, [candidate.scores for candidate in judged]) if judged else []
-    judged = [dataclasses.replace(candidate, score=score) for candidate, score in zip(judged, scores, strict=True)]
-    judged.sort(key=lambda candidate: (-(candidate.score or 0.0), candidate.seed))
-    return [*judged, *(candidate for candidate in candidates if not candidate.scores)]
+    combined = scoring.combined(judges, [candidate.scores for candidate in judged]) if judged else []
+    known = {each.first: (each.scores, score) for each, score in zip(judged, combined, strict=True)}
+    scored = [
+        dataclasses.replace(each, scores=known[each.first][0], score=known[each.first][1])
+        for each in candidates
+        if each.first in known
+    ]
+    scored.sort(key=lambda candidate: (-(candidate.score or 0.0), candidate.first, candidate.seed))
+    return [*scored, *(candidate for candidate in candidates if candidate.first not in known)]
 
 
 def _rows(
-    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, first_rank: int
+    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, ranks: dict[int, int]
 ) -> Iterator[tuple[Image | None, dict[str, Any]]]:
-    from t2icli.images import pixels_sha256
-
+    """Equal pictures share a rank; of the best `top` ranks one picture each is kept. `ranks` is by the first's seed."""
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
     example = plan.example.record() if plan.example is not None else {}
-    for rank, each in enumerate(ranked(candidates, plan.judges), start=first_rank):
-        image = each.image
-        row = {"prompt": prompt, "rank": rank, "seed": each.seed, "score": each.score, "scores": each.scores}
-        row |= {"pixels": pixels_sha256(image), **model, "settings_file": settings, **example}
-        yield image if plan.top is None or rank <= plan.top else None, row
+    for each in ranked(candidates, plan.judges):
+        rank = ranks.setdefault(each.first, len(ranks) + 1)
+        row = {"prompt": prompt, "rank": rank, "seed": each.seed, "same_as": each.same_as}
+        row |= {"score": each.score, "scores": each.scores, "pixels": each.pixels}
+        row |= {**model, "settings_file": settings, **example}
+        is_kept = plan.top is None or (rank <= plan.top and each.same_as is None)
+        yield each.image if is_kept else None, row
