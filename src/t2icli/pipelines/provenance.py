@@ -40,7 +40,7 @@ class Record(msgspec.Struct, frozen=True):
     precision: str | None = None
     """The number format that the generator computed in: what `auto` was."""
     versions: dict[str, str] = {}
-    machine: dict[str, str | Annotated[int, Meta(ge=1, le=4096)]] = {}
+    machine: dict[str, str | Annotated[int, Meta(ge=1, le=1024)]] = {}
     """What else decides the last bits: processor, instruction_set, threads."""
     like: str | None = None
     like_pixels: str | None = None

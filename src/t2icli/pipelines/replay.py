@@ -45,10 +45,12 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
 
     written = images.read_record(path)
     record = provenance.decoded(written, path)
+    # A picture drawn like another has that one's file name in place of a prompt, whatever it is made of.
+    prompt = record.prompt if record.like is not None else prompts.clean(record.prompt, f"the prompt in '{path}'")
     with _threads(record.threads):
         source = _source(record, word, device)
         generator = like.again(source.thing, record.like, record.like_pixels, source.name)
-        image = images.to_rgb(next(iter(generator.generate(prompts.clean(record.prompt), 1, seed=record.seed))))
+        image = images.to_rgb(next(iter(generator.generate(prompt, 1, seed=record.seed))))
         now = source.record()
     before, pixels = images.open_image(path), images.pixels_sha256(image)
     return Replay(
