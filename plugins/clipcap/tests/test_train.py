@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from t2i_clipcap import RecipeSettings
 from t2i_clipcap.model import ClipCap
@@ -87,6 +88,21 @@ def test_four_steps_of_training_lose_what_the_original_lost(clipcap: ClipCap, ti
     # Relative: Adam makes full steps of gradients that are zero but for rounding, as those of key biases are.
     assert losses_of(recipe, tiny, run) == pytest.approx(run["losses"], rel=1e-3)
     assert clipcap.decoder.norm.weight[:4].tolist() == pytest.approx(run["ln_f_weight0:4_after"], abs=1e-4)
+
+
+@pytest.mark.parametrize("sharpness", [10.0, 14.0, 18.0])
+@pytest.mark.parametrize("padding", [True, False])
+def test_small_losses_are_the_originals_to_1e_4(clipcap: ClipCap, sharpness: float, padding: bool) -> None:
+    torch.manual_seed(0)
+    prefix, tokens = clipcap.shape.mapper.prefix, torch.randint(3000, (4, 16))
+    logits = torch.randn(4, prefix + 16, 3000)
+    of_tokens = logits[:, prefix - 1 : -1].scatter_(2, tokens[..., None], sharpness)
+    recipe = ClipCapRecipe.__new__(ClipCapRecipe)
+    recipe.model, recipe.shape = (lambda *_: logits), clipcap.shape  # type: ignore[assignment]
+    recipe.settings = RecipeSettings(padding_in_loss=padding)
+    batch = {"embedding": torch.zeros(4, 8), "tokens": tokens, "length": torch.full((4,), 16)}
+    original = F.cross_entropy(of_tokens.flatten(0, 1), tokens.flatten())
+    assert recipe.loss(batch, 0)[0].item() == pytest.approx(original.item(), rel=1e-4)
 
 
 def test_padding_has_no_part_in_the_loss_unless_asked(clipcap: ClipCap, tiny: Any) -> None:

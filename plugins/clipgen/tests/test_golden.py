@@ -1,6 +1,6 @@
 """The networks against tensors stored from CLIP-GEN's own code (fp32, CPU).
 
-Ids must agree exactly, values to 1e-4 and gradients to 1e-3 relative: other orders of summation.
+Ids must agree exactly, values to 1e-4, gradients to 1e-3 or to 1e-4 of the largest: other orders of summation.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def test_vqgan_has_the_same_gradients(vqgan: VQGAN, tiny: Any) -> None:
     reconstruction, loss = vqgan(io["vq/x"])
     ((reconstruction - io["vq/x"]).abs().mean() + loss).backward()
     for name, parameter in vqgan.named_parameters():
-        if f"grad_vq/{name}" in io:
-            torch.testing.assert_close(parameter.grad, io[f"grad_vq/{name}"], rtol=1e-3, atol=1e-6)
+        if (theirs := io.get(f"grad_vq/{name}")) is not None:
+            torch.testing.assert_close(parameter.grad, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
 
 
 def test_prior_has_the_same_logits_and_loss(prior: Prior, tiny: Any) -> None:

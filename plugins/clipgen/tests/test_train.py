@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from t2i_clipgen import RecipeSettings
 from t2i_clipgen.model import Prior, Shape
@@ -44,6 +45,22 @@ def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: 
     for name, weight in load_file(started.file()).items():
         assert recipe.model.get_parameter(name).equal(weight)
     assert recipe.model.training and all(weight.requires_grad for weight in recipe.model.parameters())
+
+
+@pytest.mark.parametrize("sharpness", [10.0, 14.0, 18.0])
+def test_small_losses_are_the_originals_to_1e_4(sharpness: float) -> None:
+    from t2i_clipgen.train import PriorRecipe
+
+    torch.manual_seed(0)
+    prior, codes = Prior(Shape(codes=3000, length=16, condition=8, width=32, layers=1, heads=2)), torch.full((4, 16), 7)
+    torch.nn.init.normal_(prior.head.bias)
+    prior.head.bias.data[7] = sharpness
+    recipe = PriorRecipe.__new__(PriorRecipe)
+    recipe.model, embedding = prior, torch.randn(4, 8)
+    original = F.cross_entropy(prior(embedding, codes[:, :-1]).flatten(0, 1), codes.flatten()).item()
+    assert prior.loss(embedding, codes).item() == pytest.approx(original, rel=1e-4)
+    found, _ = recipe.loss({"embedding": embedding, "codes": codes}, 0)
+    assert found.item() == pytest.approx(original, rel=1e-4)
 
 
 def test_learning_rate_and_weight_decay_are_the_originals(golden: Any) -> None:

@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from t2icli import models, plugins, settings, upstream
 from t2icli.backends.dvae import Settings, Shape
 from t2icli.backends.dvae.convert import convert, read_shape
-from t2icli.backends.dvae.model import DiscreteVAE, second_order
+from t2icli.backends.dvae.model import DiscreteVAE, divergence, second_order
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.nn import weights
@@ -72,6 +73,16 @@ def test_its_training_loss_is_upstreams(case: Case, temperature: float) -> None:
     assert torch.allclose(uneven, case.expected["kl_term"], atol=1e-5)
     if temperature == 1.0:
         assert torch.allclose(unlike, case.expected["recon_loss_t1.0"], atol=1e-5)
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 20.0])
+def test_its_divergence_is_upstreams(sharpness: float) -> None:
+    torch.manual_seed(0)
+    logits = sharpness * torch.randn(2, 8192, 4, 4)
+    theirs = logits.flatten(2).transpose(1, 2).log_softmax(-1)
+    even = torch.full((1,), 1 / 8192).log()
+    expected = F.kl_div(even, theirs, None, None, "sum", log_target=True).item()
+    assert divergence(logits).item() == pytest.approx(expected, rel=2e-6)
 
 
 def test_as_a_codec_it_keeps_its_promises(case: Case) -> None:

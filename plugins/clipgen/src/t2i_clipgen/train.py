@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from t2i_clipgen.convert import card
 from t2i_clipgen.generate import check_fit
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, Shape, mean_loss
 from t2icli import models, parts
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
@@ -109,7 +109,7 @@ class PriorRecipe:
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         codes = batch["codes"].long()
         logits = self.model(batch["embedding"], codes[:, :-1])
-        return F.cross_entropy(logits.transpose(1, 2), codes), {}
+        return mean_loss(logits, codes), {}
 
     def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
         """Pictures for the held-out images' embeddings."""
