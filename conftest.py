@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent
+# Read before any test starts: the fixture `t2i` removes T2I_* from the environment and changes the working folder.
+NAMED = [Path(os.environ["T2I_GOLDEN"]).absolute()] if os.environ.get("T2I_GOLDEN") else []
+GOLDEN = (*NAMED, ROOT / "tests/golden", ROOT.parent / "shared/golden")
 # Before anything imports torch: threads that wait by spinning make a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -19,7 +22,7 @@ def golden() -> Callable[[str], Path]:
     """`golden("brivl")`: a folder of reference data, or a skip where it is not at hand."""
 
     def find(name: str) -> Path:
-        for root in (Path(os.environ.get("T2I_GOLDEN", "")), ROOT / "tests/golden", ROOT.parent / "shared/golden"):
+        for root in GOLDEN:
             if (root / name).exists():
                 return root / name
         pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
