@@ -13,8 +13,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +23,7 @@ import typer.main
 
 from t2icli import config, plugins
 from t2icli.commands import show
+from t2icli.discovery import Adder
 from t2icli.errors import T2IError, did_you_mean
 
 PANELS = {
@@ -120,19 +121,28 @@ def _read_environment(command: Any) -> None:
 def from_plugins() -> dict[str, Any]:
     """Commands that plugins add; one that fails to, or takes one of our names, is noted as broken."""
     found: dict[str, Any] = {}
+    owners = dict.fromkeys(COMMANDS, "t2i itself")
     here = plugins.installed()
-    for add in here.commands:
-        shelf = typer.Typer(add_completion=False, callback=lambda: None)
-        try:
-            add.function(shelf)
-            added = typer.main.get_group(shelf).commands
-            if taken := [name for name in added if name in COMMANDS or name in found]:
-                raise T2IError(f"command {taken[0]!r} is already taken")
-        except Exception as error:
-            here.leave_out(add.plugin, add.distribution, "t2i_commands", error)
-        else:
-            found.update(added)
+    with here.isolation:
+        for adder in here.commands:
+            added: dict[str, Any] = {}
+            error = here.attempt(adder.plugin, adder.distribution, partial(_add, adder, added, owners))
+            if error is not None:
+                here.leave_out(adder.plugin, adder.distribution, "t2i_commands", error)
+                continue
+            found |= added
+            owners |= dict.fromkeys(added, f"plugin {adder.plugin!r}")
     return found
+
+
+def _add(adder: Adder, added: dict[str, Any], owners: Mapping[str, str]) -> None:
+    """Fill `added` with the commands of one plugin."""
+    shelf = typer.Typer(add_completion=False, callback=lambda: None)
+    adder.function(shelf)
+    added |= typer.main.get_group(shelf).commands
+    for name in added:
+        if name in owners:
+            raise T2IError(f"command {name!r} is already taken by {owners[name]}")
 
 
 app = typer.Typer(

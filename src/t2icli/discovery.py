@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -12,7 +11,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ import pluggy
 
 from t2icli import backends, hookspecs, models
 from t2icli.errors import T2IError, did_you_mean
+from t2icli.isolation import Isolation
 from t2icli.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
 
 GROUP = "t2icli"
@@ -39,6 +39,9 @@ PACKAGES = {
     "metric": "t2icli",
 }
 """A package of ours for each kind, for whoever has none at all."""
+
+
+Hook = Callable[..., Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,42 @@ class Broken:
     reason: str
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} ({self.distribution}) was left out: {self.reason}"
+        hint = _hint(self.distribution)
+        return f"plugin {self.plugin!r} ({self.distribution}) was left out: {self.reason}{hint}"
+
+
+@dataclass
+class Announcement:
+    """What one plugin offers, as far as it has been asked."""
+
+    plugin: str
+    distribution: str
+    step: str = "import"
+    """What it is doing, or failed at."""
+    offers: list[tuple[str, Offer]] = field(default_factory=list)
+    sources: list[ModelSource] = field(default_factory=list)
+    commands: Hook | None = None
+
+    def ask(self, load: Callable[[], object], taken: Mapping[tuple[str, str], str]) -> None:
+        """Import it and ask each of its hooks; `taken` holds the plugin that has each kind and name already."""
+        hooks = _hooks(load(), self.plugin)
+        for kind in KINDS:
+            self.step = f"t2i_{kind}s"
+            entries = list(map(_entry, hooks.get(self.step, list)()))
+            _refuse_taken(kind, [entry.name for entry in entries], taken)
+            self.offers += [(kind, Offer(entry, self.plugin, self.distribution)) for entry in entries]
+        self.step = "t2i_models"
+        self.sources += map(_source, hooks.get(self.step, list)())
+        _refuse_taken("model", [source.name for source in self.sources], taken)
+        self.commands = hooks.get("t2i_commands")
+
+
+def _refuse_taken(kind: str, names: list[str], taken: Mapping[tuple[str, str], str]) -> None:
+    for name in names:
+        if (kind, name) in taken:
+            raise T2IError(f"{kind} {name!r} is already taken by plugin {taken[kind, name]!r}")
+        if names.count(name) > 1:
+            raise T2IError(f"{kind} {name!r} is announced twice")
 
 
 @dataclass
@@ -81,47 +119,38 @@ class Plugins:
     broken: list[Broken] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each plugin took to be imported and asked."""
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The plugin that has each kind and name; a model source counts as of the kind "model"."""
+    isolation: Isolation = field(default_factory=Isolation)
 
     def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
         """Load one plugin and ask each of its hooks. It is taken in whole or left out whole."""
-        step, begun, heavy = "import", time.perf_counter(), _heavy()
-        offers: list[tuple[str, Offer]] = []
-        sources: list[ModelSource] = []
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-                hooks = _hooks(load(), name)
-                for kind in KINDS:
-                    step = f"t2i_{kind}s"
-                    offers += [(kind, Offer(_entry(e), name, distribution)) for e in hooks.get(step, list)()]
-                step = "t2i_models"
-                sources += map(_source, hooks.get(step, list)())
-            self._refuse_taken(offers, sources)
-        except (Exception, SystemExit) as error:
-            self.leave_out(name, distribution, step, error)
+        begun, heavy = time.perf_counter(), _heavy()
+        found = Announcement(name, distribution)
+        error = self.attempt(name, distribution, lambda: found.ask(load, self.taken))
+        if error is not None:
+            self.leave_out(name, distribution, found.step, error)
             return
-        for kind, offer in offers:
+        for kind, offer in found.offers:
             self.offers[kind][offer.entry.name] = offer
-        self.sources += sources
-        if "t2i_commands" in hooks:
-            self.commands.append(Adder(hooks["t2i_commands"], name, distribution))
+            self.taken[kind, offer.entry.name] = name
+        self.sources += found.sources
+        self.taken |= {("model", source.name): name for source in found.sources}
+        if found.commands is not None:
+            self.commands.append(Adder(found.commands, name, distribution))
         self.seconds[name] = time.perf_counter() - begun
         if slow := _heavy() - heavy:
             _warn_of(name, distribution, slow)
+
+    def attempt(self, plugin: str, distribution: str, call: Callable[[], object]) -> BaseException | None:
+        """Run code of a plugin; what it raises is returned, unless the program was told to end."""
+        return self.isolation.attempt(lambda: f"plugin {plugin!r} ({distribution}){_hint(distribution)}", call)
 
     def leave_out(self, plugin: str, distribution: str, step: str, error: BaseException) -> None:
         """Note a plugin as broken; with T2I_STRICT, raise."""
         if os.environ.get("T2I_STRICT"):
             raise error
         self.broken.append(Broken(plugin, distribution, f"{step}: {_reason(error)}"))
-
-    def _refuse_taken(self, offers: list[tuple[str, Offer]], sources: list[ModelSource]) -> None:
-        taken = {(kind, name): offer.plugin for kind, of_kind in self.offers.items() for name, offer in of_kind.items()}
-        taken |= {("model", source.name): "another" for source in self.sources}
-        mine = [(kind, offer.entry.name) for kind, offer in offers] + [("model", source.name) for source in sources]
-        for kind, name in mine:
-            if (kind, name) in taken:
-                raise T2IError(f"{kind} {name!r} is already taken by plugin {taken[kind, name]!r}")
-            taken[kind, name] = "itself"
 
     def offer_embedders_as_rankers(self) -> None:
         """An embedder ranks by cosine, unless a ranker of that name exists already."""
@@ -150,10 +179,11 @@ def collect(others: Iterable[Announced]) -> Plugins:
     """The built-in backends and these plugins."""
     plugins = Plugins()
     own = title(importlib.metadata.distribution("t2icli"))
-    for _, name, _ in pkgutil.iter_modules(backends.__path__):
-        plugins.add(name, own, _built_in(name))
-    for name, distribution, load in others:
-        plugins.add(name, distribution, load)
+    with plugins.isolation:
+        for _, name, _ in pkgutil.iter_modules(backends.__path__):
+            plugins.add(name, own, _built_in(name))
+        for name, distribution, load in others:
+            plugins.add(name, distribution, load)
     plugins.offer_embedders_as_rankers()
     return plugins
 
@@ -169,9 +199,6 @@ def title(distribution: importlib.metadata.Distribution) -> str:
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
     return f"{head.get('Name', '?')} {head.get('Version', '?')}"
-
-
-Hook = Callable[..., Iterable[Any]]
 
 
 @functools.cache
@@ -232,8 +259,31 @@ def _warn_of(plugin: str, distribution: str, slow: set[str]) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}"[:300] if said else type(error).__name__
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # a plugin's own class of exception may fail at this, too
+        message = ""
+    return f"{type(error).__name__}: {message}"[:300] if message else type(error).__name__
+
+
+def plugins_of(distribution: str) -> list[str]:
+    """The names of the plugins a distribution announces, read from its metadata alone."""
+    try:
+        points = importlib.metadata.distribution(distribution).entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(point.name for point in points if point.group == GROUP)
+
+
+def removal(titled: str) -> str:
+    """The command that removes a distribution, given with its version; empty where it holds no installed plugin."""
+    name = titled.split()[0]
+    return f"t2i uninstall {name}" if plugins_of(name) else ""
+
+
+def _hint(titled: str) -> str:
+    command = removal(titled)
+    return f"; to remove it: {command}" if command else ""
 
 
 def what_to_install(kind: str) -> str:

@@ -11,6 +11,7 @@ import typer.core
 
 from t2icli.commands import show
 from t2icli.commands.options import Json, Yes, named_path
+from t2icli.discovery import plugins_of
 from t2icli.pipelines import plugins as work
 
 
@@ -99,7 +100,7 @@ def install(
     show.table([(c.name, c.version, c.before or "new") for c in changes], ("to install", "version", "now"))
     show.confirm(f"install {len(changes)}?", yes)
     work_of_pip.install(words)
-    _show_arrivals({plugin for change in changes for plugin in work_of_pip.plugins_of(change.name)})
+    _show_arrivals({plugin for change in changes for plugin in plugins_of(change.name)})
 
 
 def _as_path(word: str) -> str:

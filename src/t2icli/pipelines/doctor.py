@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from t2icli import machine, models, plugins
+from t2icli import discovery, machine, models, plugins
 from t2icli.errors import T2IError
 from t2icli.pipelines import models as of_models
 
@@ -127,7 +127,9 @@ def _cores() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     here = plugins.installed()
     for broken in here.broken:
-        yield Finding(f"plugin {broken.plugin}", "broken", f"{broken.distribution}: {broken.reason}")
+        command = discovery.removal(broken.distribution)
+        hint = f"update it, or run: {command}" if command else ""
+        yield Finding(f"plugin {broken.plugin}", "broken", f"{broken.distribution}: {broken.reason}", hint)
     for name, seconds in here.seconds.items():
         if seconds > SLOW_SECONDS:
             hint = "its author should import what is slow inside Entry.load"

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from t2icli import plugins
-from t2icli.discovery import GROUP
+from t2icli.discovery import GROUP, plugins_of
 from t2icli.errors import T2IError, did_you_mean
 
 
@@ -41,15 +41,6 @@ def install(words: Sequence[str]) -> None:
     _run([*_installer(), "install", *_flags(), *words], watched=sys.stderr.isatty())
     importlib.invalidate_caches()
     plugins.installed.cache_clear()
-
-
-def plugins_of(distribution: str) -> list[str]:
-    """The names of the plugins a distribution announces, read from its metadata alone."""
-    try:
-        points = importlib.metadata.distribution(distribution).entry_points
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    return sorted(point.name for point in points if point.group == GROUP)
 
 
 def owner(name: str) -> str:
