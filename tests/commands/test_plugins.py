@@ -199,7 +199,11 @@ def test_uninstall_never_imports_the_plugin(environment: Environment) -> None:
 def test_what_a_broken_plugin_is_to_be_removed_with_removes_it(environment: Environment) -> None:
     announce(environment.site, "vandal", "raise BaseException('no')")
     said = environment.t2i("plugins")
-    (command,) = (line.partition("to remove it: t2i ")[2] for line in said.splitlines() if "left out: " in line)
+    (command,) = (
+        line.partition("to remove it: t2i ")[2]
+        for line in said.splitlines()
+        if line.startswith("warning: plugin 'vandal'")
+    )
     environment.t2i(*command.split(), "-y")
     assert "vandal" not in environment.t2i("plugins")
 
