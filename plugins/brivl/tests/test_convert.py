@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from PIL import Image
 
-from t2i_brivl.convert import convert, inferred, renamed
-from t2i_brivl.model import Brivl
-from t2i_brivl.shape import FULL
+from t2i_brivl.convert import convert, inferred, renamed, without_classifier
+from t2i_brivl.model import Brivl, ImageTower
+from t2i_brivl.shape import FULL, Shape
+from t2icli import plugins
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 
@@ -19,10 +22,36 @@ def test_every_tensor_of_the_released_checkpoint_has_its_place(golden: Callable[
     with torch.device("meta"):
         state = renamed({name: torch.empty(about["shape"]) for name, about in keys.items()})
         assert inferred(state, {}) == FULL
-        own = Brivl(FULL).state_dict()
+        model = Brivl(FULL)
+        state, own = without_classifier(state, model), model.state_dict()
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         name: tuple(value.shape) for name, value in own.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("network", "features", "classifier"), [("test_resnet", 96, "fc"), ("regnetx_002", 368, "head.fc")]
+)
+def test_other_networks_of_timm_are_imported_without_their_classifiers(
+    brivl: Path, tmp_path: Path, network: str, features: int, classifier: str
+) -> None:
+    theirs = torch.load(brivl / "brivl_tiny.pth", weights_only=True)["learnable"]
+    theirs = {name: value for name, value in theirs.items() if not name.startswith("imgencoder")}
+    backbone = timm.create_model(network, pretrained=False, num_classes=7).state_dict()
+    assert f"{classifier}.weight" in backbone
+    theirs |= {f"imgencoder.backbone.{name}": value for name, value in backbone.items()}
+    tower = ImageTower(Shape(image=network, features=features, width=256, top_layers=1)).state_dict()
+    for part, name in (("project", "max_pool.0"), ("attention", "imgAtt"), ("fc1", "imgFC.fc1"), ("fc2", "imgFC.fc2")):
+        own = {key.removeprefix(part): value for key, value in tower.items() if key.startswith(f"{part}.")}
+        theirs |= {f"imgencoder.learnable.{name}{key}": value for key, value in own.items()}
+    theirs["imgencoder.learnable.max_pool.0.weight"] = tower["project.weight"][..., None, None]
+    torch.save({"learnable": theirs}, tmp_path / "other.pth")
+    config = (brivl / "config.yml").read_text().replace("test_efficientnet", network)
+    (tmp_path / "config.yml").write_text(config)
+    files = (tmp_path / "other.pth", brivl / "vocab.txt", tmp_path / "config.yml", brivl / "bert_config.json")
+    convert(Upstream(files, {}), tmp_path / "model")
+    embedder = plugins.load("embedder", "brivl", model=tmp_path / "model")
+    assert embedder.embed_images([Image.new("RGB", (20, 20), "red")]).shape == (1, 256)
 
 
 def test_without_its_vocabulary_the_message_says_which(brivl: Path, tmp_path: Path) -> None:

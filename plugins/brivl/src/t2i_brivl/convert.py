@@ -31,10 +31,8 @@ RENAMED = (
     ("textencoder.learnable.textAtt.", "text.attention."),
     ("textencoder.learnable.textFC.", "text."),
 )
-UNUSED = re.compile(
-    r"(imgencoder_mom|textencoder_mom)\.|imgencoder\.backbone\.classifier\.|.*\bposition_ids$|.*\bbert\.pooler\.|.*queue"
-)
-"""Momentum towers and queues are for training; the classifier, BERT's pooler and position numbers are never read."""
+UNUSED = re.compile(r"(imgencoder_mom|textencoder_mom)\.|.*\bposition_ids$|.*\bbert\.pooler\.|.*queue")
+"""Momentum towers and queues are for training; BERT's pooler and position numbers are never read."""
 
 
 def convert(found: Upstream, folder: Path) -> None:
@@ -43,7 +41,7 @@ def convert(found: Upstream, folder: Path) -> None:
     state = renamed(upstream.read(checkpoint).tensors("learnable"))
     shape = inferred(state, config)
     model = Brivl(shape)
-    weights.fill(model, state, checkpoint.name)
+    weights.fill(model, without_classifier(state, model), checkpoint.name)
     weights.save(model, folder)
     shutil.copyfile(vocabulary, folder / VOCABULARY)
     models.seal(
@@ -107,6 +105,16 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 break
         ours[name] = value.flatten(1) if name == "image.project.weight" else value  # a 1x1 convolution
     return ours
+
+
+def without_classifier(state: Mapping[str, Tensor], model: Brivl) -> dict[str, Tensor]:
+    """BriVL reads a network's last feature map, and its files keep what timm puts behind that: `fc`, `head.fc` ..."""
+    import timm
+
+    backbone = "image.backbone.network."
+    own = model.state_dict().keys()
+    behind = {backbone + name for name in timm.create_model(model.shape.image, pretrained=False).state_dict()} - own
+    return {name: value for name, value in state.items() if name not in behind}
 
 
 def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
