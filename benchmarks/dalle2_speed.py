@@ -38,7 +38,9 @@ def main() -> None:
     torch.manual_seed(0)
     their_prior, their_decoder = original_prior(), original_decoder()
     prior = fill_prior(their_prior.state_dict(), {}, Path("prior")).eval()
-    decoder = fill_decoder(their_decoder.state_dict(), {"image_sizes": list(SIZES)}, Path("decoder")).eval()
+    decoder = fill_decoder(
+        their_decoder.state_dict(), {"image_sizes": list(SIZES), "resnet_groups": 8}, Path("decoder")
+    ).eval()
     dtype = devices.pick_dtype("auto", torch.device("cpu"))
     precision = "bf16" if dtype is torch.bfloat16 else "fp32"
     text = torch.nn.functional.normalize(torch.randn(1, WIDTH), dim=1)

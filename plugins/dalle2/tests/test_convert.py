@@ -4,6 +4,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
 from t2icli.models import Card
 from t2icli.nn import weights
+
+GROUPS = {"resnet_groups": 8}
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def imported(upstream: Upstream, folder: Path) -> tuple[Any, Any]:
 
 
 def test_decoder_and_prior_become_one_folder(files: Any, embedder: Path, tmp_path: Path) -> None:
-    (tmp_path / "sizes.json").write_text('{"image_sizes": [16, 32]}')
+    (tmp_path / "sizes.json").write_text('{"image_sizes": [16, 32], "resnet_groups": [8, 8]}')
     upstream = Upstream((files[0], tmp_path / "sizes.json"), {"prior": (files[1],), "embedder": (embedder,)})
     model, prior = imported(upstream, tmp_path / "model")
     folders.check_same(folders.space_of(prior), folders.space_of(model))
@@ -55,8 +58,10 @@ def test_one_file_with_both_inside_does_as_well(files: Any, embedder: Path, tmp_
     # CLIP is a part of theirs.
     both |= {"prior.clip.clip.logit_scale": torch.ones(()), "decoder.clip.clip.logit_scale": torch.ones(())}
     torch.save(both, tmp_path / "dalle2.pth")
-    whole = imported(Upstream((tmp_path / "dalle2.pth",), {"embedder": (embedder,)}), tmp_path / "whole")
-    parts = Upstream((files[0],), {"prior": (files[1],), "embedder": (embedder,)})
+    (tmp_path / "groups.json").write_text(msgspec.json.encode({"decoder": GROUPS}).decode())
+    together = (tmp_path / "dalle2.pth", tmp_path / "groups.json")
+    whole = imported(Upstream(together, {"embedder": (embedder,)}), tmp_path / "whole")
+    parts = Upstream((files[0], tmp_path / "groups.json"), {"prior": (files[1],), "embedder": (embedder,)})
     for one, other in zip(whole, imported(parts, tmp_path / "apart"), strict=True):
         assert one.card.files == other.card.files
 
@@ -101,27 +106,66 @@ def test_files_of_before_are_refused_and_told_why(old: dict[str, torch.Tensor], 
 def test_a_file_without_its_second_unet_is_refused_by_number(files: Any) -> None:
     tensors = {k: v for k, v in convert.state_of(files[0]).items() if not k.startswith("unets.1.")}
     with pytest.raises(T2IError, match="lacks unet 2 of 2"):
-        convert.fill_decoder(tensors, {}, files[0])
+        convert.fill_decoder(tensors, GROUPS, files[0])
 
 
 def test_other_betas_and_other_unets_are_refused(files: Any) -> None:
     tensors = convert.state_of(files[0])
     with pytest.raises(T2IError, match="are of no schedule"):
-        convert.fill_decoder(tensors | {"noise_schedulers.0.betas": torch.full((20,), 0.5)}, {}, files[0])
+        convert.fill_decoder(tensors | {"noise_schedulers.0.betas": torch.full((20,), 0.5)}, GROUPS, files[0])
     with pytest.raises(T2IError, match="do not fit"):
-        convert.fill_decoder(tensors | {"unets.0.text_to_cond.weight": torch.ones(16, 32)}, {}, files[0])
+        convert.fill_decoder(tensors | {"unets.0.text_to_cond.weight": torch.ones(16, 32)}, GROUPS, files[0])
     with pytest.raises(T2IError, match="has 2 unets, but 1 image sizes"):
         convert.fill_decoder(tensors, {"image_sizes": [64]}, files[0])
     with pytest.raises(T2IError, match="image sizes are a list, not 64"):
         convert.fill_decoder(tensors, {"image_sizes": 64}, files[0])
 
 
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ({}, "nothing in .* shows the `resnet_groups` it was trained with"),
+        ({"resnet_groups": [8]}, r"resnet_groups cannot be \[8\]"),
+        ({"resnet_groups": "8"}, "resnet_groups cannot be '8'"),
+        ({"resnet_groups": [8, 3]}, "3 groups do not divide the 8 channels of unet 2"),
+    ],
+)
+def test_the_groups_of_norms_leave_no_trace_and_must_be_told(files: Any, known: dict[str, Any], says: str) -> None:
+    with pytest.raises(T2IError, match=says) as refused:
+        convert.fill_decoder(convert.state_of(files[0]), known, files[0])
+    assert refused.value.hint
+
+
+def test_other_groups_of_norms_are_computed_with(files: Any) -> None:
+    network = convert.fill_decoder(convert.state_of(files[0]), {"resnet_groups": [4, 2]}, files[0])
+    norms = [[m.num_groups for m in unet.modules() if isinstance(m, nn.GroupNorm)] for unet in network.unets]
+    assert [set(counts) for counts in norms] == [{4}, {2}]
+
+
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [
+        ("norm_in=True", {"net.causal_transformer.init_norm.g": torch.ones(32)}),
+        ("norm_out=False", {"net.causal_transformer.norm.g": None}),
+        ("normformer=True", {"net.causal_transformer.layers.0.1.3.g": torch.ones(128)}),
+        ("final_proj=False", {"net.causal_transformer.project_out.weight": None}),
+        ("ff_mult", {"net.causal_transformer.layers.0.1.1.weight": torch.ones(128, 32)}),
+    ],
+)
+def test_a_prior_with_options_that_ours_lacks_is_refused_by_their_names(
+    files: Any, option: str, change: dict[str, torch.Tensor | None]
+) -> None:
+    tensors = {name: value for name, value in (convert.state_of(files[1]) | change).items() if value is not None}
+    with pytest.raises(T2IError, match=f"options that are not supported: {option}$"):
+        convert.fill_prior(tensors, {}, files[1])
+
+
 def test_how_often_the_condition_was_dropped_can_be_told(files: Any) -> None:
     decoder, prior = map(convert.state_of, files)
-    assert convert.fill_decoder(decoder, {"dropped": 0.0}, files[0]).shape.dropped == 0
+    assert convert.fill_decoder(decoder, GROUPS | {"dropped": 0.0}, files[0]).shape.dropped == 0
     assert convert.fill_prior(prior, {"dropped": 0.0}, files[1]).shape.dropped == 0
     with pytest.raises(T2IError, match="make no sense"):
-        convert.fill_decoder(decoder, {"dropped": 1.5}, files[0])
+        convert.fill_decoder(decoder, GROUPS | {"dropped": 1.5}, files[0])
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Golden:
 
     def decoder(self) -> Decoder:
         path = self.folder / "decoder.pth"
-        known = {"image_sizes": self.meta["image_sizes"]}
+        known = {"image_sizes": self.meta["image_sizes"], "resnet_groups": 8}
         return fill_decoder(state_of(path), known, path).eval().requires_grad_(False)
 
 
@@ -117,6 +117,58 @@ def test_the_unets_say_the_same(decoder: Golden) -> None:
     close(network(1, io["x2"], io["t"], None, io["lowres"]), io["out2"])
     for number, unet in enumerate(network.shape.unets):
         close(Schedule(unet.betas, network.shape.timesteps).betas, io[f"betas{number}"], 0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A prior with options of the reference's network, and what the reference computed with it."""
+
+    name: str
+
+    @property
+    def io(self) -> dict[str, Tensor]:
+        found = {name: value for name, value in variants().items() if name.startswith(f"{self.name}/")}
+        return {name.removeprefix(f"{self.name}/"): value for name, value in found.items()}
+
+    def prior(self) -> Prior:
+        state = {name.removeprefix("state/"): value for name, value in self.io.items() if name.startswith("state/")}
+        return fill_prior(state, {"self_cond": True}, Path(self.name)).eval().requires_grad_(False)
+
+
+def variants() -> dict[str, Tensor]:
+    arrays = np.load(Path(__file__).parent / "variants.npz")
+    return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+@pytest.fixture(params=["all", "table"])
+def variant(request: Any) -> Variant:
+    """Two and three tokens of each kind with waves, and two of the time from a table; both with self-conditioning."""
+    return Variant(request.param)
+
+
+def test_priors_with_more_tokens_and_self_conditioning_say_the_same(variant: Variant) -> None:
+    network, io = variant.prior(), variant.io
+    args, none = (io["noisy"], io["times"], io["text"], io["encodings"]), torch.zeros(3, dtype=torch.bool)
+    close(network(*args, before=io["before"]), io["pred"])
+    close(network(*args, none, none, io["before"]), io["pred_null"])
+
+
+@pytest.mark.parametrize("which", ["ddpm", "ddim"])
+def test_each_step_of_a_self_conditioned_prior_reads_the_one_before(variant: Variant, which: str) -> None:
+    network, io = variant.prior(), variant.io
+    schedule = Schedule(network.shape.betas, network.shape.timesteps)
+    way = ddpm(schedule) if which == "ddpm" else ddim(schedule, 5, eta=1.0, shift=1)
+    denoise = Imagine(network, io["text"], io["encodings"], scale=2.0)
+    torch.manual_seed(7)
+    close(sample(schedule, way, denoise, drawn(io["noisy"].shape)) / network.shape.length, io[which], 1e-4)
+
+
+def test_unets_with_other_groups_of_norms_say_the_same(decoder: Golden) -> None:
+    known, path = {"image_sizes": decoder.meta["image_sizes"], "resnet_groups": [4, 2]}, decoder.folder / "decoder.pth"
+    network, io, expected = fill_decoder(state_of(path), known, path).eval(), decoder.io, variants()
+    with torch.no_grad():
+        close(network(0, io["x1"], io["t"], io["image_embed"]), expected["groups/out1"])
+        close(network(1, io["x2"], io["t"], None, io["lowres"]), expected["groups/out2"])
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ PRIOR_NAMES = (
     (r"^null_text_encodings$", "null_encodings"),
     (r"^null_text_embeds$", "null_text"),
     (r"^null_image_embed$", "null_image"),
+    (r"^to_(text|image)_embeds\.0\.", r"\1."),
     (r"^to_time_embeds\.0\.weight$", "time.weight"),
     (r"^to_time_embeds\.0\.1\.net\.0\.0\.", "time.1."),
     (r"^to_time_embeds\.0\.1\.net\.1\.0\.", "time.3."),
@@ -140,6 +141,7 @@ def fill_prior(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -> 
     try:
         _, length, width = own["null_encodings"].shape
         head_width = own["layers.0.attention.null_kv"].shape[1]
+        time = own["time.weight"].shape[1] if "time.weight" in own else len(own["time.5.weight"])
         seen = {
             "width": width,
             "encodings": width,
@@ -147,15 +149,36 @@ def fill_prior(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -> 
             "layers": count(own, r"layers\.(\d+)\."),
             "heads": own["layers.0.attention.to_q.weight"].shape[0] // head_width,
             "head_width": head_width,
+            "text_tokens": own["null_text"].shape[1],
+            "time_tokens": time // width,
+            "image_tokens": len(own["image.weight"]) // width if "image.weight" in own else 1,
             "timesteps": len(tensors["noise_scheduler.betas"]),
             "time_table": "time.weight" in own,
             "betas": schedule_of(tensors["noise_scheduler.betas"], checkpoint),
         }
     except KeyError as missing:
         raise T2IError(f"'{checkpoint}' holds no prior of dalle2-pytorch: there is no {missing} in it") from missing
+    refuse_other_options(own, width, checkpoint)
     network = Prior(shape_of({**seen, **known}, PriorShape, checkpoint))
     weights.fill(network, with_one_rotation(own), checkpoint.name)
     return network
+
+
+def refuse_other_options(own: Tensors, width: int, checkpoint: Path) -> None:
+    """What the reference's transformer can be told that ours cannot, by the weights that are there or not."""
+    found = {
+        "norm_in=True": "causal_transformer.init_norm.g" in own,
+        "norm_out=False": "norm.weight" not in own,
+        "normformer=True": "causal_transformer.layers.0.1.3.g" in own,
+        "final_proj=False": "out.weight" not in own,
+        "rotary_emb=False": not any(name.endswith(".rotary_emb.freqs") for name in own),
+        "ff_mult": "layers.0.feed.up.weight" in own and len(own["layers.0.feed.up.weight"]) != 8 * width,
+    }
+    if options := [option for option, is_there in found.items() if is_there]:
+        raise T2IError(
+            f"the prior in '{checkpoint}' was made with options that are not supported: {', '.join(options)}",
+            "train one with t2i train dalle2-prior, or import one with dalle2-pytorch's defaults for them",
+        )
 
 
 def with_one_rotation(own: Tensors) -> dict[str, Tensor]:
@@ -180,20 +203,44 @@ def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -
         raise T2IError(
             f"'{checkpoint}' has {n} unets, but {len(sizes)} image sizes are given", "name one size for each"
         )
+    groups = groups_of(known, n, checkpoint)
     unets = [unet_tensors(below(tensors, f"unets.{i}.")) for i in range(n)]
     schedules = [tensors[f"noise_schedulers.{i}.betas"] for i in range(n)]
     shapes = [
         shape_of(
-            unet_seen(unet, checkpoint) | {"size": size, "betas": schedule_of(beta, checkpoint)}, UnetShape, checkpoint
+            unet_seen(unet, checkpoint) | {"size": size, "groups": count, "betas": schedule_of(beta, checkpoint)},
+            UnetShape,
+            checkpoint,
         )
-        for unet, size, beta in zip(unets, sizes, schedules, strict=True)
+        for unet, size, count, beta in zip(unets, sizes, groups, schedules, strict=True)
     ]
+    for number, shape in enumerate(shapes, start=1):
+        if shape.width % shape.groups:
+            raise T2IError(
+                f"{shape.groups} groups do not divide the {shape.width} channels of unet {number} in '{checkpoint}'",
+                'name the right ones: {"resnet_groups": [8, 8]} has one number for each unet',
+            )
     embedding = unets[0]["image_to_tokens.weight"].shape[1]
     seen = {"embedding": embedding, "unets": msgspec.to_builtins(shapes), "timesteps": len(schedules[0])}
     network = Decoder(shape_of({**seen, **known}, DecoderShape, checkpoint))
     own = {f"unets.{i}.{name}": tensor for i, unet in enumerate(unets) for name, tensor in unet.items()}
     weights.fill(network, own, checkpoint.name)
     return network
+
+
+def groups_of(known: Mapping[str, Any], unets: int, checkpoint: Path) -> list[int]:
+    """The groups of each unet's norms, which must be told: a wrong number fits as well and draws other pictures."""
+    told = known.get("resnet_groups")
+    if told is None:
+        raise T2IError(
+            f"nothing in '{checkpoint}' shows the `resnet_groups` it was trained with",
+            "say so in a JSON file and import it beside, such as decoder.json; "
+            'unless they were set, they are 8: {"resnet_groups": 8}',
+        )
+    groups = told if isinstance(told, list) else [told] * unets
+    if len(groups) != unets or not all(isinstance(count, int) and count > 0 for count in groups):
+        raise T2IError(f"resnet_groups cannot be {told!r}", f"one number for all unets, or a list of {unets}")
+    return groups
 
 
 def unet_tensors(tensors: Tensors) -> dict[str, Tensor]:

@@ -23,6 +23,10 @@ class PriorShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layers: Annotated[int, Meta(description="of attention and feed-forward", ge=1)] = 6
     heads: Annotated[int, Meta(description="of queries; keys and values have one", ge=1)] = 8
     head_width: Annotated[int, Meta(description="numbers of one head, even", ge=2, multiple_of=2)] = 64
+    text_tokens: Annotated[int, Meta(description="tokens made of a text's embedding", ge=1)] = 1
+    time_tokens: Annotated[int, Meta(description="tokens made of the timestep", ge=1)] = 1
+    image_tokens: Annotated[int, Meta(description="tokens made of a noisy embedding", ge=1)] = 1
+    self_cond: Annotated[bool, Meta(description="read what the step before took for the clean embedding")] = False
     timesteps: Annotated[int, Meta(description="steps between an embedding and noise", ge=1)] = 100
     time_table: Annotated[bool, Meta(description="a learned vector for each timestep, in place of waves")] = False
     betas: Annotated[Betas, Meta(description=SCHEDULE)] = "cosine"

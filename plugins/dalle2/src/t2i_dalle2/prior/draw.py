@@ -19,28 +19,31 @@ STREAM = 0
 
 @dataclass
 class Imagine:
-    """What a prior says of noisy image embeddings of some texts."""
+    """What a prior says of noisy image embeddings of some texts, step after step of one drawing."""
 
     network: Prior
     text: Tensor
     encodings: Tensor | None
     scale: float = 1.0
     precision: str = "fp32"
+    before: Tensor | None = None
+    """The clean embeddings of the step before."""
 
     def said(self, noisy: Tensor, times: Tensor) -> Tensor:
-        inputs, keep = [noisy, times, self.text, self.encodings], None
+        inputs, before, keep = [noisy, times, self.text, self.encodings], self.before, None
         if self.scale != 1:
-            inputs = [None if x is None else torch.cat([x, x]) for x in inputs]
+            *inputs, before = (None if x is None else torch.cat([x, x]) for x in (*inputs, before))
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
         with autocast(noisy.device, self.precision):
-            said = self.network(*inputs, keep, keep)
+            said = self.network(*inputs, keep, keep, before)
         return guided(said.float(), self.scale)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Said:
         shape = self.network.shape
         said = self.said(noisy, times)
         clean = self.schedule.clean(noisy, times, said, shape.predicts)
-        return Said(F.normalize(clean, dim=-1) * shape.length if shape.clamp else clean)
+        self.before = F.normalize(clean, dim=-1) * shape.length if shape.clamp else clean
+        return Said(self.before)
 
     def __post_init__(self) -> None:
         shape = self.network.shape

@@ -67,10 +67,12 @@ class Prior(nn.Module):
         d = shape.width
         self.query = nn.Parameter(torch.randn(d))
         self.null_encodings = nn.Parameter(torch.randn(1, shape.text_length, d))
-        self.null_text = nn.Parameter(torch.randn(1, 1, d))
+        self.null_text = nn.Parameter(torch.randn(1, shape.text_tokens, d))
         self.null_image = nn.Parameter(torch.randn(1, d))
         self.encoding = nn.Identity() if shape.encodings in (0, d) else nn.Linear(shape.encodings, d, bias=False)
-        self.time = nn.Embedding(shape.timesteps, d) if shape.time_table else waves(d)
+        self.text, self.image = several(d, shape.text_tokens), several(d, shape.image_tokens)
+        of_time = d * shape.time_tokens
+        self.time = nn.Embedding(shape.timesteps, of_time) if shape.time_table else waves(d, of_time)
         self.distances = Distances(shape.heads)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(d, bias=False)
@@ -86,21 +88,30 @@ class Prior(nn.Module):
         encodings: Tensor | None = None,
         keep_text: Tensor | None = None,
         keep_image: Tensor | None = None,
+        before: Tensor | None = None,
     ) -> Tensor:
-        """(b, width) of embeddings brought to `shape.length`; `keep...` (b,) says whose condition is not hidden."""
+        """(b, width) of embeddings brought to `shape.length`; `keep...` (b,) says whose condition is not hidden.
+
+        A network with `self_cond` also reads the clean embedding of the step before; None is zeros.
+        """
         tokens = [
             self.words(encodings, keep_text, len(noisy)),
-            kept(keep_text, text[:, None], self.null_text),
-            self.time(times)[:, None],
-            kept(keep_image, noisy, self.null_image)[:, None],
-            self.query.expand(len(noisy), 1, -1),
+            kept(keep_text, self.tokens(self.text(text)), self.null_text),
+            self.tokens(self.time(times)),
+            kept(keep_image, self.tokens(self.image(noisy)), self.null_image),
         ]
-        x = torch.cat(tokens, dim=1)  # (b, n, d)
+        if self.shape.self_cond:
+            tokens.append((torch.zeros_like(noisy) if before is None else before)[:, None])
+        x = torch.cat([*tokens, self.query.expand(len(noisy), 1, -1)], dim=1)  # (b, n, d)
         bias, turns = self.distances(x.shape[1]).to(x.dtype), self.turns(x.shape[1])
         for layer in self.layers:
             x = layer(x, bias, turns)
         x = x[:, -1].float()
         return self.out(self.norm(x / x.amax(-1, keepdim=True).detach()))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(b, n * width) -> (b, n, width)."""
+        return x.unflatten(-1, (-1, self.shape.width))
 
     def words(self, encodings: Tensor | None, keep: Tensor | None, rows: int) -> Tensor:
         """The text's encodings, (b, text_length, d); a place without one has a learned vector of its own."""
@@ -119,13 +130,18 @@ class Prior(nn.Module):
         return angles.cos(), angles.sin()
 
 
-def waves(width: int) -> nn.Module:
-    hidden = 2 * width
+def several(width: int, tokens: int) -> nn.Module:
+    """What makes tokens of an embedding, where it is not the one token itself."""
+    return nn.Linear(width, width * tokens) if tokens > 1 else nn.Identity()
+
+
+def waves(width: int, outer: int) -> nn.Module:
+    hidden = 2 * outer
     return nn.Sequential(
         Waves(width),
         nn.Linear(width, hidden),
         nn.SiLU(),
         nn.Linear(hidden, hidden),
         nn.SiLU(),
-        nn.Linear(hidden, width),
+        nn.Linear(hidden, outer),
     )
