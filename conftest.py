@@ -31,6 +31,29 @@ def golden() -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def make_clip() -> Callable[[Path, int], Path]:
+    """`make_clip(folder, width)`: a CLIP model folder of random weights whose embeddings have that many numbers."""
+
+    def make(folder: Path, width: int) -> Path:
+        from t2icli import models
+        from t2icli.backends.clip.convert import preprocessing
+        from t2icli.backends.clip.model import build
+        from t2icli.nn import weights
+
+        shape = {
+            "embed_dim": width,
+            "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 64},
+            "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+        }
+        weights.save(build(shape), folder)
+        config = {"architecture": shape, "preprocess": preprocessing(shape, {})}
+        models.seal(folder, models.Card(kind="embedder", backend="clip", config=config))
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def fix_states(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
     """Called, it makes every step that draws go from a state fit to be replayed on a GPU; it gives those states."""
 

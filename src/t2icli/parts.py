@@ -9,6 +9,7 @@ from typing import Any
 from t2icli import models, plugins, settings
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
+from t2icli.models import Model
 from t2icli.settings import Part
 
 
@@ -54,3 +55,23 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
         raise T2IError(f"{kind} {backend!r} cannot import files", f"give a model folder: --part {name}=FOLDER")
     target.mkdir(parents=True)
     into(Upstream(files, {}), target)
+
+
+def check_embedder(kind: str, folder: Path, width: int) -> None:
+    """Refuse a model folder just made of imported files whose embedder's vectors are not as long as it reads."""
+    _, chosen = plugins.configure(kind, str(folder))
+    found = chosen.embedder.load().width
+    if found != width:
+        raise T2IError(
+            f"the {kind} reads embeddings of {width} numbers, but the embedder given with it makes {found}",
+            "give the one it was trained with: --part embedder=FILE",
+        )
+
+
+def embedder_hint(model: Model, chosen: Part[Any]) -> str:
+    """What to do where `model` and the embedder it is to work with do not fit together."""
+    used = getattr(chosen.settings, "model", None)
+    is_own = used is not None and "embedder" in model.card.parts and used.sha256 == model.part("embedder").sha256
+    if is_own:
+        return "it was imported with another embedder's files: import it again with --part embedder=FILE"
+    return "leave out the embedder and the model's own is used"

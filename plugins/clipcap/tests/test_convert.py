@@ -46,13 +46,18 @@ def test_only_the_mask_is_dropped_not_the_bias_that_ends_alike() -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_an_imported_checkpoint_captions(tiny: Any, shape_json: Path, vocabulary: Path, tmp_path: Path) -> None:
+def test_an_imported_checkpoint_captions(
+    tiny: Any, shape_json: Path, vocabulary: Path, make_clip: Any, tmp_path: Path
+) -> None:
     embedder = tmp_path / "embedder"
     files = (tiny.folder / "checkpoint.pt", vocabulary, shape_json)
     with pytest.raises(T2IError, match="the embedder the model was made with is missing"):
         t2i_clipcap.import_files(Upstream(files, {}), tmp_path / "none")
-    embedder.mkdir()
-    models.seal(embedder, models.Card(kind="embedder", backend="clip"))
+    width = tiny.io["data/clip_embeds"].shape[1]
+    other = {"embedder": (make_clip(tmp_path / "other", width + 4),)}
+    with pytest.raises(T2IError, match=f"embeddings of {width} numbers, but the embedder given .* makes {width + 4}"):
+        t2i_clipcap.import_files(Upstream(files, other), tmp_path / "wrong")
+    make_clip(embedder, width)
     folder = tmp_path / "model"
     t2i_clipcap.import_files(Upstream(files, {"embedder": (embedder,)}), folder)
     config = models.open_model(folder).card.config

@@ -64,26 +64,24 @@ def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None
         t2i_clipgen.import_prior(Upstream((tiny.folder / "gpt.pt", tmp_path / "shape.json"), {}), tmp_path / "model")
 
 
-def test_the_command_imports_prior_codec_and_clip_together(fake: Any, tiny: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0, 8])
+def test_the_command_imports_prior_codec_and_clip_together(
+    fake: Any, tiny: Any, make_clip: Any, more: int, tmp_path: Path
+) -> None:
     (tmp_path / "heads.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
     (tmp_path / "size.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
-    (tmp_path / "clip").mkdir()
-    models.seal(tmp_path / "clip", models.Card(kind="embedder", backend="clip"))
+    width = tiny.sizes["n_cond_embed"]
+    make_clip(tmp_path / "clip", width + more)
     parts = (tiny.folder / "vqgan.pt", tmp_path / "size.json")
     words = [word for path in parts for word in ("--part", f"codec={path}")]
     files = (tiny.folder / "gpt.pt", tmp_path / "heads.json")
-    fake.ok(
-        "models",
-        "import",
-        *files,
-        "--as",
-        "clipgen",
-        "--name",
-        "mine",
-        *words,
-        "--part",
-        f"embedder={tmp_path / 'clip'}",
-    )
+    words += ["--as", "clipgen", "--name", "mine", "--part", f"embedder={tmp_path / 'clip'}"]
+    if more:
+        problem = f"reads embeddings of {width} numbers, but the embedder given with it makes {width + more}"
+        fake.fails("models", "import", *files, *words, says=problem)
+        fake.fails("models", "import", *files, *words, says="--part embedder=FILE")
+        return
+    fake.ok("models", "import", *files, *words)
     model = models.find("clipgen/mine")
     assert sorted(model.card.parts) == ["codec", "embedder"]
     assert model.card.config["heads"] == tiny.sizes["n_head"]

@@ -11,7 +11,7 @@ from PIL import Image
 from t2i_clipgen.model import Prior
 from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.model import VQGAN
-from t2icli import plugins
+from t2icli import models, plugins
 from t2icli.errors import T2IError
 from t2icli.nn import decode, int8
 from t2icli.testing import check_codec, check_generator
@@ -66,6 +66,15 @@ def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
     of_red, again, of_blue = (list(generator.generate_like(image, 2, seed=1)) for image in (red, red, blue))
     assert [image.tobytes() for image in of_red] == [image.tobytes() for image in again]
     assert of_red[0].tobytes() != of_blue[0].tobytes()
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_model_imported_with_another_embedder_says_how_to_put_it_right(tiny_model: Path, make_clip: Any) -> None:
+    make_clip(tiny_model / "embedder", 32)
+    models.seal(tiny_model, models.open_model(tiny_model).card)
+    with pytest.raises(T2IError, match="embeddings of 24 numbers, but Clip gives 32") as refused:
+        plugins.load("generator", "clipgen", model=tiny_model)
+    assert "import it again with --part embedder=FILE" in (refused.value.hint or "")
 
 
 @pytest.mark.usefixtures("fake")

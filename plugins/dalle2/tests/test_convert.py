@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,19 +15,13 @@ from t2i_dalle2 import convert, folders
 from t2icli import models, plugins, settings, toml
 from t2icli.errors import T2IError
 from t2icli.kinds import Upstream
-from t2icli.models import Card
-from t2icli.nn import weights
 
 GROUPS = {"resnet_groups": 8}
 
 
 @pytest.fixture
-def embedder(tmp_path: Path) -> Path:
-    """A folder that stands for CLIP's."""
-    folder = tmp_path / "clip"
-    weights.save(nn.Linear(1, 1), folder)
-    models.seal(folder, Card(kind="embedder", backend="clip"))
-    return folder
+def embedder(make_clip: Any, tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip", 32)
 
 
 @pytest.fixture
@@ -50,6 +45,22 @@ def test_decoder_and_prior_become_one_folder(files: Any, embedder: Path, tmp_pat
     assert (second.size, second.learned_variance, second.betas, second.image_tokens) == (32, False, "linear", 4)
     assert folders.prior_shape(prior).timesteps == 100
     assert model.part("embedder").sha256 == models.open_model(embedder).sha256
+
+
+def test_an_embedder_or_a_prior_of_another_width_is_refused(
+    files: Any, embedder: Path, make_clip: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "groups.json").write_text(msgspec.json.encode(GROUPS).decode())
+    decoder = (files[0], tmp_path / "groups.json")
+    other = make_clip(tmp_path / "other", 24)
+    with pytest.raises(T2IError, match="reads embeddings of 32 numbers, but the embedder given with it makes 24"):
+        imported(Upstream(decoder, {"embedder": (other,)}), tmp_path / "a")
+    arrays, name = np.load(Path(__file__).parent / "variants.npz"), "table/state/"
+    narrow = {key.removeprefix(name): torch.from_numpy(arrays[key]) for key in arrays.files if key.startswith(name)}
+    torch.save(narrow, tmp_path / "narrow.pth")
+    parts = {"embedder": (embedder,), "prior": (tmp_path / "narrow.pth",)}
+    with pytest.raises(T2IError, match="the prior makes embeddings of 8 numbers, but the decoder reads 32"):
+        imported(Upstream(decoder, parts), tmp_path / "b")
 
 
 def test_one_file_with_both_inside_does_as_well(files: Any, embedder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from t2i_clipcap.model import ClipCap, Shape
 from t2i_clipcap.words import FILE, Words, open_words
+from t2icli import parts
 from t2icli.errors import T2IError
 from t2icli.kinds import Embedder, FeatureEmbedder
 from t2icli.nn import beam, decode, devices, weights
@@ -121,14 +122,14 @@ def load(settings: Settings) -> Captioner:
     model = weights.load(ClipCap(config.shape), settings.model)
     precision = devices.place(model, settings.precision, settings.device)
     embedder = settings.embedder.load()
-    check_width(config.shape, embedder, settings.model.name)
+    check_width(config.shape, embedder, settings)
     return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings, precision)
 
 
-def check_width(shape: Shape, embedder: Embedder, name: str) -> None:
+def check_width(shape: Shape, embedder: Embedder, settings: Settings) -> None:
     if embedder.width != shape.mapper.condition:
         raise T2IError(
-            f"model {name!r} reads embeddings of {shape.mapper.condition} numbers, "
+            f"model {settings.model.name!r} reads embeddings of {shape.mapper.condition} numbers, "
             f"but {type(embedder).__name__} gives {embedder.width}",
-            "leave out the embedder and the model's own is used",
+            parts.embedder_hint(settings.model, settings.embedder),
         )

@@ -108,6 +108,7 @@ def convert(upstream: Upstream, folder: Path) -> None:
     words.tokenizer.save(str(folder / FILE))
     parts.convert("embedder", "clip", upstream, "embedder", folder)
     models.seal(folder, card(config, about=f"ClipCap, {config.shape.mapper.name} mapper", source=files.checkpoint.name))
+    parts.check_embedder("captioner", folder, config.shape.mapper.condition)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def convert(upstream: Upstream, folder: Path) -> None:
     parts.convert("codec", "clipgen-vqgan", upstream, "codec", folder)
     parts.convert("embedder", "clip", upstream, "embedder", folder)
     models.seal(folder, card(shape, "CLIP-GEN's prior", licence="MIT", source=checkpoint.name))
+    parts.check_embedder("generator", folder, shape.condition)
 
 
 def sorted_files(upstream: Upstream) -> tuple[Path, dict[str, Any]]:

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_clipgen.model import Prior, Shape
+from t2icli import parts
 from t2icli.errors import T2IError
 from t2icli.kinds import Codec, Embedder
 from t2icli.nn import decode, devices, weights
@@ -31,10 +32,8 @@ class ClipGen:
         codec: Codec,
         sampling: decode.Sampling,
         batch: int,
-        name: str,
         precision: str = "fp32",
     ) -> None:
-        check_fit(prior.shape, embedder, codec, name)
         self.model, self.embedder, self.codec = prior, embedder, codec
         self.sampling, self.batch, self.precision = sampling, batch, precision
 
@@ -52,13 +51,13 @@ class ClipGen:
             yield from to_images(self.codec.decode(torch.stack(some)))
 
 
-def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str) -> None:
+def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedder_hint: str) -> None:
     """The parts must be of the sizes the prior was trained for."""
     if embedder.width != shape.condition:
         raise T2IError(
             f"model {name!r} is conditioned on embeddings of {shape.condition} numbers, "
             f"but {type(embedder).__name__} gives {embedder.width}",
-            "leave out the embedder and the model's own is used",
+            embedder_hint,
         )
     rows, columns = codec.grid
     if codec.codes != shape.codes or rows * columns != shape.length:
@@ -74,4 +73,6 @@ def load(settings: Settings) -> ClipGen:
     precision = devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
     embedder, codec = settings.embedder.load(), settings.codec.load()
-    return ClipGen(prior, embedder, codec, sampling, settings.batch, settings.model.name, precision)
+    hint = parts.embedder_hint(settings.model, settings.embedder)
+    check_fit(prior.shape, embedder, codec, settings.model.name, hint)
+    return ClipGen(prior, embedder, codec, sampling, settings.batch, precision)

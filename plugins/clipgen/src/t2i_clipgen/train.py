@@ -54,7 +54,9 @@ class PriorRecipe:
         if start is not None:
             chosen = sorted({"width", "layers", "heads"} & chosen_in(settings))
             weights.check_start(start, self.shape, fresh, chosen)
-        check_fit(self.shape, self.embedder, self.codec, start.name if start is not None else "in training")
+        if start is not None:
+            hint = parts.embedder_hint(start, settings.embedder)
+            check_fit(self.shape, self.embedder, self.codec, start.name, hint)
         self.model: nn.Module = weights.go_on(Prior(self.shape, settings.dropout), start)
 
     @cached_property

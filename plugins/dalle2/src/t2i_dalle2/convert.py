@@ -83,15 +83,24 @@ def convert(upstream: Upstream, folder: Path) -> None:
     parts.convert("embedder", "clip", upstream, "embedder", folder)
     embedder = models.open_model(folder / "embedder").sha256
     if prior:
-        convert_prior(prior, prior_known.get("prior", prior_known), prior_file, folder / "prior", embedder)
+        found = convert_prior(prior, prior_known.get("prior", prior_known), prior_file, folder / "prior", embedder)
+        if found.width != network.shape.embedding:
+            raise T2IError(
+                f"the prior makes embeddings of {found.width} numbers, but the decoder reads {network.shape.embedding}",
+                "give the prior that belongs to it: --part prior=FILE",
+            )
     about = "DALL-E 2: prior and decoder" if prior else "DALL-E 2's decoder"
     folders.seal_decoder(folder, network.shape, embedder, {}, about=about, source=checkpoint.name)
+    parts.check_embedder("generator", folder, network.shape.embedding)
 
 
-def convert_prior(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path, folder: Path, embedder: str) -> None:
+def convert_prior(
+    tensors: Tensors, known: Mapping[str, Any], checkpoint: Path, folder: Path, embedder: str
+) -> PriorShape:
     network = fill_prior(tensors, known, checkpoint)
     weights.save(network, folder)
     folders.seal_prior(folder, network.shape, embedder, about="DALL-E 2's prior", source=checkpoint.name)
+    return network.shape
 
 
 def sorted_files(files: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:

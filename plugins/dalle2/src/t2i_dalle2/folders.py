@@ -42,9 +42,11 @@ def space_of_part(embedder: Part[Any], width: int) -> Space:
     return Space(f"embedder {embedder.name!r}", width, model.sha256 if model is not None else parts.identity(embedder))
 
 
-def check_same(one: Space, other: Space) -> None:
+TOGETHER = "train the prior and the decoder with one embedder; leave it out and the model's own is used"
+
+
+def check_same(one: Space, other: Space, together: str = TOGETHER) -> None:
     """Prior, decoder and embedder must be of one space."""
-    together = "train the prior and the decoder with one embedder; leave it out and the model's own is used"
     if one.width != other.width:
         raise T2IError(
             f"{one.owner} works with embeddings of {one.width} numbers, but {other.owner} with {other.width}", together

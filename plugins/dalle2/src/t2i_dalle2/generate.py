@@ -20,6 +20,7 @@ from t2i_dalle2.diffusion import OnStep, Schedule, Step, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import read
 from t2i_dalle2.prior.model import Prior
+from t2icli import parts
 from t2icli.errors import T2IError
 from t2icli.kinds import Embedder
 from t2icli.models import Model
@@ -122,7 +123,8 @@ class Dalle2:
 def load(settings: Settings) -> Dalle2:
     device = devices.pick_device(settings.device)
     embedder = settings.embedder.load()
-    folders.check_same(folders.space_of(settings.model), folders.space_of_part(settings.embedder, embedder.width))
+    own, given = folders.space_of(settings.model), folders.space_of_part(settings.embedder, embedder.width)
+    folders.check_same(own, given, parts.embedder_hint(settings.model, settings.embedder))
     decoder = open_decoder(settings.model).to(device)
     chosen = prior_of(settings)
     prior = None
