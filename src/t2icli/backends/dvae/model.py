@@ -125,5 +125,5 @@ def second_order(drawn: Tensor, logits: Tensor, temperature: float) -> Tensor:
 
 def divergence(logits: Tensor) -> Tensor:
     """KL of even use of all codes to the predicted use, as upstream takes it: summed over batch and positions."""
-    log_use = logits.flatten(2).transpose(1, 2).float().log_softmax(-1)  # as upstream: exact over the last axis alone
+    log_use = logits.flatten(2).transpose(1, 2).float().log_softmax(-1)  # as upstream; torch is less exact over others
     return (log_use.exp() * (log_use + math.log(logits.shape[1]))).sum()
