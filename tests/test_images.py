@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,59 @@ def test_the_hash_of_pixels_tells_shapes_apart() -> None:
     wide, high = Image.new("RGB", (4, 2)), Image.new("RGB", (2, 4))
     assert images.pixels_sha256(wide) != images.pixels_sha256(high)
     assert images.pixels_sha256(wide) == images.pixels_sha256(wide.convert("RGBA"))
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (1, 2_000_000), (3, 301)])
+def test_long_strips_are_refused_before_they_are_decoded(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header(*size))
+    with pytest.raises(T2IError, match=rf"too long: {size[0]} x {size[1]} pixels"):
+        images.open_image(path)
+
+
+def test_a_strip_of_one_to_a_hundred_is_opened(tmp_path: Path) -> None:
+    assert images.open_image(saved(tmp_path, Image.new("RGB", (2, 200)), "a.png")).size == (2, 200)
+
+
+@pytest.mark.parametrize("form", ["EPS", "ICNS", "PDF", "PCX", "TGA", "SGI"])
+def test_other_formats_are_not_opened_whatever_a_file_is_called(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a", form)
+    (tmp_path / "a").rename(tmp_path / "a.png")
+    with pytest.raises(T2IError, match="not an image of a format known here"):
+        images.open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"])
+def test_the_usual_formats_are_opened_whatever_a_file_is_called(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a", form)
+    assert images.open_image(tmp_path / "a").size == (16, 16)
+
+
+@pytest.mark.timeout(20)
+def test_pipes_sockets_and_huge_files_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.png"))
+        for name in ("pipe.png", "socket.png"):
+            with pytest.raises(T2IError, match="is not a file"):
+                images.open_image(tmp_path / name)
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(images.MAX_BYTES + 1)  # holes take no room
+    with pytest.raises(T2IError, match="too large: .* bytes"):
+        images.open_image(tmp_path / "huge.png")
+
+
+def test_nobody_else_opens_pictures() -> None:
+    """Bounds and formats are looked at in one place; what the project draws and ships itself names its format."""
+    root = Path(images.__file__).parents[2]
+    opening = [
+        f"{path.name}: {line.strip()}"
+        for path in [*root.glob("src/**/*.py"), *root.glob("plugins/*/src/**/*.py")]
+        if path.name not in ("images.py", "recipe_test.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "Image.open(" in line and "formats=" not in line
+    ]
+    assert opening == []

@@ -218,7 +218,8 @@ class Album:
             page = files.write(self.space / GALLERY, gallery.page(kept, candidates=len(rows), distinct=distinct(rows)))
             os.replace(page, self.folder / GALLERY)
         if kept and grid:
-            images.save_png(images.grid([self.folder / row["file"] for row in kept]), self.space / GRID)
+            sheet = images.grid([self.folder / row["file"] for row in kept])
+            images.save_png(sheet, self.space / GRID, {images.SHEET: len(kept)})
             with self._locked():
                 if len(self.results()) == len(rows):  # else a later run makes a fuller one
                     os.replace(self.space / GRID, self.folder / GRID)

@@ -161,10 +161,9 @@ class PreparedDataset:
 
     def image(self, i: int) -> Image:
         """The image, RGB and fully read."""
-        from PIL import Image
+        from t2icli.images import stored
 
-        with Image.open(io.BytesIO(self.image_bytes(i))) as image:
-            return image.convert("RGB")
+        return stored(self.image_bytes(i), f"image {self.key(i)!r} in '{self.folder}'")
 
     def image_bytes(self, i: int) -> bytes:
         """The image file as it lies in the shard: one positioned read."""

@@ -3,7 +3,8 @@
 Whatever a file holds becomes plain 8-bit RGB, by these rules: the camera's rotation is applied; of an animation the
 first frame counts; transparency lies on white; 16-bit greys keep their upper 8 bits; floating-point greys run from 0
 to 1 (or to 255 if any is above 1); everything else is Pillow's conversion. A file is refused, with the reason, when it
-is no image, is cut short, or has more than `MAX_PIXELS` pixels, which is known before they are decoded.
+is no image, is cut short, has more than `MAX_PIXELS` pixels or is more than `MAX_ASPECT` times as long as wide. Both are
+known before anything is decoded. Every picture from outside is opened here, or by `opened` here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,38 @@ from t2icli import files
 from t2icli.errors import T2IError
 
 MAX_PIXELS = 64_000_000
+MOST_STORED = 178_000_000
+"""Pixels of a picture in a prepared dataset, whose rules may allow more; Pillow itself opens no larger one."""
+MAX_ASPECT = 100
+"""Longer side over shorter. Models enlarge until the shorter side fits: at 1 x 100,000 that takes gigabytes."""
+MAX_BYTES = 512 << 20
+"""Of a file: more than `MAX_PIXELS` of any format take."""
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""No others, whatever a file is called: some of Pillow's readers start programs for a stranger's file."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
 """What is taken for an image when a folder is given; a file named outright may be called anything."""
 
 CHUNK = "t2i"
 """The text chunk of a PNG that says how the picture was made, as JSON."""
+SHEET = "sheet"
+"""What the record of several pictures side by side has: how many they are."""
 
 
 def open_image(path: Path) -> Image.Image:
     """The picture in a file as RGB, or the reason why there is none."""
-    if not path.exists():
-        raise T2IError(f"there is no file '{path}'")
-    if not path.is_file():
-        raise T2IError(f"'{path}' is not a file")
+    return decode(read_file(path), f"'{path}'")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file: pipes and devices may never end."""
     try:
-        return decode(path.read_bytes(), f"'{path}'")
+        if not path.exists():
+            raise T2IError(f"there is no file '{path}'")
+        if not path.is_file():
+            raise T2IError(f"'{path}' is not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise T2IError(f"'{path}' is too large: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        return path.read_bytes()
     except OSError as error:
         raise T2IError(f"cannot read '{path}': {error.strerror}") from error
 
@@ -47,18 +66,47 @@ def decode(content: bytes, name: str) -> Image.Image:
     """The picture in the bytes of a file as RGB; errors speak of it by `name`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's doubts about notes inside a file that it reads all the same
-        return _decoded(content, name)
+        image = _checked(content, name, MAX_PIXELS)
+        try:
+            image.load()
+        except Exception as error:  # each format's decoder has errors of its own
+            raise T2IError(f"{name} is damaged: {error or type(error).__name__}") from error
+        return to_rgb(_upright(image))
 
 
-def _decoded(content: bytes, name: str) -> Image.Image:
+def stored(content: bytes, name: str) -> Image.Image:
+    """The picture in the bytes of a prepared dataset as RGB, of any size that its rules may have allowed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _checked(content, name, MOST_STORED) as image:
+            return image.convert("RGB")
+
+
+def opened(content: bytes) -> Image.Image:
+    """The header of a picture of one of `FORMATS`, or Pillow's error."""
+    return Image.open(io.BytesIO(content), formats=_formats())
+
+
+@cache
+def _formats() -> list[str]:
+    """Those that this Pillow can read."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def is_too_long(width: int, height: int) -> bool:
+    """Whether a picture is longer than any command takes."""
+    return max(width, height) > MAX_ASPECT * min(width, height)
+
+
+def _checked(content: bytes, name: str, most: int) -> Image.Image:
     image = _opened(content, name)
-    if image.width * image.height > MAX_PIXELS:
-        raise T2IError(f"{name} is too large: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-    try:
-        image.load()
-    except Exception as error:  # each format's decoder has errors of its own
-        raise T2IError(f"{name} is damaged: {error or type(error).__name__}") from error
-    return to_rgb(_upright(image))
+    size = f"{image.width} x {image.height} pixels"
+    if image.width * image.height > most:
+        raise T2IError(f"{name} is too large: {size}, more than {most:,}")
+    if is_too_long(*image.size):
+        raise T2IError(f"{name} is too long: {size}, more than {MAX_ASPECT} to 1", "crop it")
+    return image
 
 
 def _opened(content: bytes, name: str) -> Image.Image:
@@ -67,7 +115,7 @@ def _opened(content: bytes, name: str) -> Image.Image:
     if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise T2IError(f"{name} is a web page or a drawing in XML, not an image")
     try:
-        return Image.open(io.BytesIO(content))
+        return opened(content)
     except Image.DecompressionBombError as error:
         raise T2IError(f"{name} is too large: more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:
@@ -126,12 +174,23 @@ def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = 
 
 def read_record(path: Path) -> dict[str, Any]:
     """What `save_png` wrote into a PNG."""
-    open_image(path)  # says what is wrong with it, if anything
-    with contextlib.suppress(ValueError, RecursionError), Image.open(path) as image:
+    content = read_file(path)
+    decode(content, f"'{path}'")  # says what is wrong with it, if anything
+    record = record_in(content)
+    if record is None:
+        raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")
+    if SHEET in record:
+        raise T2IError(f"'{path}' is a sheet of several pictures", "replay one of them")
+    return record
+
+
+def record_in(content: bytes) -> dict[str, Any] | None:
+    """The record in the header of a PNG, if it has one; nothing is decoded."""
+    with contextlib.suppress(Exception), opened(content) as image:
         record = msgspec.json.decode(getattr(image, "text", {}).get(CHUNK, "").encode())
         if isinstance(record, dict):
             return record
-    raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")
+    return None
 
 
 def pixels_sha256(image: Image.Image) -> str:

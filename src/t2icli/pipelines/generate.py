@@ -86,10 +86,9 @@ class Candidate:
     def image(self) -> Image:
         if not isinstance(self.drawn, Path):
             return self.drawn
-        import PIL.Image
+        from t2icli.images import opened
 
-        with PIL.Image.open(self.drawn) as image:
-            return image.convert("RGB")
+        return opened(self.drawn.read_bytes()).convert("RGB")
 
     def put_away(self, folder: Path) -> None:
         path = folder / f"{self.seed}.bmp"

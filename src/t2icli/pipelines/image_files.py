@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +37,7 @@ def _meant(word: str) -> list[Path]:
         matching = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
         if not matching:
             raise T2IError(f"nothing matches '{word}'")
-        return [file for file in matching if file.is_file()]
+        return [file for file in matching if not file.is_dir()]
     return [path]
 
 
@@ -44,12 +46,21 @@ def _images_below(folder: Path) -> list[Path]:
 
     return [
         path
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(_files_below(folder))
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not (path.name in DERIVED and (path.parent / "results.jsonl").exists())
-        and path.is_file()
     ]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder that is no folder, a pipe among it: that is no picture is said when it is to be opened."""
+
+    def unreadable(error: OSError) -> None:
+        warnings.warn(f"the folder '{error.filename}' is left out: {error.strerror}", UserWarning, stacklevel=2)
+
+    for inside, _, names in os.walk(folder, onerror=unreadable):
+        yield from (Path(inside, name) for name in names)
 
 
 def opened(

@@ -5,27 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from t2icli.images import to_rgb
+from t2icli.images import is_too_long, opened, to_rgb
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.settings import Rules
 from t2icli.prepare.shards import EXTENSIONS
 
 ORIENTATION = 0x0112
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""No others: some of Pillow's readers start programs for a stranger's file."""
-
-
-@cache
-def _formats() -> list[str]:
-    """Those that this Pillow can read."""
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ def finish(content: bytes, rules: Rules) -> Picture:
     if not content:
         raise Refused("empty")
     try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        with opened(content) as image:
             return _finish(image, content, rules)
     except BOMB as error:
         raise dropped("too-many-pixels") from error
@@ -63,6 +53,8 @@ def finish(content: bytes, rules: Rules) -> Picture:
 def _finish(image: Image.Image, content: bytes, rules: Rules) -> Picture:
     if image.width * image.height > rules.max_pixels:
         raise dropped("too-many-pixels")
+    if is_too_long(*image.size):
+        raise dropped("aspect-ratio")
     if rules.measure == "original":
         _check_size(image.width, image.height, rules)
     form = image.format or ""

@@ -35,7 +35,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         64_000_000
     )
     max_aspect: Annotated[
-        Annotated[float, Meta(ge=1)] | None, Meta(description="longest side over shortest, at most")
+        Annotated[float, Meta(ge=1)] | None, Meta(description="longest side over shortest, at most; never above 100")
     ] = None
     min_side: Annotated[int, Meta(description="shortest side in pixels, at least", ge=0)] = 0
     min_area: Annotated[int, Meta(description="width x height in pixels, at least", ge=0)] = 0

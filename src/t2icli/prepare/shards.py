@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import tarfile
@@ -129,11 +128,11 @@ def member_name(key: str) -> str:
 
 def describe(image: bytes) -> dict[str, Any]:
     """Width, height, format and hash of an image file, from its header alone."""
-    from PIL import Image
+    from t2icli.images import opened
 
-    with Image.open(io.BytesIO(image)) as opened:
-        width, height = opened.size
-        form = EXTENSIONS.get(opened.format or "", (opened.format or "").lower())
+    with opened(image) as header:
+        width, height = header.size
+        form = EXTENSIONS.get(header.format or "", (header.format or "").lower())
     return {"width": width, "height": height, "format": form, "sha256": hashlib.sha256(image).hexdigest()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
@@ -13,6 +14,7 @@ from typing import Any
 from t2icli import machine
 from t2icli.dataset import SourceRow, key_of
 from t2icli.errors import T2IError
+from t2icli.images import MAX_BYTES
 from t2icli.prepare import report
 from t2icli.prepare.chunks import Candidate, Chunk, address_of, first
 from t2icli.prepare.claims import Claims
@@ -197,8 +199,14 @@ def _read(image: Local) -> bytes:
     if callable(image):
         return image()
     try:
+        if not stat.S_ISREG((found := image.stat()).st_mode):
+            raise Refused("not-a-file")  # a pipe or a device may never end
+        if found.st_size > MAX_BYTES:
+            raise Refused("too-many-bytes")
         return image.read_bytes()
     except FileNotFoundError as error:
         raise Refused("no-such-file") from error
     except OSError as error:
         raise Refused("unreadable-file") from error
+    except ValueError as error:  # a NUL in it
+        raise Refused("bad-path") from error

@@ -87,7 +87,7 @@ def _icon(character: str) -> Image.Image:
     name = icon_name(character)
     folder = files("t2i_starter") / "icons"
     data = (folder / f"{name}.webp").read_bytes()
-    icon = Image.open(io.BytesIO(data)).convert("RGBA")
+    icon = Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGBA")
     box = icon.getchannel("A").getbbox()
     icon = icon.crop(box)
     icon.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import PIL.Image
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from t2icli import images
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.errors import T2IError
@@ -134,8 +134,7 @@ def begin_with(path: Path, rows: int | None, codec: Codec) -> Tensor:
         raise T2IError(f"prime_rows is {rows}, but an image has {codec.grid[0]} rows in all", "leave some to be drawn")
     blank = codec.decode(torch.zeros(1, codec.grid[0] * codec.grid[1], dtype=torch.long))
     try:
-        with PIL.Image.open(path) as image:
-            pixels = to_tensor(square(image.convert("RGB"), blank.shape[-1]))
-    except (OSError, PIL.Image.DecompressionBombError) as error:
-        raise T2IError(f"cannot read the image '{path}' to begin with: {error}") from error
+        pixels = to_tensor(square(images.open_image(path), blank.shape[-1]))
+    except T2IError as error:
+        raise T2IError(f"cannot read the image to begin with: {error.message}", error.hint) from error
     return codec.encode(pixels[None])[0, : rows * codec.grid[1]].cpu()
