@@ -209,7 +209,7 @@ def test_pipes_sockets_and_huge_files_are_not_read(tmp_path: Path) -> None:
                 images.open_image(tmp_path / name)
     with (tmp_path / "huge.png").open("wb") as stream:
         stream.truncate(images.MAX_BYTES + 1)  # holes take no room
-    with pytest.raises(T2IError, match="too large: .* bytes"):
+    with pytest.raises(T2IError, match=r"too large: .* bytes"):
         images.open_image(tmp_path / "huge.png")
 
 

@@ -43,7 +43,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
     source lacks it. What gives them may be called in any thread, and is pickled when a cluster does the work."""
     captions: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
-    """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason."""
+    """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason, `skip` drops it."""
 
 
 def key_of(address: str | bytes, captions: Iterable[str]) -> str:

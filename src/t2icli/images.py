@@ -3,8 +3,8 @@
 Whatever a file holds becomes plain 8-bit RGB, by these rules: the camera's rotation is applied; of an animation the
 first frame counts; transparency lies on white; 16-bit greys keep their upper 8 bits; floating-point greys run from 0
 to 1 (or to 255 if any is above 1); everything else is Pillow's conversion. A file is refused, with the reason, when it
-is no image, is cut short, has more than `MAX_PIXELS` pixels or is more than `MAX_ASPECT` times as long as wide. Both are
-known before anything is decoded. Every picture from outside is opened here, or by `opened` here.
+is no image, is cut short, has more than `MAX_PIXELS` pixels or is more than `MAX_ASPECT` times as long as wide. The
+last two are known before anything is decoded. Every picture from outside is opened here, or by `opened` here.
 """
 
 from __future__ import annotations
@@ -174,23 +174,23 @@ def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = 
 
 def read_record(path: Path) -> dict[str, Any]:
     """What `save_png` wrote into a PNG."""
-    content = read_file(path)
-    decode(content, f"'{path}'")  # says what is wrong with it, if anything
-    record = record_in(content)
-    if record is None:
+    open_image(path)  # says what is wrong with it, if anything
+    record = record_of(path)
+    if not record:
         raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")
     if SHEET in record:
         raise T2IError(f"'{path}' is a sheet of several pictures", "replay one of them")
     return record
 
 
-def record_in(content: bytes) -> dict[str, Any] | None:
-    """The record in the header of a PNG, if it has one; nothing is decoded."""
-    with contextlib.suppress(Exception), opened(content) as image:
-        record = msgspec.json.decode(getattr(image, "text", {}).get(CHUNK, "").encode())
-        if isinstance(record, dict):
-            return record
-    return None
+def record_of(path: Path) -> dict[str, Any]:
+    """The record in the header of a PNG; empty if there is none. Nothing is decoded."""
+    with contextlib.suppress(Exception):
+        if path.suffix.lower() == ".png" and path.is_file():
+            with Image.open(path, formats=["PNG"]) as image:
+                record = msgspec.json.decode(getattr(image, "text", {}).get(CHUNK, "{}").encode())
+                return record if isinstance(record, dict) else {}
+    return {}
 
 
 def pixels_sha256(image: Image.Image) -> str:

@@ -116,9 +116,10 @@ def _of_columns(table: Any, captions: CaptionRules) -> Block:
 def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
     import pyarrow as pa
 
+    rows = list(map(_in_unicode, rows))
     kept, verdicts = captions.judge([row.captions for row in rows])
     for i, row in enumerate(rows):
-        if row.extra and "problem" in row.extra:
+        if row.extra and ("problem" in row.extra or "skip" in row.extra):
             verdicts[i] = 0  # what is wrong with the row itself comes first
 
     def row_of(i: int) -> SourceRow:
@@ -127,6 +128,17 @@ def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
 
     images = pa.array([address_of(row) for row in rows], pa.string())
     return Block(images, pa.array([first(row) for row in rows], pa.string()), verdicts, row_of)
+
+
+def _in_unicode(row: SourceRow) -> SourceRow:
+    """The row itself; with a problem in its place if it has what no report or tar can hold, as some file names do."""
+    try:
+        for text in (row.key, address_of(row), *row.captions):
+            text.encode()
+    except UnicodeEncodeError:
+        key = (row.key or address_of(row)).encode("utf-8", "backslashreplace").decode()
+        return SourceRow(key, None, (), {"problem": "not-unicode"})
+    return row
 
 
 def cut(found: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:

@@ -135,6 +135,8 @@ class Worker:
         source = candidate.source
         if problem := source.extra.get("problem"):
             raise Refused(str(problem))
+        if reason := source.extra.get("skip"):
+            raise dropped(str(reason))
         key = source.key or key_of(_address(source), source.captions)
         if self.claims.key(key, candidate.row):
             return key

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from t2icli import plugins
-from t2icli.errors import T2IError
+from t2icli.backends.datasets import addresses
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import blocks
 from t2icli.prepare.settings import Rules
@@ -63,19 +63,47 @@ def test_a_row_in_the_middle_that_arrow_refuses_is_reported_and_the_rest_is_read
     lines[40_000] = f"{U}40000"
     path.write_text("url,caption\n" + "\n".join(lines), encoding="utf-8")
     by_row, by_column = both_ways("wukong", path)
-    assert by_row == by_column and by_row[40_000].extra == {"problem": "missing-column"}
+    assert by_row == by_column and by_row[40_000].extra["problem"] == "missing-column"
 
 
-def test_bytes_that_are_not_text_are_named_with_their_line(tmp_path: Path) -> None:
+BAD = {
+    "bytes that are no text": (b"\xff\xfe", "bad-encoding"),
+    "a character cut": ("面".encode()[:-1], "bad-encoding"),
+    "an open quote": (b'"open', "unclosed-quote"),
+    "an open quote behind a closed one": (b'"a"b,"open', "unclosed-quote"),
+    "a field too long": (b"x" * 140_000, "field-too-long"),
+    "a quoted field too long": (b'"' + b"x" * 140_000 + b'"', "field-too-long"),
+    "a NUL": (b"a\0b", "nul-character"),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1_500, 2_999])
+@pytest.mark.parametrize("case", BAD)
+def test_a_row_that_cannot_be_read_is_reported_with_its_line_and_all_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, place: int
+) -> None:
+    monkeypatch.setattr(addresses, "BLOCK", 200_000)  # the file is more than one
+    caption, problem = BAD[case]
+    lines = [f"{U}{i},{'面' * 30}".encode() for i in range(3_000)]
+    lines[place] = f"{U}{place},".encode() + caption
     path = tmp_path / "a.csv"
-    good = f"{U}1,{'面' * 30}\n".encode() * 20_000
-    path.write_bytes(b"url,caption\n" + good + f"{U}2,".encode() + b"\xff\xfe\n")
-    with pytest.raises(T2IError, match=r"after line (19|20)\d{3} is not utf-8"):
-        both_ways("wukong", path)
+    path.write_bytes(b"url,caption\n" + b"\n".join(lines))
+    by_row, by_column = both_ways("wukong", path)
+    assert by_row == by_column and len(by_row) == 3_000
+    assert [(i, row.extra) for i, row in enumerate(by_row) if row.extra] == [
+        (place, {"problem": problem, "where": f"{path}:{place + 2}"})
+    ]
 
 
-def test_one_damaged_byte_does_not_make_utf_8_another_encoding(tmp_path: Path) -> None:
+def test_an_open_quote_swallows_nothing_whatever_follows(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"url,caption\n" + f"{U}1,{'红烧牛肉面' * 9}\n".encode() * 9 + f"{U}2,面".encode()[:-1] + b"\n")
-    with pytest.raises(T2IError, match="is not utf-8"):
-        both_ways("wukong", path)
+    path.write_text(f'url,caption\n{U}1,"open\n{U}2,"fine, too"\n{U}3,"two\nlines"\n{U}4,"open\n{U}5,plain\n')
+    by_row, by_column = both_ways("wukong", path)
+    assert by_row == by_column
+    assert [row.extra.get("problem") or row.captions[0] for row in by_row] == [
+        "unclosed-quote",
+        "fine, too",
+        "two\nlines",
+        "unclosed-quote",
+        "plain",
+    ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -83,8 +84,12 @@ def test_many_files_are_read_in_the_order_of_their_names(write: Any, tmp_path: P
     [
         ("a.csv", "picture,words\nx,y\n", "no image column: it has 'picture', 'words'"),
         ("a.csv", "url,words\nx,y\n", "no caption column"),
-        ("a.csv", b"url,caption\nhttp://x,ok\n" + b"x" * (1 << 20) + b"\nhttp://x,\xff\xfe\n", "line"),
-        ("a.csv", "url,caption\n" + "x" * 200_000, "line 2: field larger"),
+        ("a.csv", b"url,caption\xff\nhttp://x,ok\n" + "面\n".encode() * 9, "first row .* cannot be read: bad-encoding"),
+        ("a.csv", '"url,caption\nx,y\n', "cannot be read: unclosed-quote"),
+        ("a.csv", b"PK\x03\x04", "is an Excel workbook"),
+        ("a.csv", gzip.compress(b"url,caption\n"), "is compressed"),
+        ("a.csv", b"PAR1", "is a parquet file"),
+        ("a.csv", bytes(range(256)) + bytes(99), "of its first 355 bytes are 0"),
     ],
 )
 def test_a_table_that_cannot_be_read_names_the_row_or_column(write: Any, name: str, content: Any, says: str) -> None:

@@ -6,21 +6,27 @@ where arrow finds something it cannot read, so that every such row is reported o
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from t2icli.backends.datasets import GoogleCc, Wukong
-from t2icli.backends.datasets.tables import read_cells
+from t2icli.backends.datasets.tables import Record, bad_record, header_of, read_cells
 from t2icli.backends.datasets.text import files, guess_encoding
 from t2icli.backends.datasets.text2img import as_the_notebook_does
 from t2icli.dataset import ADDRESS, SourceRow
 from t2icli.errors import T2IError
 
-SHORT = {"problem": "missing-column"}
 BLOCK = 4 << 20
 ROWS = 20_000
+
+
+class Doubtful(Exception):
+    """Arrow may have misread a file."""
 
 
 class WukongSource:
@@ -39,24 +45,29 @@ class WukongSource:
             yield from in_lists(self.rows(source))
             return
         for path in files(source, ".csv"):
-            header = next(read_cells(path, ",", self.settings.encoding), [])
-            names = ["image", "caption"] if header and ADDRESS.match(header[0]) else None
+            header = next(read_cells(path, ",", self.settings.encoding), Record(1, []))
+            names = ["image", "caption"] if header.cells and ADDRESS.match(header.cells[0]) else None
             yield from _columns(path, self.settings.encoding, ",", names, (0, 1), self._file(path))
 
     def _file(self, path: Path) -> Iterator[SourceRow]:
-        cells = read_cells(path, ",", self.settings.encoding)
-        header = next(cells, None)
+        records = read_cells(path, ",", self.settings.encoding)
+        header = next(records, None)
         if header is None:
             return iter(())
-        if len(header) < 2:
-            raise T2IError(f"'{path}' has no caption column: its header is {header}", "Wukong's files have url,caption")
-        return map(_row, chain([header], cells) if ADDRESS.match(header[0]) else cells)
+        if len(header_of(header, path)) < 2:
+            raise T2IError(
+                f"'{path}' has no caption column: its header is {header.cells}", "Wukong's files have url,caption"
+            )
+        found = chain([header], records) if ADDRESS.match(header.cells[0]) else records
+        return (_row(path, record, 0, 1) for record in found)
 
 
-def _row(cells: list[str]) -> SourceRow:
-    if len(cells) < 2:
-        return SourceRow("", cells[0], (), SHORT)
-    return SourceRow("", cells[0] or None, (cells[1],) if cells[1] else ())
+def _row(path: Path, record: Record, image: int, caption: int) -> SourceRow:
+    cells = record.cells
+    if record.problem or len(cells) < 2:
+        row = bad_record(path, record)
+        return msgspec.structs.replace(row, image=cells[0], captions=()) if cells and image == 0 else row
+    return SourceRow("", cells[image] or None, (cells[caption],) if cells[caption] else ())
 
 
 class GoogleCcSource:
@@ -73,11 +84,8 @@ class GoogleCcSource:
             yield from _columns(path, self.settings.encoding, "\t", ["caption", "image"], (1, 0), self._file(path))
 
     def _file(self, path: Path) -> Iterator[SourceRow]:
-        for cells in read_cells(path, "tab", self.settings.encoding):
-            if len(cells) < 2:
-                yield SourceRow("", None, tuple(cells), SHORT)
-            else:
-                yield SourceRow("", cells[1] or None, (cells[0],) if cells[0] else ())
+        for record in read_cells(path, "tab", self.settings.encoding):
+            yield _row(path, record, 1, 0)
 
 
 def _columns(
@@ -88,33 +96,63 @@ def _columns(
     places: tuple[int, int],
     rows: Iterator[SourceRow],
 ) -> Iterator[Any]:
-    """A file by arrow, and by `rows` from the first row that arrow refuses."""
+    """A file by arrow, and by `rows` from where arrow refuses it or may have misread it."""
     import pyarrow as pa
-    import pyarrow.csv as csv
+    import pyarrow.csv as arrow_csv
 
     encoding = guess_encoding(path) if encoding == "auto" else encoding
-    read = csv.ReadOptions(
+    read = arrow_csv.ReadOptions(
         block_size=BLOCK, column_names=names, encoding="utf8" if encoding.startswith("utf-8") else encoding
     )
     tabs = delimiter == "\t"
-    parse = csv.ParseOptions(delimiter=delimiter, quote_char=not tabs and '"', newlines_in_values=not tabs)
+    parse = arrow_csv.ParseOptions(delimiter=delimiter, quote_char=not tabs and '"', newlines_in_values=not tabs)
     done = 0
     try:
-        kinds = _all_text(path, read, parse)
-        with csv.open_csv(path, read, parse, csv.ConvertOptions(column_types=kinds)) as batches:
-            for batch in batches:
-                yield pa.table([batch.column(i) for i in places], names=["image", "caption"])
-                done += batch.num_rows
-    except (pa.ArrowException, IndexError, UnicodeError, LookupError):
+        for batch in _batches(path, read, parse):
+            yield pa.table([batch.column(i) for i in places], names=["image", "caption"])
+            done += batch.num_rows
+    except (Doubtful, pa.ArrowException, IndexError, UnicodeError, LookupError):
         yield from in_lists(islice(rows, done, None))
+
+
+def _batches(path: Path, read: Any, parse: Any) -> Iterator[Any]:
+    """What arrow makes of a file, as long as that is sure to be what reading by row gives."""
+    import pyarrow.csv as arrow_csv
+
+    if parse.quote_char and _may_end_open(path):
+        raise Doubtful
+    kinds = _all_text(path, read, parse)
+    with arrow_csv.open_csv(path, read, parse, arrow_csv.ConvertOptions(column_types=kinds)) as batches:
+        for batch in batches:
+            if any(map(_is_doubtful, batch.columns)):
+                raise Doubtful
+            yield batch
+
+
+def _may_end_open(path: Path) -> bool:
+    """Whether the last line, where no newline ends it, may end inside of a quote: arrow would not say so."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - BLOCK))
+        return stream.read().rpartition(b"\n")[2].count(b'"') % 2 == 1
+
+
+def _is_doubtful(column: Any) -> bool:
+    """Whether a cell may hold other rows, because of a quote that is not closed, or what is refused by row."""
+    import pyarrow.compute as pc
+
+    if (pc.max(pc.binary_length(column)).as_py() or 0) > csv.field_size_limit():
+        return True
+    texts = column.buffers()[2]
+    content = texts.to_pybytes() if texts else b""
+    return any(sign in content for sign in (b"\n", b"\r", b"\0"))
 
 
 def _all_text(path: Path, read: Any, parse: Any) -> dict[str, Any]:
     """No column is to be taken for numbers or dates."""
     import pyarrow as pa
-    import pyarrow.csv as csv
+    import pyarrow.csv as arrow_csv
 
-    with csv.open_csv(path, read, parse) as batches:
+    with arrow_csv.open_csv(path, read, parse) as batches:
         return dict.fromkeys(batches.schema.names, pa.string())
 
 

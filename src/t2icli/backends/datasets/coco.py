@@ -54,7 +54,7 @@ class CocoSource:
         split, year = ANNOTATIONS.fullmatch(path.name).groups()  # type: ignore[union-attr]
         try:
             told = msgspec.json.decode(path.read_bytes(), type=Annotations)
-        except msgspec.DecodeError as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError) as error:
             raise T2IError(f"'{path}' is not COCO's annotations: {error}") from error
         captions: dict[int, list[str]] = defaultdict(list)
         for sentence in told.annotations:

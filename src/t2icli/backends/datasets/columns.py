@@ -35,9 +35,15 @@ def located(cell: str, root: Path) -> Path | str | None:
     return cell if ADDRESS.match(cell) else root / cell
 
 
-def escapes(image: Path | str | bytes | None, root: Path) -> bool:
-    """Whether a path leaves the folder it has to stay in: a table from elsewhere must not name our other files."""
-    return isinstance(image, Path) and not image.resolve().is_relative_to(root.resolve())
+def problem_of(image: Path | str | bytes | None, root: Path) -> dict[str, str]:
+    """What is wrong with a path. It has to stay in its folder: a table from elsewhere must not name our other files."""
+    if not isinstance(image, Path):
+        return {}
+    try:
+        is_inside = image.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # a NUL in it, links in a circle
+        return {"problem": "bad-path"}
+    return {} if is_inside else {"problem": "outside-root"}
 
 
 def name_of(image: Path | str | bytes | None, cell: str, captions: tuple[str, ...]) -> str:

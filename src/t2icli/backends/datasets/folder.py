@@ -1,4 +1,4 @@
-"""Images in folders, captions beside them or in the folders' names."""
+"""Images in folders, captions beside them, in the folders' names or in the images that t2i drew."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from t2icli import album, images
 from t2icli.backends.datasets import Folder
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
-
-IMAGES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff".split())
 
 
 class FolderSource:
@@ -22,21 +21,52 @@ class FolderSource:
         if not source.is_dir():
             raise T2IError(f"'{source}' is not a folder")
         kind = _kind_of(source) if self.settings.captions == "auto" else self.settings.captions
-        for folder, images in image_files(source):
-            stems = Counter(Path(name).stem for name in images)
-            for name in images:
+        for folder, names in image_files(source):
+            if names is None:
+                yield unreadable(folder, source)
+                continue
+            stems = Counter(Path(name).stem for name in names)
+            for name in names:
                 image = folder / name
                 place = image if stems[image.stem] > 1 else image.with_suffix("")
-                yield SourceRow(place.relative_to(source).as_posix(), image, _captions(image, kind, source))
+                yield self._row(place.relative_to(source).as_posix(), image, kind, source)
+
+    def _row(self, key: str, image: Path, kind: str, root: Path) -> SourceRow:
+        record = images.record_of(image)
+        if images.SHEET in record or (image.name == album.GRID and (image.parent / album.RESULTS).is_file()):
+            return SourceRow(key, image, (), {"skip": "sheet"})
+        try:
+            found = _beside(image) if kind == "txt" else ()
+        except (OSError, UnicodeDecodeError):
+            return SourceRow(key, image, (), {"problem": "bad-caption-file"})
+        prompt = record.get("prompt")
+        if not found and isinstance(prompt, str) and prompt and self.settings.captions in ("auto", "txt"):
+            found = (prompt,)
+        return SourceRow(
+            key, image, found or ((image.parent.name,) if kind == "class" and image.parent != root else ())
+        )
 
 
-def image_files(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder under `root` with the names of its images, in one order everywhere; hidden ones are left out."""
-    for folder, subfolders, names in os.walk(root):
+def image_files(root: Path) -> Iterator[tuple[Path, list[str] | None]]:
+    """Every folder under `root` with the names of its images, in one order everywhere; hidden ones are left out.
+
+    A folder that cannot be read has None.
+    """
+    closed: list[Path] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
+        while closed:
+            yield closed.pop(0), None
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        images = sorted(name for name in names if Path(name).suffix.lower() in IMAGES and not name.startswith("."))
-        if images:
-            yield Path(folder), images
+        found = sorted(n for n in names if Path(n).suffix.lower() in images.SUFFIXES and not n.startswith("."))
+        if found:
+            yield Path(folder), found
+    if root in closed:
+        raise T2IError(f"the folder '{root}' cannot be read", "change its permissions")
+    yield from ((folder, None) for folder in closed)
+
+
+def unreadable(folder: Path, root: Path) -> SourceRow:
+    return SourceRow(folder.relative_to(root).as_posix(), folder, (), {"problem": "unreadable-folder"})
 
 
 def _kind_of(root: Path) -> str:
@@ -45,14 +75,8 @@ def _kind_of(root: Path) -> str:
     return "none" if any(folder == root for folder, _ in image_files(root)) else "class"
 
 
-def _captions(image: Path, kind: str, root: Path) -> tuple[str, ...]:
-    if kind == "class" and image.parent != root:
-        return (image.parent.name,)
-    beside = image.with_suffix(".txt")
-    if kind != "txt" or not beside.is_file():
-        return ()
-    try:
-        lines = beside.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise T2IError(f"'{beside}' is not UTF-8: {error.reason} at byte {error.start}") from error
+def _beside(image: Path) -> tuple[str, ...]:
+    """The lines of the .txt beside an image."""
+    path = image.with_suffix(".txt")
+    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
     return tuple(line.strip() for line in lines if line.strip())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2icli.backends.datasets import ImageNet
-from t2icli.backends.datasets.folder import image_files
+from t2icli.backends.datasets.folder import image_files, unreadable
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
@@ -22,6 +22,9 @@ class ImageNetSource:
         names = _names(source) if self.settings.captions == "names" else {}
         for split, root in _parts(source):
             for folder, images in image_files(root):
+                if images is None:
+                    yield unreadable(folder, source)
+                    continue
                 kind = folder.name
                 extra = {"class": kind, **({"split": split} if split else {})}
                 for image in images:
@@ -41,5 +44,9 @@ def _names(source: Path) -> dict[str, str]:
     path = source / NAMES
     if not path.is_file():
         raise T2IError(f"there is no {NAMES} in '{source}'", "leave out -o captions=names")
-    lines = (line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines() if " " in line)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise T2IError(f"cannot read '{path}': {error}") from error
+    lines = (line.split(" ", 1) for line in text.splitlines() if " " in line)
     return {kind: names.split(",")[0].strip() for kind, names in lines}

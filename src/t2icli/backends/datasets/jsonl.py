@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from t2icli.backends.datasets import Table
-from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, escapes, located, name_of
-from t2icli.backends.datasets.text import files, open_text
+from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
+from t2icli.backends.datasets.text import Lines, bad_row, files, open_text, problem_in
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
 
@@ -23,26 +23,43 @@ class JsonlSource:
         for path in files(source, ".jsonl", ".json"):
             root = Path(self.settings.root) if self.settings.root else path.parent
             with open_text(path, self.settings.encoding) as stream:
-                for number, line in enumerate(stream, start=1):
+                lines = Lines(stream)
+                for line in lines:
                     if line.strip():
-                        yield self._row(line, root, f"{path}:{number}")
+                        yield self._row(line, root, path, lines.first)
+                    lines.begin()
 
-    def _row(self, line: str, root: Path, where: str) -> SourceRow:
+    def _row(self, line: str, root: Path, path: Path, number: int) -> SourceRow:
+        if problem := problem_in(line):
+            return bad_row(path, number, problem)
         try:
-            found = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            return SourceRow("", None, (), {"problem": "bad-json", "where": where, "error": str(error)})
+            found = json_in(line)
+        except ValueError as error:
+            return bad_row(path, number, "bad-json", str(error))
         if not isinstance(found, dict):
-            return SourceRow("", None, (), {"problem": "bad-json", "where": where})
+            return bad_row(path, number, "bad-json")
         try:
-            cell = found[choose(self.settings.image, IMAGE, found, "image", Path(where))]
-            text = found[choose(self.settings.caption, CAPTION, found, "caption", Path(where))]
+            cell = found[choose(self.settings.image, IMAGE, found, "image", path)]
+            text = found[choose(self.settings.caption, CAPTION, found, "caption", path)]
         except T2IError as error:
-            return SourceRow("", None, (), {"problem": "missing-column", "where": where, "error": error.message})
-        image = located(str(cell), root)
+            return bad_row(path, number, "missing-column", error.message)
+        if not isinstance(cell, (str, int, type(None))):
+            return bad_row(path, number, "bad-json", "its image is not a text")
+        name = "" if cell is None else str(cell)
+        image = located(name, root)
         captions = captions_in(text)
-        key = str(found.get(self.settings.key, "")) if self.settings.key else name_of(image, str(cell), captions)
+        key = str(found.get(self.settings.key, "")) if self.settings.key else name_of(image, name, captions)
         return SourceRow(key, image, captions, _extra(found, image, root))
+
+
+def json_in(text: str | bytes) -> Any:
+    """What some JSON says; also what is nested too deeply to be read is a ValueError."""
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
 
 
 def captions_in(value: Any) -> tuple[str, ...]:
@@ -56,5 +73,15 @@ def captions_in(value: Any) -> tuple[str, ...]:
 
 
 def _extra(found: Mapping[str, Any], image: Path | str | None, root: Path) -> dict[str, Any]:
-    kept = {name: found[name] for name in ("bbox", "split") if found.get(name)}
-    return {**kept, "problem": "outside-root"} if escapes(image, root) else kept
+    kept: dict[str, Any] = {"split": found["split"]} if isinstance(found.get("split"), str) else {}
+    if found.get("bbox") and is_boxes(found["bbox"]):
+        kept["bbox"] = found["bbox"]
+    return {**kept, **problem_of(image, root)}
+
+
+def is_boxes(value: Any) -> bool:
+    """BriVL's `[[x1, y1, x2, y2], ...]`: nothing else that a stranger wrote is carried on."""
+    return isinstance(value, list) and all(
+        isinstance(box, list) and all(isinstance(number, (int, float)) and abs(number) < 1e9 for number in box)
+        for box in value
+    )

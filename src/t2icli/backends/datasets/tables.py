@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, NamedTuple
+
+import msgspec
 
 from t2icli.backends.datasets import Csv
-from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, escapes, located, name_of
-from t2icli.backends.datasets.text import files, open_text
+from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
+from t2icli.backends.datasets.text import LONGEST, Lines, bad_row, files, open_text, problem_in
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
+
+END = "\n\n"
+"""Behind a line that is read alone: who asks for more of it has found a quote that is not closed."""
 
 
 class CsvSource:
@@ -25,36 +32,58 @@ class CsvSource:
     def _file(self, path: Path) -> Iterator[SourceRow]:
         settings = self.settings
         root = Path(settings.root) if settings.root else path.parent
-        cells = read_cells(path, settings.delimiter, settings.encoding)
-        header = next(cells, None)
+        records = read_cells(path, settings.delimiter, settings.encoding)
+        header = next(records, None)
         if header is None:
             return
-        names = header if settings.header else [str(i) for i in range(len(header))]
+        names = header_of(header, path) if settings.header else [str(i) for i in range(len(header.cells))]
         image = names.index(choose(settings.image, IMAGE, names, "image", path))
         caption = names.index(choose(settings.caption, CAPTION, names, "caption", path))
         key = names.index(choose(settings.key, (), names, "key", path)) if settings.key else None
-        if not settings.header:
-            yield _row(header, image, caption, key, root)
-        for row in cells:
-            yield _row(row, image, caption, key, root)
+        for record in records if settings.header else chain([header], records):
+            if record.problem or len(record.cells) <= max(image, caption, key or 0):
+                yield bad_record(path, record)
+            else:
+                yield _row(record.cells, image, caption, key, root)
 
 
 def _row(cells: Sequence[str], image: int, caption: int, key: int | None, root: Path) -> SourceRow:
-    if len(cells) <= max(image, caption, key or 0):
-        return SourceRow("", None, tuple(cells), {"problem": "missing-column"})
     found = located(cells[image], root)
     captions = (cells[caption],) if cells[caption] else ()
     name = cells[key] if key is not None else name_of(found, cells[image], captions)
-    return SourceRow(name, found, captions, {"problem": "outside-root"} if escapes(found, root) else {})
+    return SourceRow(name, found, captions, problem_of(found, root))
 
 
-def read_cells(path: Path, delimiter: str = "auto", encoding: str = "auto") -> Iterator[list[str]]:
-    """The rows of a table, empty lines left out; what cannot be read is an error that names the row."""
+class Record(NamedTuple):
+    """One row of a table, and the line it starts in."""
+
+    line: int
+    cells: list[str]
+    problem: str = ""
+
+
+def header_of(record: Record, path: Path) -> list[str]:
+    if record.problem:
+        raise T2IError(
+            f"the first row of '{path}', which names the columns, cannot be read: {record.problem}",
+            "if it is in another encoding, name it: -o encoding=gb18030",
+        )
+    return record.cells
+
+
+def bad_record(path: Path, record: Record) -> SourceRow:
+    """A row with a problem, or one that has too few cells."""
+    row = bad_row(path, record.line, record.problem or "missing-column")
+    return row if record.problem else msgspec.structs.replace(row, captions=tuple(record.cells))
+
+
+def read_cells(path: Path, delimiter: str = "auto", encoding: str = "auto") -> Iterator[Record]:
+    """The rows of a table, empty lines left out; one that cannot be read comes with the problem."""
     with open_text(path, encoding) as stream:
-        between = separator(stream.readline(), path) if delimiter == "auto" else delimiter
+        between = separator(stream.readline(LONGEST), path) if delimiter == "auto" else delimiter
         stream.seek(0)
         tabs = between in ("\t", "tab", "\\t")
-        yield from _rows(path, stream, "\t" if tabs else between, tabs)
+        yield from _records(Lines(stream), "\t" if tabs else between, tabs)
 
 
 def separator(first: str, path: Path) -> str:
@@ -64,15 +93,33 @@ def separator(first: str, path: Path) -> str:
     return ";" if ";" in first and "," not in first else ","
 
 
-def _rows(path: Path, stream: TextIO, delimiter: str, plain: bool) -> Iterator[list[str]]:
+def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[Record]:
     # Captions in tab-separated files carry lone quotation marks: nobody who writes those quotes cells.
-    reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    while True:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+        try:
+            while True:
+                lines.begin()
+                cells = next(reader)
+                if cells:
+                    problem = problem_in("".join(cells))
+                    yield Record(lines.first, [] if problem else cells, problem)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield _doubtful(lines, delimiter, quoting)
+
+
+def _doubtful(lines: Lines, delimiter: str, quoting: Literal[0, 3]) -> Record:
+    """The row that strict reading stopped at, of whose lines only the first is used up."""
+    line = lines.first
+    if problem := problem_in("".join(lines.taken)):
+        return Record(line, [], problem)
+    lines.give_back(1)
+    here = Lines(io.StringIO(lines.taken[0] + END, newline=""))
     try:
-        yield from filter(None, reader)
-    except csv.Error as error:
-        raise T2IError(f"'{path}' line {reader.line_num}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise T2IError(
-            f"'{path}' after line {reader.line_num} is not {error.encoding}: {error.reason}",
-            "say what it is: -o encoding=gb18030",
-        ) from error
+        cells = next(csv.reader(here, delimiter=delimiter, quoting=quoting))  # `"a"b` is read as `ab`
+    except csv.Error:
+        return Record(line, [], "field-too-long")
+    return Record(line, cells) if len(here.taken) == 1 else Record(line, [], "unclosed-quote")

@@ -8,10 +8,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import msgspec
-
 from t2icli.backends.datasets import WebDataset
-from t2icli.backends.datasets.jsonl import captions_in
+from t2icli.backends.datasets.jsonl import captions_in, json_in
 from t2icli.backends.datasets.text import files
 from t2icli.dataset import SourceRow
 
@@ -35,14 +33,22 @@ class WebDatasetSource:
             return SourceRow(key, None, (), {"problem": parts["problem"].decode()})
         image = next((parts[ending] for ending in IMAGES if ending in parts), None)
         try:
-            told = msgspec.json.decode(parts["json"]) if "json" in parts else {}
+            told = json_in(parts["json"]) if "json" in parts else {}
             captions = _captions(parts, told)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ValueError:
             return SourceRow(key, None, (), {"problem": "bad-caption-file"})
-        extra = {name: told[name] for name in ("split", "url", "class") if isinstance(told, dict) and told.get(name)}
+        extra = {
+            name: told[name]
+            for name in ("split", "url", "class")
+            if isinstance(told, dict) and _is_plain(told.get(name))
+        }
         if captions is None and self.settings.captions == "required":
             extra["problem"] = "no-caption-file" if image is not None else "no-image"
         return SourceRow(key, image, captions or (), extra)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int)) and value not in ("", False, 0)
 
 
 def _captions(parts: dict[str, bytes], told: Any) -> tuple[str, ...] | None:

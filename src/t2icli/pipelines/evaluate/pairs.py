@@ -101,8 +101,11 @@ def _table(path: Path, root: Path | None) -> Iterator[Picture]:
         options = {"root": str(root)} if root else {}
         source = plugins.load("dataset", "csv", **options)
     for number, row in enumerate(source.rows(path), start=2):
-        if "problem" in row.extra:
-            raise T2IError(f"'{path}' row {number}: {row.extra['problem']}", "name the pictures' folder with --root")
+        if "skip" in row.extra:
+            continue
+        if problem := row.extra.get("problem"):
+            hint = "name the pictures' folder with --root" if problem == "outside-root" else None
+            raise T2IError(f"'{path}' row {number}: {problem}", hint)
         if not isinstance(row.image, Path):
             raise T2IError(f"'{path}' row {number} names no file: {row.image}", "fetch the pictures with t2i prepare")
         yield Picture(str(row.image), row.captions, _reader(row.image))
@@ -116,7 +119,7 @@ def _jsonl(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
         where = f"'{path}' line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise T2IError(f"{where} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise T2IError(f"{where} is not a JSON object")
@@ -157,10 +160,9 @@ def _located(name: str, root: Path) -> Path:
 
 def _reader(path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+        from t2icli.images import read_file
+
+        return read_file(path)
 
     return read
 
