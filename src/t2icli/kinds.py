@@ -305,6 +305,17 @@ class Recipe(Protocol):
 
 
 @runtime_checkable
+class CaptionedRecipe(Recipe, Protocol):
+    """A recipe that learns from captions: it is not begun without any, and how many pictures have none is said.
+
+    No kind of its own: such a recipe simply has this attribute too.
+    """
+
+    without_caption: str
+    """What becomes of a picture without one, to be read after "they are": "left out"."""
+
+
+@runtime_checkable
 class Fit(Protocol):
     """A recipe without steps, for what is learnt by reading the captions once: a tokenizer.
 

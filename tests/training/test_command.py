@@ -62,6 +62,15 @@ def test_a_plain_folder_is_prepared_on_the_way(tiny_t2i: Runner) -> None:
     tiny_t2i.ok("train", "tiny", "--train-data", "pictures", *QUICK)
 
 
+def test_what_is_left_out_of_a_folder_on_the_way_is_said(tiny_t2i: Runner) -> None:
+    Path("pictures").mkdir()
+    for i in range(8):
+        Path(f"pictures/{i}.png").write_bytes(picture(i % 5))
+    Path("pictures/bad.png").write_text("no picture")
+    said = tiny_t2i.ok("train", "tiny", "--train-data", "pictures", *QUICK).stderr
+    assert "4 of 9 rows of '" in said and "left out: duplicate-image 3, not-an-image 1" in said
+
+
 def test_held_out_data_may_be_given(tiny_t2i: Runner, data: Path) -> None:
     said = tiny_t2i.ok("train", "tiny", "--train-data", data, "--val-data", data, *QUICK).stderr
     assert "evaluate 2/2" in said

@@ -252,13 +252,15 @@ class _OnTheWay(Job):
 
 
 def _complain(path: Path, done: Summary) -> None:
-    lost = {f"{reason} {count}" for (status, reason), count in done.counts.items() if status == "failed"}
+    lost = {f"{reason} {count}" for (status, reason), count in done.counts.items() if status != "ok"}
     if not len(done.data):
         hint = "prepare it with t2i prepare, and say with -o root=FOLDER where its paths may lead"
         far = any(reason == "outside-root" for _, reason in done.counts)
         raise T2IError(f"no row of '{path}' can be used: {', '.join(sorted(lost))}", hint if far else None)
     if lost:
-        warnings.warn(f"{done.of('failed')} rows of '{path}' are left out: {', '.join(sorted(lost))}", stacklevel=3)
+        count = done.of("failed") + done.of("dropped")
+        told = f"{count} of {done.counts.total()} rows of '{path}' are left out: {', '.join(sorted(lost))}"
+        warnings.warn(told, UserWarning, stacklevel=3)
 
 
 ENDINGS = {

@@ -179,6 +179,8 @@ def _trained(plan: Plan, folder: Path, watch: Watch) -> Outcome:
 
 def preview(asked: Mapping[str, Any], folder: Path, *, resume: bool = False) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
+    from t2icli.training.samples import check_captions
+
     is_there = resume and (folder / config.NAME).is_file()
     plan = continued_plan(folder, asked) if is_there else new_plan(asked)
     if without_steps(plan) is not None:
@@ -186,6 +188,7 @@ def preview(asked: Mapping[str, Any], folder: Path, *, resume: bool = False) -> 
         return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
     recipe, chosen = build(plan)
+    check_captions(recipe, data)
     sizes = {p: p.numel() for turn in recipe.turns() for group in turn.groups for p in group.parameters}
     trained = sum(sizes.values())
     steps = chosen.max_steps or -int(-chosen.epochs * len(data) // chosen.batch_size)

@@ -26,6 +26,7 @@ from t2icli.training.interrupt import listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
 from t2icli.training.progress import Progress, Watch, unwatched
+from t2icli.training.samples import check_captions
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, only
 
@@ -114,6 +115,8 @@ class Training:
         self.reported_at = time.monotonic()
 
     def _samples(self, data: PreparedDataset, split: str) -> tuple[Any, Mapping[int, str]]:
+        if split == "train":
+            check_captions(self.recipe, data)  # before hours of encoding
         skip = self.settings.on_bad_sample == "skip"
         known = encoded(
             self.recipe.frozen(), data, self.world, workers=self.settings.workers, skip=skip, watch=self.watch

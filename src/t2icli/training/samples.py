@@ -1,15 +1,19 @@
-"""Samples that several recipes read: pictures cut to squares."""
+"""Samples that several recipes read: pictures cut to squares. And whether there are captions to learn from."""
 
 from __future__ import annotations
 
 import random
+import warnings
 
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from t2icli.dataset import PreparedDataset
+from t2icli.errors import T2IError
+from t2icli.kinds import CaptionedRecipe, Recipe
 from t2icli.nn.pixels import square, to_tensor
+from t2icli.training import launch
 
 
 class Squares(Dataset[Tensor]):
@@ -32,3 +36,18 @@ def _cut(image: Image.Image, smallest: float) -> Image.Image:
     side = max(1, round(min(image.size) * random.uniform(smallest, 1) ** 0.5))
     left, top = random.randint(0, image.width - side), random.randint(0, image.height - side)
     return image.crop((left, top, left + side, top + side))
+
+
+def check_captions(recipe: Recipe, data: PreparedDataset) -> None:
+    """Refuse to train a recipe that learns from captions without any, and say how many pictures have none."""
+    if not isinstance(recipe, CaptionedRecipe):
+        return
+    missing = sum(not data.captions(i) for i in range(len(data)))
+    if missing and missing == len(data):
+        raise T2IError(
+            f"none of the {missing} pictures to train on has a caption",
+            "write one beside each, as NAME.txt, by hand or with: t2i caption FOLDER --txt",
+        )
+    if missing and launch.speaks():
+        told = f"{missing} of {len(data)} pictures to train on have no caption: they are {recipe.without_caption}"
+        warnings.warn(told, UserWarning, stacklevel=1)

@@ -139,6 +139,27 @@ def test_codes_are_encoded_once_for_all_runs(t2i: Runner, data: PreparedDataset,
     assert "encode" not in t2i.ok(*words, *flags, "--output", "y").stderr
 
 
+def test_pictures_without_captions_are_refused_before_anything_is_encoded(
+    t2i: Runner, codec: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    rows = [SourceRow(f"{i}", picture(COLOURS[i % 5])) for i in range(6)]
+    bare = dataset.write(tmp_path / "bare", rows, val=0.0)
+    words = ["train", "dalle", "--train-data", bare.folder, *TINY, *parts(codec, vocabulary)]
+    done = t2i.fails(*words, "--report-to", "none", says="none of the 6 pictures to train on has a caption")
+    assert "t2i caption FOLDER --txt" in done.stderr and "encode" not in done.stderr
+    t2i.fails(*words, "--dry-run", says="none of the 6 pictures to train on has a caption")
+
+
+def test_it_is_said_how_many_pictures_have_no_caption(
+    t2i: Runner, codec: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    rows = [SourceRow(f"{i}", picture(COLOURS[i % 5]), (WORDS[i % 5],) if i > 1 else ()) for i in range(6)]
+    some = dataset.write(tmp_path / "some", rows, val=0.0)
+    words = ["train", "dalle", "--train-data", some.folder, *TINY, *parts(codec, vocabulary)]
+    said = t2i.ok(*words, "--max-steps", 1, "--batch-size", 5, "--report-to", "none").stderr
+    assert said.count("2 of 6 pictures to train on have no caption: they are learnt without words") == 1
+
+
 def test_texts_are_left_out_as_often_as_asked(codec: Path, vocabulary: Path) -> None:
     recipe, seen = load(codec, vocabulary, null_condition=0.25), []
     recipe.model.loss = lambda text, codes: (seen.append(text), {})  # type: ignore[method-assign]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 class BrivlRecipe:
     """Trains both towers against their slow copies."""
 
+    without_caption = "left out"
+
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         start = settings.start

@@ -32,6 +32,8 @@ Batch = Mapping[str, Tensor]
 
 
 class ClipCapRecipe:
+    without_caption = "left out"
+
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         self.embedder: Embedder = settings.embedder.load()

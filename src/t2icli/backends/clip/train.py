@@ -38,6 +38,8 @@ HOTTEST = math.log(100)
 class ClipRecipe:
     """Trains both towers of an open_clip model."""
 
+    without_caption = "left out"
+
     def __init__(self, settings: RecipeSettings) -> None:
         if settings.loop.grad_accum > 1:
             raise T2IError(

@@ -76,6 +76,8 @@ def as_started(start: Model, asked: Config, settings: TrainSettings) -> Config:
 
 
 class DallERecipe:
+    without_caption = "learnt without words"
+
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
         self.tokenizer, self.codec = settings.tokenizer.load(), settings.codec.load()

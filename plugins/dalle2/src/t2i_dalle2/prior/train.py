@@ -38,6 +38,8 @@ PREVIEW_STEPS = 25
 
 
 class PriorRecipe:
+    without_caption = "left out"
+
     def __init__(self, settings: PriorRecipeSettings) -> None:
         self.settings = settings
         self.embedder: Embedder = settings.embedder.load()
