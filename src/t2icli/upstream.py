@@ -88,7 +88,9 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], tuple[Any, set[str]]]:
         raise T2IError(f"'{path}' is a Git LFS pointer, not weights", "run: git lfs pull", code=1)
     if head[8:9] == b"{":
         return _read_safetensors
-    if head.startswith(b"PK\x03\x04") or head.startswith(TORCH_LEGACY):
+    if head.startswith(b"PK\x03\x04"):
+        return _read_torch
+    if head.startswith(TORCH_LEGACY) and not tarfile.is_tarfile(path):  # torch would unpack it
         return _read_torch
     if head.startswith(b"\x80") or path.suffix in (".pkl", ".pickle"):
         return _read_pickle

@@ -6,21 +6,31 @@ to it and does nothing. So tensors survive beside objects of classes we do not h
 `os.system("...")` is a remark in a list of names.
 
 The functions torch calls to put a tensor together are wrapped, because a program may also write
-attributes on what it was given.
+attributes on what it was given. How much a pickle may ask for is bounded: see `t2icli.nn.bounded`.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import sys
 import warnings
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import Tensor
+
+from t2icli.nn import bounded
+from t2icli.nn.bounded import PROGRAM, Budget, TooMuch
+
+CLASSES = 10_000
+"""Foreign classes that a file may name."""
+WIDENED = 64 << 20
+"""Bytes to which a smaller storage may be repeated."""
 
 
 class Inert:
@@ -55,18 +65,29 @@ class Inert:
 
 
 class Harmless:
-    """A callable a pickle may use; nothing can be written on it."""
+    """A callable a pickle may use; nothing can be written on it, and what it copies is paid for."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_budget", "_call")
 
-    def __init__(self, call: Callable[..., Any]) -> None:
+    def __init__(self, call: Callable[..., Any], budget: Budget) -> None:
         self._call = call
+        self._budget = budget
 
     def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
+        for arg in args:
+            if isinstance(arg, COPIED):
+                self._budget.spend(len(arg))
+                self._budget.hash(() if isinstance(arg, (str, bytes, bytearray)) else arg)
+        made = self._call(*args)
+        if type(made) is tuple:
+            self._budget.note(made)
+        return made
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError("the file tries to change a function")
+
+
+COPIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
 class Table(OrderedDict[Any, Any]):
@@ -77,14 +98,19 @@ class Table(OrderedDict[Any, Any]):
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_hooks: Any) -> Tensor:
-    return torch._utils._rebuild_tensor(storage, offset, size, stride)
+    tensor: Tensor = torch._utils._rebuild_tensor(storage, offset, size, stride)
+    if tensor.numel() * tensor.itemsize > max(storage.nbytes(), WIDENED):  # a stride of 0 repeats what is there
+        raise TooMuch(f"a tensor of {tensor.numel()} numbers")
+    return tensor
 
 
 def _first(value: Any, *_rest: Any) -> Any:
     return value
 
 
-def _subclass(rebuild: Any, _type: Any, args: Any, _state: Any) -> Any:
+def _subclass(rebuild: Any, _type: Any, args: tuple[Any, ...], _state: Any) -> Any:
+    if not isinstance(args, tuple):
+        raise pickle.UnpicklingError("arguments that are no tuple")
     return rebuild(*args)
 
 
@@ -96,7 +122,33 @@ def _table(*args: Any) -> Table:
     return Table(*[arg for arg in args if isinstance(arg, (dict, list, tuple))])
 
 
-BUILTINS = (set, frozenset, dict, list, tuple, bytearray, complex, slice, int, float, bool, str)
+def _builtin(kind: Callable[..., Any], *allowed: type) -> Callable[..., Any]:
+    """A class of Python's, for arguments that cost no more than they are long: no `bytearray(8_000_000_000)`."""
+
+    def make(*args: Any) -> Any:
+        if not all(isinstance(arg, allowed) for arg in args):
+            raise pickle.UnpicklingError(f"{kind} of something strange")
+        return kind(*args)
+
+    return make
+
+
+def _text(value: Any = "", encoding: str = "utf-8", errors: str = "strict") -> str:
+    if isinstance(value, (bytes, bytearray)) and encoding.lower() in ("utf-8", "utf8", "latin1", "latin-1", "ascii"):
+        return value.decode(encoding, errors)
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise pickle.UnpicklingError("text of something strange")
+
+
+CONTAINERS = (list, tuple, dict, set, frozenset, str, bytes)
+NUMBERS = (int, float, complex, str, bytes)
+BUILTINS: dict[str, Callable[..., Any]] = {
+    **{kind.__name__: _builtin(kind, *CONTAINERS) for kind in (set, frozenset, dict, list, tuple)},
+    **{kind.__name__: _builtin(kind, *NUMBERS) for kind in (int, float, bool, complex)},
+    "bytearray": _builtin(bytearray, str, bytes, list, tuple),
+    "str": _text,
+}
 
 HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -110,22 +162,44 @@ HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "defaultdict"): _table,
     ("collections", "Counter"): _table,
     ("_codecs", "encode"): _latin1,
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in BUILTINS},
+    **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in BUILTINS.items()},
 }
 
 
 class Reader:
-    """What `torch.load` wants as its `pickle_module`, and a reader of plain pickles."""
+    """What `torch.load` wants as its `pickle_module`, and a reader of plain pickles.
+
+    `size` is that of the whole file. `records` are the sizes of the files in a zip; without them, storages lie
+    one behind the other in the file itself.
+    """
 
     __name__ = "inert pickle"  # torch looks at it
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, most: int = sys.maxsize, records: Mapping[str, int] | None = None) -> None:
         self.stubbed: set[str] = set()
+        self.size, self.most, self.records = size, most, records
+        self.budget = Budget(size)
+        self._storages: set[str] = set()
+        self._held = 0
+        self._stand_ins: dict[tuple[str, str], Any] = {}
         reader = self
 
-        class Unpickler(pickle.Unpickler):
+        class Unpickler(bounded.Unpickler):
+            def __init__(self, stream: IO[bytes], **options: Any) -> None:
+                super().__init__(stream, reader.budget, reader.most, **options)
+
             def find_class(self, module: str, name: str) -> Any:
                 return reader.find(module, name)
+
+            def load(self) -> Any:
+                if (found := vars(self).get("persistent_load")) is not None:  # torch puts it there
+
+                    def checked(pid: Any) -> Any:
+                        reader.check(pid)
+                        return found(pid)
+
+                    self.persistent_load = checked
+                return super().load()
 
         self.Unpickler = Unpickler
 
@@ -134,43 +208,79 @@ class Reader:
 
     def find(self, module: str, name: str) -> Any:
         if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return Harmless(self._storage)
+            return Harmless(self._storage, self.budget)
         if (module, name) in HARMLESS:
-            return Harmless(HARMLESS[module, name])
+            return Harmless(HARMLESS[module, name], self.budget)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        self.stubbed.add(f"{module}.{name}")
-        return type(name, (Inert,), {"__module__": module})
+        if (module, name) not in self._stand_ins:
+            if len(self._stand_ins) == CLASSES:
+                raise TooMuch(f"more than {CLASSES} classes")
+            self._stand_ins[module, name] = type(name, (Inert,), {"__module__": module})
+            self.stubbed.add(f"{module}.{name}")
+        return self._stand_ins[module, name]
+
+    def check(self, pid: Any) -> None:
+        """Whether a storage that torch is to read is in the file, as large as is said."""
+        kind = pid[0] if isinstance(pid, tuple) and len(pid) >= 4 else None
+        if kind in ("module", b"module"):  # of very old files: a class and its source
+            return
+        if kind not in ("storage", b"storage") or len(pid) < 5 or type(pid[4]) is not int or pid[4] < 0:
+            raise pickle.UnpicklingError("a storage that is described wrongly")
+        key = pid[2].decode("ascii") if isinstance(pid[2], bytes) else pid[2]
+        if type(key) is not str:
+            raise pickle.UnpicklingError("a storage without a name")
+        width = 1 if pid[1] is torch.UntypedStorage else pid[1].dtype.itemsize
+        if self.records is None:
+            self._held += pid[4] * width * (key not in self._storages)  # torch goes by what is said first
+            self._storages.add(key)
+        if max(pid[4] * width, self._held) > (
+            self.size if self.records is None else self.records.get(f"data/{key}", 0)
+        ):
+            raise TooMuch(f"{pid[4] * width} bytes for storage {key!r}")
 
     def _storage(self, content: bytes) -> Any:
         """A tensor's storage inside a plain pickle is a torch file of its own."""
+        reader = Reader(len(content), PROGRAM)
+        reader.stubbed, reader.budget = self.stubbed, self.budget
         try:
-            return _weights_only(io.BytesIO(content))
-        except pickle.UnpicklingError:
+            return _load(io.BytesIO(content), reader)
+        except TooMuch:
+            raise
+        except (pickle.UnpicklingError, EOFError, ValueError, RuntimeError):
             return Inert()
 
 
-def _weights_only(file: Any, **options: Any) -> Any:
+def _load(file: Any, reader: Reader, **options: Any) -> Any:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # it reads them, or refuses
-        return torch.load(file, map_location="cpu", weights_only=True, **options)
+        warnings.simplefilter("ignore")  # that sources of classes have changed, which we do not have
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=reader, **options)
 
 
 def read_torch(path: Path) -> tuple[Any, set[str]]:
     """What `torch.save` wrote, and the names that had to be stubbed."""
-    try:
-        return _weights_only(path, mmap=_is_zip(path)), set()
-    except pickle.UnpicklingError:
-        reader = Reader()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that sources of classes have changed, which we do not have
-            data = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
-        return data, reader.stubbed
+    is_zip = _is_zip(path)
+    reader = Reader(path.stat().st_size, PROGRAM, _records(path) if is_zip else None)
+    return _load(path, reader, mmap=is_zip), reader.stubbed
+
+
+def _records(path: Path) -> dict[str, int]:
+    """The sizes of the files in a torch zip, by their names in its folder; none of them may be compressed."""
+    with zipfile.ZipFile(path) as opened:
+        found = {entry.filename.partition("/")[2]: entry for entry in opened.infolist()}
+        if len(found) != len(opened.infolist()):
+            raise pickle.UnpicklingError("two files of one name in it")
+    for name, entry in found.items():
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise pickle.UnpicklingError(f"{name} in it is compressed, as torch never writes it")
+    if "data.pkl" in found and found["data.pkl"].file_size > PROGRAM:
+        raise TooMuch(f"{found['data.pkl'].file_size} bytes of instructions")
+    return {name: entry.file_size for name, entry in found.items()}
 
 
 def read_pickle(path: Path) -> tuple[Any, set[str]]:
     """What `pickle.dump` wrote, tensors included, and the names that had to be stubbed."""
-    reader = Reader()
+    reader = Reader(path.stat().st_size)
     with path.open("rb") as stream:
         return reader.load(stream, encoding="latin1"), reader.stubbed
 
