@@ -174,3 +174,10 @@ def _table(photos: Path) -> Path:
     path = photos / "table.csv"
     path.write_text("image,caption\nnoodles/0.png,noodles\n", encoding="utf-8")
     return path
+
+
+def test_rows_that_cannot_be_read_are_named_with_their_line(t2i: Runner) -> None:
+    Image.new("RGB", (8, 8)).save("a.png")
+    Path("a.csv").write_bytes(b'image,caption\na.png,caf\xe9\na.png,"open\na.png,fine\n')
+    done = t2i.fails("prepare", "a.csv", "--output", "out", code=3)
+    assert "a.csv:3 (unclosed-quote)" in done.stderr and "Windows-1252" in done.stderr

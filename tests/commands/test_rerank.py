@@ -120,3 +120,29 @@ def test_the_grid_of_a_generated_folder_is_no_picture_of_its_own(t2i: Runner) ->
     assert "grid" in order(t2i, "blue", "pictures")
     Path("pictures/results.jsonl").write_text("")
     assert "grid" not in order(t2i, "blue", "pictures")
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_folders_that_cannot_be_read_are_named_and_the_rest_is_ranked(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo("pictures/pipe.png")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if os.fspath(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    done = t2i.fails("rerank", "blue", "pictures", "--json", code=3)
+    assert len(done.json()["results"]) == 2
+    assert "'pictures/pipe.png' is not a file" in done.stdout + done.stderr
+    assert "the folder 'pictures/deep' is left out: Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (1, 2_000_000), (100_000, 1)])
+def test_an_endless_strip_is_named_and_the_rest_is_ranked(t2i: Runner, size: tuple[int, int]) -> None:
+    Image.new("1", size).save("pictures/strip.png")
+    done = t2i.fails("rerank", "blue", "pictures", code=3)
+    assert "'pictures/strip.png' is too long" in done.stderr

@@ -291,5 +291,6 @@ def guess_source(path: Path) -> str:
 def _fingerprint(path: Path) -> str:
     """Changes when a file is added, taken away or written anew."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    seen = [(str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+    stats = [file.stat() if file.exists() else file.lstat() for file in files]  # a link may lead nowhere
+    seen = [(str(f.relative_to(path)), stat.st_size, stat.st_mtime_ns) for f, stat in zip(files, stats, strict=True)]
     return hashlib.sha256(repr((str(path.resolve()), seen)).encode()).hexdigest()[:16]

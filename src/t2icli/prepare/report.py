@@ -127,6 +127,20 @@ def tally(output: Path) -> Counter[tuple[str, str]]:
     return counts
 
 
+def failed(output: Path, most: int) -> list[tuple[str, str]]:
+    """Some of the rows that failed: what each is called, or its number, and the reason."""
+    import pyarrow.compute as pc
+
+    found: list[tuple[str, str]] = []
+    for path in files(output):
+        table = read_parquet(path, ["row", "key", "image", "status", "reason"])
+        rows = table.filter(pc.equal(table.column("status"), "failed")).slice(0, most - len(found)).to_pylist()
+        found += [(row["key"] or row["image"] or f"row {row['row']}", row["reason"]) for row in rows]
+        if len(found) == most:
+            break
+    return found
+
+
 def shard_names(output: Path) -> list[str]:
     """The shards that reports speak of: all others are left-overs of a run that was killed."""
     names: set[str] = set()

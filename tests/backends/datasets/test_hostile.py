@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from t2icli import images, plugins
+from t2icli.album import Album
 from t2icli.backends.datasets import text
 from t2icli.dataset import SourceRow
 from t2icli.errors import T2IError
-from t2icli.pipelines.prepare import Job, prepare
+from t2icli.pipelines.prepare import Job, open_data, prepare
 from t2icli.prepare import report
 
 ZH = "一碗好吃的红烧牛肉面，配上青菜和葱花。"
@@ -234,6 +235,18 @@ def test_what_is_no_picture_in_a_folder_is_one_row_each(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.timeout(60)
+def test_a_folder_with_pipes_and_links_to_nowhere_is_prepared_on_the_way(tmp_path: Path) -> None:
+    draw(tmp_path / "s/good.png")
+    os.mkfifo(tmp_path / "s/pipe.png")
+    (tmp_path / "s/gone.png").symlink_to("nowhere")
+    (tmp_path / "s/circle.png").symlink_to("circle.png")
+    with pytest.warns(
+        UserWarning, match=r"3 of 4 rows .* are left out: no-such-file 1, not-a-file 1, unreadable-file 1"
+    ):
+        assert len(open_data(tmp_path / "s", tmp_path / "cache")) == 1
+
+
 @pytest.mark.parametrize("name", ["folder", "imagenet"])
 def test_a_folder_that_cannot_be_read_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for place in ("a/1.png", "b/2.png", "c/3.png"):
@@ -270,6 +283,19 @@ def test_our_own_pictures_bring_their_prompts_and_our_sheets_are_skipped(tmp_pat
         "renamed": "dropped",
         "old/grid": "dropped",
     }
+
+
+def test_an_album_is_prepared_without_its_grid_and_with_its_prompts(tmp_path: Path) -> None:
+    album = Album(tmp_path / "s")
+    album.prepare()
+    row = dict.fromkeys(["rank", "seed", "score", "scores", "model", "sha256"])
+    album.add([(Image.new("RGB", (8, 8), c), {**row, "prompt": f"a {c} plate"}) for c in ("red", "blue")], {})
+    album.publish()
+    (tmp_path / "s/grid.png").rename(tmp_path / "s/moved.png")
+    (tmp_path / "s/results.jsonl").unlink()
+    done = prepare(Job("folder", tmp_path / "s", tmp_path / "out"))
+    assert [done.data.captions(i) for i in range(2)] == [("a red plate",), ("a blue plate",)]
+    assert dict(done.counts) == {("ok", ""): 2, ("dropped", "sheet"): 1}
 
 
 @pytest.mark.parametrize("record", ['{"prompt": 7}', '{"prompt": ["a"]}', "[" * 100_000, "7", '{"prompt": "\\ud800"}'])

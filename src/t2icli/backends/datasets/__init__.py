@@ -12,7 +12,7 @@ from msgspec import Meta
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import DatasetPreparer, Entry
 
-Encoding = Annotated[str, Meta(description="of the text; auto knows UTF-8, UTF-16 and GBK apart")]
+Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
 Column = Annotated[str | None, Meta(description="its column or field; none: the first of the usual names")]
 Root = Annotated[str | None, Meta(description="folder that paths start from and must stay in; none: the file's own")]
 
@@ -20,7 +20,10 @@ Root = Annotated[str | None, Meta(description="folder that paths start from and 
 class Folder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     captions: Annotated[
         Literal["auto", "txt", "class", "none"],
-        Meta(description="a .txt beside each image (a line each), the folder's name, or none; auto: what is there"),
+        Meta(
+            description="a .txt beside each image (a line each), else the prompt in a PNG that t2i drew; the folder's "
+            "name; or none; auto: what is there"
+        ),
     ] = "auto"
 
 
