@@ -288,7 +288,7 @@ def test_our_own_pictures_bring_their_prompts_and_our_sheets_are_skipped(tmp_pat
 def test_an_album_is_prepared_without_its_grid_and_with_its_prompts(tmp_path: Path) -> None:
     album = Album(tmp_path / "s")
     album.prepare()
-    row = dict.fromkeys(["rank", "seed", "score", "scores", "model", "sha256"])
+    row = {"rank": 1, "seed": 0, "score": None, "scores": {}, "model": "noise", "sha256": ""}
     album.add([(Image.new("RGB", (8, 8), c), {**row, "prompt": f"a {c} plate"}) for c in ("red", "blue")], {})
     album.publish()
     (tmp_path / "s/grid.png").rename(tmp_path / "s/moved.png")
