@@ -97,7 +97,7 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_line_and_all_others_are_
 
 def test_an_open_quote_swallows_nothing_whatever_follows(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(f'url,caption\n{U}1,"open\n{U}2,"fine, too"\n{U}3,"two\nlines"\n{U}4,"open\n{U}5,plain\n')
+    path.write_text(f'url,caption\n{U}1,"open\n{U}2,"fine, too"\n{U}3,"two\nlines"\n{U}4,"open\n{U}5,plain\0\n')
     by_row, by_column = both_ways("wukong", path)
     assert by_row == by_column
     assert [row.extra.get("problem") or row.captions[0] for row in by_row] == [
@@ -105,5 +105,5 @@ def test_an_open_quote_swallows_nothing_whatever_follows(tmp_path: Path) -> None
         "fine, too",
         "two\nlines",
         "unclosed-quote",
-        "plain",
+        "nul-character",
     ]

@@ -114,9 +114,9 @@ def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[Record]:
 def _doubtful(lines: Lines, delimiter: str, quoting: Literal[0, 3]) -> Record:
     """The row that strict reading stopped at, of whose lines only the first is used up."""
     line = lines.first
-    if problem := problem_in("".join(lines.taken)):
-        return Record(line, [], problem)
     lines.give_back(1)
+    if problem := problem_in(lines.taken[0]):
+        return Record(line, [], problem)
     here = Lines(io.StringIO(lines.taken[0] + END, newline=""))
     try:
         cells = next(csv.reader(here, delimiter=delimiter, quoting=quoting))  # `"a"b` is read as `ab`
