@@ -286,11 +286,11 @@ def test_our_own_pictures_bring_their_prompts_and_our_sheets_are_skipped(tmp_pat
 
 
 def test_an_album_is_prepared_without_its_grid_and_with_its_prompts(tmp_path: Path) -> None:
-    album = Album(tmp_path / "s")
-    album.prepare()
     row = {"rank": 1, "seed": 0, "score": None, "scores": {}, "model": "noise", "sha256": ""}
-    album.add([(Image.new("RGB", (8, 8), c), {**row, "prompt": f"a {c} plate"}) for c in ("red", "blue")], {})
-    album.publish()
+    rows_of_album = [(Image.new("RGB", (8, 8), c), {**row, "prompt": f"a {c} plate"}) for c in ("red", "blue")]
+    with Album(tmp_path / "s").opened() as album:
+        album.add(rows_of_album, {}, [])
+        album.publish()
     (tmp_path / "s/grid.png").rename(tmp_path / "s/moved.png")
     (tmp_path / "s/results.jsonl").unlink()
     done = prepare(Job("folder", tmp_path / "s", tmp_path / "out"))
