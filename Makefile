@@ -9,7 +9,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo starter test test-slow lint fix types docs docs-check ray clean \
+.PHONY: setup demo starter test test-slow test-processors lint fix types docs docs-check ray clean \
 	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter
 
 setup: $(VENV)/ready
@@ -25,6 +25,10 @@ $(VENV)/ready: pyproject.toml constraints.txt $(PARTS)
 test: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The tests of all that is computed, as other processors and other numbers of threads would have it; an hour or more.
+test-processors: setup
+	$(BIN)/python tests/processors.py
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,8 +25,9 @@ class CosineRanker:
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         if not images:
             return []
-        scores: list[float] = (self.embedder.embed_images(images) @ self._text(prompt)).tolist()
-        return scores
+        # Summed exactly: a product of matrices rounds by how many images there are.
+        products = (self.embedder.embed_images(images) * self._text(prompt)).tolist()
+        return [math.fsum(row) for row in products]
 
     def _embed_text(self, prompt: str) -> Tensor:
         return self.embedder.embed_texts([prompt])[0]

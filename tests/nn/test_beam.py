@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ class Table:
 
         def select(self, rows: Tensor) -> Table.State:
             return Table.State(self.drawn[rows])
+
+        def joined(self, others: Sequence[Table.State]) -> Table.State:
+            return Table.State(torch.cat([each.drawn for each in (self, *others)]))
 
     def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, State]:
         state = self.State(condition[:, None].repeat(1, 2))

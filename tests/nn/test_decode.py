@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ class Sums:
 
     def select(self, rows: Tensor) -> Sums:
         return Sums(self.total[rows])
+
+    def joined(self, others: Sequence[Sums]) -> Sums:
+        return Sums(torch.cat([each.total for each in (self, *others)]))
 
 
 class Toy(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from t2icli.errors import T2IError
 from t2icli.nn import devices
+from t2icli.nn.blocks import by_themselves
 
 
 class Network(Protocol):
@@ -57,30 +58,26 @@ class NetworkCodec:
                 f"images of shape {tuple(images.shape[1:])} do not fit a codec of {(3, *self.size)}",
                 "resize them, or set the codec's height and width",
             )
+        if not len(images):
+            return torch.zeros(0, self.grid[0] * self.grid[1], dtype=torch.long, device=images.device)
         return self._run(images, lambda part: self.model.to_codes(part).flatten(1))
 
     def decode(self, codes: Tensor) -> Tensor:
         rows, columns = self.grid
         if codes.ndim != 2 or codes.shape[1] != rows * columns:
             raise T2IError(f"codes of shape {tuple(codes.shape)} do not fit a grid of {rows} x {columns}")
+        if not len(codes):
+            return torch.zeros(0, 3, *self.size, device=codes.device)
         return self._run(codes, lambda part: self.model.to_images(part.unflatten(1, self.grid)).float().clamp(0, 1))
 
-    @torch.no_grad()
     def _run(self, whole: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """`function` of each batch; the results come back to where `whole` is."""
-        parts: list[Tensor] = []
-        done, batch = 0, self.batch
-        while done < len(whole) or not parts:
-            try:
-                parts.append(self._computed(whole[done : done + batch], function))
-            except torch.OutOfMemoryError as error:
-                batch = devices.halved(batch, error)
-                continue
-            done += batch
-        return torch.cat(parts)
+        """`function` of each item by itself; the results come back to where `whole` is."""
 
-    def _computed(self, part: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        here = part.to(self.device)
-        laid = here.contiguous(memory_format=self.layout) if here.ndim == 4 else here
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return function(laid).to(part.device)
+        def compute(part: Tensor) -> Tensor:
+            here = part.to(self.device)
+            laid = here.contiguous(memory_format=self.layout) if here.ndim == 4 else here
+            # Both belong to a thread, and this may be another than the caller's.
+            with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                return function(laid).to(part.device)
+
+        return by_themselves(compute, [whole], self.device, self.batch)

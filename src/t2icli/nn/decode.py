@@ -8,8 +8,9 @@ Two promises hold for any such model:
 
 * Sequence i depends on its condition, the sampling and `seeds[i]` alone. Each has its own stream of uniform
   numbers, turned into codes through the inverse of the cumulative distribution, so no sequence ever uses up
-  another's luck. Matrix products round differently for few rows than for many, so on a CPU batches are filled up to
-  whole blocks of `ROWS`, from where on a row's result no longer depends on its neighbours' number.
+  another's luck. Matrix products round differently for few rows than for many, so conditions are read one by one, and
+  on a CPU batches are filled up to whole blocks, in which a row's result does not depend on its neighbours: see
+  `nn.blocks` and `nn.packed`.
 * Memory grows with the batch, not with how many sequences are asked for.
 """
 
@@ -23,12 +24,10 @@ import torch
 from torch import Tensor
 
 from t2icli.errors import T2IError
+from t2icli.nn.blocks import fill, filled
 from t2icli.nn.devices import halved
 from t2icli.nn.packed import packed
 from t2icli.nn.replay import Step, stepper
-
-ROWS = 16
-"""Products of 16, 32, 48... rows are computed by the same kernel on every CPU library we know."""
 
 
 class State(Protocol):
@@ -39,6 +38,10 @@ class State(Protocol):
 
     def select(self, rows: Tensor) -> State:
         """A copy whose row i is this one's row `rows[i]`: repeats a prompt, or reorders beams."""
+        ...
+
+    def joined(self, others: Sequence[Any]) -> State:
+        """The rows of this one, then those of the others, which have as many codes."""
         ...
 
 
@@ -100,8 +103,8 @@ def sample(
     done = 0
     while done < len(seeds):
         now = slice(done, done + batch)
-        filled = batch if logits.device.type != "cpu" else -(-len(seeds[now]) // ROWS) * ROWS
-        rows = _guided(torch.tensor(_fill(owners[now], filled)), prompts, sampling).to(logits.device)
+        count = batch if logits.device.type != "cpu" else filled(len(seeds[now]))
+        rows = _guided(torch.tensor(fill(owners[now], count)), prompts, sampling).to(logits.device)
         try:
             with packed(model, len(rows)):
                 step = stepper(model, state.select(rows))
@@ -129,7 +132,7 @@ def decode(
     """
     luck = uniforms(seeds, length).to(logits.device)  # (length, n)
     copies = 1 if sampling.cfg_scale == 1 else 2
-    rows = torch.tensor(_fill(range(len(seeds)), len(logits) // copies) * copies, device=logits.device)
+    rows = torch.tensor(fill(range(len(seeds)), len(logits) // copies) * copies, device=logits.device)
     finished = torch.zeros(len(seeds), dtype=torch.bool, device=logits.device)
     drawn: list[Tensor] = []
     while True:
@@ -206,8 +209,13 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
 
 @torch.inference_mode()
 def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor, State]:
-    """The model's own; weights that give no numbers are refused, for codes would be drawn from them all the same."""
-    logits, state = model.prefill(condition, length)
+    """The model's own, of each row by itself, so that none depends on how many there are.
+
+    Weights that give no numbers are refused, for codes would be drawn from them all the same.
+    """
+    each = [model.prefill(row, length) for row in _rows(condition)]
+    logits, (state, *others) = torch.cat([logits for logits, _ in each]), [state for _, state in each]
+    state = state.joined(others) if others else state
     if logits.isnan().any():
         raise T2IError(
             "the model gives logits that are not numbers",
@@ -222,5 +230,8 @@ def _guided(owners: Tensor, prompts: int, sampling: Sampling) -> Tensor:
     return owners if sampling.cfg_scale == 1 else torch.cat([owners, owners + prompts])
 
 
-def _fill(values: Sequence[int], count: int) -> list[int]:
-    return [*values, *[values[-1]] * (count - len(values))]
+def _rows(condition: Any) -> list[Any]:
+    """The rows of a condition, which is a tensor or a tuple of tensors with as many rows."""
+    if isinstance(condition, Tensor):
+        return list(condition.split(1))
+    return list(zip(*(part.split(1) for part in condition), strict=True))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2icli.errors import T2IError
+from t2icli.nn.blocks import by_themselves
 from t2icli.nn.devices import pick_precision
 
 T = TypeVar("T")
@@ -34,12 +35,16 @@ def unit(features: Tensor, owner: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs a tower over many items, `batch` at a time, and collects its features on the CPU, as unit vectors."""
+    """Runs a tower over many items and collects its features on the CPU, as unit vectors.
+
+    None depends on the others: see `nn.blocks`.
+    """
 
     owner: str
     """Who is to blame for features that are no numbers."""
     width: int
     batch: int
+    """Items prepared at once, and on a GPU also computed at once."""
     device: torch.device
     precision: str = "auto"
 
@@ -52,14 +57,16 @@ class Runner:
         finish: Callable[[Tensor, str], Tensor] = unit,
     ) -> Tensor:
         """(n, width): `prepare` makes the tower's inputs of one item, `encode` the features of a stacked batch."""
+
+        def compute(*inputs: Tensor) -> Tensor:
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                return finish(encode(*(column.to(self.device) for column in inputs)), self.owner).cpu()
+
         parts = [torch.empty(0, self.width)]
         with torch.inference_mode(), ThreadPoolExecutor() as pool:
             for some in chunks(items, self.batch):
-                columns = zip(*pool.map(prepare, some), strict=True)
-                ready = [torch.stack(column).to(self.device) for column in columns]
-                with autocast(self.device, self.precision):
-                    features = encode(*ready)
-                parts.append(finish(features, self.owner).cpu())
+                columns = [torch.stack(column) for column in zip(*pool.map(prepare, some), strict=True)]
+                parts.append(by_themselves(compute, columns, self.device, self.batch))
         return torch.cat(parts)
 
 

@@ -46,6 +46,10 @@ class Cache:
         """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
         return Cache([layer.select(rows) for layer in self.layers])
 
+    def joined(self, others: Sequence[Cache]) -> Cache:
+        layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
+        return Cache([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)])
+
     def fixed(self) -> Cache:
         return Cache([layer.fixed() for layer in self.layers])
 

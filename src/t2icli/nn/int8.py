@@ -17,6 +17,12 @@ from t2icli.errors import T2IError
 from t2icli.nn.tied import Tied
 
 TINY = torch.finfo(torch.float32).tiny
+STEPS = 63
+"""Whole numbers on either side of 0 for activations.
+
+Without VNNI instructions two products are added in 16 bits, which is enough for 63. With them 127 would do, but which
+instructions a library uses is not for us to know: variables limit it too. So all processors get the same.
+"""
 LEAST = 1 << 18
 """Weights of a layer, from which on it is worth it: bringing activations into 8 bits takes its time too."""
 
@@ -27,7 +33,8 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         scales = weight.abs().amax(dim=1).clamp(min=TINY) / 127
-        self.multiply = (by_fbgemm if has_fbgemm() else by_onednn)(weight, scales, steps())
+        self.shape = (weight.shape[0], weight.shape[1])
+        self.multiply = (by_fbgemm if has_fbgemm() else by_onednn)(weight, scales, STEPS)
         self.bias = None if bias is None else bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,14 +71,6 @@ def by_onednn(weight: Tensor, scales: Tensor, steps: int) -> Callable[[Tensor], 
         return torch.ops.onednn.qlinear_pointwise(whole, *inputs, packed, scales, zeros, None, *outputs, "none", [], "")
 
     return multiply
-
-
-def steps() -> int:
-    """Whole numbers on either side of 0 for activations.
-
-    Without VNNI instructions two products are added in 16 bits, which is enough for half of them only.
-    """
-    return 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
 
 
 def is_possible() -> bool:

@@ -1,4 +1,4 @@
-"""Products of few rows with large weights, faster on CPUs with MKL.
+"""The linear layers of a decode loop: rows that do not depend on their number, and weights packed once.
 
 MKL brings weights into the order its kernels want at every call, which for 16 rows takes as long as the product
 itself. A decode loop meets the same weights hundreds of times, so here it is done once.
@@ -6,23 +6,30 @@ itself. A decode loop meets the same weights hundreds of times, so here it is do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from t2icli.nn.blocks import ROWS, in_blocks, safe_size
+from t2icli.nn.int8 import Int8Linear
 from t2icli.nn.tied import Tied
+
+Multiply = Callable[[Tensor], Tensor]
+Linear = nn.Linear | Tied | Int8Linear
+_sizes: dict[tuple[object, ...], int] = {}
+"""What was tried in this process: how many rows a kind of layer may multiply at once."""
 
 
 @contextmanager
 def packed(model: object, rows: int) -> Iterator[None]:
-    """Within, the fp32 linear layers of `model` multiply batches of `rows` rows by weights packed for them."""
-    linears = [module for module in model.modules() if _can_be_packed(module)] if isinstance(model, nn.Module) else []
+    """Within, the linear layers of `model` multiply `rows` rows on a CPU so that none depends on the others."""
+    linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
     for linear in linears:
-        weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
-        linear.forward = partial(_multiply, linear, weight, rows)
+        linear.forward = partial(_first, linear, rows)
     try:
         yield
     finally:
@@ -30,11 +37,49 @@ def packed(model: object, rows: int) -> Iterator[None]:
             del linear.forward
 
 
-def _can_be_packed(module: nn.Module) -> bool:
+def _first(linear: Linear, rows: int, x: Tensor) -> Tensor:
+    """Only what is used is tried and packed: the output layer that a decode loop uses may be part of a larger one."""
+    size = safe_rows(linear, rows)
+    linear.forward = partial(in_blocks, multiplier(linear, min(size, rows)), size=size)
+    return cast(Tensor, linear.forward(x))
+
+
+def safe_rows(linear: Linear, rows: int) -> int:
+    """`blocks.safe_size` of a layer, tried once for all of its kind."""
+    shape, dtype = _kind(linear)
+    kind = (type(linear), shape, dtype, linear.bias is None, rows, torch.get_num_threads())
+    if kind not in _sizes:
+        random = torch.Generator().manual_seed(0)
+        sample = torch.randn(ROWS, 1, shape[1], generator=random).to(dtype)
+        _sizes[kind] = safe_size(partial(multiplier, linear), sample, rows)
+    return _sizes[kind]
+
+
+def multiplier(linear: Linear, rows: int) -> Multiply:
+    """What multiplies batches of `rows` rows by the layer's weights, which are packed for them where MKL can."""
+    own = partial(type(linear).forward, linear)
+    if not _can_be_packed(linear) or rows == 1:
+        return own
+    weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
+    return partial(_multiply, linear, weight, rows)
+
+
+def _is_on_cpu(module: nn.Module) -> bool:
+    if type(module) in (nn.Linear, Tied):
+        return bool(module.weight.device.type == "cpu")
+    return type(module) is Int8Linear
+
+
+def _kind(linear: Linear) -> tuple[tuple[int, int], torch.dtype]:
+    if isinstance(linear, Int8Linear):
+        return linear.shape, torch.float32
+    return tuple(linear.weight.shape), linear.weight.dtype
+
+
+def _can_be_packed(linear: Linear) -> bool:
     return (
-        type(module) in (nn.Linear, Tied)
-        and module.weight.device.type == "cpu"
-        and module.weight.dtype == torch.float32
+        not isinstance(linear, Int8Linear)
+        and linear.weight.dtype == torch.float32
         and torch.backends.mkl.is_available()
         and hasattr(torch.ops.mkl, "_mkl_linear")  # not public: torch.compile uses it for the same purpose
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from t2icli.nn.blocks import ROWS, blocks_of, in_blocks, safe_size
 
 
 class KVCache:
@@ -40,25 +45,33 @@ class KVCache:
     def fixed(self) -> FixedCache:
         return FixedCache(self.keys, self.values, self.length)
 
-    def continued(self, rows: Tensor) -> SharedCache:
-        """Row i continues row `rows[i]` of this one; neighbours that continue the same one share it."""
-        beginnings = rows.unique_consecutive()
-        if len(rows) % len(beginnings) or not rows.view(len(beginnings), -1).eq(beginnings[:, None]).all():
-            beginnings = rows
-        keys, values = self.filled
+    def continued(self, rows: Tensor) -> SharedCache | KVCache:
+        """Row i continues row `rows[i]` of this one; rows that continue the same one share it, if none suffers."""
+        keys, values = (part.contiguous() for part in self.filled)
+        if keys.device.type == "cpu" and not _may_share(keys, values):
+            return self.select(rows)
         own = reserve(len(rows), keys.shape[1], self.keys.shape[2] - self.length, keys.shape[3], like=keys)
-        return SharedCache(KVCache(keys[beginnings], values[beginnings], self.length), own)
+        return SharedCache(KVCache(keys, values, self.length), own, rows)
+
+    def joined(self, others: Sequence[KVCache]) -> KVCache:
+        """The rows of this one, then those of others that are as long."""
+        all_of_them = [self, *others]
+        keys, values = (torch.cat([getattr(each, name) for each in all_of_them]) for name in ("keys", "values"))
+        return KVCache(keys, values, self.length)
 
 
 class SharedCache:
-    """A cache of rows that continue common beginnings, the same number of rows each.
+    """A cache of rows that continue common beginnings.
 
-    A beginning, mostly the one prompt of all rows, is kept once, and read by one product for all of its rows.
+    A beginning, mostly the one prompt of all rows, is kept once. All rows of a block are multiplied by each beginning
+    that one of them continues, so that the product's shape does not depend on how many do.
     """
 
-    def __init__(self, beginnings: KVCache, own: KVCache) -> None:
-        self.beginnings = beginnings
-        self.own = own
+    def __init__(self, beginnings: KVCache, own: KVCache, rows: Tensor) -> None:
+        self.beginnings, self.own, self.rows = beginnings, own, rows
+        blocks = rows.split(blocks_of(own.keys))
+        self.blocks = [[(i, block == i) for i in block.unique().tolist()] for block in blocks]
+        """Of each block, which beginnings its rows continue, and which rows they are."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
         """Append one position, (b, heads, 1, width): what it gathers from the places `seen`, or from all so far."""
@@ -69,21 +82,61 @@ class SharedCache:
             late = late - self.beginnings.length
             keys, values = keys[:, :, late], values[:, :, late]
         q = q * q.shape[-1] ** -0.5
-        n, groups = first_keys.shape[2], len(first_keys)
-        scores = _ungrouped(_grouped(q, groups) @ first_keys.transpose(2, 3)), q @ keys.transpose(2, 3)
-        first, own = torch.cat(scores, dim=-1).softmax(dim=-1).split([n, keys.shape[2]], dim=-1)
-        return _ungrouped(_grouped(first, groups) @ first_values) + own @ values
+        size = blocks_of(q)
+        parts = zip(self.blocks, *(x.split(size) for x in (q, keys, values)), strict=True)
+        return torch.cat([_continue(block, first_keys, first_values, *part) for block, *part in parts])
 
     def continued(self, rows: Tensor) -> SharedCache:
         """A copy whose row i is row `rows[i]` of this one."""
-        group = rows // (len(self.own.keys) // len(self.beginnings.keys))
-        return SharedCache(self.beginnings.select(group), self.own.select(rows))
+        return SharedCache(self.beginnings, self.own.select(rows), self.rows[rows])
 
     def fixed(self) -> FixedCache:
-        repeats = len(self.own.keys) // len(self.beginnings.keys)
         pairs = zip(self.beginnings.filled, (self.own.keys, self.own.values), strict=True)
-        joined = [torch.cat([first.repeat_interleave(repeats, dim=0), own], dim=2) for first, own in pairs]
+        joined = [torch.cat([first[self.rows], own], dim=2) for first, own in pairs]
         return FixedCache(*joined, self.beginnings.length + self.own.length)
+
+
+_shared: dict[tuple[object, ...], bool] = {}
+
+
+def _may_share(keys: Tensor, values: Tensor) -> bool:
+    """Whether a block's rows, multiplied by a beginning together, are the same in any place; tried once a shape."""
+    kind = (keys.shape[1:], keys.dtype, torch.get_num_threads())
+    if kind not in _shared:
+        random = torch.Generator().manual_seed(0)
+        whole = [(0, torch.ones(ROWS, dtype=torch.bool))]
+        _shared[kind] = all(
+            safe_size(
+                lambda _, second=second: partial(_by_beginning, whole, beginnings=second),
+                torch.randn(ROWS, second.shape[1], 1, second.shape[2], generator=random).to(second.dtype),
+                ROWS,
+            )
+            == ROWS
+            for second in (keys.transpose(2, 3), values)
+        )
+    return _shared[kind]
+
+
+Shared = list[tuple[int, Tensor]]
+
+
+def _continue(
+    block: Shared, first_keys: Tensor, first_values: Tensor, q: Tensor, keys: Tensor, values: Tensor
+) -> Tensor:
+    """What the queries (b, heads, 1, d) of one block gather from the beginnings they continue and from their own."""
+    scores = _by_beginning(block, q, first_keys.transpose(2, 3)), q @ keys.transpose(2, 3)
+    sizes = [part.shape[-1] for part in scores]
+    first, own = torch.cat(scores, dim=-1).softmax(dim=-1).split(sizes, dim=-1)
+    return _by_beginning(block, first, first_values) + own @ values
+
+
+def _by_beginning(block: Shared, x: Tensor, beginnings: Tensor) -> Tensor:
+    """(b, heads, 1, n) by the matrix (heads, n, m) of the beginning that each row continues: (b, heads, 1, m)."""
+    rows = x[:, :, 0].transpose(0, 1)  # (heads, b, n): a product for each head
+    product = rows @ beginnings[block[0][0]]
+    for i, is_its in block[1:]:
+        product = torch.where(is_its[:, None], rows @ beginnings[i], product)
+    return product.transpose(0, 1)[:, :, None]
 
 
 class FixedCache:
@@ -107,15 +160,6 @@ class FixedCache:
         mask = self.places[None] <= self.length if seen is None else seen[:, : len(self.places)]
         self.length += 1
         return attend(q, self.keys, self.values, mask)
-
-
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    """(b, heads, 1, n) -> (groups, heads, b / groups, n): a row for each query, a matrix for each beginning."""
-    return x[:, :, 0].unflatten(0, (groups, -1)).transpose(1, 2)
-
-
-def _ungrouped(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(0, 1)[:, :, None]
 
 
 def pick(table: Tensor, dim: int, at: int | Tensor, n: int = 1) -> Tensor:
@@ -157,6 +201,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
     if mask is None and q.shape[2] > 1:
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
+    return _gather(q, k, v, mask) if learns else in_blocks(partial(_gather, mask=mask), q, k, v)
+
+
+def _gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import torch
@@ -42,9 +43,14 @@ class BrivlEmbedder:
     def embed_images(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]] | None = None) -> Tensor:
         """`boxes`, for every picture, are x1 y1 x2 y2 in its pixels; the whole picture is always added."""
         pairs = list(zip(images, boxes or [()] * len(images), strict=True))
-        # Only as many places as the fullest picture needs: most have none but the whole.
-        most = min(self.most_boxes, 1 + max((len(own) for _, own in pairs), default=0))
-        return self.run(pairs, lambda pair: self._prepare(*pair, most), self.model.image)
+        # Pictures with as many places go together: how many there are must not depend on the company.
+        places = [min(self.most_boxes, 1 + len(own)) for _, own in pairs]
+        vectors = torch.empty(len(pairs), self.width)
+        for most in set(places):
+            rows = [i for i, count in enumerate(places) if count == most]
+            run = partial(self._prepare, most=most)
+            vectors[rows] = self.run([pairs[i] for i in rows], lambda pair, run=run: run(*pair), self.model.image)
+        return vectors
 
     def _prepare(self, image: Image, boxes: Sequence[Box], most: int) -> tuple[Tensor, ...]:
         ready, n = scaled_boxes(boxes, image.size, self.size, most)

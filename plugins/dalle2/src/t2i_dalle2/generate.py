@@ -25,6 +25,7 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Embedder
 from t2icli.models import Model
 from t2icli.nn import devices, weights
+from t2icli.nn.blocks import fill
 from t2icli.nn.embedding import autocast_precision
 from t2icli.nn.pixels import to_images
 
@@ -93,7 +94,8 @@ class Dalle2:
         done, plan = 0, self.plan
         batch = plan.batch
         while done < n:
-            seeds = list(range(seed + done, seed + min(done + batch, n)))
+            here = min(batch, n - done)
+            seeds = fill(range(seed + done, seed + done + here), batch)
             tick = self._ticking(before + sum(map(len, plan.ways)))
             try:
                 embedding = imagined(seeds, tick)
@@ -104,8 +106,8 @@ class Dalle2:
                 batch = devices.halved(batch, error)
                 warnings.warn(f"the GPU's memory is full: now {batch} images at a time", UserWarning, stacklevel=2)
                 continue
-            yield from to_images(pixels)
-            done += len(seeds)
+            yield from to_images(pixels[:here])
+            done += here
 
     def _ticking(self, total: int) -> OnStep:
         """Counts the steps of prior and unets as one."""

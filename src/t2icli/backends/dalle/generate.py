@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,9 @@ class DallEGenerator:
         drawn = decode.sample(
             self.model, condition, seeds, length, self.sampling, batch=self.batch, on_step=self.on_step
         )
-        for codes in drawn:
-            # One at a time, so that an image's pixels do not depend on its company either.
-            yield from to_images(self.codec.decode(torch.cat([self.beginning, codes.cpu()])[None]))
+        while some := list(islice(drawn, self.batch)):
+            codes = torch.stack([torch.cat([self.beginning, own.cpu()]) for own in some])
+            yield from to_images(self.codec.decode(codes))
 
     def read(self, prompt: str) -> Tensor:
         """The prompt's ids, (1, text_length); a text that is too long is cut with a warning, or refused."""

@@ -6,6 +6,7 @@ Everything comes in two forms: `forward` for a whole sequence, `step` for its ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,10 @@ class Memory:
 
     def select(self, rows: Tensor) -> Memory:
         return Memory(self.cache.continued(rows), self.upper[rows], self.lower[rows])
+
+    def joined(self, others: Sequence[Memory]) -> Memory:
+        upper, lower = (torch.cat([getattr(each, name) for each in (self, *others)]) for name in ("upper", "lower"))
+        return Memory(self.cache.joined([each.cache for each in others]), upper, lower)
 
     def fixed(self) -> Memory:
         return Memory(self.cache.fixed(), self.upper, self.lower)

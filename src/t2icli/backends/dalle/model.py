@@ -27,6 +27,10 @@ class State:
     def select(self, rows: Tensor) -> State:
         return State([layer.select(rows) for layer in self.layers], self.place)
 
+    def joined(self, others: Sequence[State]) -> State:
+        layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
+        return State([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)], self.place)
+
     def fixed(self) -> State:
         layers = [layer.fixed() for layer in self.layers]
         return State(layers, layers[0].cache.length.new_full((1,), self.place))

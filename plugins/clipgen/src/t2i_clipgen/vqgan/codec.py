@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from t2i_clipgen.vqgan.model import VQGAN, Shape
 from t2icli.nn import devices, weights
+from t2icli.nn.blocks import by_themselves
 
 if TYPE_CHECKING:
     from t2i_clipgen import CodecSettings
@@ -24,16 +26,20 @@ class Codec:
         self.codes = shape.codes
         self.grid = (shape.grid, shape.grid)
 
-    @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        codes = [self.model.encode(some.to(self.device) * 2 - 1).flatten(1) for some in images.split(self.batch)]
-        return torch.cat(codes).to(images.device)
+        return self._run(images, lambda some: self.model.encode(some * 2 - 1).flatten(1))
 
-    @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        grids = codes.to(self.device).unflatten(1, self.grid)
-        images = [self.model.decode(some) for some in grids.split(self.batch)]
-        return to_unit(torch.cat(images)).to(codes.device)
+        return self._run(codes, lambda some: to_unit(self.model.decode(some.unflatten(1, self.grid))))
+
+    def _run(self, whole: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """`function` of each item by itself; the results come back to where `whole` is."""
+
+        @torch.inference_mode()
+        def compute(part: Tensor) -> Tensor:
+            return function(part.to(self.device)).to(part.device)
+
+        return by_themselves(compute, [whole], self.device, self.batch)
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Results that do not depend on company: everything is computed in blocks of one shape.
+
+Libraries choose a kernel by the shape of what they multiply, and kernels round differently. So sequences are drawn in
+blocks of `ROWS` rows, filled up by repeating the last, and pictures and texts go through their networks one by one
+on a CPU, in full batches elsewhere. That a kernel treats all rows of a block alike cannot be seen from its shape: it
+is tried, once for each kind of layer and process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from t2icli.nn.devices import halved
+
+T = TypeVar("T")
+ROWS = 16
+"""Rows of a block on a CPU."""
+
+
+def fill(values: Sequence[T], count: int) -> list[T]:
+    """`count` values, the last one repeated as often as it takes."""
+    return [*values, *[values[-1]] * (count - len(values))]
+
+
+def filled(rows: int) -> int:
+    """The least number of whole blocks' rows that holds `rows`."""
+    return -(-rows // ROWS) * ROWS
+
+
+def blocks_of(tensor: Tensor) -> int:
+    """How many of its rows are computed at once."""
+    return ROWS if tensor.device.type == "cpu" else len(tensor)
+
+
+def in_blocks(compute: Callable[..., Tensor], *tensors: Tensor, size: int = ROWS) -> Tensor:
+    """`compute` of `size` rows of the tensors at a time; of all at once where they are not on a CPU."""
+    if len(tensors[0]) <= size or tensors[0].device.type != "cpu":
+        return compute(*tensors)
+    return torch.cat([compute(*parts) for parts in zip(*(tensor.split(size) for tensor in tensors), strict=True)])
+
+
+@torch.inference_mode()
+def safe_size(multiplier: Callable[[int], Callable[[Tensor], Tensor]], sample: Tensor, rows: int) -> int:
+    """How many of `rows` rows may be computed at once, so that each is as in any other company and place.
+
+    `multiplier(n)` is what computes n rows; `sample` holds `ROWS` different ones. All rows at once if that gives what
+    blocks of `ROWS` give, else `ROWS`; 1 where even in one block a row's place changes it.
+    """
+    compute = multiplier(ROWS)
+    expected = compute(sample)
+    repeated = compute(sample[:1].expand_as(sample).contiguous())
+    alike = repeated.eq(repeated[:1]).all() and compute(sample.roll(5, 0)).equal(expected.roll(5, 0))
+    if not alike:
+        return 1
+    if rows <= ROWS:
+        return ROWS
+    turns = range(rows // ROWS)
+    whole = multiplier(rows)(torch.cat([sample.roll(turn, 0) for turn in turns]))
+    return rows if whole.equal(torch.cat([expected.roll(turn, 0) for turn in turns])) else ROWS
+
+
+def by_themselves(compute: Callable[..., Tensor], columns: Sequence[Tensor], device: torch.device, most: int) -> Tensor:
+    """`compute` of items that are the rows of `columns`, each as if there were no other; there is at least one.
+
+    On a CPU each is a batch of its own and has one thread, as many at a time as there are threads: how many they are
+    changes nothing. Elsewhere batches of `most` are filled up, and halved when memory runs out. `compute` is called in
+    other threads, so it has to say itself that no gradients are wanted.
+    """
+    if device.type == "cpu":
+        items = zip(*(column.split(1) for column in columns), strict=True)
+        return torch.cat(list(_in_threads(lambda item: compute(*item), list(items))))
+    parts: list[Tensor] = []
+    done, n = 0, len(columns[0])
+    while done < n:
+        rows = torch.tensor(fill(range(done, min(done + most, n)), most))
+        try:
+            part = compute(*(column[rows.to(column.device)] for column in columns))
+        except torch.OutOfMemoryError as error:
+            most = halved(most, error)
+            continue
+        parts.append(part[: n - done])
+        done += most
+    return torch.cat(parts)
+
+
+def _in_threads(compute: Callable[[T], Tensor], items: Sequence[T]) -> Iterator[Tensor]:
+    threads = torch.get_num_threads()
+    with one_thread():  # the number also is the default of threads that begin meanwhile
+        if min(threads, len(items)) == 1:
+            yield from map(compute, items)
+            return
+        with ThreadPoolExecutor(min(threads, len(items)), initializer=partial(torch.set_num_threads, 1)) as pool:
+            yield from pool.map(compute, items)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, this thread computes alone: what is shared between threads may be rounded by their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
