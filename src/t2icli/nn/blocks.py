@@ -34,11 +34,6 @@ def filled(rows: int) -> int:
     return -(-rows // ROWS) * ROWS
 
 
-def blocks_of(tensor: Tensor) -> int:
-    """How many of its rows are computed at once."""
-    return ROWS if tensor.device.type == "cpu" else len(tensor)
-
-
 def in_blocks(compute: Callable[..., Tensor], *tensors: Tensor, size: int = ROWS) -> Tensor:
     """`compute` of `size` rows of the tensors at a time; of all at once where they are not on a CPU."""
     if len(tensors[0]) <= size or tensors[0].device.type != "cpu":

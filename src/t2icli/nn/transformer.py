@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2icli.nn.blocks import ROWS, blocks_of, in_blocks, safe_size
+from t2icli.nn.blocks import in_blocks
 
 
 class KVCache:
@@ -34,9 +34,14 @@ class KVCache:
         return self.filled
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Append positions, (b, heads, n, width): what they gather from the places `seen`, or from all so far."""
+        """Append positions, (b, heads, n, width): what they gather from all up to themselves.
+
+        `seen` narrows that down: to some places, (m,), for a single position; or to what is True, (n, m).
+        """
         keys, values = self.append(k, v)
-        return attend(q, keys, values) if seen is None else attend(q, keys[:, :, seen], values[:, :, seen])
+        if seen is not None and seen.ndim == 1:
+            keys, values, seen = keys[:, :, seen], values[:, :, seen], None
+        return attend(q, keys, values, seen)
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
@@ -45,98 +50,11 @@ class KVCache:
     def fixed(self) -> FixedCache:
         return FixedCache(self.keys, self.values, self.length)
 
-    def continued(self, rows: Tensor) -> SharedCache | KVCache:
-        """Row i continues row `rows[i]` of this one; rows that continue the same one share it, if none suffers."""
-        keys, values = (part.contiguous() for part in self.filled)
-        if keys.device.type == "cpu" and not _may_share(keys, values):
-            return self.select(rows)
-        own = reserve(len(rows), keys.shape[1], self.keys.shape[2] - self.length, keys.shape[3], like=keys)
-        return SharedCache(KVCache(keys, values, self.length), own, rows)
-
     def joined(self, others: Sequence[KVCache]) -> KVCache:
         """The rows of this one, then those of others that are as long."""
         all_of_them = [self, *others]
         keys, values = (torch.cat([getattr(each, name) for each in all_of_them]) for name in ("keys", "values"))
         return KVCache(keys, values, self.length)
-
-
-class SharedCache:
-    """A cache of rows that continue common beginnings.
-
-    A beginning, mostly the one prompt of all rows, is kept once. All rows of a block are multiplied by each beginning
-    that one of them continues, so that the product's shape does not depend on how many do.
-    """
-
-    def __init__(self, beginnings: KVCache, own: KVCache, rows: Tensor) -> None:
-        self.beginnings, self.own, self.rows = beginnings, own, rows
-        blocks = rows.split(blocks_of(own.keys))
-        self.blocks = [[(i, block == i) for i in block.unique().tolist()] for block in blocks]
-        """Of each block, which beginnings its rows continue, and which rows they are."""
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Append one position, (b, heads, 1, width): what it gathers from the places `seen`, or from all so far."""
-        (first_keys, first_values), (keys, values) = self.beginnings.filled, self.own.append(k, v)
-        if seen is not None:
-            early, late = seen[seen < self.beginnings.length], seen[seen >= self.beginnings.length]
-            first_keys, first_values = first_keys[:, :, early], first_values[:, :, early]
-            late = late - self.beginnings.length
-            keys, values = keys[:, :, late], values[:, :, late]
-        q = q * q.shape[-1] ** -0.5
-        size = blocks_of(q)
-        parts = zip(self.blocks, *(x.split(size) for x in (q, keys, values)), strict=True)
-        return torch.cat([_continue(block, first_keys, first_values, *part) for block, *part in parts])
-
-    def continued(self, rows: Tensor) -> SharedCache:
-        """A copy whose row i is row `rows[i]` of this one."""
-        return SharedCache(self.beginnings, self.own.select(rows), self.rows[rows])
-
-    def fixed(self) -> FixedCache:
-        pairs = zip(self.beginnings.filled, (self.own.keys, self.own.values), strict=True)
-        joined = [torch.cat([first[self.rows], own], dim=2) for first, own in pairs]
-        return FixedCache(*joined, self.beginnings.length + self.own.length)
-
-
-_shared: dict[tuple[object, ...], bool] = {}
-
-
-def _may_share(keys: Tensor, values: Tensor) -> bool:
-    """Whether a block's rows, multiplied by a beginning together, are the same in any place; tried once a shape."""
-    kind = (keys.shape[1:], keys.dtype, torch.get_num_threads())
-    if kind not in _shared:
-        random = torch.Generator().manual_seed(0)
-        whole = [(0, torch.ones(ROWS, dtype=torch.bool))]
-        _shared[kind] = all(
-            safe_size(
-                lambda _, second=second: partial(_by_beginning, whole, beginnings=second),
-                torch.randn(ROWS, second.shape[1], 1, second.shape[2], generator=random).to(second.dtype),
-                ROWS,
-            )
-            == ROWS
-            for second in (keys.transpose(2, 3), values)
-        )
-    return _shared[kind]
-
-
-Shared = list[tuple[int, Tensor]]
-
-
-def _continue(
-    block: Shared, first_keys: Tensor, first_values: Tensor, q: Tensor, keys: Tensor, values: Tensor
-) -> Tensor:
-    """What the queries (b, heads, 1, d) of one block gather from the beginnings they continue and from their own."""
-    scores = _by_beginning(block, q, first_keys.transpose(2, 3)), q @ keys.transpose(2, 3)
-    sizes = [part.shape[-1] for part in scores]
-    first, own = torch.cat(scores, dim=-1).softmax(dim=-1).split(sizes, dim=-1)
-    return _by_beginning(block, first, first_values) + own @ values
-
-
-def _by_beginning(block: Shared, x: Tensor, beginnings: Tensor) -> Tensor:
-    """(b, heads, 1, n) by the matrix (heads, n, m) of the beginning that each row continues: (b, heads, 1, m)."""
-    rows = x[:, :, 0].transpose(0, 1)  # (heads, b, n): a product for each head
-    product = rows @ beginnings[block[0][0]]
-    for i, is_its in block[1:]:
-        product = torch.where(is_its[:, None], rows @ beginnings[i], product)
-    return product.transpose(0, 1)[:, :, None]
 
 
 class FixedCache:
@@ -167,6 +85,15 @@ def pick(table: Tensor, dim: int, at: int | Tensor, n: int = 1) -> Tensor:
     if isinstance(at, int):
         return table.narrow(dim, at, n)
     return table.index_select(dim, at + torch.arange(n, device=at.device))
+
+
+def put(table: Tensor, dim: int, at: int | Tensor, values: Tensor) -> None:
+    """Overwrite entries from `at` on; see `pick`."""
+    n = values.shape[dim]
+    if isinstance(at, int):
+        table.narrow(dim, at, n).copy_(values)
+    else:
+        table.index_copy_(dim, at + torch.arange(n, device=at.device), values)
 
 
 def reserve(b: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:

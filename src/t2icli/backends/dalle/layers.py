@@ -1,7 +1,7 @@
 """What a DALL-E transformer is made of: who sees whom, positions, token shift, and the two sublayers.
 
 A sequence is <bos>, the text, then the image codes in raster order. "text" below counts <bos> in.
-Everything comes in two forms: `forward` for a whole sequence, `step` for its next image code alone.
+Every module takes either a sequence from its beginning or, given a `Memory` of what came before, the codes that follow.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.nn.transformer import FixedCache, KVCache, SharedCache, attend, join_heads, pick, split_heads
+from t2icli.nn.transformer import FixedCache, KVCache, attend, join_heads, pick, put, split_heads
 
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]
-StepCache = KVCache | SharedCache | FixedCache
+Cache = KVCache | FixedCache
+Place = int | Tensor
+"""Where in the image the first of the given codes stands; a tensor, (1,), where steps are recorded and replayed."""
 
 
 def visible(kind: str, text: int, grid: tuple[int, int]) -> Tensor:
@@ -69,16 +71,16 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 @dataclass
 class Memory:
-    """What one layer remembers while codes are drawn."""
+    """What one layer remembers of the sequence so far."""
 
-    cache: StepCache
+    cache: Cache
     upper: Tensor
-    """For token shift: the newest input of the attention in each image column, (b, columns, d / 2)..."""
+    """For token shift: the inputs of the attention at each code, after an image row of zeros, (b, places, d / 2)..."""
     lower: Tensor
     """...and of the feed-forward."""
 
     def select(self, rows: Tensor) -> Memory:
-        return Memory(self.cache.continued(rows), self.upper[rows], self.lower[rows])
+        return Memory(self.cache.select(rows), self.upper[rows], self.lower[rows])
 
     def joined(self, others: Sequence[Memory]) -> Memory:
         upper, lower = (torch.cat([getattr(each, name) for each in (self, *others)]) for name in ("upper", "lower"))
@@ -93,45 +95,27 @@ class TokenShift(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.text = config.text_length + 1
         self.columns = config.grid[1]
         self.quarter = -(-config.dim // 4)
 
-    def forward(self, x: Tensor, row: Tensor | None = None) -> Tensor:
-        text, image = x[:, : self.text], x[:, self.text :]
-        before, same = text.chunk(2, dim=-1)
-        above, left, rest = self._parts(image)
-        if row is not None:
-            self._remember(image, row)
-        text = torch.cat([_later(before, 1), same], dim=-1)
-        first_column = torch.arange(image.shape[1], device=x.device) % self.columns == 0
-        left = _later(left, 1).masked_fill(first_column[:, None], 0)
-        image = torch.cat([_later(above, self.columns), left, rest], dim=-1)
-        return torch.cat([text, image], dim=1)
-
-    def step(self, x: Tensor, place: int | Tensor, row: Tensor) -> Tensor:
-        """Shift image code number `place`, (b, 1, d); `row` starts as zeros, which is what the first row sees above."""
-        column = place % self.columns
-        above = pick(row, 1, column)[..., : self.quarter]
-        left = pick(row, 1, (column - 1) % self.columns)[..., self.quarter :] * (column > 0)
-        shifted = torch.cat([above, left, x[..., 2 * self.quarter :]], dim=-1)
-        if isinstance(column, int):
-            row[:, column] = x[:, 0, : 2 * self.quarter]
+    def forward(self, x: Tensor, text: int, place: Place, past: Tensor | None) -> Tensor:
+        """The first `text` positions are words; `past` holds the inputs of earlier codes and takes in these."""
+        words, codes = x[:, :text], x[:, text:]
+        n = codes.shape[1]
+        shifted, own = codes.split([2 * self.quarter, codes.shape[-1] - 2 * self.quarter], dim=-1)
+        if past is None:
+            past = F.pad(shifted, (0, 0, self.columns, 0))
         else:
-            row.index_copy_(1, column, x[..., : 2 * self.quarter])
-        return shifted
-
-    def _parts(self, image: Tensor) -> tuple[Tensor, ...]:
-        return image.split([self.quarter, self.quarter, image.shape[-1] - 2 * self.quarter], dim=-1)
-
-    def _remember(self, image: Tensor, row: Tensor) -> None:
-        newest = torch.arange(max(0, image.shape[1] - self.columns), image.shape[1], device=image.device)
-        row[:, newest % self.columns] = image[:, newest, : 2 * self.quarter]
-
-
-def _later(x: Tensor, steps: int) -> Tensor:
-    """Each position of (b, n, d) gets what was `steps` before it, the first ones zeros."""
-    return F.pad(x, (0, 0, steps, 0))[:, : x.shape[1]]
+            put(past, 1, self.columns + place, shifted)
+        above = pick(past, 1, place, n)[..., : self.quarter]
+        left = pick(past, 1, self.columns - 1 + place, n)[..., self.quarter :]
+        columns = (place + torch.arange(n, device=x.device)) % self.columns
+        codes = torch.cat([above, left * (columns > 0)[:, None], own], dim=-1)
+        if not text:
+            return codes
+        before, same = words.chunk(2, dim=-1)
+        words = torch.cat([F.pad(before, (0, 0, 1, 0))[:, :text], same], dim=-1)
+        return torch.cat([words, codes], dim=1)
 
 
 class Attention(nn.Module):
@@ -143,19 +127,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, config.dim)
         self.dropout = nn.Dropout(config.attention_dropout)
 
-    def forward(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: KVCache | None = None) -> Tensor:
-        q, k, v = self._project(x, turn)
-        if cache is not None:
-            cache.append(k, v)
-        return self.dropout(self.out(join_heads(attend(q, k, v, seen))))
-
-    def step(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: StepCache) -> Tensor:
-        """One more position; `seen` are the places it looks at, None for all so far."""
-        return self.out(join_heads(cache.attend(*self._project(x, turn), seen)))
-
-    def _project(self, x: Tensor, turn: Tensor | None) -> tuple[Tensor, ...]:
-        qkv = split_heads(self.qkv(x), 3, self.heads)
-        return qkv if turn is None else tuple(rotate(part, turn) for part in qkv)  # values are turned as well
+    def forward(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: Cache | None) -> Tensor:
+        """`seen` says which places are looked at, see `KVCache.attend`; None for all up to each position itself."""
+        q, k, v = split_heads(self.qkv(x), 3, self.heads)
+        if turn is not None:
+            q, k, v = (rotate(part, turn) for part in (q, k, v))  # values are turned as well
+        gathered = attend(q, k, v, seen) if cache is None else cache.attend(q, k, v, seen)
+        return self.dropout(self.out(join_heads(gathered)))
 
 
 class FeedForward(nn.Module):
@@ -169,8 +147,6 @@ class FeedForward(nn.Module):
         x, gate = self.widen(x).chunk(2, dim=-1)
         return self.narrow(self.dropout(x * F.gelu(gate)))
 
-    step = forward
-
 
 class Sublayer(nn.Module):
     """What is added to the residual stream: scale * norm_out(inner(shift(norm(x))))."""
@@ -183,15 +159,10 @@ class Sublayer(nn.Module):
         self.norm_out = nn.LayerNorm(config.dim) if config.sandwich_norm else nn.Identity()
         self.scale = nn.Parameter(torch.full((config.dim,), 0.1 if number <= 18 else 1e-5 if number <= 24 else 1e-6))
 
-    def forward(self, x: Tensor, row: Tensor | None, *context: object) -> Tensor:
+    def forward(self, x: Tensor, text: int, place: Place, past: Tensor | None, *context: object) -> Tensor:
         x = self.norm(x)
-        x = x if self.shift is None else self.shift(x, row)
+        x = x if self.shift is None else self.shift(x, text, place, past)
         return self.norm_out(self.inner(x, *context)) * self.scale
-
-    def step(self, x: Tensor, place: int | Tensor, row: Tensor, *context: object) -> Tensor:
-        x = self.norm(x)
-        x = x if self.shift is None else self.shift.step(x, place, row)
-        return self.norm_out(self.inner.step(x, *context)) * self.scale
 
 
 class Layer(nn.Module):
@@ -204,18 +175,17 @@ class Layer(nn.Module):
         self.attention = Sublayer(attention, config, number)
         self.feed_forward = Sublayer(feed_forward, config, number)
 
-    def forward(self, a: Tensor, b: Tensor, turn: Tensor | None, seen: Tensor | None, memory: Memory | None) -> Streams:
-        cache, upper, lower = (memory.cache, memory.upper, memory.lower) if memory else (None, None, None)
-        a = a + self.attention(b, upper, turn, seen, cache)
-        return self._second(a, b, self.feed_forward(a, lower))
-
-    def step(
-        self, a: Tensor, b: Tensor, place: int | Tensor, turn: Tensor | None, seen: Tensor | None, memory: Memory
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        text: int,
+        place: Place,
+        turn: Tensor | None,
+        seen: Tensor | None,
+        memory: Memory | None,
     ) -> Streams:
-        a = a + self.attention.step(b, place, memory.upper, turn, seen, memory.cache)
-        return self._second(a, b, self.feed_forward.step(a, place, memory.lower))
-
-    def _second(self, a: Tensor, b: Tensor, added: Tensor) -> Streams:
-        if self.reversible:
-            return a, b + added
-        return (a + added,) * 2
+        cache, upper, lower = (memory.cache, memory.upper, memory.lower) if memory else (None, None, None)
+        a = a + self.attention(b, text, place, upper, turn, seen, cache)
+        added = self.feed_forward(a, text, place, lower)
+        return (a, b + added) if self.reversible else (a + added,) * 2

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, rotation, visible
+from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, Place, rotation, visible
 from t2icli.errors import T2IError
 from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import pick, reserve
@@ -21,8 +21,8 @@ class State:
     """What `step` needs of a sequence that is being drawn."""
 
     layers: list[Memory]
-    place: int | Tensor
-    """Number of image codes in the sequence so far; a tensor, (1,), where steps are recorded and replayed."""
+    place: Place
+    """Number of image codes in the sequence so far."""
 
     def select(self, rows: Tensor) -> State:
         return State([layer.select(rows) for layer in self.layers], self.place)
@@ -84,19 +84,16 @@ class DallE(nn.Module):
         """Read text (b, text_length) and the codes (b, m) that the image begins with, often none."""
         text, codes = condition
         x = self._embed(text, codes)
-        state = self._reserve(x, room=x.shape[1] + length, place=codes.shape[1])
-        return self.code_head(self._run(x, state.layers)[:, -1]), state
+        state = self._reserve(x, room=x.shape[1] + length)
+        logits = self.code_head(self._run(x, self.text, state)[:, -1])
+        state.place += codes.shape[1]
+        return logits, state
 
     def step(self, codes: Tensor, state: State) -> Tensor:
         """Append one code to each row: logits (b, codes) of the next."""
-        at = self.text + state.place
-        turn = pick(self.turn, 1, at) if self.config.rotary else None
-        seen = {kind: _seen(mask, at) for kind, mask in self._masks()}
-        a = b = self._embed_codes(codes[:, None], state.place)
-        for layer, memory in zip(self.layers, state.layers, strict=True):
-            a, b = layer.step(a, b, state.place, turn, seen.get(layer.kind), memory)
+        logits = self.code_head(self._run(self._embed_codes(codes[:, None], state.place), 0, state)[:, 0])
         state.place += 1
-        return self.code_head(self._finish(a, b)[:, 0])
+        return logits
 
     def _logits(self, text: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of the positions that predict text, over words; and of those that predict codes, over codes.
@@ -106,22 +103,20 @@ class DallE(nn.Module):
         x = self._embed(text, text[:, :0] if codes is None else codes)[:, : self.text - 1 + self.config.image_length]
         if self.config.stable:
             x = 0.1 * x + 0.9 * x.detach()
-        x = self._run(x)
+        x = self._run(x, self.text)
         classes = self.config.text_classes
         words = F.linear(x[:, : self.text - 1], self.head.weight[:classes], self.head.bias[:classes])
         return words, self.code_head(x[:, self.text - 1 :])
 
-    def _run(self, x: Tensor, memories: Sequence[Memory] | None = None) -> Tensor:
-        """A sequence from its beginning through all layers; what later steps need goes to the memories."""
-        n = x.shape[1]
-        turn = self.turn[:, :n] if self.config.rotary else None
-        seen = {kind: mask[:n, :n] for kind, mask in self._masks()}
+    def _run(self, x: Tensor, text: int, state: State | None = None) -> Tensor:
+        """(b, n, dim) through all layers: a sequence that begins with `text` words, or the codes after `state`."""
+        place = state.place if state else 0
+        at, n = self.text - text + place, x.shape[1]
+        turn = pick(self.turn, 1, at, n) if self.config.rotary else None
+        seen = {kind: _seen(mask, at, n) for kind, mask in self._masks()}
         a = b = x
-        for layer, memory in zip(self.layers, memories or [None] * len(self.layers), strict=True):
-            a, b = layer(a, b, turn, seen.get(layer.kind), memory)
-        return self._finish(a, b)
-
-    def _finish(self, a: Tensor, b: Tensor) -> Tensor:
+        for layer, memory in zip(self.layers, state.layers if state else [None] * len(self.layers), strict=True):
+            a, b = layer(a, b, text, place, turn, seen.get(layer.kind), memory)
         x = (a + b) / 2
         if self.config.stable:
             x = x / x.amax(dim=-1, keepdim=True).detach()
@@ -133,7 +128,7 @@ class DallE(nn.Module):
             words = words + self.text_position.weight
         return torch.cat([words, self._embed_codes(codes, 0)], dim=1)
 
-    def _embed_codes(self, codes: Tensor, place: int | Tensor) -> Tensor:
+    def _embed_codes(self, codes: Tensor, place: Place) -> Tensor:
         """Codes (b, n), the first of which stands at `place` in the image."""
         x = F.embedding(codes, self._embeddings[1])
         if self.config.rotary:
@@ -157,20 +152,25 @@ class DallE(nn.Module):
         """Who sees whom, for the kinds of attention that are not simply causal."""
         return [(kind, getattr(self, f"seen_{kind}")) for kind in set(self.config.attention) - {"full"}]
 
-    def _reserve(self, x: Tensor, room: int, place: int) -> State:
+    def _reserve(self, x: Tensor, room: int) -> State:
+        """Memory for `room` positions, words among them."""
         c = self.config
-        # Without token shift the rows stay empty.
-        row = (len(x), c.grid[1], 2 * -(-c.dim // 4)) if c.shift_tokens else (len(x), 0)
+        places = c.grid[1] + room - self.text if c.shift_tokens else 0
         layers = [
-            Memory(reserve(len(x), c.heads, room, c.dim_head, like=x), x.new_zeros(row), x.new_zeros(row))
+            Memory(
+                reserve(len(x), c.heads, room, c.dim_head, like=x),
+                *x.new_zeros(2, len(x), places, 2 * -(-c.dim // 4)),
+            )
             for _ in self.layers
         ]
-        return State(layers, place)
+        return State(layers, 0)
 
 
-def _seen(mask: Tensor, at: int | Tensor) -> Tensor:
-    """What position `at` looks at: the places, or where the place is not known beforehand, True for each, (1, n)."""
-    return mask[at, : at + 1].nonzero()[:, 0] if isinstance(at, int) else pick(mask, 0, at)
+def _seen(mask: Tensor, at: Place, n: int) -> Tensor:
+    """What positions `at` and on look at: of one at a known place the places alone, else True for each, (n, m)."""
+    if n == 1 and isinstance(at, int):
+        return mask[at, : at + 1].nonzero()[:, 0]
+    return mask[:n, :n] if isinstance(at, int) else pick(mask, 0, at)
 
 
 def _layers(config: Config) -> Iterator[Layer]:
