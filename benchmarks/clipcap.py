@@ -119,7 +119,7 @@ def train(run: Path, data: Path, clip: Path) -> float:
     options = {**gpt2, "vocabulary": vocabulary, "embedder.model": clip}
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     loop = ("--lr", 1e-3, "--batch-size", 64, "--max-steps", 600, "--warmup", 50, "--eval-every", 0)
-    return t2i("train", "clipcap", "--train-data", data, "--output", run, *words, *loop)
+    return t2i("train", "clipcap", "--train-data", data, "--size", "original", "--output", run, *words, *loop)
 
 
 def right(model: Path) -> float:

@@ -140,7 +140,7 @@ def train_codec(run: Path, data: Path) -> float:
     options = [word for key, value in shape.items() for word in ("-o", f"shape.{key}={value}")]
     options += ["-o", "perceptual=laplacian", "-o", "adversary_weight=0", "-o", "begin=60", "-o", "reseed_every=20"]
     words = ("--lr", 1e-3, "--batch-size", 16, "--max-steps", 2500, "--eval-every", 0, "--schedule", "cosine")
-    return t2i("train", "clipgen-vqgan", "--train-data", data, "--output", run, *options, *words)
+    return t2i("train", "clipgen-vqgan", "--train-data", data, "--size", "original", "--output", run, *options, *words)
 
 
 def train_prior(run: Path, data: Path, clip: Path, codec: Path, noise: float, text_share: float, steps: int) -> float:
@@ -148,7 +148,20 @@ def train_prior(run: Path, data: Path, clip: Path, codec: Path, noise: float, te
     options = {**parts, "noise": noise, "text_share": text_share, "dropout": 0.1}
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     loop = ("--lr", 2e-3, "--batch-size", 64, "--max-steps", steps, "--schedule", "cosine", "--warmup", 50)
-    return t2i("train", "clipgen", "--train-data", data, "--output", run, *words, *loop, "--eval-every", 0)
+    return t2i(
+        "train",
+        "clipgen",
+        "--train-data",
+        data,
+        "--size",
+        "original",
+        "--output",
+        run,
+        *words,
+        *loop,
+        "--eval-every",
+        0,
+    )
 
 
 def right(model: Path, top_k: int) -> list[bool]:

@@ -47,14 +47,18 @@ def train_prior(run: Path, data: Path, clip: Path, steps: int) -> float:
     words = ("--lr", 1e-3, "--batch-size", 64, "--max-steps", steps, "--warmup", 50, "--schedule", "cosine")
     every = ("--eval-every", 0, "--preview-every", 0, "--report-to", "none", "--resume", "-o", "loop.ema=0.99")
     own = options({"embedder.model": clip, **PRIOR})
-    return t2i("train", "dalle2-prior", "--train-data", data, "--output", run, *own, *words, *every)
+    return t2i(
+        "train", "dalle2-prior", "--train-data", data, "--size", "original", "--output", run, *own, *words, *every
+    )
 
 
 def train_decoder(run: Path, data: Path, clip: Path, prior: Path, steps: int) -> float:
     words = ("--lr", 1e-3, "--batch-size", 32, "--max-steps", steps, "--warmup", 50, "--schedule", "cosine")
     every = ("--eval-every", 0, "--preview-every", 0, "--report-to", "none", "--resume", "-o", "loop.ema=0.99")
     own = options({"embedder.model": clip, "prior": prior, "unets": 1}) + options(FIRST, "first.")
-    return t2i("train", "dalle2-decoder", "--train-data", data, "--output", run, *own, *words, *every)
+    return t2i(
+        "train", "dalle2-decoder", "--train-data", data, "--size", "original", "--output", run, *own, *words, *every
+    )
 
 
 def right(model: Path, steps: tuple[int, int], scale: float) -> dict[str, float]:

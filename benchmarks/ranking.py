@@ -101,7 +101,7 @@ def train_brivl(folder: Path, data: Path, steps: int) -> Path:
     words = [part for option in options for part in ("-o", option)]
     if not (folder / "model/model.toml").exists():
         loop = ("--batch-size", 64, "--max-steps", steps, "--eval-every", 0)
-        shapes_clip.t2i("train", "brivl", "--train-data", data, "--output", folder, *loop, *words)
+        shapes_clip.t2i("train", "brivl", "--train-data", data, "--size", "original", "--output", folder, *loop, *words)
     return folder / "model"
 
 

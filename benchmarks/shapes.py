@@ -55,7 +55,18 @@ def train(folder: Path, vae_steps: int, dalle_steps: int) -> dict[str, float]:
     data = folder / "data"
     shapes_data.write(data, 2400, pixels=PIXELS)
     every = ["--eval-every", 200, "--preview-every", 200, "--save-every", 200, "--report-to", "none", "--resume"]
-    vae = ["train", "vae", "--train-data", data, "--output", folder / "vae", *options(VAE), *every]
+    vae = [
+        "train",
+        "vae",
+        "--train-data",
+        data,
+        "--size",
+        "original",
+        "--output",
+        folder / "vae",
+        *options(VAE),
+        *every,
+    ]
     spent = {"vae": t2i(*vae, "--batch-size", 32, "--lr", 2e-3, "--max-steps", vae_steps)}
     parts = [f"codec={folder}/vae/model", "tokenizer=chinese", f"tokenizer.vocabulary={write_vocabulary(folder)}"]
     dalle = [
@@ -63,6 +74,8 @@ def train(folder: Path, vae_steps: int, dalle_steps: int) -> dict[str, float]:
         "dalle",
         "--train-data",
         data,
+        "--size",
+        "original",
         "--output",
         folder / "dalle",
         *options(f"{DALLE} {' '.join(parts)}"),

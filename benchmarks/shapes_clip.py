@@ -40,8 +40,8 @@ def clip(folder: Path, data: Path, steps: int = 600, schedule: str = "constant")
     shape = folder.with_suffix(".json")
     shape.write_text(json.dumps(ARCHITECTURE))
     words = ("--lr", 1e-3, "--batch-size", 64, "--max-steps", steps, "--warmup", 50, "--eval-every", 0)
-    words += ("--schedule", schedule)
-    seconds = t2i("train", "clip", "--train-data", data, "--output", folder, "-o", f"architecture={shape}", *words)
+    words += ("--schedule", schedule, "--size", "original", "-o", f"architecture={shape}")
+    seconds = t2i("train", "clip", "--train-data", data, "--output", folder, *words)
     return model, seconds
 
 

@@ -121,4 +121,4 @@ def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runn
     ],
 )
 def test_our_backends_mark_their_settings_that_do_so(t2i: Runner, kind: str, name: str, setting: str) -> None:
-    assert settings.names_weights_elsewhere(plugins.find(kind, name).settings, {setting: "x"})
+    assert settings.is_replaced(plugins.find(kind, name).settings, {setting: "x"}, "model")

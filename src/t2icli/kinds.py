@@ -7,9 +7,9 @@ edge images are PIL, so that a plugin need not use torch at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from t2icli.dataset import PreparedDataset, SourceRow
 
 T = TypeVar("T")
+Size = Literal["tiny", "small", "base"]
+"""How large a model to train: for two cores, for many cores, for one GPU."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Entry(Generic[T]):
     """Settings in, the thing out. Heavy imports happen in here."""
     convert: Callable[[Upstream, Path], None] | None = None
     """Turn upstream files into a model folder: `t2i models import FILE --as NAME`."""
+    sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
+    """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
+    mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
 
 
 @dataclass(frozen=True)

@@ -187,15 +187,22 @@ def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
     return found
 
 
+def folder_of(path: Path) -> Path | None:
+    """The model folder that a path means: itself, or the `model` of a run; None if it is neither."""
+    return next((folder for folder in (path, path / "model") if (folder / CARD).is_file()), None)
+
+
 def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
     """The model a user means by a name such as `dalle/starter` or by the path of a folder."""
-    if (Path(word) / CARD).is_file():
-        return open_model(Path(word))
+    if (folder := folder_of(Path(word))) is not None:
+        return open_model(folder)
     known = places(sources)
     if word in known:
         return open_model(known[word], word)
     whole, _, part = word.rpartition(":")
-    if whole and (whole in known or (Path(whole) / CARD).is_file()):  # `Model.part` calls it so: dalle/starter:codec
+    if whole and (
+        whole in known or folder_of(Path(whole)) is not None
+    ):  # `Model.part` calls it so: dalle/starter:codec
         return find(whole, sources).part(part)
     if any(source.name == word for source in sources):
         raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")

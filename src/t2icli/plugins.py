@@ -55,7 +55,7 @@ def configure_entry(
     owner = f"{kind} {entry.name!r}"
     if "model" in fields:
         asked = values.pop("model", None)
-        elsewhere = asked is None and model is None and settings.names_weights_elsewhere(entry.settings, values)
+        elsewhere = asked is None and model is None and settings.is_replaced(entry.settings, values, "model")
         model = None if elsewhere else _model(entry, fields["model"].required, asked, model, owner)
         if model is not None:
             values = {**settings.merge(model.card.settings, values), "model": model}

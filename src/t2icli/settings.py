@@ -48,16 +48,32 @@ def part(kind: str, name: str) -> Any:
     return Part(kind, name)
 
 
-ELSEWHERE = {"in_place_of": "model"}
-"""`Meta(extra=ELSEWHERE)` marks a setting that names weights which are no model of ours. Where it is given, the
-backend's default model is left out, so that nobody takes that for what was used."""
+def names(struct: type) -> set[str]:
+    """The settings that there are."""
+    return {field.name for field in msgspec.structs.fields(struct)}
 
 
-def names_weights_elsewhere(struct: type, values: Mapping[str, Any]) -> bool:
-    """Whether `values` have a setting that stands in the place of a model."""
-    metas = {field.name: getattr(field.type, "__metadata__", ()) for field in msgspec.structs.fields(struct)}
-    marked = [name for name, of_field in metas.items() if any(getattr(m, "extra", None) == ELSEWHERE for m in of_field)]
-    return any(values.get(name) is not None for name in marked)
+def in_place_of(*others: str) -> dict[str, Any]:
+    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given.
+
+    "start" among them says that training begins from weights that are there.
+    """
+    return {"in_place_of": others}
+
+
+ELSEWHERE = in_place_of("model")
+"""Marks a setting that names weights which are no model of ours. Where it is given, the backend's default model is
+left out, so that nobody takes that for what was used."""
+
+
+def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
+    """Whether `values` have a setting that stands in the place of `name`."""
+    for field in msgspec.structs.fields(struct):
+        extras = [getattr(meta, "extra", None) or {} for meta in getattr(field.type, "__metadata__", ())]
+        marked = any(name in extra.get("in_place_of", ()) for extra in extras)
+        if marked and not is_none(values.get(field.name)):
+            return True
+    return False
 
 
 NEEDED = "(needed)"

@@ -27,7 +27,7 @@ def test_without_a_recipe_it_lists_them(tiny_t2i: Runner) -> None:
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(tiny_t2i: Runner, data: Path) -> None:
     said = tiny_t2i.ok("train", "tiny", "--train-data", data, "--dry-run", "--epochs", 2, "-o", "loop.max_steps=none")
     assert "10 to train on, 4 held out" in said.stdout
-    assert "5 of 4 samples" in said.stdout
+    assert "5 of at most 4 samples" in said.stdout
     assert not Path("runs").exists()
 
 

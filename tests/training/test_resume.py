@@ -91,9 +91,27 @@ def test_a_signal_finishes_the_step_saves_and_exits_130(
     assert runs.finish("--resume") == left_alone
 
 
+@pytest.mark.parametrize("moment", ["draw-5", "judge-5", "evaluate-8"])
+def test_a_step_of_minutes_is_abandoned_and_the_run_ends_with_the_same_bytes(
+    data: Path, tmp_path: Path, left_alone: bytes, moment: str
+) -> None:
+    runs = Runs(data, tmp_path / "stopped")
+    (runs.folder / f"hang-{moment}").touch()
+    process = runs.start("--resume")
+    while process.is_alive() and not (runs.folder / "hangs").exists():
+        time.sleep(0.01)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join(60)  # it would hang for longer
+    assert process.exitcode == 130, (runs.folder / "said").read_text()
+    (runs.folder / f"hang-{moment}").unlink()
+    assert runs.finish("--resume") == left_alone
+    lines = log.read(runs.folder / "x/log.jsonl")
+    assert [line["step"] for line in lines if line["what"] == "val"] == [4, 8, 12]
+
+
 def test_a_second_signal_exits_at_once(data: Path, tmp_path: Path) -> None:
     runs = Runs(data, tmp_path / "stopped")
-    process = runs.start("-o", "slow=30")
+    process = runs.start("-o", "slow=30", "--batch-size", "4")
     while process.is_alive() and not (runs.folder / "x/log.jsonl").exists():  # from there on the loop listens
         time.sleep(0.01)
     time.sleep(0.3)

@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,8 +47,11 @@ class Net(nn.Module):
         self.critic = nn.Linear(12, 1)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.dropout.p:  # several processes count, and draw, each for itself
+            self.seen += len(x)
         return self.blocks[1](self.dropout(torch.relu(self.blocks[0](x))))
 
 
@@ -96,16 +100,23 @@ class Tiny:
         return [draw, judge] if self.settings.judged else [draw]
 
     def draw(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
-        import time
-
         time.sleep(self.settings.slow)
         loss = (self.model(batch) - batch).square().mean()
+        self.hang(f"draw-{step}" if self.model.training else f"evaluate-{step}")
         if step == self.settings.nan_at:
             loss = loss * float("nan")
         return loss, {"error": loss.detach().sqrt()}
 
     def judge(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
-        return (self.model.critic(self.model(batch)) - 1).square().mean(), {}
+        loss = (self.model.critic(self.model(batch)) - 1).square().mean()
+        self.hang(f"judge-{step}")
+        return loss, {}
+
+    def hang(self, moment: str) -> None:
+        """As long as there is a file of that name: a step of minutes, for tests of what ends it."""
+        if Path(f"hang-{moment}").exists():
+            Path("hangs").touch()
+            time.sleep(110)
 
     def count(self) -> None:
         self.model.steps += 1

@@ -39,8 +39,21 @@ def train(
     option: Options = None,
     config_file: Config = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=HOW_LONG)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="tiny, small, base, or original: what its authors used; the machine decides unless given.",
+            rich_help_panel=HOW_LONG,
+        ),
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples in a step, over all devices.", rich_help_panel=HOW_LONG)
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Samples in a step, over all devices; unless given what the recipe wants and data and memory allow.",
+            rich_help_panel=HOW_LONG,
+        ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.", rich_help_panel=HOW_LONG)] = None,
     max_steps: Annotated[int | None, typer.Option(help="Steps, instead of epochs.", rich_help_panel=HOW_LONG)] = None,
@@ -81,9 +94,9 @@ def train(
     on_nan: Annotated[str | None, typer.Option(help="When the loss is not a number: stop, or skip the step.")] = None,
     on_bad_sample: Annotated[str | None, typer.Option(help="When a sample cannot be read: stop, or skip it.")] = None,
 ) -> None:
-    """Train a model: `runs/x/model` is one that `t2i generate -m` and the other commands take.
+    """Train a model: `runs/x` is one that `t2i generate -m` and the other commands take.
 
-    Ctrl-C finishes the step and saves; `t2i train --resume --output runs/x` goes on as if nothing had happened.
+    Ctrl-C saves within seconds; `t2i train --resume --output runs/x` goes on as if nothing had happened.
     """
     from t2icli.pipelines import train as pipeline
 
@@ -93,10 +106,11 @@ def train(
         return
     folder = output or Path("runs") / str(asked.get("recipe", recipe))
     if dry_run:
-        show.table(pipeline.preview(asked, folder, resume=resume), ("what", ""))
+        show.table(pipeline.preview(asked, folder, resume=resume, tell=show.note), ("what", ""))
         return
+    tell = show.note if launch.speaks() else pipeline.silent
     with watching() as watch:
-        outcome = pipeline.train(asked, folder, resume=resume, watch=watch)
+        outcome = pipeline.train(asked, folder, resume=resume, watch=watch, tell=tell)
     if outcome is not None and outcome.interrupted:
         if launch.speaks():
             show.note(f"saved at step {outcome.step} of {outcome.total}")
@@ -104,17 +118,19 @@ def train(
         raise typer.Exit(130)
     if launch.speaks():
         show.line(str(folder / "model"))
+        show.notes(pipeline.what_next(folder))
 
 
 def _asked(context: typer.Context) -> dict[str, Any]:
     """The flags that were given, wherever they came from; those of the loop join the recipe's settings."""
     given = {name: value for name, value in context.params.items() if value is not None}
-    of_the_loop = {name: given[name] for name in OF_THE_LOOP if name in given}
+    of_the_loop = {name: given[name] for name in OF_THE_LOOP if name in given and given[name] != "auto"}
     option = settings.merge(
         config.options(context, given.get("option", ())), {"loop": of_the_loop} if of_the_loop else {}
     )
-    names = ("recipe", "train_data", "val_data", "device", "devices", "strategy", "report_to")
-    return {**{name: given[name] for name in names if name in given}, "option": option}
+    names = ("recipe", "train_data", "val_data", "size", "device", "devices", "strategy", "report_to")
+    batch = {"batch_size": "auto"} if given.get("batch_size") == "auto" else {}
+    return {**{name: given[name] for name in names if name in given}, **batch, "option": option}
 
 
 def _recipes() -> Any:

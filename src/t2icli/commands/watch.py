@@ -13,6 +13,8 @@ from t2icli.training.progress import Progress, Watch, unwatched
 
 SECONDS = 5.0
 """Between plain lines of one job."""
+SHORT = 10.0
+"""Seconds that need no estimate beforehand."""
 
 
 @contextlib.contextmanager
@@ -34,6 +36,10 @@ class _Plain:
         self.told: dict[str, float] = {}
 
     def __call__(self, progress: Progress) -> None:
+        if progress.what == "estimate":
+            if (left := _left(progress)) > SHORT:
+                show.note(f"about {_roughly(left)} to go")
+            return
         now = time.monotonic()
         is_due = now - self.told.get(progress.what, -SECONDS) >= SECONDS
         if is_due or progress.done == progress.total or progress.what == "evaluate":
@@ -49,6 +55,8 @@ class _Live:
         self.tasks: dict[str, Any] = {}
 
     def __call__(self, progress: Progress) -> None:
+        if progress.what == "estimate":  # the bar shows it
+            return
         if progress.what == "evaluate":
             self.bars.console.print(line(progress))
             return
@@ -68,9 +76,19 @@ def _bars() -> Any:
 
 def line(progress: Progress) -> str:
     """`train 20/500  loss 0.1234  64.0/s  12 s left`."""
-    left = (progress.total - progress.done) * progress.batch / progress.rate if progress.rate else 0
+    left = _left(progress)
     parts = [f"{progress.what} {progress.done}/{progress.total}", *_said(progress)]
     return "  ".join([*parts, f"{_time(left)} left"] if left else parts)
+
+
+def _left(progress: Progress) -> float:
+    """Seconds."""
+    return (progress.total - progress.done) * progress.batch / progress.rate if progress.rate else 0
+
+
+def _roughly(seconds: float) -> str:
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.1f} h" if hours > 2 else f"{minutes:.0f} min" if minutes > 2 else f"{seconds:.0f} s"
 
 
 def _said(progress: Progress) -> list[str]:

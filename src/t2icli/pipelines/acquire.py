@@ -31,7 +31,8 @@ def import_files(
     parts: Mapping[str, Sequence[Path]] | None = None,
 ) -> Model:
     """Convert files of another project, or take a finished model folder, into the store."""
-    finished = models.open_model(files[0]) if len(files) == 1 and (files[0] / models.CARD).is_file() else None
+    folder = models.folder_of(files[0]) if len(files) == 1 else None
+    finished = models.open_model(folder) if folder is not None else None
     upstream = Upstream(
         tuple(map(_readable, files)),
         {part: tuple(map(_file_or_model, paths)) for part, paths in (parts or {}).items()},

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from t2icli import config, plugins, settings, toml
+from t2icli import config, models, plugins, settings, toml
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
-from t2icli.kinds import Fit, Recipe
+from t2icli.kinds import Entry, Fit, Recipe
+from t2icli.pipelines import made, sizes
 from t2icli.pipelines.captions import captions
+from t2icli.pipelines.made import Tell
 from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import open_data
 from t2icli.training import launch
@@ -23,6 +27,8 @@ from t2icli.training.progress import Watch, unwatched
 from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
 
 if TYPE_CHECKING:
+    from t2icli.training.batch import Fitting
+    from t2icli.training.devices import World
     from t2icli.training.loop import Outcome
 
 GROWING = ("constant", "plateau", "exponential")
@@ -35,6 +41,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipe: str
     train_data: str
     val_data: str | None = None
+    size: str | None = None
+    batch_size: Literal["auto"] | None = None
+    """`auto` until the data and the memory have been looked at; then the batch stands among the loop's settings."""
     device: str = "auto"
     devices: int = 1
     strategy: str = "ddp"
@@ -42,17 +51,49 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     option: dict[str, Any] = {}
 
 
-def new_plan(asked: Mapping[str, Any]) -> Plan:
-    """A plan from what was asked for, every setting resolved."""
+def silent(line: str) -> None:
+    """For those who do not want to be told."""
+
+
+def fresh_plan(asked: Mapping[str, Any], tell: Tell = silent) -> Plan:
+    """The plan of a run that begins: size and batch are chosen by machine and data where they were not asked for."""
+    is_said = "batch_size" in sizes.of_loop(asked.get("option") or {})
+    return new_plan({"size": sizes.AUTO, "batch_size": None if is_said else "auto", **asked}, tell)
+
+
+def new_plan(asked: Mapping[str, Any], tell: Tell = silent) -> Plan:
+    """A plan from what was asked for, every setting resolved; without a size, it is the original's."""
     for name, flag in (("recipe", "RECIPE"), ("train_data", "--train-data DATA")):
         if not asked.get(name):
             raise T2IError(f"what to train {'on ' if name == 'train_data' else ''}is not said", f"add {flag}")
-    entry, chosen = plugins.configure("recipe", asked["recipe"], asked.get("option"))
+    entry, _ = plugins.resolve("recipe", asked["recipe"])
+    option = _of_recipe(entry, asked.get("option") or {})
+    size = sizes.pick(entry, asked.get("size"), option, asked.get("device") or "auto")
+    option = made.filled(entry, sizes.under(entry, size, option), tell)
+    chosen = plugins.configure_entry("recipe", entry, option)
     if launch.speaks():
         for line in stand_ins(within(chosen)):
             warnings.warn(line, UserWarning, stacklevel=2)
     paths = {name: os.path.abspath(asked[name]) for name in ("train_data", "val_data") if asked.get(name)}
-    return msgspec.convert({**asked, "recipe": entry.name, **paths, "option": settings.tables(chosen)}, Plan)
+    resolved = {"recipe": entry.name, **paths, "size": size, "option": settings.tables(chosen)}
+    if not _has_steps(entry):
+        resolved["batch_size"] = None
+    return msgspec.convert({**asked, **resolved}, Plan)
+
+
+def _of_recipe(entry: Entry[Any], option: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, without the loop's settings where there is no loop."""
+    kept = dict(option)
+    if "loop" in kept and not _has_steps(entry):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(sizes.of_loop(kept))) or "loop"
+        del kept["loop"]
+        told = f"recipe {entry.name!r} reads the data once and has no steps; ignored: {names}"
+        warnings.warn(told, UserWarning, stacklevel=3)
+    return kept
+
+
+def _has_steps(entry: Entry[Any]) -> bool:
+    return "loop" in settings.names(entry.settings)
 
 
 def continued_plan(folder: Path, asked: Mapping[str, Any]) -> Plan:
@@ -61,7 +102,16 @@ def continued_plan(folder: Path, asked: Mapping[str, Any]) -> Plan:
         before = msgspec.convert(toml.read(folder / config.NAME), Plan)
     except msgspec.ValidationError as error:
         raise T2IError(f"'{folder / config.NAME}' is not the settings of a run: {error}") from error
-    plan = new_plan(settings.merge(msgspec.structs.asdict(before), asked))
+    known = msgspec.structs.asdict(before)
+    if has_begun(folder) or "batch_size" in sizes.of_loop(asked.get("option") or {}):
+        known["batch_size"] = None
+        asked = {name: value for name, value in asked.items() if name != "batch_size"}
+    if asked.get("size") == sizes.AUTO:
+        asked = {name: value for name, value in asked.items() if name != "size"}
+    plan = new_plan(settings.merge(known, asked))
+    if before.size is not None and plan.size != before.size:
+        hint = "leave --size out, or choose another --output"
+        raise T2IError(f"the run in '{folder}' is of size {before.size!r}, not {plan.size!r}", hint)
     changes = differences(before, plan)
     if changes and has_begun(folder):
         raise T2IError(f"the run in '{folder}' has other settings", "\n  ".join(changes))
@@ -93,31 +143,37 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def train(asked: Mapping[str, Any], folder: Path, *, resume: bool = False, watch: Watch = unwatched) -> Outcome | None:
+def train(
+    asked: Mapping[str, Any], folder: Path, *, resume: bool = False, watch: Watch = unwatched, tell: Tell = silent
+) -> Outcome | None:
     """Train as asked, in `folder`; None when other processes were started to do it and have done it."""
     is_worker = int(os.environ.get("RANK", "0")) > 0
     with contextlib.nullcontext() if is_worker else _alone(folder):
-        plan = _begin(asked, folder, resume=resume, may_write=not is_worker)
+        plan = _begin(asked, folder, tell, resume=resume, may_write=not is_worker)
         if (fit := without_steps(plan)) is not None:
             fit.fit(captions(Path(plan.train_data)), folder / "model")
             return None
         if plan.devices > 1 and "WORLD_SIZE" not in os.environ:
             launch.launch(["-m", "t2icli", "train", "--resume", "--output", str(folder)], plan.devices)
             return None
-        return _trained(plan, folder, watch)
+        return _trained(plan, folder, watch, tell)
 
 
-def _begin(asked: Mapping[str, Any], folder: Path, *, resume: bool, may_write: bool) -> Plan:
+def _begin(asked: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, may_write: bool) -> Plan:
     is_there = (folder / config.NAME).is_file()
     if has_begun(folder) and not resume and may_write:
         raise T2IError(f"there is a run in '{folder}' already", "continue it with --resume, or choose another --output")
     if resume and not (is_there or asked.get("train_data")):
         raise T2IError(f"there is no run in '{folder}' to go on with", "name its folder with --output")
-    plan = continued_plan(folder, asked) if is_there and resume else new_plan(asked)
+    plan = continued_plan(folder, asked) if is_there and resume else fresh_plan(asked, tell)
     if may_write:
         folder.mkdir(parents=True, exist_ok=True)
-        config.write(folder, msgspec.to_builtins(plan))
+        _write(plan, folder)
     return plan
+
+
+def _write(plan: Plan, folder: Path) -> None:
+    config.write(folder, msgspec.to_builtins(plan))
 
 
 @contextlib.contextmanager
@@ -162,7 +218,7 @@ def without_steps(plan: Plan) -> Fit | None:
     return cast(Fit, entry.load(chosen)) if "loop" not in chosen.__struct_fields__ else None
 
 
-def _trained(plan: Plan, folder: Path, watch: Watch) -> Outcome:
+def _trained(plan: Plan, folder: Path, watch: Watch, tell: Tell) -> Outcome:
     from t2icli.training.devices import joined
     from t2icli.training.loop import train as loop
 
@@ -171,32 +227,126 @@ def _trained(plan: Plan, folder: Path, watch: Watch) -> Outcome:
             open_parts(plan)
         world.wait()  # only one prepares
         data, held_out = open_parts(plan)
+        plan = _with_vocabularies(plan, folder, data, world, tell)
+        plan, found = _with_batch(plan, data, world, watch, tell)
+        if world.is_first:
+            _write(plan, folder)
         recipe, chosen = build(plan)
+        if plan.size is not None or found is not None:
+            tell(_described(plan, chosen, parameters_of(recipe), found))
         return loop(
             recipe, data, held_out, chosen, folder, world, strategy=plan.strategy, report_to=plan.report_to, watch=watch
         )
 
 
-def preview(asked: Mapping[str, Any], folder: Path, *, resume: bool = False) -> list[tuple[str, str]]:
+def _with_vocabularies(plan: Plan, folder: Path, data: PreparedDataset, world: World, tell: Tell) -> Plan:
+    """The plan with the vocabularies that were still to be learnt; the first process learns them, in `folder`."""
+    entry, chosen = plugins.configure("recipe", plan.recipe, plan.option)
+    option = dict(plan.option)
+    for name in made.unlearnt(entry, chosen):
+        place = folder.absolute() / name
+        if world.is_first:
+            learnt = made.learn(data, place)
+            tell(f"{name}: {learnt.card.about}, learnt from the captions")
+        world.wait()
+        option[name] = {"name": made.LEARNT_AS, "model": str(place)}
+    _, chosen = plugins.configure("recipe", plan.recipe, option)
+    return msgspec.structs.replace(plan, option=settings.tables(chosen))
+
+
+def _with_batch(
+    plan: Plan, data: PreparedDataset, world: World, watch: Watch, tell: Tell
+) -> tuple[Plan, Fitting | None]:
+    """The plan with the batch that fits the data and the memory, where it was left open; and what was found out."""
+    if plan.batch_size is None:
+        return plan, None
+    recipe, chosen = build(plan)
+    found = _fitting(recipe, chosen, data, world, watch)
+    if found.batch < chosen.batch_size:
+        tell(f"batch size: {found.batch} in place of {chosen.batch_size}, for {found.bound} has no more")
+    option = settings.merge(plan.option, {"loop": {"batch_size": found.batch}})
+    return msgspec.structs.replace(plan, batch_size=None, option=option), found
+
+
+def _fitting(recipe: Recipe, chosen: LoopSettings, data: PreparedDataset, world: World, watch: Watch) -> Fitting:
+    from t2icli.training.batch import fitting
+    from t2icli.training.cache import samples_of
+    from t2icli.training.samples import check_captions
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run itself will say it
+        check_captions(recipe, data)
+    samples, _ = samples_of(recipe, data, "train", chosen, world, watch)
+    return fitting(recipe, samples, chosen, world)
+
+
+def _described(plan: Plan, loop: LoopSettings, parameters: int, found: Fitting | None) -> str:
+    """`dalle, tiny: 2.1 million parameters, 16 samples a step, about 0.9 GB and 0.4 s a step`."""
+    told = [f"{parameters / 1e6:.1f} million parameters", f"{loop.batch_size} samples a step"]
+    if found is not None and found.memory is not None and found.seconds is not None:
+        told.append(f"about {found.memory / 1e9:.1f} GB of memory and {found.seconds:.2g} s a step")
+    return f"{plan.recipe}{f', {plan.size}' if plan.size else ''}: {', '.join(told)}"
+
+
+def parameters_of(recipe: Recipe) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in recipe.model.parameters() if parameter.requires_grad)
+
+
+NEXT = {
+    "generator": "t2i generate {caption} -m {run}",
+    "captioner": "t2i caption PICTURES -m {run}",
+    "embedder": "t2i rerank {caption} PICTURES -r {run}",
+    "codec": "t2i train dalle --train-data {data} -o codec={run}",
+    "tokenizer": "t2i train dalle --train-data {data} -o tokenizer={run}",
+    "prior": "t2i train dalle2-decoder --train-data {data} -o prior={run}",
+}
+"""What a model of each kind is good for, as it is typed."""
+
+
+def what_next(folder: Path) -> list[str]:
+    """A line with the command that uses what was trained in `folder`."""
+    plan = msgspec.convert(toml.read(folder / config.NAME), Plan)
+    command = NEXT.get(models.open_model(folder / "model").card.kind)
+    if command is None:
+        return []
+    caption = next(iter(captions_of(plan)), "PROMPT") if "{caption}" in command else ""
+    words = {"caption": caption, "run": str(folder), "data": os.path.relpath(plan.train_data)}
+    return ["next: " + command.format(**{name: shlex.quote(word) for name, word in words.items()})]
+
+
+def captions_of(plan: Plan) -> Iterator[str]:
+    """The captions that were trained on."""
+    data, _ = open_parts(plan)
+    for i in range(len(data)):
+        yield from data.captions(i)
+
+
+def preview(
+    asked: Mapping[str, Any], folder: Path, *, resume: bool = False, tell: Tell = silent
+) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
+    from t2icli.training.devices import joined
     from t2icli.training.samples import check_captions
 
     is_there = resume and (folder / config.NAME).is_file()
-    plan = continued_plan(folder, asked) if is_there else new_plan(asked)
+    plan = continued_plan(folder, asked) if is_there else fresh_plan(asked, tell)
     if without_steps(plan) is not None:
         texts = sum(1 for _ in captions(Path(plan.train_data)))
         return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
-    recipe, chosen = build(plan)
+    with TemporaryDirectory() as place, joined("cpu") as world:
+        recipe, chosen = build(_with_vocabularies(plan, Path(place), data, world, silent))
     check_captions(recipe, data)
-    sizes = {p: p.numel() for turn in recipe.turns() for group in turn.groups for p in group.parameters}
-    trained = sum(sizes.values())
-    steps = chosen.max_steps or -int(-chosen.epochs * len(data) // chosen.batch_size)
+    trained = parameters_of(recipe)
+    batch = min(chosen.batch_size, len(data)) if plan.batch_size else chosen.batch_size
+    steps = chosen.max_steps or -int(-chosen.epochs * len(data) // batch)
     copies = 4 + bool(chosen.ema)  # weights, gradients, two averages of Adam's
     return [
         ("recipe", plan.recipe),
+        *([("size", plan.size)] if plan.size else []),
         ("samples", f"{len(data)} to train on, {len(held_out) if held_out else 0} held out"),
-        ("steps", f"{steps} of {chosen.batch_size} samples"),
+        ("steps", f"{steps} of {'at most ' if plan.batch_size else ''}{batch} samples"),
         ("trained parameters", f"{trained / 1e6:.1f} million"),
         ("memory", f"{trained * 4 * copies / 2**30:.2f} GiB, and the activations of a batch"),
         ("run", str(folder)),

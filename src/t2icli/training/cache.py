@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,12 @@ from torch.utils.data import Sampler
 from t2icli import models
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
-from t2icli.kinds import Frozen
+from t2icli.kinds import Frozen, Recipe
 from t2icli.training.checkpoint import flush
 from t2icli.training.devices import World
 from t2icli.training.order import Read, Seeded, loader
 from t2icli.training.progress import Progress, Watch, unwatched
+from t2icli.training.settings import LoopSettings
 
 BATCH = 32
 """Fixed, because a codec's rounding may depend on it."""
@@ -60,6 +62,15 @@ def encoded(
     if unreadable and not skip:
         raise unreadable_error(data, *next(iter(unreadable.items())))
     return Encoded({part.name: _mapped(part, data) for part in parts}, unreadable)
+
+
+def samples_of(
+    recipe: Recipe, data: PreparedDataset, split: str, settings: LoopSettings, world: World, watch: Watch = unwatched
+) -> tuple[Any, Mapping[int, str]]:
+    """A recipe's samples of a part of the data, its frozen parts' results within; and the rows that have none."""
+    skip = settings.on_bad_sample == "skip"
+    known = encoded(recipe.frozen(), data, world, workers=settings.workers, skip=skip, watch=watch)
+    return recipe.dataset(data, split, known.results), known.unreadable
 
 
 def _mapped(part: Frozen, data: PreparedDataset) -> Tensor:

@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM: the first asks to stop after this step, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first asks to stop after this step, or within a long one; the second stops at once."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -10,24 +11,70 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 3.0
+"""Seconds that a step has to end by itself; saving takes some more."""
+
+
+class Abandoned(BaseException):
+    """Raised in the middle of work that takes too long after a signal; not for a recipe to catch."""
 
 
 class Asked:
     """Whether someone asked to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool) -> None:
         self.to_stop = False
+        self.is_late = False
+        self.patient = patient
+        """Whether a step is waited for, however long it takes."""
+        self._may_abandon = self._is_own = self._is_over = False
+        self._lock = threading.Lock()
 
     def hear(self, number: int, frame: FrameType | None) -> None:
+        if self._is_own:
+            self._is_own = False
+            if self._may_abandon:
+                raise Abandoned
+            return
         if self.to_stop:
             os._exit(130)
         self.to_stop = True
+        if not self.patient:
+            timer = threading.Timer(PATIENCE, self._late)
+            timer.daemon = True
+            timer.start()
+
+    def _late(self) -> None:
+        """A signal of our own wakes the main thread, be it asleep, and its handler raises there."""
+        with self._lock:
+            if self._is_over:
+                return
+            self.is_late = self._is_own = True
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            else:
+                _thread.interrupt_main(signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def abandonable(self) -> Iterator[None]:
+        """Work that changes nothing until it is done."""
+        if self.is_late:
+            raise Abandoned
+        self._may_abandon = True
+        try:
+            yield
+        finally:
+            self._may_abandon = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_over = True
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[Asked]:
+def listening(*, patient: bool = False) -> Iterator[Asked]:
     """Catch the signals for a while; only the main thread can."""
-    asked = Asked()
+    asked = Asked(patient=patient)
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -35,5 +82,6 @@ def listening() -> Iterator[Asked]:
     try:
         yield asked
     finally:
+        asked.close()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -17,18 +17,21 @@ import torch
 from t2icli.dataset import PreparedDataset
 from t2icli.errors import T2IError
 from t2icli.kinds import Recipe
-from t2icli.training.cache import encoded, name_of, unreadable_error
+from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World, complete, shard, spread, whole
 from t2icli.training.ema import Average
 from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, side_by_side, to_device
-from t2icli.training.interrupt import listening
+from t2icli.training.interrupt import Abandoned, Asked, listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
 from t2icli.training.progress import Progress, Watch, unwatched
 from t2icli.training.samples import check_captions
 from t2icli.training.settings import LoopSettings
-from t2icli.training.turns import RunningTurn, only
+from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
+
+ESTIMATED_AFTER = 10
+"""Steps after which whoever watches hears how long the rest will take, whatever `log_every` is."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +62,13 @@ def train(
     training.resume()
     log = Log(folder, training.step, report_to) if world.is_first else None
     try:
-        with listening() as asked, _explained():
-            for reads in training.batches():
-                training.take_step(reads)
-                is_last = training.step == training.total
-                stop = world.any(asked.to_stop)
-                if training.due(settings.log_every, is_last):
-                    training.report(log)
-                if training.due(settings.eval_every, is_last):
-                    training.evaluate(log)
-                if settings.preview_every and training.due(settings.preview_every, is_last):
-                    training.preview(log)
-                if training.due(settings.save_every, is_last or stop):
-                    training.save()
-                if stop:
-                    break
+        with listening(patient=world.size > 1) as asked, _explained():
+            training.run_on(log, asked)
     finally:
         if log is not None:
             log.close()
-    return Outcome(training.step, training.total, training.figures, training.step < training.total)
+    is_cut_short = training.step < training.total or bool(training.owed)
+    return Outcome(training.step, training.total, training.figures, is_cut_short)
 
 
 class Training:
@@ -108,28 +99,65 @@ class Training:
         if self.is_sharded and len(turns) > 1:
             raise T2IError("strategy 'fsdp' is for recipes of one turn; this one has two optimizers", "use ddp")
         self.turns = [RunningTurn(turn, settings, self.total, world) for turn in turns]
+        if world.size == 1 and not settings.compile:
+            interruptible(parameter for turn in self.turns for parameter in turn.parameters)
         self.average = Average(self.model, settings.ema)
         self.held_out = self._held_out(held_out)
         self.step, self.best, self.figures = 0, math.inf, dict[str, float]()
+        self.turns_done = 0
+        """Of the step that is being taken; above 0 in a checkpoint where the step was abandoned after some turns."""
+        self.owed: list[str] = []
+        """What is still to be done at this step besides training."""
         self.since_report: list[dict[str, Any]] = []
-        self.reported_at = time.monotonic()
+        self.begun_at, self.reported_at = (0, 0.0), time.monotonic()
 
     def _samples(self, data: PreparedDataset, split: str) -> tuple[Any, Mapping[int, str]]:
         if split == "train":
             check_captions(self.recipe, data)  # before hours of encoding
-        skip = self.settings.on_bad_sample == "skip"
-        known = encoded(
-            self.recipe.frozen(), data, self.world, workers=self.settings.workers, skip=skip, watch=self.watch
-        )
-        return self.recipe.dataset(data, split, known.results), known.unreadable
+        return samples_of(self.recipe, data, split, self.settings, self.world, self.watch)
 
     def _held_out(self, data: PreparedDataset | None) -> HeldOut:
         """Held-out samples; without any, previews show training samples and nothing is evaluated."""
         samples = self.samples if data is None else self._samples(data, "val")[0]
         return HeldOut(samples, self.settings, self.world, is_new=data is not None)
 
+    def run_on(self, log: Log | None, asked: Asked) -> None:
+        """Step by step to the end, or until someone asks to stop; what takes too long then is abandoned and saved."""
+        self.begun_at = self.step, time.monotonic()
+        try:
+            if self.owed and self.follow_up(log, asked):
+                return
+            for reads in self.batches():
+                self.take_step(reads, asked)
+                self.owed = self._duties()
+                if self.follow_up(log, asked):
+                    return
+        except Abandoned:
+            self.save()
+
     def due(self, every: int, anyway: bool) -> bool:
         return anyway or (every > 0 and self.step % every == 0)
+
+    def _duties(self) -> list[str]:
+        """What this step is followed by, besides a checkpoint."""
+        s, is_last = self.settings, self.step == self.total
+        every = {"report": s.log_every, "evaluate": s.eval_every, "preview": s.preview_every}
+        return [name for name, n in every.items() if self.due(n, is_last) and (n or name != "preview")]
+
+    def follow_up(self, log: Log | None, asked: Asked) -> bool:
+        """Do what the step is to be followed by; returns whether to stop."""
+        stop = self.world.any(asked.to_stop)
+        if self.step - self.begun_at[0] == ESTIMATED_AFTER:
+            self.estimate(log)
+        while self.owed:
+            if self.owed[0] == "report":
+                self.report(log)
+            else:
+                (self.evaluate if self.owed[0] == "evaluate" else self.preview)(log, asked)
+            self.owed.pop(0)
+        if self.due(self.settings.save_every, stop or self.step == self.total):
+            self.save()
+        return stop
 
     def batches(self) -> Iterator[list[Read]]:
         """For every step still to take, this process's pieces of its batch, on the device."""
@@ -147,13 +175,15 @@ class Training:
             warnings.warn(f"sample {name_of(self.data, row)} left out: {reason}", UserWarning, stacklevel=2)
         return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))
 
-    def take_step(self, reads: list[Read]) -> None:
+    def take_step(self, reads: list[Read], asked: Asked) -> None:
         """For each turn: loss, backward, clip, step."""
         pieces = [read.batch for read in reads]
         figures: dict[str, Any] = {}
-        for turn in self.turns:
+        is_whole = self.turns_done == 0
+        for turn in self.turns[self.turns_done :]:
             with only(turn, self.turns):
-                loss, found = turn.gradients(pieces, self.step)
+                with buffers_kept(self.model), asked.abandonable():
+                    loss, found = turn.gradients(pieces, self.step)
                 norm = turn.norm()
                 figures.update(
                     found if turn is self.turns[0] else {f"{turn.turn.name}_loss": found.pop("loss"), **found}
@@ -163,9 +193,11 @@ class Training:
                 else:
                     turn.move(self.step)
                 turn.forget()
+                self.turns_done += 1
         self.average.follow()
-        self.step += 1
-        self.since_report.append(figures)
+        self.step, self.turns_done = self.step + 1, 0
+        if is_whole:
+            self.since_report.append(figures)
 
     def _not_a_number(self, turn: RunningTurn, reads: list[Read]) -> None:
         rows = [name_of(self.data, row) for read in reads for row in read.rows]
@@ -183,6 +215,8 @@ class Training:
 
     def report(self, log: Log | None) -> None:
         """The figures since the last report, averaged, to the log and to whoever watches."""
+        if not self.since_report:  # an abandoned step was the only one
+            return
         names = list(self.since_report[-1])
         rows = torch.tensor([[float(figures[name]) for name in names] for figures in self.since_report])
         means = dict(zip(names, self.world.mean(rows.mean(0).to(self.world.device)).tolist(), strict=True))
@@ -194,11 +228,18 @@ class Training:
             log.write(self.step, "train", **means, lr=lr, samples_per_second=round(rate, 2))
             self.watch(Progress("train", self.step, self.total, rate, self.settings.batch_size, means))
 
-    def evaluate(self, log: Log | None) -> None:
+    def estimate(self, log: Log | None) -> None:
+        """How fast it goes, to whoever watches."""
+        step, since = self.begun_at
+        rate = (self.step - step) * self.settings.batch_size / max(time.monotonic() - since, 1e-9)
+        if log is not None:
+            self.watch(Progress("estimate", self.step, self.total, rate, self.settings.batch_size))
+
+    def evaluate(self, log: Log | None, asked: Asked) -> None:
         """Held-out figures; the best so far is kept as a model of its own."""
         if not self.held_out.is_new:
             return
-        with self.average.in_place():
+        with self.average.in_place(), asked.abandonable():
             found = evaluate(self.turns[0].turn, self.model, self.held_out, self.step)
         if not found:
             return
@@ -212,12 +253,12 @@ class Training:
             self.best = found["loss"]
             self._publish("best")
 
-    def preview(self, log: Log | None) -> None:
+    def preview(self, log: Log | None, asked: Asked) -> None:
         """Pictures, in `previews/`; drawn by the first process, so only where it has the whole model."""
         if log is None or self.is_sharded:
             return
         n = min(PREVIEWS, len(self.held_out.samples))
-        with self.average.in_place():
+        with self.average.in_place(), asked.abandonable():
             images = preview(self.recipe, self.held_out.read(range(n)), self.settings)
         if images:
             self.run.previews.mkdir(parents=True, exist_ok=True)
@@ -244,6 +285,8 @@ class Training:
         return whole(
             {
                 "step": self.step,
+                "turns_done": self.turns_done,
+                "owed": self.owed,
                 "best": self.best,
                 "data": self.data.sha256,
                 "model": self.model.state_dict(),
@@ -268,6 +311,7 @@ class Training:
         for turn, saved in zip(self.turns, state["turns"], strict=True):
             turn.load(saved)
         self.step, self.best = state["step"], state["best"]
+        self.turns_done, self.owed = state.get("turns_done", 0), state.get("owed", [])
         if self.step == self.total:
             self._publish("model")  # in case it was killed between the last checkpoint and this
 

@@ -11,7 +11,7 @@ class Progress:
     """How far one job has come."""
 
     what: str
-    """`train`, `evaluate`, or the name of a part that is encoded."""
+    """`train`, `evaluate`, `estimate` for how long training will take, or the name of a part that is encoded."""
     done: int
     total: int
     rate: float = 0.0

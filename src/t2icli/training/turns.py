@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from t2icli.errors import T2IError
 from t2icli.kinds import Turn
 from t2icli.training.devices import World, averaged, silent, spread
+from t2icli.training.interrupt import Abandoned
 from t2icli.training.muon import Muon
 from t2icli.training.order import seed_all
 from t2icli.training.schedule import Schedule
@@ -87,6 +88,25 @@ def only(turn: RunningTurn, turns: Sequence[RunningTurn]) -> Iterator[None]:
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """If a turn is abandoned, averages and queues that its forward has moved already are put back."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    except Abandoned:
+        for buffer, value in before:
+            buffer.copy_(value)
+        raise
+
+
+def interruptible(parameters: Iterable[nn.Parameter]) -> None:
+    """Python hears of signals between its own instructions, of which a backward pass has none; these are some."""
+    for parameter in parameters:
+        if parameter.requires_grad:
+            parameter.register_hook(lambda gradient: None)
 
 
 def autocast(settings: LoopSettings, world: World) -> torch.autocast:

@@ -206,10 +206,15 @@ def test_captions_of_a_prepared_dataset_train_one_too(t2i: Runner) -> None:
     assert plugins.load("tokenizer", "json", model="run/model").vocabulary > 10
 
 
-def test_flags_of_the_loop_and_empty_captions_are_refused(t2i: Runner) -> None:
+def test_flags_of_the_loop_are_ignored_with_a_warning(t2i: Runner) -> None:
+    Path("captions.txt").write_text("\n".join(CAPTIONS), encoding="utf-8")
+    words = ("train", "tokenizer", "--train-data", "captions.txt")
+    said = t2i.ok(*words, "--max-steps", 2, "--lr", 1, "--batch-size", "auto", "--size", "original").stderr
+    assert "recipe 'tokenizer' reads the data once and has no steps; ignored: --lr, --max-steps" in said
+    assert "next: t2i train dalle --train-data captions.txt -o tokenizer=runs/tokenizer" in said
+
+
+def test_empty_captions_are_refused(t2i: Runner) -> None:
     Path("captions.txt").write_text("\n\n")
     t2i.fails("train", "tokenizer", "--train-data", "captions.txt", says="nothing to learn")
-    t2i.fails(
-        "train", "tokenizer", "--train-data", "captions.txt", "--output", "x", "--lr", "1", says="no setting 'loop'"
-    )
     t2i.fails("train", "tokenizer", "--train-data", "none.txt", "--output", "y", says="no data at")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from t2i_brivl.recipe import RecipeSettings
+from t2i_brivl.recipe import SIZES, RecipeSettings
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, Upstream
 from t2icli.models import Model
@@ -56,7 +56,8 @@ def load_recipe(settings: RecipeSettings) -> Recipe:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    return [Entry("brivl", "BriVL: two towers, contrasted by momentum and queues", RecipeSettings, load_recipe)]
+    about = "BriVL: two towers, contrasted by momentum and queues"
+    return [Entry("brivl", about, RecipeSettings, load_recipe, sizes=SIZES)]
 
 
 @hookimpl

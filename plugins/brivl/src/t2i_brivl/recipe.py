@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2i_brivl.shape import Shape
+from t2icli.kinds import Size
 from t2icli.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -38,3 +39,18 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loop: Annotated[LoopSettings, Meta(description="the training loop")] = LoopSettings(
         batch_size=128, lr=1e-3, weight_decay=0.01, clip=1.0, schedule="cosine", warmup=50
     )
+
+
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {"loop": {"batch_size": 64, "max_steps": 1500}},
+    "small": {
+        "shape": {"width": 160, "image_size": 96, "features": 256, "ngrams": {"longest": 2}},
+        "objective": {"temperature": 0.04},
+        "loop": {"max_steps": 6000},
+    },
+    "base": {
+        "shape": {"width": 256, "image_size": 128, "features": 512},
+        "objective": {"queue": 8192},
+        "loop": {"batch_size": 256, "max_steps": 20_000},
+    },
+}

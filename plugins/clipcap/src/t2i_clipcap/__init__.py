@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Upstream
+from t2icli.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, Upstream
 from t2icli.models import Model
 from t2icli.sampling import CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.settings import Part, part
+from t2icli.settings import Part, in_place_of, part
 from t2icli.training.settings import LoopSettings
 
 
@@ -39,11 +39,22 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     embedder: Annotated[Part[Embedder], Meta(description="what it sees images through")] = part("embedder", "clip")
     gpt2: Annotated[
-        str | None, Meta(description="a Hugging Face GPT-2: a folder, or a name on the hub; none starts from nothing")
+        str | None,
+        Meta(
+            description="a Hugging Face GPT-2: a folder, or a name on the hub; none starts from nothing",
+            extra=in_place_of("start", "tokenizer"),
+        ),
     ] = None
     vocabulary: Annotated[
-        Path | None, Meta(description="vocab.txt, tokenizer.json or a folder with one; else the GPT-2's own")
+        Path | None,
+        Meta(
+            description="vocab.txt, tokenizer.json or a folder with one; else the GPT-2's own, else the tokenizer's",
+            extra=in_place_of("tokenizer"),
+        ),
     ] = None
+    tokenizer: Annotated[
+        Part[Tokenizer], Meta(description="words of a GPT-2 that starts from nothing; learnt from the captions")
+    ] = part("tokenizer", "json")
     tune: Annotated[bool, Meta(description="train the GPT-2 too, not the mapper alone")] = True
     mapper: Annotated[
         Literal["mlp", "bert", "transformer"], Meta(description="what turns an embedding into the prefix")
@@ -71,6 +82,41 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         epochs=40, batch_size=40, lr=2e-5, eps=1e-6, schedule="linear", warmup=5000
     )
+
+
+FROM_NOTHING: dict[str, Any] = {
+    "optimizer": "muon",
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "clip": 1.0,
+}
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "prefix": 4,
+        "width": 128,
+        "layers": 3,
+        "heads": 4,
+        "positions": 48,
+        "max_tokens": 40,
+        "dropout": 0.05,
+        "loop": {**FROM_NOTHING, "epochs": 20, "batch_size": 32, "max_steps": 2000, "warmup": 50},
+    },
+    "small": {
+        "width": 256,
+        "layers": 4,
+        "heads": 4,
+        "positions": 112,
+        "loop": {**FROM_NOTHING, "batch_size": 64, "max_steps": 8000, "warmup": 100},
+    },
+    "base": {
+        "width": 512,
+        "layers": 8,
+        "heads": 8,
+        "positions": 112,
+        "loop": {**FROM_NOTHING, "batch_size": 128, "max_steps": 20_000, "warmup": 500},
+    },
+}
 
 
 class FlickrSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,7 +157,7 @@ def t2i_captioners() -> list[Entry[Captioner]]:
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "ClipCap: teaches a GPT-2 to go on from an image's embedding"
-    return [Entry("clipcap", about, RecipeSettings, load_recipe)]
+    return [Entry("clipcap", about, RecipeSettings, load_recipe, sizes=SIZES)]
 
 
 @hookimpl

@@ -91,12 +91,15 @@ class ClipCapRecipe:
 def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> Path:
     if settings.vocabulary is not None:
         return settings.vocabulary
-    if pretrained is None:
+    if pretrained is not None:
+        return pretrained.folder
+    model = getattr(settings.tokenizer.settings, "model", None)
+    if model is None or FILE not in model.card.files:
         raise T2IError(
             "clipcap needs a GPT-2 to tune, or at least a vocabulary to start from nothing",
-            f"-o gpt2=FOLDER_OR_NAME ({gpt2.KNOWN}), or -o vocabulary=vocab.txt",
+            f"-o gpt2=FOLDER_OR_NAME ({gpt2.KNOWN}), -o vocabulary=vocab.txt, or a tokenizer trained by t2i",
         )
-    return pretrained.folder
+    return model.file(FILE)
 
 
 def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, condition: int) -> Shape:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Embedder, Entry, Generator, Metric, ModelSource, Recipe, RemoteFile, Upstream
+from t2icli.kinds import Codec, Embedder, Entry, Generator, Metric, ModelSource, Recipe, RemoteFile, Size, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.settings import Part, part
@@ -119,6 +119,58 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     )
 
 
+CODEC_SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "shape": {"codes": 512, "width": 64, "size": 64, "base": 32, "multipliers": [1, 1, 2, 2], "attention": []},
+        "perceptual": {"name": "laplacian"},
+        "adversary_weight": 0.0,
+        "begin": 100,
+        "reseed_every": 50,
+        "loop": {"lr": 5e-4, "betas": [0.9, 0.99], "batch_size": 8, "max_steps": 1200, "schedule": "cosine"},
+    },
+    "small": {
+        "shape": {"codes": 1024, "width": 64, "size": 128, "base": 32, "attention": []},
+        "perceptual": {"name": "laplacian"},
+        "adversary_weight": 0.0,
+        "begin": 200,
+        "reseed_every": 50,
+        "loop": {"lr": 5e-4, "betas": [0.9, 0.99], "batch_size": 8, "max_steps": 5000, "schedule": "cosine"},
+    },
+    "base": {"shape": {"codes": 4096, "base": 64}, "loop": {"max_steps": 40_000}},
+}
+MUON: dict[str, Any] = {
+    "optimizer": "muon",
+    "lr": 2e-3,
+    "betas": [0.9, 0.96],
+    "weight_decay": 0.03,
+    "clip": 1.0,
+}
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "width": 128,
+        "layers": 4,
+        "heads": 4,
+        "dropout": 0.0,
+        "noise": 0.3,
+        "loop": {**MUON, "batch_size": 16, "max_steps": 1200},
+    },
+    "small": {
+        "width": 256,
+        "layers": 6,
+        "heads": 4,
+        "noise": 0.3,
+        "loop": {**MUON, "batch_size": 32, "max_steps": 6000},
+    },
+    "base": {
+        "width": 768,
+        "layers": 12,
+        "heads": 12,
+        "noise": 0.3,
+        "loop": {**MUON, "lr": 1e-3, "max_steps": 40_000},
+    },
+}
+
+
 def load_prior(settings: Settings) -> Generator:
     from t2i_clipgen.generate import load
 
@@ -167,8 +219,8 @@ def t2i_recipes() -> list[Entry[Recipe]]:
     about = "CLIP-GEN's prior: images alone teach it to draw what an embedding says"
     of_codec = "CLIP-GEN's VQGAN: L1, a perceptual metric and an adversary, codes learnt by gradient"
     return [
-        Entry("clipgen", about, RecipeSettings, load_recipe),
-        Entry("clipgen-vqgan", of_codec, CodecRecipeSettings, load_codec_recipe),
+        Entry("clipgen", about, RecipeSettings, load_recipe, sizes=SIZES),
+        Entry("clipgen-vqgan", of_codec, CodecRecipeSettings, load_codec_recipe, sizes=CODEC_SIZES),
     ]
 
 

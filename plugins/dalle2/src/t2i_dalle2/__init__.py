@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Generator, Recipe, Upstream
+from t2icli.kinds import Embedder, Entry, Generator, Recipe, Size, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, CfgScale, Device, Precision
 from t2icli.settings import Part, part
@@ -84,6 +84,60 @@ class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     )
 
 
+def _learns(steps: int, batch: int) -> dict[str, Any]:
+    return {"lr": 1e-3, "batch_size": batch, "max_steps": steps, "schedule": "cosine", "warmup": 50, "ema": 0.995}
+
+
+PRIOR_SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "text_length": 34,
+        "layers": 2,
+        "heads": 4,
+        "head_width": 32,
+        "clamp": True,
+        "loop": _learns(2000, 32),
+    },
+    "small": {"text_length": 50, "layers": 4, "heads": 6, "clamp": True, "loop": _learns(6000, 64)},
+    "base": {"heads": 12, "clamp": True, "loop": {"batch_size": 128, "max_steps": 40_000}},
+}
+SMALL_UNET: dict[str, Any] = {"blocks": 1, "kernels": [3], "predicts": "v", "learned_variance": False}
+TINY_FIRST: dict[str, Any] = {
+    "size": 32,
+    "width": 16,
+    "multipliers": [1, 2, 3],
+    "condition": 32,
+    "heads": 4,
+    "head_width": 16,
+    "cross_heads": 2,
+    "cross_head_width": 16,
+}
+TINY_SECOND: dict[str, Any] = {
+    "size": 64,
+    "width": 8,
+    "multipliers": [1, 2, 2],
+    "groups": 4,
+    "condition": 16,
+    "heads": 2,
+    "head_width": 16,
+    "cross_heads": 2,
+    "cross_head_width": 16,
+    "betas": "cosine",
+}
+DECODER_SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "first": {**SMALL_UNET, **TINY_FIRST},
+        "second": {**SMALL_UNET, **TINY_SECOND},
+        "loop": _learns(1200, 8),
+    },
+    "small": {
+        "first": {**SMALL_UNET, "size": 64, "width": 48, "multipliers": [1, 2, 3], "condition": 64, "heads": 4},
+        "second": {**SMALL_UNET, **TINY_SECOND, "size": 128, "width": 16},
+        "loop": _learns(6000, 16),
+    },
+    "base": {"first": {"size": 64, "blocks": 1, "kernels": [3]}, "loop": {"batch_size": 32, "max_steps": 40_000}},
+}
+
+
 def load_generator(settings: Settings) -> Generator:
     from t2i_dalle2.generate import load
 
@@ -120,6 +174,6 @@ def t2i_recipes() -> list[Entry[Recipe]]:
     prior = "DALL-E 2's prior: from texts to the embeddings of their images, by diffusion"
     decoder = "DALL-E 2's decoder: from embeddings to pixels, by diffusion, in one size or two"
     return [
-        Entry("dalle2-prior", prior, PriorRecipeSettings, load_prior_recipe),
-        Entry("dalle2-decoder", decoder, DecoderRecipeSettings, load_decoder_recipe),
+        Entry("dalle2-prior", prior, PriorRecipeSettings, load_prior_recipe, sizes=PRIOR_SIZES),
+        Entry("dalle2-decoder", decoder, DecoderRecipeSettings, load_decoder_recipe, sizes=DECODER_SIZES),
     ]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.errors import T2IError
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Tokenizer, Upstream
+from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, Upstream
 from t2icli.models import Model
-from t2icli.settings import ELSEWHERE, Part, part
+from t2icli.settings import ELSEWHERE, Part, in_place_of, part
 from t2icli.training.settings import LoopSettings
 
 
@@ -48,8 +48,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """open_clip's training: any of its architectures, its loss, the contrast of the whole batch."""
 
-    architecture: Annotated[str, Meta(description="open_clip's name, or a JSON file of its form")] = "ViT-B-32"
-    pretrained: Annotated[str | None, Meta(description="open_clip's tag of weights to go on from")] = None
+    architecture: Annotated[str, Meta(description="open_clip's name, `tiny` or `small` of our own, or a JSON file")] = (
+        "ViT-B-32"
+    )
+    pretrained: Annotated[
+        str | None, Meta(description="open_clip's tag of weights to go on from", extra=in_place_of("start"))
+    ] = None
     start: Annotated[Model | None, Meta(description="a CLIP model to go on from, in place of `architecture`")] = None
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="clip, or chinese or json with a model of its own: tokenizer.model=NAME")
@@ -62,6 +66,19 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+def _learns(steps: int, batch: int) -> dict[str, Any]:
+    return {"lr": 1e-3, "batch_size": batch, "max_steps": steps, "warmup": 50, "weight_decay": 0.05, "clip": 1.0}
+
+
+# With words of its own: CLIP's vocabulary is larger than these networks, and English.
+OWN_WORDS = {"name": "json"}
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {"architecture": "tiny", "tokenizer": OWN_WORDS, "loop": _learns(800, 64)},
+    "small": {"architecture": "small", "tokenizer": OWN_WORDS, "loop": _learns(4000, 128)},
+    "base": {"architecture": "ViT-S-16", "tokenizer": OWN_WORDS, "loop": {"batch_size": 256, "max_steps": 20_000}},
+}
+
+
 def load_recipe(settings: RecipeSettings) -> Recipe:
     from t2icli.backends.clip.train import ClipRecipe
 
@@ -70,7 +87,7 @@ def load_recipe(settings: RecipeSettings) -> Recipe:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    return [Entry("clip", "CLIP: open_clip's models and loss", RecipeSettings, load_recipe)]
+    return [Entry("clip", "CLIP: open_clip's models and loss", RecipeSettings, load_recipe, sizes=SIZES)]
 
 
 def load(settings: Settings) -> Embedder:

@@ -39,8 +39,14 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**shape)
 
 
+OWN = Path(__file__).parent / "architectures"
+"""Small ones, for machines without a GPU."""
+
+
 def named(architecture: str) -> dict[str, Any]:
-    """The shape open_clip knows by this name, or that a JSON file of its form describes."""
+    """The shape open_clip knows by this name, one of ours, or what a JSON file of its form describes."""
+    if (own := OWN / f"{architecture}.json").is_file():
+        return read_json(own)["model_cfg"]
     if architecture.endswith(".json"):
         return read_json(Path(architecture))["model_cfg"]
     shape = open_clip.get_model_config(architecture)

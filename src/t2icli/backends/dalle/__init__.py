@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.backends.dalle.config import Options
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Generator, Recipe, Tokenizer, Upstream
+from t2icli.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.settings import Part, part
@@ -56,7 +56,50 @@ class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         0.75
     )
     start: Annotated[Model | None, Meta(description="a DALL-E to go on from: its network, codec and tokenizer")] = None
+    temperature: Annotated[float, Meta(description="what the trained model draws with unless told otherwise", gt=0)] = (
+        1.0
+    )
+    cfg_scale: Annotated[float, Meta(description="the same for guidance; needs null_condition", ge=1)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
+
+
+# What is learnt in minutes is drawn better a little below its own certainty, and with the words held up to it.
+ALIKE: dict[str, Any] = {"rotary": True, "shift_tokens": True, "temperature": 0.5, "cfg_scale": 2.0}
+MUON: dict[str, Any] = {
+    "optimizer": "muon",
+    "lr": 2e-3,
+    "betas": [0.9, 0.96],
+    "schedule": "cosine",
+    "weight_decay": 0.03,
+    "clip": 1.0,
+}
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        **ALIKE,
+        "dim": 128,
+        "depth": 4,
+        "heads": 4,
+        "dim_head": 32,
+        "text_length": 32,
+        "loop": {**MUON, "batch_size": 16, "max_steps": 1000, "warmup": 50},
+    },
+    "small": {
+        **ALIKE,
+        "dim": 256,
+        "depth": 6,
+        "heads": 4,
+        "text_length": 48,
+        "loop": {**MUON, "batch_size": 32, "max_steps": 6000, "warmup": 100},
+    },
+    "base": {
+        "rotary": True,
+        "shift_tokens": True,
+        "dim": 768,
+        "depth": 12,
+        "heads": 12,
+        "loop": {**MUON, "lr": 1e-3, "batch_size": 64, "max_steps": 40_000, "warmup": 500},
+    },
+}
 
 
 def load(settings: Settings) -> Generator:
@@ -88,4 +131,4 @@ def t2i_generators() -> list[Entry[Generator]]:
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "DALL-E: from pairs of text and image, over the codes of a trained codec"
-    return [Entry("dalle", about, TrainSettings, load_recipe)]
+    return [Entry("dalle", about, TrainSettings, load_recipe, sizes=SIZES)]

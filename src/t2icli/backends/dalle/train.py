@@ -65,6 +65,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 OF_TRAINING = ("attention_dropout", "feed_forward_dropout", "image_weight")
 """What may be chosen anew for a network that is there already."""
 
+DRAWN_WITH = ("temperature", "cfg_scale")
+"""What is kept for the generator, where it is not as usual."""
+
 
 def as_started(start: Model, asked: Config, settings: TrainSettings) -> Config:
     """The config of the model to go on from; what was asked for and would be another network is refused."""
@@ -128,7 +131,8 @@ class DallERecipe:
     def preview(self, batch: Sequence[Tensor], *, seed: int) -> Sequence[Image.Image]:
         """What is drawn for the texts, and below it what the codec makes of the real codes."""
         text, codes = batch
-        generator = DallEGenerator(self.model, self.tokenizer, self.codec, decode.Sampling())
+        drawn_with = decode.Sampling(self.settings.temperature, cfg_scale=self.settings.cfg_scale)
+        generator = DallEGenerator(self.model, self.tokenizer, self.codec, drawn_with)
         drawn = [image for row in text for image in generator.draw(row[None], 1, seed=seed)]
         return drawn + to_images(self.codec.decode(codes))
 
@@ -137,6 +141,7 @@ class DallERecipe:
         config = dict(msgspec.to_builtins(self.config))
         told = parts.keep(self.settings.codec, folder, "codec")
         told |= parts.keep(self.settings.tokenizer, folder, "tokenizer")
+        told |= {name: value for name in DRAWN_WITH if (value := getattr(self.settings, name)) != 1.0}
         models.seal(
             folder, Card(kind="generator", backend="dalle", about=self.config.about, config=config, settings=told)
         )

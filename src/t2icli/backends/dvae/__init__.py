@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Recipe, Upstream
+from t2icli.kinds import Codec, Entry, Recipe, Size, Upstream
 from t2icli.models import Model
 from t2icli.sampling import Device
 from t2icli.training.settings import LoopSettings
@@ -62,6 +62,25 @@ class TrainSettings(Shape, frozen=True, forbid_unknown_fields=True):
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 
 
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        "image_size": 64,
+        "num_tokens": 256,
+        "codebook_dim": 128,
+        "hidden_dim": 32,
+        "loop": {"batch_size": 16, "max_steps": 1500},
+    },
+    "small": {
+        "image_size": 128,
+        "num_tokens": 1024,
+        "codebook_dim": 256,
+        "num_resnet_blocks": 1,
+        "loop": {"batch_size": 16, "max_steps": 5000},
+    },
+    "base": {"num_layers": 4, "num_tokens": 4096, "num_resnet_blocks": 2, "hidden_dim": 128},
+}
+
+
 def load(settings: Settings) -> Codec:
     from t2icli.backends.dvae.codec import load
 
@@ -98,4 +117,5 @@ def t2i_codecs() -> list[Entry[Codec]]:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    return [Entry("vae", "discrete VAE: a codec, the first half of a DALL-E", TrainSettings, load_recipe)]
+    about = "discrete VAE: a codec, the first half of a DALL-E"
+    return [Entry("vae", about, TrainSettings, load_recipe, sizes=SIZES)]

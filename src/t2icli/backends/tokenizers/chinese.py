@@ -29,7 +29,8 @@ def load(settings: Chinese) -> IdTokenizer:
     else:
         raise T2IError(
             "tokenizer 'chinese' has no vocabulary",
-            "run: t2i models pull chinese/roberta, or name one: tokenizer.vocabulary=vocab.txt",
+            "run: t2i models pull chinese/roberta, or name one: tokenizer.vocabulary=vocab.txt; "
+            "in training, tokenizer=json learns one from the captions",
         )
     return of_hugging_face(word_pieces(path), special=False, strict=settings.strict)
 

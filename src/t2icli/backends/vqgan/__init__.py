@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Upstream
+from t2icli.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Size, Upstream
 from t2icli.models import Model
 from t2icli.nn.shapes import VqganShape
 from t2icli.sampling import Device
@@ -107,6 +107,38 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+PATCHES = {"patch": 4, "num_res_blocks": 1, "attn_resolutions": [], "middle_attention": False, "groups": 8}
+"""Pixels cut into patches first, and no attention: what a CPU can train."""
+NARROW = {"z_channels": 64, "embed_dim": 16}
+CAREFUL: dict[str, Any] = {
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "betas": [0.9, 0.99],
+    "schedule": "cosine",
+    "warmup": 50,
+    "clip": 1.0,
+}
+QUICK: dict[str, Any] = {"perceptual": {"name": "laplacian"}, "commitment": 0.25, "adversary": {"weight": 0.0}}
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {
+        **QUICK,
+        "shape": {**PATCHES, **NARROW, "resolution": 64, "ch": 48, "ch_mult": [1, 2], "n_embed": 512},
+        "codebook": {"begin": 100},
+        "loop": {**CAREFUL, "batch_size": 16, "max_steps": 2000},
+    },
+    "small": {
+        **QUICK,
+        "shape": {**PATCHES, **NARROW, "resolution": 128, "ch": 64, "ch_mult": [1, 2, 4], "n_embed": 1024},
+        "loop": {**CAREFUL, "batch_size": 16, "max_steps": 6000},
+    },
+    "base": {
+        "shape": {"ch": 64, "n_embed": 4096, "z_channels": 128, "embed_dim": 32},
+        "adversary": {"start": 10_000},
+        "loop": {"optimizer": "adamw", "lr": 2e-4, "max_steps": 40_000},
+    },
+}
+
+
 def load_training(settings: Training) -> Recipe:
     from t2icli.backends.vqgan.train import VqganRecipe
 
@@ -115,7 +147,8 @@ def load_training(settings: Training) -> Recipe:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    return [Entry("vqgan", "a VQGAN from pictures: the codes that DALL-E draws", Training, load_training)]
+    about = "a VQGAN from pictures: the codes that DALL-E draws"
+    return [Entry("vqgan", about, Training, load_training, sizes=SIZES)]
 
 
 HOST = "https://heibox.uni-heidelberg.de/f/"

@@ -1,0 +1,69 @@
+"""Which size of a recipe is trained: what a machine can bear, or what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from t2icli import machine, settings
+from t2icli.errors import T2IError, did_you_mean
+from t2icli.kinds import Entry, Size
+
+ORIGINAL = "original"
+"""The recipe's defaults: what those who published it used."""
+AUTO = "auto"
+SIZES = (*get_args(Size), ORIGINAL)
+MANY_CORES = 8
+
+
+def pick(entry: Entry[Any], word: str | None, option: Mapping[str, Any], device: str) -> str | None:
+    """The size to train; None for a recipe that has but one. `auto` goes by the machine, unless weights are gone on
+    from, which have a size already."""
+    if word not in (None, AUTO, *SIZES):
+        raise T2IError(f"there is no size called {word!r}", did_you_mean(str(word), SIZES))
+    if not entry.sizes:
+        if word in (None, AUTO, ORIGINAL):
+            return None
+        raise T2IError(f"recipe {entry.name!r} has one size only", "leave --size out, and set what you want with -o")
+    if word == AUTO:
+        return ORIGINAL if begins_from_weights(entry, option) else by_machine(device)
+    if word in (None, ORIGINAL):
+        return ORIGINAL
+    if word not in entry.sizes:
+        raise T2IError(f"recipe {entry.name!r} has no size {word!r}", f"it has: {', '.join([*entry.sizes, ORIGINAL])}")
+    return word
+
+
+def by_machine(device: str) -> Size:
+    """tiny on few cores, small on many, base with a GPU."""
+    from t2icli.nn.devices import pick_device
+
+    if pick_device(device).type != "cpu":
+        return "base"
+    return "small" if machine.cores() >= MANY_CORES else "tiny"
+
+
+def begins_from_weights(entry: Entry[Any], option: Mapping[str, Any]) -> bool:
+    """Whether training goes on from a model, or from weights of other projects."""
+    has_start = "start" in settings.names(entry.settings) and not settings.is_none(option.get("start"))
+    return has_start or settings.is_replaced(entry.settings, option, "start")
+
+
+def of_loop(option: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was asked of the loop; what is no table is refused when it is read as settings."""
+    loop = option.get("loop")
+    return loop if isinstance(loop, Mapping) else {}
+
+
+def under(entry: Entry[Any], size: str | None, option: Mapping[str, Any]) -> dict[str, Any]:
+    """`option` with what the size says of everything that was not asked for."""
+    if size in (None, ORIGINAL):
+        return dict(option)
+    chosen = dict(entry.sizes[size])  # type: ignore[index]
+    if begins_from_weights(entry, option):
+        chosen = {name: value for name, value in chosen.items() if name == "loop"}
+    loop = of_loop(option)
+    if "epochs" in loop and "max_steps" not in loop:
+        chosen["loop"] = {name: value for name, value in chosen.get("loop", {}).items() if name != "max_steps"}
+    whole = {name for name, words in option.items() if isinstance(words, Mapping) and "name" in words}
+    return settings.merge({name: value for name, value in chosen.items() if name not in whole}, option)
