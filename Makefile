@@ -9,7 +9,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo starter test test-slow test-processors lint fix types docs docs-check ray clean \
+.PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check ray clean \
 	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter
 
 setup: $(VENV)/ready
@@ -32,6 +32,14 @@ test-processors: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow'
+
+# What goes to an index, or to a machine without one: pip install --find-links dist 't2icli[all]'
+wheels: setup
+	for part in . $(dir $(PARTS)); do (cd $$part && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
+
+# They are built, checked, and installed where nothing else of ours is.
+test-wheels: setup
+	$(BIN)/python -m pytest -m slow tests/packaging
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -60,11 +68,16 @@ demo: setup
 # core for each of two trainings at a time: OMP_NUM_THREADS=1 make -j2 starter
 STARTER := tokenizer vqgan brivl dalle clip vqgan-sharper clipcap clipgen dalle2-prior dalle2-decoder
 
+SHIPPED := plugins/starter/src/t2i_starter/models
 PLATES := runs/starter/plates/dataset.toml
 
 .PHONY: $(STARTER:%=starter-%)
 starter: $(STARTER:%=starter-%)
-	$(BIN)/python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
+	$(BIN)/python recipes/starter/assemble.py runs/starter $(SHIPPED)
+	$(BIN)/python recipes/starter/prompts.py 300 > runs/starter/prompts.txt
+	for model in dalle clipgen dalle2; do for ranker in brivl clip; do \
+		$(BIN)/t2i evaluate generation runs/starter/prompts.txt -m $(SHIPPED)/$$model -r $$ranker --calibrate || exit 1; \
+	done; done
 
 $(PLATES): | setup
 	$(BIN)/t2i prepare plates 120000 -o plating=neat -o size=160 -o things=0.15 -o rules.duplicates=keep --output $(@D)

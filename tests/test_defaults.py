@@ -91,7 +91,7 @@ def test_backends_without_a_model_are_named_in_the_error(t2i: Runner) -> None:
 def test_with_nothing_the_error_says_what_to_install(t2i: Runner) -> None:
     with pytest.raises(T2IError, match="no captioner is installed") as error:
         defaults.name("captioner")
-    assert "t2i install t2icli-clipcap" in str(error.value.hint)
+    assert "t2i install plugins/clipcap in the source tree" in str(error.value.hint)
 
 
 class Either(msgspec.Struct, frozen=True):

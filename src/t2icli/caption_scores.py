@@ -39,7 +39,8 @@ def words(text: str) -> list[str]:
     try:
         import jieba
     except ImportError as error:
-        raise T2IError("Chinese has no spaces to cut words at", "pip install jieba, or count characters") from error
+        hint = "run: t2i install 't2icli[words]', or leave out --by word"
+        raise T2IError("Chinese has no spaces to cut words at", hint) from error
     jieba.setLogLevel("ERROR")
     return [word for word in jieba.lcut(text.lower()) if PIECES.search(word)]
 

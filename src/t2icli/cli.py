@@ -22,7 +22,7 @@ import typer.core
 import typer.main
 
 from t2icli import config, plugins
-from t2icli.commands import show
+from t2icli.commands import show, wrong_flag
 from t2icli.discovery import Adder
 from t2icli.errors import T2IError, did_you_mean
 
@@ -215,7 +215,7 @@ def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:
     except Exception as error:
         if debug:
             show.traceback(error)
-        return show.error(error, as_json=as_json)
+        return show.error(wrong_flag.explained(error, argv), as_json=as_json)
 
 
 def _report_broken_plugins() -> None:

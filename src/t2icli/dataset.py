@@ -239,7 +239,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise T2IError("prepared datasets need pyarrow", "run: pip install 't2icli[data]'") from error
+        raise T2IError("prepared datasets need pyarrow", "run: t2i install 't2icli[data]'") from error
     try:
         return parquet.read_table(path, columns=columns, use_threads=False)
     except (OSError, ValueError) as error:

@@ -24,7 +24,7 @@ def name(kind: str) -> str:
     if without:
         return min(without)
     if offers:
-        hint = "run: t2i install t2icli-starter, or see: t2i models list"
+        hint = f"run: {discovery.where_to_get('t2icli-starter')}; or see: t2i models list"
         raise T2IError(f"there is a {kind} ({', '.join(sorted(offers))}) but no model for it", hint)
     raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
 

@@ -35,10 +35,11 @@ PACKAGES = {
     "captioner": "t2icli-clipcap",
     "codec": "t2icli-clipgen",
     "recipe": "t2icli-clipgen",
-    "dataset": "t2icli-clipcap",
-    "metric": "t2icli",
+    "dataset": "t2icli-starter",
 }
 """A package of ours for each kind, for whoever has none at all."""
+OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2"))
+"""Our distributions beside t2icli itself."""
 
 
 Hook = Callable[..., Iterable[Any]]
@@ -115,6 +116,8 @@ class Plugins:
 
     offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     sources: list[ModelSource] = field(default_factory=list)
+    shippers: dict[str, str] = field(default_factory=dict)
+    """The distribution that knows each model, by the model's name."""
     commands: list[Adder] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -135,6 +138,7 @@ class Plugins:
             self.offers[kind][offer.entry.name] = offer
             self.taken[kind, offer.entry.name] = name
         self.sources += found.sources
+        self.shippers |= {source.name: distribution for source in found.sources}
         self.taken |= {("model", source.name): name for source in found.sources}
         if found.commands is not None:
             self.commands.append(Adder(found.commands, name, distribution))
@@ -288,8 +292,14 @@ def _hint(titled: str) -> str:
 
 def what_to_install(kind: str) -> str:
     """Where a kind of thing can be had, for a user who has none."""
-    example = f"; for example: t2i install {PACKAGES[kind]}" if kind in PACKAGES else ""
+    example = f"; for example: {where_to_get(PACKAGES[kind])}" if kind in PACKAGES else ""
     return f"no installed plugin offers a {kind}{example}"
+
+
+def where_to_get(distribution: str) -> str:
+    """How one of `OURS` is installed; they are on no index."""
+    folder = f"plugins/{distribution.removeprefix('t2icli-')}"
+    return f"t2i install {folder} in the source tree of t2icli, or t2i install the wheel of {distribution}"
 
 
 def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:

@@ -6,7 +6,7 @@ edge images are PIL, so that a plugin need not use torch at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -76,6 +76,9 @@ class ModelSource:
     files: tuple[RemoteFile, ...] = ()
     """Upstream files, converted after download."""
     parts: Mapping[str, tuple[RemoteFile, ...]] | None = None
+    words: Callable[[], Collection[str]] | None = None
+    """The words, in lower case, of the captions it was trained on, where they are few enough to be listed: a prompt
+    with others is drawn with a note."""
 
 
 @runtime_checkable

@@ -28,6 +28,17 @@ BESIDE = re.compile(r"\.\./\w[\w.-]*")
 """What a link may be: a model beside this one, and nothing else of the machine it is opened on."""
 
 
+class Usual(msgspec.Struct, frozen=True):
+    """What the best pictures of a generator score for prompts that it knows."""
+
+    ranker: str
+    """The sha256 of the ranker's model, or its name where it has none."""
+    prompts: int
+    """How many it was measured on."""
+    least: dict[str, float]
+    """What nearly all of them reach, by the number of pictures that the best is taken of."""
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What `model.toml` says. Unknown keys are ignored, so that newer cards still open."""
 
@@ -49,6 +60,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Parts that lie beside the model in place of within it: `codec = "../vqgan"`, which others share."""
     stand_in: str = ""
     """What it is, in words that follow "is"; for a model that is used only until there is another, and says so."""
+    usual: list[Usual] = []
+    """For a generator, by ranker: `t2i evaluate generation --calibrate` measures it, `t2i generate` reads it."""
     versions: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -89,7 +102,7 @@ class Model:
         if found != expected:
             raise T2IError(
                 f"{name!r} of model {self.name!r} is damaged: sha256 is {found}, expected {expected}",
-                f"delete {self.folder} and get the model again: t2i models pull, or t2i models import",
+                f"delete {self.folder} and get the model as before: pulled, imported, trained or with its plugin",
                 code=1,
             )
         return path
@@ -204,9 +217,18 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
         whole in known or folder_of(Path(whole)) is not None
     ):  # `Model.part` calls it so: dalle/starter:codec
         return find(whole, sources).part(part)
-    if any(source.name == word for source in sources):
-        raise T2IError(f"model {word!r} is known but not here", f"run: t2i models pull {word}")
+    for source in sources:
+        if source.name == word:
+            raise T2IError(f"model {word!r} is known but not here", f"run: {way_to_get(source)}")
     raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
+
+
+def way_to_get(source: ModelSource) -> str:
+    """The command that brings a model here that a plugin only knows of."""
+    backend, _, what = source.name.partition("/")
+    return (
+        f"t2i models pull {source.name}" if source.files else f"t2i models import FILE... --as {backend} --name {what}"
+    )
 
 
 def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:

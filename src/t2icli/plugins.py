@@ -78,8 +78,9 @@ def _model(entry: Entry[Any], required: bool, chosen: Any, found: Model | None, 
     sources = installed().sources
     model = found or models.default(entry.name, sources)
     if model is None and required:
-        known = [source.name for source in sources if source.name.startswith(f"{entry.name}/")]
-        get = f"t2i models pull {known[0]}" if known else f"t2i models import FILE --as {entry.name}"
+        known = [source for source in sources if source.name.startswith(f"{entry.name}/")]
+        known.sort(key=lambda source: not source.files)  # those that can be pulled first
+        get = models.way_to_get(known[0]) if known else f"t2i models import FILE --as {entry.name}"
         raise T2IError(f"{owner} needs a model and none is installed", f"train one, or run: {get}")
     return _named(entry, model, owner) if model is not None else None
 

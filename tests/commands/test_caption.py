@@ -112,7 +112,7 @@ def test_options_reach_the_captioner(t2i: Runner) -> None:
 
 def test_with_no_captioner_the_message_says_what_to_install(t2i: Runner) -> None:
     t2i.use()
-    t2i.fails("caption", "in", says="t2i install t2icli-clipcap")
+    t2i.fails("caption", "in", says="t2i install plugins/clipcap in the source tree")
 
 
 def test_pictures_of_every_form_are_described_in_the_same_colours_and_upright(t2i: Runner) -> None:

@@ -180,7 +180,7 @@ def test_a_mistake_is_explained_before_anything_is_drawn(t2i: Runner, words: lis
 
 def test_with_nothing_installed_the_message_says_what_to_install(t2i: Runner) -> None:
     t2i.use()
-    t2i.fails("generate", "x", says="t2i install t2icli-starter")
+    t2i.fails("generate", "x", says="t2i install plugins/starter in the source tree")
     t2i.fails("generate", "x", "-m", "flat", says="no generator called 'flat'")
 
 
@@ -438,5 +438,5 @@ def test_show_says_which_package_it_needs(t2i: Runner, monkeypatch: pytest.Monke
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textual_image" else find(name))
-    t2i.fails("generate", "x", "--show", "--output", "out", says="pip install 't2icli[show]'")
+    t2i.fails("generate", "x", "--show", "--output", "out", says="t2i install 't2icli[show]'")
     assert not Path("out").exists()

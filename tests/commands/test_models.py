@@ -177,7 +177,8 @@ def test_rm_touches_nothing_outside_the_store(shelf: Runner, tmp_path: Path) -> 
     shipped = put(shelf, "mine")
     shipped = shipped.rename(tmp_path / "shipped")
     shelf.use(Shelf(ModelSource("shelf/starter", "small", "MIT", folder=shipped)))
-    shelf.fails("models", "rm", "shelf/starter", "-y", says="a part of its plugin")
+    refused = shelf.fails("models", "rm", "shelf/starter", "-y", says="model 'shelf/starter' is part of under")
+    assert "remove both: t2i uninstall under" in refused.stderr  # the distribution "under test", without its version
     shelf.fails("models", "rm", shipped, "-y", says="the store has no model called")
     assert (shipped / models.CARD).is_file()
 

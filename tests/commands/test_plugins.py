@@ -81,7 +81,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(t2i: Runner, words: list[str]
 
 
 def test_a_kind_that_nobody_offers_says_what_to_install(t2i: Runner) -> None:
-    t2i.fails("plugins", "captioner", "clipcap", says="t2i install t2icli-clipcap")
+    t2i.fails("plugins", "captioner", "clipcap", says="t2i install plugins/clipcap in the source tree")
 
 
 def test_every_kind_has_a_template() -> None:
@@ -276,6 +276,24 @@ def test_who_watches_sees_the_installer_work(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_no_plugin_is_said_to_bring_nothing(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, stdout=REPORT)
     assert "nothing of this is a plugin of t2i" in t2i.ok("install", "t2icli-x", "-y").stderr
+
+
+def test_an_extra_of_t2icli_is_installed_as_its_requirements_and_needs_no_plugin(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = pretend(monkeypatch, stdout=REPORT)
+    done = t2i.ok("install", "t2icli[show,words]", "-y")
+    assert run[-1][-2:] == ["textual-image", "jieba"]
+    assert "warning" not in done.stderr and "installed" in done.stderr
+    t2i.fails("install", "t2icli[shwo]", "-y", says="did you mean 'show'?")
+
+
+def test_a_distribution_of_ours_that_is_on_no_index_says_where_it_is(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, stderr="ERROR: No matching distribution found for t2icli-brivl", returncode=1)
+    refused = t2i.fails("install", "t2icli-brivl", "-y", code=1, says="pip could not install")
+    assert "t2i install plugins/brivl in the source tree" in refused.stderr
 
 
 def test_what_is_here_already_is_not_installed_again(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_the_settings_beside_the_data_make_the_same_data_again(t2i: Runner, phot
 def test_a_cluster_without_ray_says_what_to_install(t2i: Runner, photos: Path) -> None:
     if importlib.util.find_spec("ray"):
         pytest.skip("ray is here")
-    t2i.fails("prepare", photos, "--output", "data", "--runner", "ray", says="pip install 't2icli[ray]'")
+    t2i.fails("prepare", photos, "--output", "data", "--runner", "ray", says="t2i install 't2icli[ray]'")
 
 
 def test_progress_says_how_many_how_fast_and_why() -> None:

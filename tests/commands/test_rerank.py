@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from t2icli import images
+from t2icli.commands import show
 from t2icli.testing import Runner
 
 
@@ -37,7 +38,14 @@ def test_files_and_patterns_name_pictures_too_each_once(t2i: Runner) -> None:
     assert set(order(t2i, "blue", "pictures/**/*.png")) == {"sea", "grass", "night"}
 
 
-def test_the_table_shows_rank_picture_and_score(t2i: Runner) -> None:
+def test_a_pipe_gets_paths_alone_best_first(t2i: Runner) -> None:
+    paths = [os.path.join("pictures", f"{name}.png") for name in ("sea", "grass")]
+    assert t2i.ok("rerank", "blue", "pictures/*.png").stdout.splitlines() == paths
+    assert t2i.ok("rerank", "blue", "pictures/*.png", "--plain").stdout.splitlines() == paths
+
+
+def test_the_table_on_a_terminal_shows_rank_picture_and_score(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
     lines = t2i.ok("rerank", "blue", "pictures", "--top", 1).stdout.split()
     assert lines[:3] == ["rank", "picture", "score"]
     assert os.path.join("pictures", "sea.png") in lines
@@ -71,6 +79,16 @@ def test_nothing_readable_is_an_error(t2i: Runner) -> None:
     Path("hollow").mkdir()
     t2i.fails("rerank", "blue", "hollow", says="no images in the folder 'hollow'")
     t2i.fails("rerank", "blue", "none*.png", says="nothing matches 'none*.png'")
+
+
+def test_paths_are_looked_at_before_a_model_is_loaded(t2i: Runner) -> None:
+    t2i.fails("rerank", "blue", "nodir", "-r", "brivl/nowhere", says="there is no file 'nodir'")
+    t2i.fails("caption", "nodir", "-m", "clipcap/nowhere", says="there is no file 'nodir'")
+    t2i.fails("search", "blue", "nodir", "-r", "brivl/nowhere", says="there is no data at 'nodir'")
+    t2i.fails("generate", "--prompts", "no.txt", "-m", "dalle/nowhere", says="cannot read 'no.txt'")
+    t2i.fails("generate", "x", "--like", "no.png", "-m", "dalle/nowhere", says="there is no file 'no.png'")
+    for what, flag in (("retrieval", "-r"), ("codec", "-m"), ("caption", "-m"), ("generation", "-m")):
+        t2i.fails("evaluate", what, "no.txt", flag, "clip/nowhere", says="'no.txt'")
 
 
 def test_the_same_pixels_are_noted_and_judged_once(t2i: Runner) -> None:

@@ -9,6 +9,9 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
+from t2icli import dataset
+from t2icli.commands import show
+from t2icli.dataset import SourceRow
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Embedder, Entry
 from t2icli.testing import Runner
@@ -69,3 +72,24 @@ def test_a_file_that_is_no_picture_is_named_and_the_rest_is_searched(t2i: Runner
 def test_search_needs_an_embedder_and_says_which(t2i: Runner, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
     t2i.fails("search", "red", tmp_path, "-r", "colours", says="ranks pictures but does not embed them")
+
+
+@pytest.fixture
+def prepared(collection: Path) -> Path:
+    rows = [SourceRow(f"row-{path.stem}", path, (f"something {path.stem}", "x")) for path in collection.iterdir()]
+    return dataset.write("prepared", rows).folder
+
+
+def test_captions_are_shown_and_pictures_of_a_dataset_copied(
+    t2i: Runner, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t2i.use(Plugin())
+    words = ("search", "red", prepared, "-r", "mean", "--top", 2)
+    first, second = t2i.ok(*words, "--copy", "found").stdout.splitlines()
+    assert (first, second) == ("row-red\tsomething red; x", "row-orange\tsomething orange; x")
+    assert sorted(path.name for path in Path("found").iterdir()) == ["001-row-red.png", "002-row-orange.png"]
+    assert Image.open("found/001-row-red.png").getpixel((0, 0)) == (255, 0, 0)
+    t2i.fails(*words, "--copy", "found", says="001-row-red.png' is there already")
+    assert t2i.ok(*words, "--json").json()["results"][0]["captions"] == ["something red", "x"]
+    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
+    assert "something orange; x" in t2i.ok(*words).stdout

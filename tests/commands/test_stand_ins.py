@@ -12,7 +12,7 @@ from PIL import Image
 
 from t2icli import models
 from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe
+from t2icli.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe, RemoteFile
 from t2icli.models import Card, Model
 from t2icli.pipelines.train import new_plan
 from t2icli.settings import Part, part
@@ -69,6 +69,12 @@ class Plugin:
         return list(self.sources)
 
 
+class Importing(Plugin):
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Generator]]:
+        return [Entry("learns", "draws", Settings, Thing, convert=lambda upstream, folder: None)]
+
+
 def put(folder: Path, name: str, **card: str) -> Path:
     place = folder / name
     place.mkdir(parents=True)
@@ -93,17 +99,17 @@ def said(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if WORDS in line]
 
 
-GET = "for another: t2i models pull NAME (see t2i models list), or t2i models import FILE --as"
+TRAIN = "t2i train learns --train-data FOLDER"
 
 
 def test_generate_says_so_in_one_line_for_all(t2i: Runner) -> None:
     done = t2i.ok("generate", "x", "-n", 2, "--rerank", "judges", "--output", "out")
-    assert said(done.stderr) == [f"draws/starter and judges/starter: {WORDS}; {GET} draws"]
+    assert said(done.stderr) == [f"draws/starter and judges/starter: {WORDS}"]
 
 
 @pytest.mark.parametrize("word", ["draws", "draws/starter"])
 def test_a_model_that_was_named_says_so_too(t2i: Runner, word: str) -> None:
-    assert said(t2i.ok("generate", "x", "-m", word).stderr) == [f"draws/starter: {WORDS}; {GET} draws"]
+    assert said(t2i.ok("generate", "x", "-m", word).stderr) == [f"draws/starter: {WORDS}"]
 
 
 def test_a_folder_says_so_too(t2i: Runner, tmp_path: Path) -> None:
@@ -111,17 +117,36 @@ def test_a_folder_says_so_too(t2i: Runner, tmp_path: Path) -> None:
 
 
 def test_caption_and_rerank_say_so(t2i: Runner, picture: Path) -> None:
-    assert said(t2i.ok("caption", picture).stderr) == [f"names/starter: {WORDS}; {GET} names"]
-    assert said(t2i.ok("rerank", "x", picture).stderr) == [f"judges/starter: {WORDS}; {GET} judges"]
+    assert said(t2i.ok("caption", picture).stderr) == [f"names/starter: {WORDS}"]
+    assert said(t2i.ok("rerank", "x", picture).stderr) == [f"judges/starter: {WORDS}"]
 
 
 def test_evaluate_says_whose_figures_those_are(t2i: Runner, picture: Path) -> None:
     Path("prompts.txt").write_text("x\ny\n")
     done = t2i.ok("evaluate", "generation", "prompts.txt", "-n", 2)
-    assert said(done.stderr) == [f"draws/starter and judges/starter: {WORDS}; {GET} draws"]
+    assert said(done.stderr) == [f"draws/starter and judges/starter: {WORDS}"]
     Path("table.csv").write_text(f"image,caption\n{picture},a dish\n")
     done = t2i.ok("evaluate", "caption", "table.csv")
-    assert said(done.stderr) == [f"names/starter: {WORDS}; {GET} names"]
+    assert said(done.stderr) == [f"names/starter: {WORDS}"]
+
+
+def test_only_ways_that_work_are_named(t2i: Runner, tmp_path: Path) -> None:
+    card = {"stand_in": WORDS}
+    rare = ModelSource("also/rare", "", "MIT")
+    named = [
+        ModelSource(name, "", "MIT", folder=put(tmp_path, name, **card)) for name in ("learns/first", "also/first")
+    ]
+    t2i.use(Plugin(*named, rare))
+    assert said(t2i.ok("generate", "x", "-m", "also").stderr) == [f"also/first: {WORDS}"]
+    address = RemoteFile(("https://example.org/w",), None)
+    t2i.use(Plugin(*named, ModelSource("also/far", "", "MIT", files=(address,))))
+    assert said(t2i.ok("generate", "x", "-m", "also").stderr) == [
+        f"also/first: {WORDS}; for another: t2i models pull also/far"
+    ]
+    t2i.use(Importing(*named))
+    assert said(t2i.ok("generate", "x", "-m", "learns").stderr) == [
+        f"learns/first: {WORDS}; for another: {TRAIN}, or t2i models import FILE --as learns"
+    ]
 
 
 def test_json_stays_one_document_and_quiet_says_nothing(t2i: Runner) -> None:

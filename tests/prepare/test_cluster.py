@@ -1,4 +1,4 @@
-"""Chunks on Ray. Needs `pip install 't2icli[ray]'`, and half a minute to start a cluster."""
+"""Chunks on Ray. Needs `t2i install 't2icli[ray]'`, and half a minute to start a cluster."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2icli import config, defaults, settings
-from t2icli.commands import show
-from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Seed, random_seed
+from t2icli.commands import complete, show
+from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Plain, Seed, random_seed
 
 if TYPE_CHECKING:
     from t2icli.pipelines.caption import Captioned
@@ -21,10 +21,23 @@ def caption(
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions for each.")] = 1,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="Who describes: a backend, model or folder.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Who describes: a backend, model or folder.",
+            autocompletion=complete.names("captioner"),
+        ),
     ] = None,
     rerank: Annotated[
-        list[str] | None, typer.Option("--rerank", metavar="RANKER", help="Who sorts them: clip, or clip=2,brivl=1.")
+        list[str] | None,
+        typer.Option(
+            "--rerank",
+            metavar="RANKER",
+            help="Who sorts them: clip, or clip=2,brivl=1.",
+            autocompletion=complete.rankers,
+        ),
     ] = None,
     seed: Seed = None,
     option: Options = None,
@@ -33,6 +46,7 @@ def caption(
     device: Device = None,
     text: Annotated[bool, typer.Option("--txt", help="Write each one's captions to a .txt beside it.")] = False,
     as_json: Json = False,
+    plain: Plain = False,
     force: Force = False,
 ) -> None:
     """Describe pictures."""
@@ -57,12 +71,14 @@ def caption(
     if text:
         work.write_texts(described)
         show.note(f"{len(described)} text files written")
-    _show(described, unreadable, seed, as_json=as_json)
+    _show(described, unreadable, seed, as_json=as_json, plain=plain)
     if unreadable:
         raise typer.Exit(3)
 
 
-def _show(described: Sequence[Captioned], unreadable: dict[Path, str], seed: int, *, as_json: bool) -> None:
+def _show(
+    described: Sequence[Captioned], unreadable: dict[Path, str], seed: int, *, as_json: bool, plain: bool
+) -> None:
     if as_json:
         results = [{"path": each.path, "captions": each.captions, "scores": each.scores} for each in described]
         reasons = [{"path": path, "reason": reason} for path, reason in unreadable.items()]
@@ -73,6 +89,9 @@ def _show(described: Sequence[Captioned], unreadable: dict[Path, str], seed: int
         for each in described
         for index, caption in enumerate(each.captions)
     ]
-    show.table(rows, ["picture", "caption", "score"])
+    if show.is_plain(plain):
+        show.lines(f"{path}\t{caption}" for path, caption, _ in rows)
+    else:
+        show.table(rows, ["picture", "caption", "score"])
     for reason in unreadable.values():
         show.warn(f"left out: {reason}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from t2icli import config, defaults, settings
-from t2icli.commands import show
+from t2icli.commands import complete, show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named_path
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ def retrieval(
     data: Data,
     ranker: Annotated[
         list[str] | None,
-        typer.Option("--ranker", "-r", metavar="RANKER", help="Who is measured; give several to compare."),
+        typer.Option(
+            "--ranker",
+            "-r",
+            metavar="RANKER",
+            help="Who is measured; give several to compare.",
+            autocompletion=complete.names("embedder"),
+        ),
     ] = None,
     duplicates: Annotated[
         Literal["right", "wrong"],
@@ -63,10 +69,10 @@ def retrieval(
     from t2icli.pipelines.evaluate import retrieval as work
 
     options = config.options(context, option or ())
+    found = pairs.first(pairs.read(data, text=text, root=root), limit)
     words = ranker or [defaults.name("ranker")]
     sources = embeddings.load_all(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(source.model for source in sources))
-    found = pairs.first(pairs.read(data, text=text, root=root), limit)
     with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
         results = work.evaluate(sources, found, duplicates=duplicates, cache=cache, advance=advance)
     if plot is not None:
@@ -84,7 +90,7 @@ def _show_retrieval(results: Sequence[Result], *, as_json: bool) -> None:
     rows: list[list[Any]] = []
     for result in results:
         for name, side in (("image to text", result.image_to_text), ("text to image", result.text_to_image)):
-            rows.append([result.model, name, *(round(value, 2) for value in side.recall.values()), side.median_rank])
+            rows.append([result.model, name, *map(show.Percent, side.recall.values()), side.median_rank])
     size = f"{results[0].images} pictures, {results[0].texts} sentences"
     show.table(rows, ["model", "direction", "R@1", "R@5", "R@10", "median rank"], size)
     for reason in unreadable.values():
@@ -107,17 +113,39 @@ def _plot_retrieval(results: Sequence[Result], path: Path) -> None:
 def generation(
     context: typer.Context,
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help="Who draws.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Who draws.", autocompletion=complete.names("generator")),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Candidates of each prompt.")] = 16,
     ranker: Annotated[
-        str | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who chooses among the candidates.")
+        str | None,
+        typer.Option(
+            "--ranker",
+            "-r",
+            metavar="RANKER",
+            help="Who chooses among the candidates.",
+            autocompletion=complete.rankers,
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="RANKER", help="Who says how good the choice was: best another.")
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="RANKER",
+            help="Who says how good the choice was: best another.",
+            autocompletion=complete.rankers,
+        ),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Keep in the model's card what its best score: t2i generate notes what scores less."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
     limit: Limit = None,
     plot: Plot = None,
@@ -134,6 +162,8 @@ def generation(
 
     options = dict(config.options(context, option or ()))
     of_rankers = settings.take_table(options, "ranker")
+    asked = work.prompts_in(prompts)[:limit]
+    real = pairs.read(reference) if reference is not None else None
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
     word = model or defaults.name("generator")
@@ -143,14 +173,15 @@ def generation(
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
     judges = {name: work.judging(each) for name, each in rankers.items()}
     distance = None
-    if reference is not None:
-        features = embeddings.load(decider, of_rankers, **flags)
-        distance = work.Distance(features, pairs.read(reference))
-    asked = work.prompts_in(prompts)[:limit]
+    if real is not None:
+        distance = work.Distance(embeddings.load(decider, of_rankers, **flags), real)
     with show.bar("drawing", len(asked) * n) as advance:
         result = work.evaluate(
             source, asked, n, judges[chooser], judges[decider], seed=seed, distance=distance, drawn=advance
         )
+    if calibrate:
+        work.calibrate(source, rankers[chooser], result)
+        show.note(f"kept in the card of {source.name}")
     _show_generation(result, chooser, decider, plot, as_json=as_json)
 
 
@@ -164,7 +195,7 @@ def _show_generation(result: Drawn, chooser: str, judge: str, plot: Path | None,
     if as_json:
         show.json({**result.table(), "ranker": chooser, "judge": judge})
         return
-    rows = [[each.n, each.score, each.r_precision] for each in result.curve]
+    rows = [[each.n, each.score, show.Percent(each.r_precision)] for each in result.curve]
     title = f"{result.model}, {result.prompts} prompts, chosen by {chooser}, judged by {judge}"
     show.table(rows, ["best of", "mean score", "R-precision"], title)
     if result.frechet is not None:
@@ -179,7 +210,13 @@ def codec(
     data: Data,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="CODEC", help="Who is measured; give several to compare."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="CODEC",
+            help="Who is measured; give several to compare.",
+            autocompletion=complete.names("codec"),
+        ),
     ] = None,
     limit: Limit = 500,
     pictures: Annotated[
@@ -228,14 +265,27 @@ def caption(
     data: Data,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="CAPTIONER", help="Who is measured; give several to compare."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="CAPTIONER",
+            help="Who is measured; give several to compare.",
+            autocompletion=complete.names("captioner"),
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Captions of each picture.")] = 1,
     by: Annotated[
         Literal["character", "word"], typer.Option(help="What Chinese is cut into; Latin words stay whole.")
     ] = "character",
     ranker: Annotated[
-        list[str] | None, typer.Option("--ranker", "-r", metavar="RANKER", help="Who scores captions and references.")
+        list[str] | None,
+        typer.Option(
+            "--ranker",
+            "-r",
+            metavar="RANKER",
+            help="Who scores captions and references.",
+            autocompletion=complete.rankers,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
     root: Root = None,
@@ -252,9 +302,9 @@ def caption(
     from t2icli.pipelines.evaluate import pairs
 
     options = dict(config.options(context, option or ()))
+    found = pairs.first(pairs.read(data, root=root), limit)
     judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
     show.notes(models.stand_ins(judge.model for judge in judges))
-    found = pairs.first(pairs.read(data, root=root), limit)
     results = []
     for word in model or [defaults.name("captioner")]:
         own = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
@@ -267,7 +317,12 @@ def caption(
         return
     names = [judge.name for judge in judges]
     rows = [
-        [each.model, *each.figures.values(), each.different, *(each.judged[name][0] for name in names)]
+        [
+            each.model,
+            *each.figures.values(),
+            show.Percent(100 * each.different),
+            *(each.judged[name][0] for name in names),
+        ]
         for each in results
     ]
     show.table(rows, ["model", *results[0].figures, "different", *names], f"{len(found.pictures)} pictures, by {by}")

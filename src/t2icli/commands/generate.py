@@ -10,8 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from t2icli import config, defaults, prompts, settings
-from t2icli.commands import show
-from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Seed, named_path, random_seed
+from t2icli.commands import complete, show
+from t2icli.commands.options import (
+    MOST,
+    BatchSize,
+    Config,
+    Device,
+    Force,
+    Json,
+    Options,
+    Plain,
+    Seed,
+    named_path,
+    random_seed,
+)
 from t2icli.errors import T2IError
 
 
@@ -30,10 +42,20 @@ def generate(
         int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures of each prompt; picture i uses seed + i.")
     ] = 4,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="Who draws: a backend, model or folder.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Who draws: a backend, model or folder.",
+            autocompletion=complete.names("generator"),
+        ),
     ] = None,
     rerank: Annotated[
-        list[str] | None, typer.Option("--rerank", metavar="RANKER", help="Who judges: clip, or clip=2,brivl=1.")
+        list[str] | None,
+        typer.Option(
+            "--rerank", metavar="RANKER", help="Who judges: clip, or clip=2,brivl=1.", autocompletion=complete.rankers
+        ),
     ] = None,
     top: Annotated[
         int | None,
@@ -49,13 +71,14 @@ def generate(
     batch_size: BatchSize = None,
     device: Device = None,
     as_json: Json = False,
+    plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")] = False,
     force: Force = False,
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.album import Album
+    from t2icli.pipelines import doubts, models, provenance, scoring
     from t2icli.pipelines import generate as work
-    from t2icli.pipelines import models, provenance, scoring
     from t2icli.pipelines.like import open_example
 
     if show_pictures:
@@ -82,8 +105,12 @@ def generate(
                 rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
-    _show(album.folder, seed, rows, as_json=as_json, pictures=show_pictures)
+    found = doubts.lines(source.model, plan.judges, rows) if example is None else []
+    _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
+    show.notes(found)
+    if show_pictures:
+        show.pictures([album.folder / row["file"] for row in rows if row["file"] is not None])
 
 
 def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: bool) -> list[str]:
@@ -114,17 +141,16 @@ def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
         )
 
 
-def _show(folder: Path, seed: int, rows: list[dict[str, Any]], *, as_json: bool, pictures: bool) -> None:
+def _show(
+    folder: Path, seed: int, rows: list[dict[str, Any]], doubts: list[str], *, as_json: bool, plain: bool
+) -> None:
     from t2icli.album import distinct
 
-    kept = [row for row in rows if row["file"] is not None]
+    kept = [(folder / row["file"], row) for row in rows if row["file"] is not None]
     if as_json:
-        show.json({"folder": str(folder), "seed": seed, "distinct": distinct(rows), "results": rows})
+        show.json({"folder": str(folder), "seed": seed, "distinct": distinct(rows), "results": rows, "doubts": doubts})
+    elif show.is_plain(plain):
+        show.lines(path for path, _ in kept)
     else:
-        shown = [
-            [str(folder / row["file"]), row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])]
-            for row in kept
-        ]
+        shown = [[path, row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])] for path, row in kept]
         show.table(shown, ["picture", "score", "seed", "same as", "prompt"])
-    if pictures:
-        show.pictures([folder / row["file"] for row in kept])

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from t2icli.commands import show
+from t2icli.commands import complete, show
 from t2icli.commands.options import Json, Yes
 from t2icli.errors import T2IError
 from t2icli.models import Model
@@ -16,7 +16,10 @@ from t2icli.pipelines import models as work
 
 app = typer.Typer(no_args_is_help=True, help="The models that are here, and how they come and go.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: `backend/what`, or its folder.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A model: `backend/what`, or its folder.", autocompletion=complete.model_names),
+]
 
 
 @app.command("list")
@@ -70,7 +73,15 @@ def show_(name: Name, json: Json = False) -> None:
 
 
 @app.command("pull")
-def pull_(name: Name, json: Json = False) -> None:
+def pull_(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A model of `t2i models list` marked `to pull`.", autocompletion=complete.known_models
+        ),
+    ],
+    json: Json = False,
+) -> None:
     """Download a model that a plugin knows of."""
     from t2icli.pipelines.acquire import pull
 
@@ -82,7 +93,10 @@ def pull_(name: Name, json: Json = False) -> None:
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weights and their files, or a model.")],
-    backend: Annotated[str | None, typer.Option("--as", metavar="BACKEND", help="Whose files these are.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--as", metavar="BACKEND", help="Whose files these are.", autocompletion=complete.converters),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call it; the file's name unless given.")] = None,
     part: Annotated[
         list[str] | None, typer.Option(metavar="PART=FILE", help="A part that travels separately: file or model.")
@@ -128,7 +142,9 @@ def rm(name: Name, yes: Yes = False) -> None:
 @app.command()
 def default(
     backend: Annotated[str, typer.Argument(help="A backend, such as dalle.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its model from now on.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Its model from now on.", autocompletion=complete.model_names)
+    ] = None,
 ) -> None:
     """Show or choose the model that a bare backend name means."""
     show.line(work.choose_default(backend, name).name)
@@ -137,7 +153,10 @@ def default(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="All that are here unless given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="All that are here unless given.", autocompletion=complete.model_names
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -70,6 +70,10 @@ Device = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also when something is wrong.")]
 
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
+]
+
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -9,7 +9,7 @@ import msgspec
 import typer
 import typer.core
 
-from t2icli.commands import show
+from t2icli.commands import complete, show
 from t2icli.commands.options import Json, Yes, named_path
 from t2icli.discovery import plugins_of
 from t2icli.pipelines import plugins as work
@@ -29,8 +29,14 @@ app = typer.Typer(cls=Plugins, help="What is installed: generators, rankers, cod
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="generator, ranker, ... or a name.")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, with its settings.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="generator, ranker, ... or a name.", autocompletion=complete.kinds),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One of them, with its settings.", autocompletion=complete.of_that_kind),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List what is installed and from which distribution; with KIND and NAME, its settings. `list` may be left out."""
@@ -73,7 +79,9 @@ def _show_details(details: work.Details, json: bool) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="What users will type, such as my-noise.")],
-    kind: Annotated[str, typer.Option("--kind", help="What it will be, such as ranker.")] = "generator",
+    kind: Annotated[
+        str, typer.Option("--kind", help="What it will be, such as ranker.", autocompletion=complete.kinds)
+    ] = "generator",
     output: Annotated[Path, typer.Option("--output", parser=named_path, help="Where to put the new folder.")] = Path(),
 ) -> None:
     """Write a plugin project, t2icli-NAME, that works and whose tests pass."""
@@ -92,7 +100,8 @@ def install(
     """Install plugins into the environment `t2i` runs in, after showing what would come."""
     from t2icli.pipelines import install as work_of_pip
 
-    words = [*(["--upgrade"] if upgrade else []), *map(_as_path, what)]
+    wanted = work_of_pip.expand(what)
+    words = [*(["--upgrade"] if upgrade else []), *map(_as_path, wanted)]
     changes = work_of_pip.plan(words)
     if not changes:
         show.note("everything is here already; --upgrade asks for newer versions")
@@ -100,7 +109,7 @@ def install(
     show.table([(c.name, c.version, c.before or "new") for c in changes], ("to install", "version", "now"))
     show.confirm(f"install {len(changes)}?", yes)
     work_of_pip.install(words)
-    _show_arrivals({plugin for change in changes for plugin in plugins_of(change.name)})
+    _show_arrivals({plugin for change in changes for plugin in plugins_of(change.name)}, expected=wanted == what)
 
 
 def _as_path(word: str) -> str:
@@ -108,7 +117,11 @@ def _as_path(word: str) -> str:
     return str(Path(word).absolute()) if Path(word).is_dir() else word
 
 
-def _show_arrivals(arrived: set[str]) -> None:
+def _show_arrivals(arrived: set[str], *, expected: bool) -> None:
+    """The new plugins; an extra of t2icli may well bring none."""
+    if not arrived and not expected:
+        show.note("installed")
+        return
     if not arrived:
         show.warn("nothing of this is a plugin of t2i: no distribution has an entry point in the group 't2icli'")
         return

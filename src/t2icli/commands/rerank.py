@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2icli import config, defaults, prompts
-from t2icli.commands import show
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options, named_path
+from t2icli.commands import complete, show
+from t2icli.commands.options import BatchSize, Config, Device, Json, Options, Plain, named_path
 from t2icli.errors import T2IError
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ def rerank(
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
     ranker: Annotated[
         list[str] | None,
-        typer.Option("--ranker", "-r", metavar="RANKER", help="Who judges; several with weights: -r clip=2 -r brivl."),
+        typer.Option(
+            "--ranker",
+            "-r",
+            metavar="RANKER",
+            help="Who judges; several with weights: -r clip=2 -r brivl.",
+            autocompletion=complete.rankers,
+        ),
     ] = None,
     top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show this many, the best.")] = None,
     copy: Annotated[
@@ -41,6 +47,7 @@ def rerank(
     batch_size: BatchSize = None,
     device: Device = None,
     as_json: Json = False,
+    plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
     """Sort pictures by how well they fit a prompt, best first."""
@@ -53,10 +60,10 @@ def rerank(
     if len(filing) > 1:
         raise T2IError("--copy, --move and --link exclude each other")
     prompt = prompts.clean(prompt)
+    paths = image_files.find(images)
     words = ranker or [defaults.name("ranker")]
     options = config.options(context, option or ())
     judges = scoring.judges(words, options, batch=batch_size, device=device)
-    paths = image_files.find(images)
     show.notes(models.stand_ins(judge.model for judge in judges))
     with show.bar("judging", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
@@ -64,21 +71,28 @@ def rerank(
     best = ranking.ranked[:top]
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
-    _show(ranking, best, as_json=as_json)
+    _show(ranking, best, as_json=as_json, plain=plain)
     if show_pictures:
         show.pictures([each.path for each in best])
     if ranking.unreadable:
         raise typer.Exit(3)
 
 
-def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool) -> None:
+def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: bool) -> None:
     if as_json:
         results = [dataclasses.asdict(each) for each in best]
         unreadable = [{"path": path, "reason": reason} for path, reason in ranking.unreadable.items()]
         show.json({"prompt": ranking.prompt, "results": results, "unreadable": unreadable})
         return
+    if show.is_plain(plain):
+        show.lines(each.path for each in best)
+    else:
+        _table(best)
+    for reason in ranking.unreadable.values():
+        show.warn(f"left out: {reason}")
+
+
+def _table(best: Sequence[Ranked]) -> None:
     names = list(best[0].scores) if len(best[0].scores) > 1 else []
     rows = [[each.rank, each.path, each.score, *(each.scores[name] for name in names), each.same_as] for each in best]
     show.table(rows, ["rank", "picture", "score", *names, "same as"])
-    for reason in ranking.unreadable.values():
-        show.warn(f"left out: {reason}")

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 from t2icli import extras
 from t2icli.errors import T2IError
@@ -29,6 +29,8 @@ quiet = False
 """Set by `--quiet`: no progress and no warnings."""
 WIDE = 10_000
 """Columns of a table that goes into a file or a pipe: nothing is cut there."""
+NARROW = 20
+"""Columns that are left for each of the others where paths take more than the terminal has."""
 COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal obeys in place of showing it: control characters but tab and newline, and those that reverse the
 direction of writing. Also halves of characters, which are bytes of a file's name that are no UTF-8."""
@@ -51,13 +53,31 @@ def line(text: str) -> None:
     _write(sys.stdout, text)
 
 
+def lines(results: Iterable[object]) -> None:
+    """Results of a line each, for programs to read: paths with what line ends they have replaced by spaces."""
+    for each in results:
+        line(str(each).replace("\n", " "))
+
+
 def json(document: Any) -> None:
     """The one document of `--json`."""
     line(_json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=str))
 
 
+def is_plain(asked: bool) -> bool:
+    """Whether results are read by a program: `--plain`, or an output that is no terminal."""
+    return asked or not sys.stdout.isatty()
+
+
+class Percent(float):
+    """A share of a hundred, shown as 86.7 %."""
+
+
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Rows under headings; numbers stand to the right, and a column that says nothing is left out."""
+    """Rows under headings; numbers stand to the right, and a column that says nothing is left out.
+
+    A path is never broken: where it is wider than the terminal, so is the table.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -65,20 +85,32 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     listed = [list(row) for row in rows]
     used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
+    paths = {index: width for index in used if (width := _width_of_paths(row[index] for row in listed))}
     for index in used:
         numbers = all(isinstance(row[index], (int, float)) for row in listed)
-        shown.add_column(Text(visible(columns[index])), justify="right" if numbers else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if numbers else "left"
+        shown.add_column(Text(visible(columns[index])), justify=justify, overflow="fold", min_width=paths.get(index))
     for row in listed:
         shown.add_row(*(Text(_cell(row[index])) for index in used))
     out = console(sys.stdout)
+    if paths:
+        out = console(sys.stdout, max(out.width, sum(paths.values()) + NARROW * (len(used) - len(paths))))
     if title:  # a table's own title is broken to the table's width
         out.print(Text(visible(title), style="bold"))
     out.print(shown)
 
 
+def _width_of_paths(cells: Iterable[Any]) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(str(cell)) for cell in cells if isinstance(cell, Path)), default=0)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Percent):
+        return f"{value:.1f} %"
     return f"{value:.4f}" if isinstance(value, float) else visible(str(value))
 
 
@@ -145,13 +177,16 @@ def _bars() -> Progress:
 def check_pictures() -> None:
     """Whether this terminal program can show pictures, before any work is done for them."""
     if importlib.util.find_spec("textual_image") is None:
-        raise T2IError("--show needs the package textual-image", "run: pip install 't2icli[show]'")
+        raise T2IError("--show needs the package textual-image", "run: t2i install 't2icli[show]'")
 
 
 def pictures(paths: Sequence[Path]) -> None:
     """Pictures in the terminal itself, as large as it allows; blocks of colour where it knows no pictures."""
     if not sys.stdout.isatty():
         warn("--show needs a terminal, and the output goes elsewhere")
+        return
+    if 0 in os.get_terminal_size(sys.stdout.fileno()):
+        warn("--show needs to know how large the terminal is; try: stty cols 80 rows 24")
         return
     try:
         _paint(paths)
@@ -267,8 +302,8 @@ def interrupted() -> int:
     return 130
 
 
-def console(stream: TextIO) -> Console:
-    """A rich console; in a pipe it is as wide as it needs to be."""
+def console(stream: TextIO, width: int | None = None) -> Console:
+    """A rich console of this width, else the terminal's; in a pipe it is as wide as it needs to be."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -279,7 +314,7 @@ def console(stream: TextIO) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=visible(segment.text))
 
-    width = None if stream.isatty() else WIDE
+    width = width or (None if stream.isatty() else WIDE)
     return VisibleConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 

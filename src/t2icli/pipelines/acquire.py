@@ -162,10 +162,9 @@ def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
     if source.folder is not None:
         return models.open_model(source.folder, source.name)
     if not source.files and source.name not in models.places():
-        backend, _, what = source.name.partition("/")
         raise T2IError(
             f"{source.name!r} cannot be downloaded: there is no address for it",
-            f"once you have its files, run: t2i models import FILE... --as {backend} --name {what}",
+            f"once you have its files, run: {models.way_to_get(source)}",
         )
     with _making(source.name) as draft:
         if draft is not None:

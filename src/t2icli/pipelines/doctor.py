@@ -7,17 +7,19 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import msgspec
 
 from t2icli import discovery, machine, models, plugins
 from t2icli.errors import T2IError
+from t2icli.pipelines import install
 from t2icli.pipelines import models as of_models
 
 SLOW_SECONDS = 0.5
@@ -54,24 +56,17 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """The distributions that cannot be done without."""
-    wrong = [problem for problem in map(_problem, _requirements("")) if problem]
+    wrong = _problems(install.requirements())
     if wrong:
-        yield Finding("packages", "broken", "; ".join(wrong), f"run: {sys.executable} -m pip install -U t2icli")
+        hint = f"run: t2i install {' '.join(map(shlex.quote, wrong))}"
+        yield Finding("packages", "broken", "; ".join(wrong.values()), hint)
     else:
         yield Finding("packages", "ok", "all that is needed is here")
 
 
-def _requirements(extra: str) -> list[str]:
-    """What t2icli asks for: by itself, or for one of its extras."""
-    from packaging.requirements import Requirement
-
-    asked = map(Requirement, importlib.metadata.requires("t2icli") or [])
-    chosen = []
-    for one in asked:
-        of_extra = one.marker is not None and "extra ==" in str(one.marker)
-        if of_extra == bool(extra) and (one.marker is None or one.marker.evaluate({"extra": extra})):
-            chosen.append(f"{one.name}{one.specifier}")
-    return chosen
+def _problems(requirements: Iterable[str]) -> dict[str, str]:
+    """Those that are not met, each with what is wrong."""
+    return {asked: problem for asked in requirements if (problem := _problem(asked))}
 
 
 def _problem(requirement: str) -> str | None:
@@ -88,9 +83,11 @@ def _problem(requirement: str) -> str | None:
 def _extras() -> Iterator[Finding]:
     """What only some commands need."""
     for extra in importlib.metadata.metadata("t2icli").get_all("Provides-Extra") or []:
-        missing = [problem for problem in map(_problem, _requirements(extra)) if problem]
+        missing = _problems(install.requirements(extra))
         if extra != "dev" and missing:
-            yield Finding(f"extra {extra}", "note", "; ".join(missing), f"run: t2i install 't2icli[{extra}]'")
+            ours = [asked for asked in missing if asked.startswith("t2icli-")]
+            hint = discovery.where_to_get(ours[0]) if ours else f"run: t2i install 't2icli[{extra}]'"
+            yield Finding(f"extra {extra}", "note", "; ".join(missing.values()), hint)
 
 
 def _torch() -> Iterator[Finding]:
@@ -141,7 +138,9 @@ def _models(tell: Callable[[str], None]) -> Iterator[Finding]:
     checks = of_models.verify(tell=tell)
     for check in checks:
         if check.problems:
-            yield Finding(f"model {check.name}", "broken", "; ".join(check.problems), "get it again: t2i models pull")
+            yield Finding(
+                f"model {check.name}", "broken", "; ".join(check.problems), "delete it and get it again, as before"
+            )
     for backend, name in models.defaults().items():
         try:
             of_models.find(name)

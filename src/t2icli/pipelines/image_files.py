@@ -23,6 +23,8 @@ def find(words: Iterable[str]) -> list[Path]:
     found = [path for word in words for path in _meant(word)]
     if not found:
         raise T2IError("there are no images", "name files, folders or patterns")
+    if not any(path.exists() for path in found):
+        raise T2IError(f"there is no file '{found[0]}'", "name files, folders or patterns")
     return list(dict.fromkeys(found))
 
 

@@ -11,12 +11,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from t2icli import plugins
+from t2icli import discovery, plugins
 from t2icli.discovery import GROUP, plugins_of
 from t2icli.errors import T2IError, did_you_mean
 
@@ -28,6 +27,35 @@ class Change(msgspec.Struct, frozen=True):
     version: str
     before: str | None
     """The version that is here now."""
+
+
+def expand(words: Sequence[str]) -> list[str]:
+    """The words with `t2icli[data]` replaced by what that extra requires: t2icli itself is here."""
+    return [each for word in words for each in _expanded(word)]
+
+
+def _expanded(word: str) -> list[str]:
+    named = re.fullmatch(r"t2icli\[([\w., -]+)\]", word)
+    if not named:
+        return [word]
+    extras = [extra.strip() for extra in named[1].split(",")]
+    known = importlib.metadata.metadata("t2icli").get_all("Provides-Extra") or []
+    if unknown := [extra for extra in extras if extra not in known]:
+        raise T2IError(f"t2icli has no extra {unknown[0]!r}", did_you_mean(unknown[0], known))
+    return [each for extra in extras for asked in requirements(extra) for each in _expanded(asked)]
+
+
+def requirements(extra: str = "") -> list[str]:
+    """What t2icli requires on this machine: by itself, or for one of its extras."""
+    from packaging.requirements import Requirement
+
+    chosen = []
+    for one in map(Requirement, importlib.metadata.requires("t2icli") or []):
+        of_extra = one.marker is not None and "extra ==" in str(one.marker)
+        if of_extra == bool(extra) and (one.marker is None or one.marker.evaluate({"extra": extra})):
+            extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
+            chosen.append(f"{one.name}{extras}{one.specifier}")
+    return chosen
 
 
 def plan(words: Sequence[str]) -> list[Change]:
@@ -102,12 +130,15 @@ def _run(command: list[str], *, watched: bool = False) -> subprocess.CompletedPr
     ended = subprocess.run(command, **streams, text=True, errors="replace", check=False)
     if ended.returncode:
         said = [line for line in (ended.stderr or ended.stdout or "").splitlines() if line.strip()]
-        raise T2IError(f"{Path(command[0]).stem} {_verb(command)} failed", "\n  ".join(said[-12:]) or None, code=1)
+        tool, verb = "pip" if _has_pip() else "uv", "uninstall" if "uninstall" in command else "install"
+        raise T2IError(f"{tool} could not {verb}", "\n  ".join([*said[-12:], *_advice(command)]) or None, code=1)
     return ended
 
 
-def _verb(command: list[str]) -> str:
-    return "uninstall" if "uninstall" in command else "install"
+def _advice(command: Sequence[str]) -> list[str]:
+    """A line for those who took one of our distributions for a name on the index."""
+    ours = [word for word in command if word in discovery.OURS]
+    return [f"it is on no index; run: {discovery.where_to_get(ours[0])}"] if ours else []
 
 
 def _version(name: str) -> str | None:

@@ -83,10 +83,23 @@ def stand_ins(used: Iterable[Model | None]) -> list[str]:
         if model is not None and model.card.stand_in:
             by_words.setdefault(model.card.stand_in, []).append(model)
     return [
-        f"{' and '.join(dict.fromkeys(model.name for model in alike))}: {words}; for another: t2i models pull NAME "
-        f"(see t2i models list), or t2i models import FILE --as {alike[0].card.backend}"
+        f"{' and '.join(dict.fromkeys(model.name for model in alike))}: {words}{_for_another(alike[0].card.backend)}"
         for words, alike in by_words.items()
     ]
+
+
+def _for_another(backend: str) -> str:
+    """The commands that bring a backend a model of its own; each of them works."""
+    here = plugins.installed()
+    known = [source for source in here.sources if backend_of(source.name) == backend and source.files]
+    ways = [models.way_to_get(source) for source in known[:1]]
+    if len(known) > 1:
+        ways[0] += " (more: t2i models list)"
+    if backend in here.offers["recipe"]:
+        ways.append(f"t2i train {backend} --train-data FOLDER")
+    if any(backend in offers and offers[backend].entry.convert for offers in here.offers.values()):
+        ways.append(f"t2i models import FILE --as {backend}")
+    return f"; for another: {', or '.join(ways)}" if ways else ""
 
 
 def within(chosen: Any) -> Iterator[Model]:
@@ -137,8 +150,10 @@ def removable(name: str) -> Path:
     places = models.places()
     if name in places:
         return places[name]
-    if any(source.name == name and source.folder for source in plugins.installed().sources):
-        raise T2IError(f"model {name!r} is a part of its plugin", "it goes with it: t2i uninstall")
+    here = plugins.installed()
+    if any(source.name == name and source.folder for source in here.sources):
+        distribution = here.shippers[name].partition(" ")[0]
+        raise T2IError(f"model {name!r} is part of {distribution}", f"remove both: t2i uninstall {distribution}")
     raise T2IError(f"the store has no model called {name!r}", did_you_mean(name, places))
 
 

@@ -65,7 +65,7 @@ def _engine(address: str) -> tuple[Any, Any]:
         import daft
         import ray
     except ImportError as error:
-        raise T2IError("a Ray cluster needs daft and ray", "run: pip install 't2icli[ray]'") from error
+        raise T2IError("a Ray cluster needs daft and ray", "run: t2i install 't2icli[ray]'") from error
     ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
     if daft.get_or_infer_runner_type() != "ray":
         daft.set_runner_ray(address or None)

@@ -61,7 +61,7 @@ class Fetcher:
         try:
             import aiohttp
         except ImportError as error:
-            raise T2IError("fetching images needs aiohttp", "run: pip install 't2icli[data]'") from error
+            raise T2IError("fetching images needs aiohttp", "run: t2i install 't2icli[data]'") from error
         connector = aiohttp.TCPConnector(
             limit=0, keepalive_timeout=IDLE, socket_factory=socket_maker(self.limits.allow_private)
         )

@@ -60,5 +60,5 @@ def _board(folder: Path, step: int, report_to: str) -> Any:
     except ImportError as error:
         if report_to == "auto":
             return None
-        raise T2IError("tensorboard is not installed", "run: pip install 't2icli[train]'") from error
+        raise T2IError("tensorboard is not installed", "run: t2i install 't2icli[train]'") from error
     return SummaryWriter(str(folder), purge_step=step + 1)

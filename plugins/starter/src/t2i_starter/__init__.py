@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,6 +44,12 @@ def load(settings: Settings) -> DatasetPreparer:
     return Plates(settings)
 
 
+def known_words() -> Collection[str]:
+    from t2i_starter.vocabulary import words
+
+    return words()
+
+
 @hookimpl
 def t2i_datasets() -> list[Entry[DatasetPreparer]]:
     about = "drawn dishes, endless and seeded; SOURCE is how many, or a file of dish names"
@@ -52,7 +59,7 @@ def t2i_datasets() -> list[Entry[DatasetPreparer]]:
 @hookimpl
 def t2i_models() -> list[ModelSource]:
     return [
-        ModelSource(f"{backend}/starter", about, "MIT", folder=MODELS / backend)
+        ModelSource(f"{backend}/starter", about, "MIT", folder=MODELS / backend, words=known_words)
         for backend, about in SHIPPED.items()
         if (MODELS / backend / "model.toml").is_file()
     ]

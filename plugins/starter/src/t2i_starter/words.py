@@ -162,6 +162,7 @@ def _say_english(dish: Dish) -> str:
 VESSELS = {"碗": "bowl", "盘": "plate", "锅": "pot", "笼": "steamer", "杯": "cup", "块": "piece"}
 TASTY = (("美味的", "delicious"), ("好吃的", "tasty"), ("新鲜的", "fresh"), ("家常", "homemade"))
 PRETTY = (("可爱的", "cute"), ("漂亮的", "beautiful"))
+PICTURED = (("的图片", "a picture of"), ("的照片", "a photo of"))
 
 
 def ask(names: tuple[str, str], measure: str, praises: tuple[tuple[str, str], ...], random: Random) -> tuple[str, str]:
@@ -174,13 +175,13 @@ def ask(names: tuple[str, str], measure: str, praises: tuple[tuple[str, str], ..
     chinese, english = names
     if len(chinese) < 10:
         chinese = (f"一{measure}" if counted else "") + praise[0] + chinese
-        chinese += ("的图片", "的照片")[at] if pictured else ""
+        chinese += PICTURED[at][0] if pictured else ""
     if len(english.split()) < 5:
         english = f"{praise[1]} {english}".lstrip()
         by_vessel = measure in VESSELS and " of " not in english
         if counted:
             english = f"a {VESSELS[measure]} of {english}" if by_vessel else one(english)
-        english = ("a picture of ", "a photo of ")[at] + english if pictured else english
+        english = f"{PICTURED[at][1]} {english}" if pictured else english
     return chinese, english
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from t2icli.errors import T2IError
 from t2icli.kinds import Embedder, Generator
+from t2icli.models import Usual, write_card
 from t2icli.pipelines import provenance
+from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import Pairs
@@ -62,6 +65,8 @@ class Result:
     curve: list[BestOf]
     frechet: float | None = None
     """Distance of all candidates from real pictures, on the judge's features."""
+    least: dict[int, float] = field(default_factory=dict)
+    """What the ranker's best of n candidates scores for nearly all prompts, in its own eyes."""
 
     def table(self) -> dict[str, Any]:
         """As plain data."""
@@ -71,6 +76,7 @@ class Result:
             "prompts": self.prompts,
             "candidates": self.candidates,
             "best_of": curve,
+            "least": self.least,
             "frechet": self.frechet,
         }
 
@@ -114,7 +120,8 @@ def evaluate(
             drawn(len(images))
         seen.append(Seen(*(np.concatenate(column) for column in zip(*found, strict=True))))
     curve = [best_of(k, seen) for k in CURVE if k <= n]
-    return Result(generator.name, len(prompts), n, curve, distance.value() if distance is not None else None)
+    frechet = distance.value() if distance is not None else None
+    return Result(generator.name, len(prompts), n, curve, frechet, {k: least(k, seen) for k in CURVE if k <= n})
 
 
 def _seen(
@@ -134,6 +141,22 @@ def best_of(k: int, seen: Sequence[Seen]) -> BestOf:
             scores.append(each.by_judge[chosen])
             hits.append(each.fits[chosen])
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
+
+
+def least(k: int, seen: Sequence[Seen]) -> float:
+    """What the best of every k candidates scores in all but one of `OFTEN` cases."""
+    best = [each.by_ranker[at : at + k].max() for each in seen for at in range(0, len(each.by_ranker) - k + 1, k)]
+    return float(np.quantile(best, 1 / OFTEN))
+
+
+def calibrate(generator: provenance.Source[Generator], ranker: provenance.Source[Any], result: Result) -> None:
+    """Keep in a generator's card what its best scored: prompts that score less are drawn with a note."""
+    if (model := generator.model) is None:
+        raise T2IError(f"{generator.name!r} has no model whose card could keep it", "leave out --calibrate")
+    figures = {str(k): round(score, 4) for k, score in result.least.items()}
+    measured = Usual(identity(ranker.name, ranker.model), result.prompts, figures)
+    others = [each for each in model.card.usual if each.ranker != measured.ranker]
+    write_card(model.folder, msgspec.structs.replace(model.card, usual=[*others, measured]))
 
 
 def of_embedder(embedder: Embedder) -> Judge:

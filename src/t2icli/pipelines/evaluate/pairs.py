@@ -31,6 +31,12 @@ class Picture:
     content: Callable[[], bytes]
     """The picture's file."""
     boxes: tuple[Box, ...] = ()
+    suffix: str = ""
+    """Of its file, where the name is a dataset's key."""
+
+    @property
+    def file_name(self) -> str:
+        return f"{Path(self.name).name}{self.suffix}"
 
     def open(self) -> Image:
         from t2icli import images
@@ -86,7 +92,7 @@ def _identity(rows: Sequence[Picture]) -> str:
 
 def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
     rows = [
-        Picture(data.key(i), said, lambda i=i: data.image_bytes(i))  # type: ignore[misc]
+        Picture(data.key(i), said, lambda i=i: data.image_bytes(i), suffix=f".{data.format(i)}")  # type: ignore[misc]
         for i in range(len(data))
         if (said := data.captions(i)) or not captions
     ]

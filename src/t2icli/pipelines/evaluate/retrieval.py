@@ -16,7 +16,8 @@ from t2icli.errors import T2IError
 from t2icli.kinds import Embedder
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import embeddings
-from t2icli.pipelines.evaluate.pairs import Pairs
+from t2icli.pipelines.evaluate.embeddings import Embedded
+from t2icli.pipelines.evaluate.pairs import Pairs, Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,3 +191,29 @@ def search(
         kept = np.argsort(-scores, kind="stable")[:n]
         places, scores = places[kept], scores[kept]
     return [(int(p), float(s)) for p, s in zip(places, scores, strict=True) if np.isfinite(s)]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found, in its place."""
+
+    rank: int
+    picture: Picture
+    score: float
+
+
+def hits(embedded: Embedded, pairs: Pairs, n: int) -> list[Hit]:
+    """The n pictures that fit the only text best, best first."""
+    nearest = search(embedded.texts[0], embedded.images, n)
+    return [Hit(rank, pairs.pictures[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
+
+
+def file(found: Sequence[Hit], folder: Path) -> list[Path]:
+    """Copy pictures into a folder, in names that sort by rank; nothing there is replaced."""
+    targets = [folder / f"{hit.rank:03d}-{hit.picture.file_name}" for hit in found]
+    if taken := [target for target in targets if target.exists()]:
+        raise T2IError(f"'{taken[0]}' is there already", "give --copy another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for hit, target in zip(found, targets, strict=True):
+        target.write_bytes(hit.picture.content())
+    return targets

@@ -1,0 +1,77 @@
+"""What the shell's Tab key offers for names: entries, models, recipes. Light: no model is opened, no torch imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from t2icli import models, plugins
+
+Offers = list[tuple[str, str]]
+"""Words with a line of help each."""
+Completer = Callable[[str], Offers]
+
+
+def names(kind: str, *, models_too: bool = True) -> Completer:
+    """Entries of a kind, their models, and the models of runs in this folder."""
+
+    def complete(incomplete: str) -> Offers:
+        found = _entries(kind)
+        return _starting(incomplete, [*found, *_models(kind)] if models_too else found)
+
+    return complete
+
+
+def rankers(incomplete: str) -> Offers:
+    """Rankers for `--rerank clip=2,brivl`: the last of several is completed."""
+    before, comma, last = incomplete.rpartition(",")
+    return [(f"{before}{comma}{name}", about) for name, about in names("ranker")(last)]
+
+
+def model_names(incomplete: str) -> Offers:
+    """Every model that is here."""
+    here = models.installed(plugins.installed().sources)
+    return _starting(incomplete, ((name, model.card.about) for name, model in here.items()))
+
+
+def known_models(incomplete: str) -> Offers:
+    """Models that can be pulled."""
+    sources = plugins.installed().sources
+    return _starting(incomplete, ((source.name, source.about) for source in sources if source.files))
+
+
+def converters(incomplete: str) -> Offers:
+    """Backends that take files of other projects."""
+    kinds = plugins.installed().offers.values()
+    entries = (offer.entry for offers in kinds for offer in offers.values())
+    return _starting(incomplete, ((entry.name, entry.about) for entry in entries if entry.convert))
+
+
+def kinds(incomplete: str) -> Offers:
+    """Kinds of plugin."""
+    return _starting(incomplete, ((kind, "") for kind in plugins.installed().offers))
+
+
+def of_that_kind(ctx: Any, incomplete: str) -> Offers:
+    """Entries of the kind that was typed before."""
+    kind = ctx.params.get("kind")
+    return names(kind, models_too=False)(incomplete) if kind in plugins.installed().offers else []
+
+
+def _entries(kind: str) -> Offers:
+    return [(name, offer.entry.about) for name, offer in sorted(plugins.installed().offers[kind].items())]
+
+
+def _models(kind: str) -> Iterator[tuple[str, str]]:
+    here = plugins.installed()
+    for name, model in models.installed(here.sources).items():
+        if model.card.backend in here.offers[kind]:
+            yield name, model.card.about
+    for card in sorted(Path().glob(f"runs/*/model/{models.CARD}")):
+        if models.open_model(card.parent).card.backend in here.offers[kind]:
+            yield str(card.parent), "trained here"
+
+
+def _starting(incomplete: str, offers: Iterable[tuple[str, str]]) -> Offers:
+    return [(name, about) for name, about in dict(offers).items() if name.startswith(incomplete)]

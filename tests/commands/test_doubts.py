@@ -1,0 +1,116 @@
+"""`t2i generate` says which prompts may be beyond a model: by its words, and by the scores of its best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from PIL import Image
+
+from t2icli import models
+from t2icli.hookspecs import hookimpl
+from t2icli.kinds import Entry, Generator, ModelSource, Ranker
+from t2icli.models import Card, Model
+from t2icli.testing import Runner
+
+
+class OfModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Model
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True): ...
+
+
+class Reds:
+    """Picture i of a prompt has `seed + i` of red, a hundred more where the prompt is of noodles."""
+
+    def __init__(self, settings: OfModel) -> None: ...
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        more = 100 if "noodles" in prompt else 0
+        yield from (Image.new("RGB", (8, 8), (seed + i + more, 0, 0)) for i in range(n))
+
+
+class Red:
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        return [image.getpixel((0, 0))[0] / 1 for image in images]  # type: ignore[index,operator]
+
+
+class Plugin:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Generator]]:
+        return [Entry("reds", "draws", OfModel, Reds)]
+
+    @hookimpl
+    def t2i_rankers(self) -> list[Entry[Ranker]]:
+        return [Entry(name, "judges", Nothing, lambda settings: Red()) for name in ("red", "other")]
+
+    @hookimpl
+    def t2i_models(self) -> list[ModelSource]:
+        words = {"noodles", "beef", "面"}
+        return [ModelSource("reds/small", "", "MIT", folder=self.folder, words=lambda: words)]
+
+
+@pytest.fixture(autouse=True)
+def model(t2i: Runner, tmp_path: Path) -> Path:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    models.seal(folder, Card(kind="generator", backend="reds"))
+    t2i.use(Plugin(folder))
+    return folder
+
+
+def calibrate(t2i: Runner, ranker: str = "red") -> None:
+    Path("known.txt").write_text("noodles\nbeef noodles\n")
+    words = ("known.txt", "-n", 4, "-m", "reds", "-r", ranker, "--calibrate")
+    assert "kept in the card of reds/small" in t2i.ok("evaluate", "generation", *words).stderr
+
+
+def doubts(t2i: Runner, *words: object) -> list[str]:
+    result = t2i.ok("generate", *words, "-m", "reds", "--seed", 0, "--json", "--force", "--output", "out")
+    found: list[str] = result.json()["doubts"]
+    assert [line for line in result.stderr.splitlines() if "may be beyond" in line] == found
+    return found
+
+
+def test_words_that_a_model_has_not_learnt_are_named(t2i: Runner) -> None:
+    assert doubts(t2i, "beef noodles", "a cat", "外星人吃面") == [
+        "'a cat' may be beyond reds/small: it has not learnt cat",
+        "'外星人吃面' may be beyond reds/small: it has not learnt 外星人吃",
+    ]
+
+
+def test_scores_below_those_of_known_prompts_are_named(t2i: Runner) -> None:
+    calibrate(t2i)
+    least = "where 49 of 50 prompts it knows reach"
+    assert doubts(t2i, "beef noodles", "beef", "-n", 4, "--rerank", "red") == [
+        f"'beef' may be beyond reds/small: the best of 4 scores 3.00 with red, {least} 103.00"
+    ]
+    assert doubts(t2i, "beef", "-n", 2, "--rerank", "red")[0].endswith(
+        f"the best of 2 scores 1.00 with red, {least} 100.00"
+    )
+
+
+def test_what_was_not_measured_is_not_judged(t2i: Runner, model: Path) -> None:
+    assert doubts(t2i, "beef", "-n", 4, "--rerank", "red") == []
+    calibrate(t2i)
+    assert doubts(t2i, "beef", "-n", 4, "--rerank", "other") == []
+    assert doubts(t2i, "beef", "-n", 4) == []
+    sha256 = models.open_model(model).sha256
+    calibrate(t2i, "other")
+    assert [usual.ranker for usual in models.open_model(model).card.usual] == ["red", "other"]
+    assert models.open_model(model).sha256 == sha256
+
+
+def test_calibrating_needs_a_card(t2i: Runner) -> None:
+    import t2i_noise
+
+    t2i.use(t2i_noise)
+    Path("known.txt").write_text("a\nb\n")
+    words = ("known.txt", "-n", 1, "-m", "noise", "-r", "colours", "--calibrate")
+    t2i.fails("evaluate", "generation", *words, says="'noise' has no model whose card could keep it")
