@@ -22,7 +22,7 @@ import typer.core
 import typer.main
 
 from t2icli import config, plugins
-from t2icli.commands import show, wrong_flag
+from t2icli.commands import recipe_help, show, wrong_flag
 from t2icli.discovery import Adder
 from t2icli.errors import T2IError, did_you_mean
 
@@ -71,7 +71,10 @@ class Commands(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, *rest = args
         if name in COMMANDS:
-            return name, built_in(name), rest
+            command = built_in(name)
+            if name == "train":
+                recipe_help.add_defaults(command, rest)
+            return name, command, rest
         if not (name in self.of_plugins or name.startswith("-") or ctx.resilient_parsing):
             raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from t2icli import config, plugins, settings
-from t2icli.commands import show
+from t2icli.commands import complete, show
 from t2icli.commands.options import Config, Device, Options, named_path
 from t2icli.commands.watch import watching
 from t2icli.training import launch
@@ -25,7 +25,13 @@ WHERE = "Where"
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str | None, typer.Argument(help="What to train; without one, the recipes are listed.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to train; without one, the recipes are listed.",
+            autocompletion=complete.names("recipe", models_too=False),
+        ),
+    ] = None,
     train_data: Annotated[
         str | None,
         typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
