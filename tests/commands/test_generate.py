@@ -16,6 +16,7 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli import album, images, prompts, toml
+from t2icli.commands import show
 from t2icli.hookspecs import hookimpl
 from t2icli.kinds import Entry, Generator, Ranker
 from t2icli.testing import Runner
@@ -390,7 +391,10 @@ def test_fewer_distinct_pictures_than_top_are_kept_with_a_warning(t2i: Runner) -
     assert "2 pictures are kept rather than 4" in done.stderr
 
 
-def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(t2i: Runner) -> None:
+def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
     done = t2i.ok("generate", "x", "-n", 20, "--seed", 0, "-o", "repeat=10", "--output", "out")
     assert [row["same_as"] for row in results("out")] == [None, *[0] * 9, None, *[10] * 9]
     assert [row["rank"] for row in results("out")] == [1] * 10 + [2] * 10
