@@ -35,10 +35,10 @@ def make_clip() -> Callable[[Path, int], Path]:
     """`make_clip(folder, width)`: a CLIP model folder of random weights whose embeddings have that many numbers."""
 
     def make(folder: Path, width: int) -> Path:
-        from t2icli import models
         from t2icli.backends.clip.convert import preprocessing
         from t2icli.backends.clip.model import build
         from t2icli.nn import weights
+        from t2icli.store import models
 
         shape = {
             "embed_dim": width,

@@ -22,13 +22,14 @@ import torch.nn.functional as F
 from table import record
 from torch import Tensor
 
-from t2icli import models, plugins
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
 from t2icli.nn import decode, devices, int8, weights
 from t2icli.nn.pixels import to_images
+from t2icli.registry import plugins
+from t2icli.store import models
 
 IMAGES, CODES, TEXT, WORDS = 16, 256, 64, 21128
 NETWORK = {"dim": 512, "depth": 8, "heads": 8, "dim_head": 64, "num_text_tokens": WORDS, "text_seq_len": TEXT}

@@ -30,8 +30,8 @@ import numpy as np
 from PIL import Image
 from table import record
 
-from t2icli import dataset
-from t2icli.dataset import SourceRow
+from t2icli.data import shards
+from t2icli.data.dataset import SourceRow
 from t2icli.pipelines.prepare import Job, prepare, try_out
 from t2icli.prepare.settings import PRESETS, Limits, Plan, Rules
 
@@ -207,7 +207,7 @@ def bench_read(folder: Path, images: int) -> None:
     """The rows of a prepared dataset in order and in any order."""
     found: list[Row] = []
     rows = (SourceRow(str(i), picture(i), (f"picture {i}",)) for i in range(images))
-    data = dataset.write(folder / "read", rows)
+    data = shards.write(folder / "read", rows)
     order = np.random.default_rng(3).permutation(images).tolist()
     data.image(0)
 

@@ -24,13 +24,13 @@ import torch
 from PIL import Image
 from table import record
 
-from t2icli import plugins
 from t2icli.backends.clip import Settings
 from t2icli.backends.clip.embed import Clip
 from t2icli.backends.clip.model import OwnTexts, report_prompt
-from t2icli.cosine import CosineRanker
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import generation
+from t2icli.registry import plugins
+from t2icli.registry.cosine import CosineRanker
 
 WRONG = 1 / 3
 

@@ -29,9 +29,9 @@ from starter_checker import Judge
 from starter_data import Request
 from table import as_markdown
 
-from t2icli import plugins
-from t2icli.errors import T2IError
-from t2icli.kinds import Codec, Generator, Ranker
+from t2icli.contract.kinds import Codec, Generator, Ranker
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 
 COUNTS = (1, 4, 16, 64)
 GENERATORS = ("dalle/starter", "clipgen/starter", "dalle2/starter")

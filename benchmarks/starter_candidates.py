@@ -15,7 +15,7 @@ from PIL import Image
 from starter_checker import Judge, Seen
 from starter_data import Request
 
-from t2icli.kinds import Generator, Ranker
+from t2icli.contract.kinds import Generator, Ranker
 from t2icli.pipelines.evaluate.generation import frechet
 from t2icli.pipelines.generate import draw
 

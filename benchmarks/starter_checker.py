@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from t2icli.kinds import Codec
+from t2icli.contract.kinds import Codec
 
 KEPT = 1000
 """The last lessons are not learnt from: they say from which score on an ingredient counts as seen."""

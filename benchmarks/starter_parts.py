@@ -17,12 +17,12 @@ from starter_checker import Judge
 from starter_data import Request
 
 from t2i_starter import words
-from t2icli import plugins
-from t2icli.kinds import Codec
+from t2icli.contract.kinds import Codec
 from t2icli.nn import fidelity
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import generation, retrieval
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.registry import plugins
 
 Pixels = NDArray[np.uint8]
 

@@ -11,8 +11,8 @@ import starter_data as data
 from starter_candidates import RANDOM, Clock, candidates, percentages
 from starter_checker import Judge
 
-from t2icli import plugins
-from t2icli.kinds import Ranker
+from t2icli.contract.kinds import Ranker
+from t2icli.registry import plugins
 
 SWEEP: Mapping[str, Sequence[Any]] = {
     "cfg_scale": (1.0, 2.0, 3.0, 4.0),

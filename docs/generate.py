@@ -15,9 +15,10 @@ os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "T2I_HOME": os
 import typer
 from typer.main import get_command
 
-from t2icli import cli, plugins, settings
-from t2icli.kinds import KINDS
+from t2icli import cli
+from t2icli.contract.kinds import KINDS
 from t2icli.prepare.settings import PRESETS, Limits, Rules
+from t2icli.registry import plugins, settings
 
 HERE = Path(__file__).parent
 OURS = ("t2icli",)

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from t2icli import cli
-from t2icli.hookspecs import hookimpl
+from t2icli.contract.hookspecs import hookimpl
 from t2icli.testing import Runner
 
 PLUGIN = """
 from typing import Annotated
 import msgspec
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, msgspec.Meta(description="width and height", ge=1)] = 8
@@ -135,7 +135,8 @@ def test_debug_may_stand_behind_the_command_and_shows_the_traceback(t2i: Runner)
 
 
 def test_a_bug_says_that_it_is_one(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("t2icli.prompts.clean", lambda prompt: 1 / 0)
+    clean = "t2icli.pictures.prompts.clean"
+    monkeypatch.setattr(clean, lambda prompt: 1 / 0)
     done = t2i.fails("generate", "x", code=1)
     assert done.stderr == "error: ZeroDivisionError: division by zero\n  this is a bug; add --debug to see where\n"
 
@@ -145,7 +146,9 @@ def test_offline_is_told_to_the_libraries_before_they_are_imported(
 ) -> None:
     told: list[str | None] = []
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr("t2icli.prompts.clean", lambda prompt: told.append(os.environ.get("HF_HUB_OFFLINE")) or prompt)
+    monkeypatch.setattr(
+        "t2icli.pictures.prompts.clean", lambda prompt: told.append(os.environ.get("HF_HUB_OFFLINE")) or prompt
+    )
     t2i.run("generate", "x", "-m", "none")
     t2i.run("generate", "x", "-m", "none", "--offline")
     monkeypatch.setenv("T2I_OFFLINE", "1")
@@ -228,7 +231,7 @@ def test_a_reader_that_goes_away_early_is_no_error_message(site: Path, tmp_path:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_to_end_keeps_whole_pictures(site: Path, tmp_path: Path, name: str) -> None:
-    from t2icli import images
+    from t2icli.pictures import images
 
     out = tmp_path / "out"
     words = ["generate", "x", "-n", "500", "-m", "slow1", "--output", str(out)]

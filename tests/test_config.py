@@ -8,9 +8,10 @@ from typing import Annotated
 import pytest
 import typer
 
-from t2icli import cli, config, toml
+from t2icli import cli, config
 from t2icli.commands import options
-from t2icli.errors import T2IError
+from t2icli.ground import runfile, toml
+from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 
 heard: dict[str, object] = {}
@@ -109,7 +110,7 @@ def test_a_mistake_in_a_variable_names_the_variable(t2i: Runner, monkeypatch: py
 def test_what_was_resolved_is_a_file_that_gives_the_same_again(t2i: Runner, tmp_path: Path) -> None:
     t2i.ok("probe", "bowl", "--top-k", 6, "-o", "a=1", "--json")
     first = dict(heard)
-    file = config.write(tmp_path, first["resolved"])  # type: ignore[arg-type]
+    file = runfile.write(tmp_path, first["resolved"])  # type: ignore[arg-type]
     assert toml.read(file) == {"prompt": ["bowl"], "top_k": 6, "name": "chosen later", "option": {"a": "1"}}
     t2i.ok("probe", "--config", file)
     assert (heard["prompt"], heard["top_k"], heard["option"]) == (["bowl"], 6, {"a": "1"})

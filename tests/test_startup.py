@@ -48,7 +48,7 @@ def test_nothing_heavy_is_imported(words: list[str], twenty_plugins: Path, tmp_p
 
 def test_clip_without_any_weights_says_so_before_torch_is_imported() -> None:
     program = (
-        "import sys; from t2icli.backends import clip; from t2icli.errors import T2IError\n"
+        "import sys; from t2icli.backends import clip; from t2icli.ground.errors import T2IError\n"
         "try: clip.load(clip.Settings())\n"
         "except T2IError as error: print('torch' in sys.modules, error.hint)"
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from t2i_starter import SHIPPED, STAND_IN
-from t2icli import models
-from t2icli.errors import T2IError
-from t2icli.models import Model
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
+from t2icli.store.models import Model
 
 MOST = 30_000_000
 """Bytes, all models together."""

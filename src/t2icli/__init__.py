@@ -1,21 +1,85 @@
 """t2i: sentences to pictures, sorted, captioned and trained, from parts that anyone can write.
 
-Imports next to nothing: the program `t2i` passes here before it can answer Ctrl-C.
+Everything a plugin's module needs is here, and is imported only when it is used: the program `t2i` passes here before
+it can answer Ctrl-C.
 """
 
 from __future__ import annotations
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 TYPE_CHECKING = False  # type checkers know this name; typing itself takes 20 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["T2IError", "load"]
+    from t2icli.contract.hookspecs import hookimpl
+    from t2icli.contract.kinds import (
+        Captioner,
+        Codec,
+        DatasetPreparer,
+        Embedder,
+        Entry,
+        Fit,
+        Generator,
+        Metric,
+        ModelSource,
+        Ranker,
+        Recipe,
+        RemoteFile,
+        Tokenizer,
+        Upstream,
+    )
+    from t2icli.data.dataset import PreparedDataset, SourceRow
+    from t2icli.registry.settings import Part, part
+    from t2icli.store.models import Card, Model
+    from t2icli.training.settings import LoopSettings
+
+__all__ = [
+    "Captioner",
+    "Card",
+    "Codec",
+    "DatasetPreparer",
+    "Embedder",
+    "Entry",
+    "Fit",
+    "Generator",
+    "LoopSettings",
+    "Metric",
+    "Model",
+    "ModelSource",
+    "Part",
+    "PreparedDataset",
+    "Ranker",
+    "Recipe",
+    "RemoteFile",
+    "SourceRow",
+    "T2IError",
+    "Tokenizer",
+    "Upstream",
+    "hookimpl",
+    "load",
+    "part",
+]
+_HOMES = {
+    "contract.hookspecs": ("hookimpl",),
+    "data.dataset": ("PreparedDataset", "SourceRow"),
+    "registry.settings": ("Part", "part"),
+    "store.models": ("Card", "Model"),
+    "training.settings": ("LoopSettings",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"t2icli.{_HOME.get(name, 'contract.kinds')}"), name)
 
 
 def load(kind: str, name: str, **options: Any) -> Any:
     """The thing itself: `load("generator", "dalle", model="runs/noodles/model", top_p=0.9)`."""
-    from t2icli import plugins
+    from t2icli.registry import plugins
 
     return plugins.load(kind, name, **options)

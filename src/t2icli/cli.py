@@ -21,10 +21,11 @@ import typer
 import typer.core
 import typer.main
 
-from t2icli import config, plugins
+from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
-from t2icli.discovery import Adder
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import plugins
+from t2icli.registry.discovery import Adder
 
 PANELS = {
     "Pictures": {

@@ -14,10 +14,10 @@ from typing import Any
 
 import typer  # Typer evaluates the annotations of a flag's callback
 
-from t2icli import files, settings, toml
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.ground import toml
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import settings
 
-NAME = "settings.toml"
 FROM_FILE = "t2icli.options"
 """Where in a command's context the `[option]` table of its file waits for `options`."""
 
@@ -74,8 +74,3 @@ def resolved(context: typer.Context, option: Mapping[str, Any], **chosen: Any) -
     values |= chosen
     kept = {key: value for key, value in values.items() if key not in NOT_SETTINGS and value not in (None, [], ())}
     return {**kept, "option": dict(option)}
-
-
-def write(folder: Path, tables: Mapping[str, Any], name: str = NAME) -> Path:
-    """Write what `resolved` returned, so that `--config` takes it back."""
-    return files.write(folder / name, toml.dumps(tables))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from t2i_starter.words import Dish
-from t2icli import plugins
+from t2icli.registry import plugins
 
 
 class Grey:

@@ -11,10 +11,10 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
-from t2icli import images
-from t2icli.dataset import PreparedDataset
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Captioner, Entry
+from t2icli.data.dataset import PreparedDataset
+from t2icli.pictures import images
 from t2icli.testing import Runner
 
 

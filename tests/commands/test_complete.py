@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from t2icli import models
-from t2icli.models import Card
+from t2icli.store import models
+from t2icli.store.models import Card
 
 STARTER = {"dalle/starter", "clipgen/starter", "dalle2/starter"}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from t2icli import models
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import ModelSource, RemoteFile
-from t2icli.models import Card
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import ModelSource, RemoteFile
 from t2icli.pipelines import doctor
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import Runner
 
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from t2icli import models
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator, ModelSource, Ranker
-from t2icli.models import Card, Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator, ModelSource, Ranker
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
 
 

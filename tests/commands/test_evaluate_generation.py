@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator, Ranker
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator, Ranker
 from t2icli.testing import Runner
 
 

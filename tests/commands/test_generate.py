@@ -15,10 +15,11 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
-from t2icli import album, images, prompts, toml
 from t2icli.commands import show
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator, Ranker
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator, Ranker
+from t2icli.ground import toml
+from t2icli.pictures import album, images, prompts
 from t2icli.testing import Runner
 
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from PIL import Image
 
-from t2icli import images
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator
+from t2icli.pictures import images
 from t2icli.testing import Runner
 
 

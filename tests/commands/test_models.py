@@ -16,11 +16,11 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from t2icli import download, models
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
-from t2icli.models import Card, Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.pipelines import acquire
+from t2icli.store import download, models
+from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
 
 
@@ -308,7 +308,7 @@ def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(t2i: Runner,
 import os
 from pathlib import Path
 from t2icli import download
-from t2icli.kinds import RemoteFile
+from t2icli.contract.kinds import RemoteFile
 def tell(name, done, total):
     if done > total // 2:
         os.kill(os.getpid(), 9)

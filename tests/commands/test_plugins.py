@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import t2i_noise
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import KINDS
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import KINDS
 from t2icli.pipelines import install, scaffold
 from t2icli.testing import Runner
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from t2icli import plugins, settings
+from t2icli.registry import plugins, settings
 from t2icli.testing import Runner
 
 

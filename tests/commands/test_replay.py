@@ -12,12 +12,13 @@ import torch
 from msgspec import Meta
 from PIL import Image, PngImagePlugin
 
-from t2icli import images, models
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Generator
-from t2icli.models import Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator
+from t2icli.pictures import images
 from t2icli.pipelines.provenance import Record
 from t2icli.pipelines.replay import differences, not_recorded
+from t2icli.store import models
+from t2icli.store.models import Model
 from t2icli.testing import Runner
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli import images
 from t2icli.commands import show
+from t2icli.pictures import images
 from t2icli.testing import Runner
 
 

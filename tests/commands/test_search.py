@@ -9,11 +9,11 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from t2icli import dataset
 from t2icli.commands import show
-from t2icli.dataset import SourceRow
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry
+from t2icli.data import shards
+from t2icli.data.dataset import SourceRow
 from t2icli.testing import Runner
 
 
@@ -77,7 +77,7 @@ def test_search_needs_an_embedder_and_says_which(t2i: Runner, tmp_path: Path) ->
 @pytest.fixture
 def prepared(collection: Path) -> Path:
     rows = [SourceRow(f"row-{path.stem}", path, (f"something {path.stem}", "x")) for path in collection.iterdir()]
-    return dataset.write("prepared", rows).folder
+    return shards.write("prepared", rows).folder
 
 
 def test_captions_are_shown_and_pictures_of_a_dataset_copied(

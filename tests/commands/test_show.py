@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from t2icli.commands import show, tally, watch
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 from t2icli.training.progress import Progress
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from PIL import Image
 
-from t2icli import models
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe, RemoteFile
-from t2icli.models import Card, Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe, RemoteFile
 from t2icli.pipelines.train import new_plan
-from t2icli.settings import Part, part
+from t2icli.registry.settings import Part, part
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
 
 WORDS = "a small model of drawn dishes"

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli import dataset, hookspecs, models, plugins, testing
-from t2icli.dataset import SourceRow
-from t2icli.discovery import HOOKS
-from t2icli.kinds import KINDS
+from t2icli import testing
+from t2icli.contract import hookspecs
+from t2icli.contract.kinds import KINDS
+from t2icli.data import dataset, shards
+from t2icli.data.dataset import SourceRow
+from t2icli.registry import plugins
+from t2icli.registry.discovery import HOOKS
+from t2icli.store import models
 from t2icli.testing import Runner
 
 PAGE = (Path(__file__).parents[2] / "docs/hooks.md").read_text(encoding="utf-8")
@@ -76,7 +80,7 @@ def reds(tmp_path: Path) -> Iterator[Path]:
     images.mkdir()
     for i in range(4):
         Image.new("RGB", (16, 16), (250, 20 + i, 20)).save(images / f"{i}.png")
-    dataset.write(tmp_path / "data", [SourceRow(str(i), images / f"{i}.png", ("red",)) for i in range(4)])
+    shards.write(tmp_path / "data", [SourceRow(str(i), images / f"{i}.png", ("red",)) for i in range(4)])
     return tmp_path / "data"
 
 

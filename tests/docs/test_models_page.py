@@ -11,8 +11,9 @@ import msgspec
 import pytest
 import torch
 
-from t2icli import models, toml
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground import toml
+from t2icli.store import models
 from t2icli.testing import Runner
 
 DOCS = Path(__file__).parents[2] / "docs"

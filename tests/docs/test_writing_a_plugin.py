@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from t2icli import toml
+from t2icli.ground import toml
 from t2icli.testing import Runner
 
 PAGE = (Path(__file__).parents[2] / "docs/writing-a-plugin.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import blocks, decode, devices, int8, packed
 from t2icli.nn.gpt import Cache, Decoder, Shape
 

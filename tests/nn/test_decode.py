@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode
 from t2icli.nn.decode import Sampling
 from t2icli.nn.replay import Step

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import int8
 from t2icli.nn.tied import Tied
 

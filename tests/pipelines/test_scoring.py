@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from PIL.Image import Image
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines.scoring import Judge, combined
 from t2icli.testing import Runner
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.languages import language
 from t2icli.prepare.settings import Rules

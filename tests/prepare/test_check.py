@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli import dataset
-from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.prepare.check import problems
 
 
@@ -18,7 +18,7 @@ def data(tmp_path: Path) -> PreparedDataset:
         Image.new("RGB", (20, 10 + i), (i, 0, 0)).save(stream, "PNG")
         return SourceRow(f"k{i}", stream.getvalue(), (f"caption {i}",))
 
-    return dataset.write(tmp_path / "data", map(row, range(4)))
+    return shards.write(tmp_path / "data", map(row, range(4)))
 
 
 def damage(path: Path, old: bytes, new: bytes) -> None:
@@ -50,7 +50,7 @@ def test_a_tar_that_was_cut_is_found(data: PreparedDataset) -> None:
 
 
 def test_another_index_than_the_cards_is_found(data: PreparedDataset, tmp_path: Path) -> None:
-    other = dataset.write(tmp_path / "other", [SourceRow("x", data.image_bytes(0), ("y",))])
+    other = shards.write(tmp_path / "other", [SourceRow("x", data.image_bytes(0), ("y",))])
     (other.folder / "000000.parquet").replace(data.folder / "000000.parquet")
     found = list(problems(data))
     assert any("has 1 rows, the card says 4" in problem for problem in found)

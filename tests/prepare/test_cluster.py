@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 from t2icli.prepare import report
 from t2icli.prepare.check import problems
 

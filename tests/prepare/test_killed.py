@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare import report
 from t2icli.prepare.check import problems

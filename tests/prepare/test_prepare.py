@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from t2icli import dataset, plugins
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.errors import T2IError
+from t2icli.data import dataset
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare import report
 from t2icli.prepare.settings import Limits, Plan, Rules
+from t2icli.registry import plugins
 
 FAST = Limits(timeout=0.3, wait=0.01, max_wait=0.05, tries=2, max_bytes=1 << 20, allow_private=True)
 
@@ -134,7 +135,7 @@ def test_two_runs_in_one_folder_are_refused(server: Any, tmp_path: Path) -> None
 def test_a_full_disk_leaves_nothing_half_written(
     server: Any, make_picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from t2icli.prepare import shards
+    from t2icli.data import shards
 
     source = table(tmp_path / "x.csv", [(server.url(f"/good/{i}"), str(i)) for i in range(7)])
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.pictures import finish

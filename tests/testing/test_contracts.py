@@ -14,9 +14,10 @@ import torch
 from msgspec import Meta
 from PIL import Image
 
-from t2icli import models, testing
-from t2icli.dataset import SourceRow
-from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli import testing
+from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import SourceRow
+from t2icli.store import models
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

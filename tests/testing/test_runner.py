@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from t2icli import models, plugins
-from t2icli.errors import T2IError
-from t2icli.hookspecs import hookimpl
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import Runner
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2icli import dataset
-from t2icli.dataset import SourceRow
+from t2icli.data import shards
+from t2icli.data.dataset import SourceRow
 from t2icli.testing import Runner
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         SourceRow(f"p{i}", picture(i), (f"picture {i}",), {"split": "train" if i < 10 else "val"}) for i in range(14)
     ]
-    return dataset.write(tmp_path_factory.mktemp("data"), rows).folder
+    return shards.write(tmp_path_factory.mktemp("data"), rows).folder
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from t2icli import models, plugins, toml
+from t2icli.ground import toml
 from t2icli.pipelines import prepare
+from t2icli.registry import plugins
+from t2icli.store import models
 
 RECIPES = sorted(plugins.installed().offers["recipe"])
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

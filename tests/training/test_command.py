@@ -11,8 +11,9 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from t2icli import models, toml
 from t2icli.commands import watch
+from t2icli.ground import toml
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training.progress import Progress
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from t2icli import models
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import log
 

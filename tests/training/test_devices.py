@@ -15,8 +15,8 @@ import forked
 import pytest
 from safetensors.torch import load_file
 
-from t2icli import models
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training.launch import launch
 

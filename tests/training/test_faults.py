@@ -12,8 +12,9 @@ import tiny
 import torch
 from conftest import picture
 
-from t2icli import dataset, models
-from t2icli.dataset import SourceRow
+from t2icli.data import shards
+from t2icli.data.dataset import SourceRow
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import checkpoint, log
 
@@ -43,7 +44,7 @@ def test_a_step_without_a_number_can_be_left_out(tiny_t2i: Runner, data: Path) -
 def broken(tmp_path: Path) -> Path:
     """Ten pictures, one of which has been damaged since they were prepared."""
     rows = [SourceRow(f"p{i}", picture(i), (), {"split": "train"}) for i in range(10)]
-    folder = dataset.write(tmp_path / "broken", rows).folder
+    folder = shards.write(tmp_path / "broken", rows).folder
     (tar,) = folder.rglob("*.tar")
     victim = picture(3)
     tar.write_bytes(tar.read_bytes().replace(victim, victim[:40] + bytes(len(victim) - 40)))
@@ -116,7 +117,7 @@ def test_out_of_memory_names_three_flags(
 
 
 def test_an_empty_data_set_is_refused(tiny_t2i: Runner, tmp_path: Path) -> None:
-    dataset.write(tmp_path / "empty", [])
+    shards.write(tmp_path / "empty", [])
     tiny_t2i.fails(*train(tmp_path / "empty"), says="no samples")
 
 

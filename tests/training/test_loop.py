@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from t2icli import models
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import log
 

@@ -9,9 +9,9 @@ import tiny
 import torch
 from torch import nn
 
-from t2icli import models
-from t2icli.errors import T2IError
-from t2icli.kinds import ParamGroup, Turn
+from t2icli.contract.kinds import ParamGroup, Turn
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training.muon import Muon, orthogonal
 

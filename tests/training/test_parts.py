@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from t2icli.dataset import PreparedDataset
-from t2icli.kinds import Frozen
+from t2icli.contract.kinds import Frozen
+from t2icli.data.dataset import PreparedDataset
 from t2icli.training.cache import encoded, place
 from t2icli.training.devices import World
 from t2icli.training.ema import Average

@@ -14,7 +14,7 @@ from pathlib import Path
 import forked
 import pytest
 
-from t2icli import models
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import log
 

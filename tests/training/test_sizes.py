@@ -17,13 +17,16 @@ from tiny import Tiny
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2icli import dataset, machine, memory, models, parts, plugins, toml
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Codec, Entry, Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.ground import machine, memory, toml
 from t2icli.nn import weights
 from t2icli.pipelines import sizes
-from t2icli.settings import Part, in_place_of, part
+from t2icli.registry import parts, plugins
+from t2icli.registry.settings import Part, in_place_of, part
+from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import batch
 from t2icli.training.devices import World
@@ -209,7 +212,7 @@ def test_it_ends_with_what_to_type_next(reads: Runner, folder: Path) -> None:
 
 def test_a_batch_is_never_more_than_the_data(tiny_t2i: Runner, tmp_path: Path) -> None:
     rows = [SourceRow(f"p{i}", picture(i), (), {"split": "train"}) for i in range(3)]
-    few = dataset.write(tmp_path / "few", rows).folder
+    few = shards.write(tmp_path / "few", rows).folder
     said = tiny_t2i.ok("train", "tiny", "--train-data", few, "--max-steps", "2", "--output", "x").stderr
     assert "batch size: 3 in place of 4, for the data has no more" in said
     assert toml.read(Path("x/settings.toml"))["option"]["loop"]["batch_size"] == 3
@@ -294,7 +297,7 @@ def every_size() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("entry", "size"), list(every_size()))
 def test_every_size_is_made_of_settings_that_are_there(entry: Entry[Any], size: str) -> None:
-    from t2icli import settings
+    from t2icli.registry import settings
 
     without_parts = {name: value for name, value in entry.sizes[size].items() if not _is_part(entry, name)}
     with warnings.catch_warnings():

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2icli import discovery, models, plugins
-from t2icli.dataset import PreparedDataset
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images, to_tensor
+from t2icli.registry import discovery, plugins
+from t2icli.store import models
 from t2icli.training.settings import LoopSettings
 
 LOOP = LoopSettings(max_steps=12, batch_size=4, lr=1e-2, log_every=3, eval_every=4, save_every=3, preview_every=6)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from t2i_brivl.convert import convert
-from t2icli import models
-from t2icli.kinds import Upstream
-from t2icli.models import Model
+from t2icli.contract.kinds import Upstream
+from t2icli.store import models
+from t2icli.store.models import Model
 
 
 @pytest.fixture(scope="session")

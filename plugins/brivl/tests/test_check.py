@@ -8,7 +8,7 @@ from PIL import Image
 
 import t2i_brivl
 from t2i_brivl import check
-from t2icli.models import Model
+from t2icli.store.models import Model
 from t2icli.testing import Runner
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from t2i_brivl.convert import convert, inferred, renamed, without_classifier
 from t2i_brivl.model import Brivl, ImageTower
 from t2i_brivl.shape import FULL, Shape
-from t2icli import plugins
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 
 
 def test_every_tensor_of_the_released_checkpoint_has_its_place(golden: Callable[[str], Path]) -> None:

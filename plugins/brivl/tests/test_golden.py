@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from t2i_brivl.embed import BrivlEmbedder
 from t2i_brivl.inputs import pixels, scaled_boxes
 from t2i_brivl.model import pool_boxes
-from t2icli import plugins
-from t2icli.models import Model
+from t2icli.registry import plugins
+from t2icli.store.models import Model
 
 
 @pytest.fixture(scope="module")

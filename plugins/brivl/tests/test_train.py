@@ -14,9 +14,10 @@ import t2i_brivl
 from t2i_brivl.contrast import Contrast
 from t2i_brivl.model import Brivl
 from t2i_brivl.recipe import Objective
-from t2icli import dataset, plugins
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.errors import T2IError
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_embedder, check_ranker, check_recipe
 
 SMALL = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 256, "width": 16}}
@@ -31,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     for colour in COLOURS:
         Image.new("RGB", (40, 36), colour).save(folder / f"{colour}.png")
         rows.append(SourceRow(colour, folder / f"{colour}.png", (f"a {colour} plate", f"{colour} 色的盘子")))
-    return dataset.write(folder / "prepared", rows, val=0.0)
+    return shards.write(folder / "prepared", rows, val=0.0)
 
 
 def small(objective: Objective) -> Contrast:

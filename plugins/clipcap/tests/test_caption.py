@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from t2i_clipcap.words import joined, open_words
-from t2icli import models, plugins
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import int8, weights
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import check_captioner
 
 IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]

@@ -10,10 +10,10 @@ from PIL import Image
 
 from t2i_clipcap import FlickrSettings
 from t2i_clipcap.flickr import FlickrSource, parse
-from t2icli import plugins
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.report import every_row
+from t2icli.registry import plugins
 from t2icli.testing import check_dataset
 
 

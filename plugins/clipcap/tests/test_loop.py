@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 
 
 def test_captioned_pictures_are_prepared_and_trained_on(fake: Any, tiny_model: Path, few_words: Path) -> None:

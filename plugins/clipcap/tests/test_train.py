@@ -13,9 +13,10 @@ from t2i_clipcap import RecipeSettings
 from t2i_clipcap.model import ClipCap
 from t2i_clipcap.train import Captioned, ClipCapRecipe
 from t2i_clipcap.words import open_words
-from t2icli import dataset, plugins
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.errors import T2IError
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_recipe
 
 TINY = {"embedder": "fake", "prefix": 2, "given": 2, "width": 32, "layers": 1, "heads": 2, "positions": 32}
@@ -28,13 +29,13 @@ def data(tmp_path: Path) -> PreparedDataset:
     for name, caption in (("red", "一个红色的圆形"), ("green", "绿色方形"), ("blue", "蓝")):
         Image.new("RGB", (20, 24), name).save(tmp_path / f"{name}.png")
         rows.append(SourceRow(key=name, image=tmp_path / f"{name}.png", captions=(caption, "一个" + caption)))
-    return dataset.write(tmp_path / "data", rows).split("all")
+    return shards.write(tmp_path / "data", rows).split("all")
 
 
 def test_captions_in_another_language_are_left_out_on_request(few_words: Path, tmp_path: Path) -> None:
     image = tmp_path / "red.png"
     Image.new("RGB", (20, 24), "red").save(image)
-    data = dataset.write(tmp_path / "data", [SourceRow("red", image, ("红色方形", "a red square"))]).split("all")
+    data = shards.write(tmp_path / "data", [SourceRow("red", image, ("红色方形", "a red square"))]).split("all")
     words = open_words(few_words)
     assert len(Captioned(data, torch.zeros(1, 4), words, 40)) == 2
     assert len(Captioned(data, torch.zeros(1, 4), words, 40, language="zh")) == 1

@@ -11,9 +11,10 @@ import t2i_clipgen
 from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.vqgan import convert as vqgan_convert
-from t2icli import models, plugins
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
 
 
 def keys(golden: Any, name: str) -> dict[str, torch.Size]:

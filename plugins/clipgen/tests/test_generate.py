@@ -11,9 +11,10 @@ from PIL import Image
 from t2i_clipgen.model import Prior
 from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.model import VQGAN
-from t2icli import models, plugins
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import check_codec, check_generator
 
 GREEDY = decode.Sampling(temperature=0)

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from t2i_clipgen import RecipeSettings
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.train import Conditions, noisy
-from t2icli import models, plugins
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import check_recipe
 from t2icli.training.schedule import Schedule
 

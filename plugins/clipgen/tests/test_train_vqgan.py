@@ -10,9 +10,9 @@ import torch
 from t2i_clipgen import CodecRecipeSettings
 from t2i_clipgen.vqgan.model import VQGAN
 from t2i_clipgen.vqgan.train import VQGANRecipe
-from t2icli import plugins
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
+from t2icli.registry import plugins
 from t2icli.testing import check_recipe
 
 TINY = {

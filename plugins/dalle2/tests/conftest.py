@@ -18,12 +18,12 @@ from t2i_dalle2 import folders
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import DecoderShape, PriorShape, UnetShape
-from t2icli import dataset
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
-from t2icli.settings import Part
+from t2icli.registry.settings import Part
 
 
 class FakeEmbedder:
@@ -120,4 +120,4 @@ def data(tmp_path: Path) -> PreparedDataset:
     for i, colour in enumerate(("red", "green", "blue", "white")):
         Image.new("RGB", (20, 24), colour).save(tmp_path / f"{i}.png")
         rows.append(SourceRow(key=str(i), image=tmp_path / f"{i}.png", captions=(colour, f"all {colour}")))
-    return dataset.write(tmp_path / "data", rows).split("all")
+    return shards.write(tmp_path / "data", rows).split("all")

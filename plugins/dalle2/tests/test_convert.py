@@ -12,9 +12,11 @@ from torch import nn
 
 import t2i_dalle2
 from t2i_dalle2 import convert, folders
-from t2icli import models, plugins, settings, toml
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground import toml
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins, settings
+from t2icli.store import models
 
 GROUPS = {"resnet_groups": 8}
 

@@ -17,9 +17,10 @@ from t2i_dalle2 import generate
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
-from t2icli import models, plugins
 from t2icli.commands import show
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import check_generator
 
 QUICK = {"prior_steps": 3, "steps": (2,)}

@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from t2icli import plugins
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.settings import Part
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_recipe
 from t2icli.training.loop import Training
 from t2icli.training.turns import RunningTurn
@@ -134,7 +133,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         before = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *inputs: (told.append(name), before(*inputs))[1])
 
-    kind = type(Part("embedder", "fake", plugins.find("embedder", "fake").settings()).load())
+    kind = type(plugins.load("embedder", "fake"))
     for name in ("embed_images", "embed_texts", "embed_tokens"):
         noting(kind, name)
     noting(Training, "take_step")

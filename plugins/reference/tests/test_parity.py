@@ -9,12 +9,13 @@ import msgspec
 import pytest
 import torch
 
-from t2icli import models, plugins
 from t2icli.backends.dalle import convert
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Upstream
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Upstream
 from t2icli.nn import decode, weights
 from t2icli.nn.decode import Sampling
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import check_generator
 
 pytestmark = [pytest.mark.reference, pytest.mark.filterwarnings("ignore")]

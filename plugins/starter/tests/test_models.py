@@ -21,9 +21,10 @@ import t2i_clipcap
 import t2i_clipgen
 import t2i_dalle2
 import t2i_starter
-from t2icli import models, plugins
-from t2icli.errors import T2IError
-from t2icli.models import Card
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import Runner
 
 ROOT = Path(__file__).parents[3]

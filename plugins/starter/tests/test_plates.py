@@ -17,8 +17,8 @@ import t2i_starter
 from t2i_starter import Settings, painters, plates, sprites, words
 from t2i_starter.source import Plates, things
 from t2i_starter.words import Dish
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from t2i_starter import Settings, t2i_models
 from t2i_starter.source import Plates
-from t2icli.vocabulary import unknown
+from t2icli.pictures.vocabulary import unknown
 
 
 def test_every_caption_is_made_of_known_words() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t2icli import config, defaults, settings
+from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Plain, Seed, random_seed
+from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from t2icli.pipelines.caption import Captioned

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from t2icli import models, plugins
+from t2icli.registry import plugins
+from t2icli.store import models
 
 Offers = list[tuple[str, str]]
 """Words with a line of help each."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from t2icli import config, defaults, settings
+from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named_path
+from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

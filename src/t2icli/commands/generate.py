@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from t2icli import config, defaults, prompts, settings
+from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import (
     MOST,
@@ -24,7 +24,9 @@ from t2icli.commands.options import (
     named_path,
     random_seed,
 )
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import prompts
+from t2icli.registry import defaults, settings
 
 
 def generate(
@@ -76,7 +78,7 @@ def generate(
     force: Force = False,
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
-    from t2icli.album import Album
+    from t2icli.pictures.album import Album
     from t2icli.pipelines import doubts, models, provenance, scoring
     from t2icli.pipelines import generate as work
     from t2icli.pipelines.like import open_example
@@ -130,7 +132,7 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: 
 
 
 def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
-    from t2icli.album import distinct
+    from t2icli.pictures.album import distinct
 
     different, kept = distinct(rows), sum(row["file"] is not None for row in rows)
     if different < len(rows):
@@ -144,7 +146,7 @@ def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
 def _show(
     folder: Path, seed: int, rows: list[dict[str, Any]], doubts: list[str], *, as_json: bool, plain: bool
 ) -> None:
-    from t2icli.album import distinct
+    from t2icli.pictures.album import distinct
 
     kept = [(folder / row["file"], row) for row in rows if row["file"] is not None]
     if as_json:

@@ -10,9 +10,9 @@ import typer
 
 from t2icli.commands import complete, show
 from t2icli.commands.options import Json, Yes
-from t2icli.errors import T2IError
-from t2icli.models import Model
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import models as work
+from t2icli.store.models import Model
 
 app = typer.Typer(no_args_is_help=True, help="The models that are here, and how they come and go.")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from t2icli import config
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 MOST = 1_000_000
 """Of pictures or captions of one prompt or picture: what a run remembers of each must fit into memory."""

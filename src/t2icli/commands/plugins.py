@@ -11,8 +11,8 @@ import typer.core
 
 from t2icli.commands import complete, show
 from t2icli.commands.options import Json, Yes, named_path
-from t2icli.discovery import plugins_of
 from t2icli.pipelines import plugins as work
+from t2icli.registry.discovery import plugins_of
 
 
 class Plugins(typer.core.TyperGroup):

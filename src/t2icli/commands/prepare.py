@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from t2icli import config, settings
+from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import Config, Json, Options, named_path
-from t2icli.errors import T2IError
+from t2icli.ground import runfile
+from t2icli.ground.errors import T2IError
+from t2icli.registry import settings
 
 if TYPE_CHECKING:
-    from t2icli.dataset import PreparedDataset
+    from t2icli.data.dataset import PreparedDataset
     from t2icli.pipelines.prepare import Job, Summary
 
 DONE_IN_PART = 3
@@ -95,7 +97,7 @@ def prepare(
     if dry_run:
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address)
-    config.write(job.output, tables)
+    runfile.write(job.output, tables)
     seen = _seen(done.data, views._replace(output=job.output / "exports" / (export or "")))
     _show_summary(job, done, seen, as_json)
     return DONE_IN_PART if done.of("failed") else 0
@@ -113,7 +115,7 @@ class _Views(NamedTuple):
 
 def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
     """A dataset that is prepared: is it whole, what is in it."""
-    from t2icli.dataset import PreparedDataset
+    from t2icli.data.dataset import PreparedDataset
 
     data = PreparedDataset.open(path)
     if check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from t2icli import plugins, settings
+from t2icli.registry import plugins, settings
 
 WITHIN = "loop."
 """The settings of a recipe that are flags of `t2i train` too."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2icli import machine
 from t2icli.commands import show
 from t2icli.commands.options import Config, Device, Json, named_path
-from t2icli.errors import T2IError
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from t2icli.pipelines.replay import Replay
@@ -30,7 +30,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Make a picture again and say whether every pixel agrees; if not, what has changed. Exit code 1 if not."""
-    from t2icli import images
+    from t2icli.pictures import images
     from t2icli.pipelines import replay as work
 
     if output is not None and output.exists():

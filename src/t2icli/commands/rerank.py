@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t2icli import config, defaults, prompts
+from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import BatchSize, Config, Device, Json, Options, Plain, named_path
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import prompts
+from t2icli.registry import defaults
 
 if TYPE_CHECKING:
     from t2icli.pipelines.rerank import Ranked, Ranking

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
-from t2icli import extras
-from t2icli.errors import T2IError
+from t2icli.ground import extras
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from rich.console import Console

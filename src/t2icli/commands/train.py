@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from t2icli import config, plugins, settings
+from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import Config, Device, Options, named_path
 from t2icli.commands.watch import watching
+from t2icli.registry import plugins, settings
 from t2icli.training import launch
 
 OF_THE_LOOP = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from t2icli import defaults, plugins, settings
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.registry import defaults, plugins, settings
 
 KINDS = {
     "generate": "generator",

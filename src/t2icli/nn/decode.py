@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn.blocks import fill, filled
 from t2icli.nn.devices import halved
 from t2icli.nn.packed import packed

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn.tied import Tied
 
 TINY = torch.finfo(torch.float32).tiny

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
 
 
 def to_tensor(image: Image.Image) -> Tensor:

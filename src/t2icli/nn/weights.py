@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from t2icli.errors import T2IError
-from t2icli.models import WEIGHTS, Model
+from t2icli.ground.errors import T2IError
+from t2icli.store.models import WEIGHTS, Model
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from t2icli import download, models, plugins
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import Entry, ModelSource, RemoteFile, Upstream
-from t2icli.models import Model
+from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
+from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pipelines import models as work
+from t2icli.registry import plugins
+from t2icli.store import download, models
+from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     import filelock

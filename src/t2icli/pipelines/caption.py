@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli import files
-from t2icli.errors import T2IError
-from t2icli.kinds import Captioner
+from t2icli.contract.kinds import Captioner
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines.prepare import is_prepared
 
 

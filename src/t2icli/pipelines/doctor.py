@@ -17,10 +17,12 @@ from typing import Literal
 
 import msgspec
 
-from t2icli import discovery, machine, models, plugins
-from t2icli.errors import T2IError
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import install
 from t2icli.pipelines import models as of_models
+from t2icli.registry import discovery, plugins
+from t2icli.store import models
 
 SLOW_SECONDS = 0.5
 FEW_CORES = 4
@@ -176,7 +178,7 @@ def _installer() -> Iterator[Finding]:
 
 def _network() -> Iterator[Finding]:
     """Whether the hosts that models would come from take a connection."""
-    from t2icli.download import reachable
+    from t2icli.store.download import reachable
 
     remotes = [remote for source in plugins.installed().sources for remote in of_models.remotes(source)]
     by_host = {urllib.parse.urlsplit(url).netloc: url for remote in remotes for url in remote.urls}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from t2icli import plugins, vocabulary
-from t2icli.models import Card, Model, Usual
+from t2icli.pictures import vocabulary
 from t2icli.pipelines.scoring import Judge
+from t2icli.registry import plugins
+from t2icli.store.models import Card, Model, Usual
 
 OFTEN = 50
 """All but one of so many prompts that a model knows score at least what its card says."""

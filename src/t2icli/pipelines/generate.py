@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.album import Album
-from t2icli.errors import T2IError
-from t2icli.kinds import Generator, SteppingGenerator
+from t2icli.contract.kinds import Generator, SteppingGenerator
+from t2icli.ground.errors import T2IError
+from t2icli.pictures.album import Album
 from t2icli.pipelines import like, scoring
 from t2icli.pipelines.provenance import Source
 
@@ -86,7 +86,7 @@ class Candidate:
     def image(self) -> Image:
         if not isinstance(self.drawn, Path):
             return self.drawn
-        from t2icli.images import opened
+        from t2icli.pictures.images import opened
 
         return opened(self.drawn.read_bytes()).convert("RGB")
 
@@ -160,7 +160,7 @@ def _one_prompt(
 
 def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Candidate]:
     """The generator's pictures with their seeds, after seeing that it keeps its promise of exactly n."""
-    from t2icli.images import pixels_sha256, to_rgb
+    from t2icli.pictures.images import pixels_sha256, to_rgb
 
     count = 0
     first: dict[str, int] = {}

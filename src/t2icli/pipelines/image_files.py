@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,7 +44,7 @@ def _meant(word: str) -> list[Path]:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    from t2icli.images import SUFFIXES
+    from t2icli.pictures.images import SUFFIXES
 
     return [
         path
@@ -69,7 +69,7 @@ def opened(
     paths: Sequence[Path], at_once: int, unreadable: Callable[[Path, str], None]
 ) -> Iterator[list[tuple[Path, Image]]]:
     """The pictures in lists of `at_once`; `unreadable` hears of each that could not be opened, and why."""
-    from t2icli.images import open_image
+    from t2icli.pictures.images import open_image
 
     batch: list[tuple[Path, Image]] = []
     for path in paths:

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from t2icli import discovery, plugins
-from t2icli.discovery import GROUP, plugins_of
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import discovery, plugins
+from t2icli.registry.discovery import GROUP, plugins_of
 
 
 class Change(msgspec.Struct, frozen=True):

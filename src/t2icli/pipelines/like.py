@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.errors import T2IError
-from t2icli.kinds import Generator, LikeGenerator
-from t2icli.settings import is_utf8
+from t2icli.contract.kinds import Generator, LikeGenerator
+from t2icli.ground.errors import T2IError
+from t2icli.registry.settings import is_utf8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,7 @@ class Example:
 
     def record(self) -> dict[str, str]:
         """What every row and PNG says of it."""
-        from t2icli.images import pixels_sha256
+        from t2icli.pictures.images import pixels_sha256
 
         return {"like": str(self.path), "like_pixels": pixels_sha256(self.image)}
 
@@ -41,7 +41,7 @@ class Alike:
 
 
 def open_example(path: Path) -> Example:
-    from t2icli.images import open_image
+    from t2icli.pictures.images import open_image
 
     if not is_utf8(path.absolute()):
         raise T2IError(f"the path {str(path)!r} is not valid UTF-8 and cannot be noted in a picture", "rename the file")

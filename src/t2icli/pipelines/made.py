@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import msgspec
 
-from t2icli import defaults, models, plugins, settings
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Entry, Fit
+from t2icli.contract.kinds import Entry, Fit
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import sizes
-from t2icli.settings import Part
+from t2icli.registry import defaults, plugins, settings
+from t2icli.registry.settings import Part
+from t2icli.store import models
 
 LEARNT_BY, LEARNT_AS = "tokenizer", "json"
 """The recipe that learns a vocabulary from captions, and the tokenizer that reads it. One of these that has no model

@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from t2icli import models, plugins
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import ModelSource, RemoteFile
-from t2icli.models import Model
-from t2icli.settings import Part
+from t2icli.contract.kinds import ModelSource, RemoteFile
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import plugins
+from t2icli.registry.settings import Part
+from t2icli.store import models
+from t2icli.store.models import Model
 
 
 class Row(msgspec.Struct, frozen=True):

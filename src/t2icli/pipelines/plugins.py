@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from t2icli import plugins, settings
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import KINDS
+from t2icli.contract.kinds import KINDS
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import plugins, settings
 
 
 class Row(msgspec.Struct, frozen=True):

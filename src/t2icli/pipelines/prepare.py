@@ -14,16 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from t2icli import dataset, files, images, models, plugins, settings, toml
-from t2icli.dataset import ADDRESS, CARD, Card, PreparedDataset
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.prepare import report, runners, shards
+from t2icli.data import dataset, shards
+from t2icli.data.dataset import ADDRESS, CARD, Card, PreparedDataset
+from t2icli.ground import files, toml
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.pictures import images
+from t2icli.prepare import report, runners
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import Block, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
 from t2icli.prepare.work import Told
+from t2icli.registry import plugins, settings
+from t2icli.store import models
 
 PLAN = "plan.toml"
 """What the output was begun with; a later run must want the same."""

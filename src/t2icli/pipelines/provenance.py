@@ -13,10 +13,11 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from t2icli import machine, plugins, settings
-from t2icli.errors import T2IError
-from t2icli.kinds import PreciseGenerator
-from t2icli.models import Model
+from t2icli.contract.kinds import PreciseGenerator
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins, settings
+from t2icli.store.models import Model
 
 T = TypeVar("T")
 NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli import prompts
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import prompts
 from t2icli.pipelines import like, provenance
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Replay:
 
 def replay(path: Path, *, word: str | None = None, device: str | None = None) -> Replay:
     """Draw the picture in `path` again. `word` names another model, should its own have moved."""
-    from t2icli import images
+    from t2icli.pictures import images
 
     written = images.read_record(path)
     record = provenance.decoded(written, path)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli import files
-from t2icli.errors import T2IError
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _judge(
     scores: dict[str, dict[str, float]],
 ) -> dict[Path, str]:
     """Add the scores of pictures not seen before; returns the hash of each."""
-    from t2icli.images import pixels_sha256
+    from t2icli.pictures.images import pixels_sha256
 
     pixels = {path: pixels_sha256(image) for path, image in batch}
     new = {pixels[path]: image for path, image in batch if pixels[path] not in scores}

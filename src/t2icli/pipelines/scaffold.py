@@ -9,8 +9,8 @@ import keyword
 import re
 from pathlib import Path
 
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import KINDS
+from t2icli.contract.kinds import KINDS
+from t2icli.ground.errors import T2IError, did_you_mean
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from t2icli.errors import T2IError
-from t2icli.kinds import Ranker
-from t2icli.models import Model
+from t2icli.contract.kinds import Ranker
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import provenance
+from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from t2icli import machine, settings
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import Entry, Size
+from t2icli.contract.kinds import Entry, Size
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import settings
 
 ORIGINAL = "original"
 """The recipe's defaults: what those who published it used."""

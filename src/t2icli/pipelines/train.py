@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from t2icli import config, models, plugins, settings, toml
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Entry, Fit, Recipe
+from t2icli.contract.kinds import Entry, Fit, Recipe
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground import runfile, toml
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import made, sizes
 from t2icli.pipelines.captions import captions
 from t2icli.pipelines.made import Tell
 from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import open_data
+from t2icli.registry import plugins, settings
+from t2icli.store import models
 from t2icli.training import launch
 from t2icli.training.progress import Watch, unwatched
 from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
@@ -99,9 +101,9 @@ def _has_steps(entry: Entry[Any]) -> bool:
 def continued_plan(folder: Path, asked: Mapping[str, Any]) -> Plan:
     """The plan of the run in `folder`, with what was asked for now; a change that would change the run is refused."""
     try:
-        before = msgspec.convert(toml.read(folder / config.NAME), Plan)
+        before = msgspec.convert(toml.read(folder / runfile.NAME), Plan)
     except msgspec.ValidationError as error:
-        raise T2IError(f"'{folder / config.NAME}' is not the settings of a run: {error}") from error
+        raise T2IError(f"'{folder / runfile.NAME}' is not the settings of a run: {error}") from error
     known = msgspec.structs.asdict(before)
     if has_begun(folder) or "batch_size" in sizes.of_loop(asked.get("option") or {}):
         known["batch_size"] = None
@@ -160,7 +162,7 @@ def train(
 
 
 def _begin(asked: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, may_write: bool) -> Plan:
-    is_there = (folder / config.NAME).is_file()
+    is_there = (folder / runfile.NAME).is_file()
     if has_begun(folder) and not resume and may_write:
         raise T2IError(f"there is a run in '{folder}' already", "continue it with --resume, or choose another --output")
     if resume and not (is_there or asked.get("train_data")):
@@ -173,7 +175,7 @@ def _begin(asked: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, 
 
 
 def _write(plan: Plan, folder: Path) -> None:
-    config.write(folder, msgspec.to_builtins(plan))
+    runfile.write(folder, msgspec.to_builtins(plan))
 
 
 @contextlib.contextmanager
@@ -306,7 +308,7 @@ NEXT = {
 
 def what_next(folder: Path) -> list[str]:
     """A line with the command that uses what was trained in `folder`."""
-    plan = msgspec.convert(toml.read(folder / config.NAME), Plan)
+    plan = msgspec.convert(toml.read(folder / runfile.NAME), Plan)
     command = NEXT.get(models.open_model(folder / "model").card.kind)
     if command is None:
         return []
@@ -329,7 +331,7 @@ def preview(
     from t2icli.training.devices import joined
     from t2icli.training.samples import check_captions
 
-    is_there = resume and (folder / config.NAME).is_file()
+    is_there = resume and (folder / runfile.NAME).is_file()
     plan = continued_plan(folder, asked) if is_there else fresh_plan(asked, tell)
     if without_steps(plan) is not None:
         texts = sum(1 for _ in captions(Path(plan.train_data)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.languages import language
 from t2icli.prepare.settings import Rules
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2icli.dataset import PreparedDataset, ShardEntry, read_parquet
-from t2icli.errors import T2IError
+from t2icli.data.dataset import PreparedDataset, ShardEntry, read_parquet
+from t2icli.data.shards import digest_of, member_name
+from t2icli.ground.errors import T2IError
 from t2icli.prepare import report
 from t2icli.prepare.outcome import Refused
 from t2icli.prepare.pictures import finish
 from t2icli.prepare.settings import Rules
-from t2icli.prepare.shards import digest_of, member_name
 
 ANYTHING = Rules(max_pixels=178_000_000, upright=False)
 

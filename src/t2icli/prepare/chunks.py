@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from t2icli.dataset import SourceRow
+from t2icli.data.dataset import SourceRow
 from t2icli.prepare.captions import CaptionRules
 
 ROWS = 20_000

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import msgspec
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.runners import run_here

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from t2icli import files
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.prepare.shards import member_name
+from t2icli.data.dataset import PreparedDataset
+from t2icli.data.shards import member_name
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError, did_you_mean
 
 Writer = Callable[[PreparedDataset, TextIO, str], None]
 """Writes the list; the text goes in front of every image's path."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.guard import BlockedAddress, socket_maker
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.settings import Limits

@@ -11,8 +11,8 @@ from string import Template
 
 from PIL import Image
 
-from t2icli import files
-from t2icli.dataset import PreparedDataset
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground import files
 from t2icli.prepare.portrait import Portrait, histogram, portrait
 
 NAME = "report.html"

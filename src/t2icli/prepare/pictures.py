@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from t2icli.images import is_too_long, opened, to_rgb
+from t2icli.data.shards import EXTENSIONS
+from t2icli.pictures.images import is_too_long, opened, to_rgb
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.settings import Rules
-from t2icli.prepare.shards import EXTENSIONS
 
 ORIENTATION = 0x0112
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from t2icli.dataset import PreparedDataset, read_parquet
+from t2icli.data.dataset import PreparedDataset, read_parquet
 from t2icli.prepare.captions import read_words
 
 MOST = 500_000

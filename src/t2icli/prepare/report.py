@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from t2icli.dataset import read_parquet
-from t2icli.errors import T2IError
+from t2icli.data.dataset import read_parquet
+from t2icli.data.shards import write_parquet
+from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.outcome import Status
-from t2icli.prepare.shards import write_parquet
 
 FOLDER = "report"
 

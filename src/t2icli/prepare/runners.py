@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-from t2icli import machine
+from t2icli.ground import machine
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher

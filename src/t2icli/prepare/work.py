@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2icli import machine
-from t2icli.dataset import SourceRow, key_of
-from t2icli.errors import T2IError
-from t2icli.images import MAX_BYTES
+from t2icli.data.dataset import SourceRow, key_of
+from t2icli.data.shards import ShardWriter
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
+from t2icli.pictures.images import MAX_BYTES
 from t2icli.prepare import report
 from t2icli.prepare.chunks import Candidate, Chunk, address_of, first
 from t2icli.prepare.claims import Claims
@@ -23,7 +24,6 @@ from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.pictures import Picture, finish
 from t2icli.prepare.report import ReportRow
 from t2icli.prepare.settings import Plan, Rules
-from t2icli.prepare.shards import ShardWriter
 
 Told = Callable[[str, int, int], None]
 """Progress: called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Ranker
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Ranker
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Frozen, Generator, ParamGroup, Recipe, Turn
-from t2icli.models import Card, Model, seal
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Frozen, Generator, ParamGroup, Recipe, Turn
+from t2icli.store.models import Card, Model, seal
 from t2icli.training.settings import LoopSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from t2icli.dataset import PreparedDataset
+    from t2icli.data.dataset import PreparedDataset
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 import t2i_sample
 from PIL import Image
 
-from t2icli import dataset
+from t2icli.data import dataset, shards
 from t2icli.testing import Runner, check_generator, check_recipe
 
 
@@ -13,7 +13,7 @@ def reds(folder: Path) -> Path:
     """A prepared dataset of four red pictures."""
     for i in range(4):
         Image.new("RGB", (8, 8), (250, 20, 20)).save(folder / f"{i}.png")
-    dataset.write(folder / "data", [dataset.SourceRow(str(i), folder / f"{i}.png", ("red",)) for i in range(4)])
+    shards.write(folder / "data", [dataset.SourceRow(str(i), folder / f"{i}.png", ("red",)) for i in range(4)])
     return folder / "data"
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Tokenizer
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,14 +17,15 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from t2icli import models, plugins, settings
-from t2icli.kinds import KINDS, Entry
+from t2icli.contract.kinds import KINDS, Entry
+from t2icli.registry import plugins, settings
+from t2icli.store import models
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from t2icli.dataset import PreparedDataset
-    from t2icli.kinds import Frozen, Turn
+    from t2icli.contract.kinds import Frozen, Turn
+    from t2icli.data.dataset import PreparedDataset
 
 PROMPT = "红烧牛肉面 with an egg"
 TEXTS = ("a red apple", "红烧牛肉面")
@@ -159,7 +160,7 @@ def check_metric(entry: Entry[Any], /, **options: Any) -> None:
 
 def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
     """Rows from `source`, none sharing a key; read again they are the same."""
-    from t2icli.dataset import SourceRow
+    from t2icli.data.dataset import SourceRow
 
     preparer = _load("dataset", entry, options)
     rows = list(preparer.rows(source))
@@ -237,7 +238,7 @@ def _load(kind: str, entry: Entry[Any], options: dict[str, Any]) -> Any:
     chosen = plugins.configure_entry(kind, entry, options)
     assert isinstance(chosen, msgspec.Struct) and chosen.__struct_config__.frozen, "settings must be frozen"
     thing = entry.load(chosen)
-    assert isinstance(thing, KINDS[kind]), f"{entry.name!r} has not all a {kind} needs: see t2icli.kinds"
+    assert isinstance(thing, KINDS[kind]), f"{entry.name!r} has not all a {kind} needs: see t2icli.contract.kinds"
     return thing
 
 

@@ -17,7 +17,8 @@ from unittest import mock
 
 import pytest
 
-from t2icli import cli, discovery, plugins
+from t2icli import cli
+from t2icli.registry import discovery, plugins
 
 
 @dataclass(frozen=True)

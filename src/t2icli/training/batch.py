@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import torch
 
-from t2icli import memory
-from t2icli.errors import T2IError
-from t2icli.kinds import Recipe
+from t2icli.contract.kinds import Recipe
+from t2icli.ground import memory
+from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World
 from t2icli.training.evaluate import to_device
 from t2icli.training.order import Order, Seeded, collate

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from t2icli import models
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Frozen, Recipe
+from t2icli.contract.kinds import Frozen, Recipe
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
 from t2icli.training.checkpoint import flush
 from t2icli.training.devices import World
 from t2icli.training.order import Read, Seeded, loader

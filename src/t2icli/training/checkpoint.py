@@ -22,8 +22,8 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 
-from t2icli import models
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
 
 STATE = "state.pt"
 LATEST = "latest"

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2icli.kinds import Recipe, Turn
+from t2icli.contract.kinds import Recipe, Turn
 from t2icli.training.devices import World
 from t2icli.training.order import Seeded, collate, mix, seed_all
 from t2icli.training.settings import LoopSettings

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from t2icli import machine
-from t2icli.errors import T2IError
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
 
 STARTED = "T2I_STARTED_BY"
 PATIENCE = 60.0

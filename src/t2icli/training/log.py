@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL.Image import Image
 
-from t2icli import files
-from t2icli.errors import T2IError
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 
 
 class Log:

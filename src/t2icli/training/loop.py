@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Recipe
+from t2icli.contract.kinds import Recipe
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World, complete, shard, spread, whole

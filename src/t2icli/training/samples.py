@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import CaptionedRecipe, Recipe
+from t2icli.contract.kinds import CaptionedRecipe, Recipe
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import square, to_tensor
 from t2icli.training import launch
 

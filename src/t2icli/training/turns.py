@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from t2icli.errors import T2IError
-from t2icli.kinds import Turn
+from t2icli.contract.kinds import Turn
+from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World, averaged, silent, spread
 from t2icli.training.interrupt import Abandoned
 from t2icli.training.muon import Muon

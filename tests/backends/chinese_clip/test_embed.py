@@ -14,10 +14,10 @@ from transformers import (
     ChineseCLIPProcessor,
 )
 
-from t2icli import plugins
 from t2icli.backends import chinese_clip
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_embedder, check_ranker
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"红烧牛肉面一碗的盘子abcdeghilnrtw"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from t2icli import models
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.model import build
-from t2icli.models import Card, Model
 from t2icli.nn import weights
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 
 TINY = {
     "embed_dim": 16,

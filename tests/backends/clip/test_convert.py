@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from t2icli import models, plugins
 from t2icli.backends.clip.convert import convert, inferred
 from t2icli.backends.clip.model import build
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import to_images
+from t2icli.registry import plugins
+from t2icli.store import models
 
 TEXTS = ["a bowl", "面"]
 

@@ -12,15 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from t2icli import plugins
 from t2icli.backends import clip
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import OwnTexts, report_prompt
-from t2icli.errors import T2IError
-from t2icli.images import open_image
-from t2icli.models import Model
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.settings import part
+from t2icli.pictures.images import open_image
+from t2icli.registry import plugins
+from t2icli.registry.settings import part
+from t2icli.store.models import Model
 
 
 @pytest.fixture

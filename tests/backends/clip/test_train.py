@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from t2icli import dataset, plugins
 from t2icli.backends import clip
 from t2icli.backends.clip.convert import convert
 from t2icli.backends.clip.train import ClipRecipe
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_embedder, check_ranker, check_recipe
 
 TINY = {
@@ -48,7 +49,7 @@ def data(tmp_path: Path) -> PreparedDataset:
     for name, colour in zip("红黄蓝绿", ["red", "yellow", "blue", "green"], strict=True):
         Image.new("RGB", (40, 36), colour).save(tmp_path / f"{colour}.png")
         rows.append(SourceRow(colour, tmp_path / f"{colour}.png", (f"{name}色的盘子",)))
-    return dataset.write(tmp_path / "prepared", rows, val=0.0)
+    return shards.write(tmp_path / "prepared", rows, val=0.0)
 
 
 def test_the_recipe_keeps_its_promises(architecture: str, data: PreparedDataset, tmp_path: Path) -> None:

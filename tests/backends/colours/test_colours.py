@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2icli import plugins
 from t2icli.backends import colours
 from t2icli.backends.colours.rank import COLOURS, Colours, named, oklab
+from t2icli.registry import plugins
 from t2icli.testing import check_ranker
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2icli import upstream
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
 from t2icli.nn import weights
+from t2icli.store import upstream
 from t2icli.testing import Runner
 
 CASES = [

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from t2icli import models, plugins
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
+from t2icli.store import models
 
 
 def imported(file: Path, folder: Path, **parts: Path | tuple[Path, ...]) -> models.Model:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from t2icli import plugins
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
+from t2icli.registry import plugins
 from t2icli.testing import check_generator
 
 needs_int8 = pytest.mark.skipif(not int8.is_possible(), reason="no 8-bit kernels for this processor")

@@ -11,13 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import t2icli
-from t2icli import dataset, models, plugins
 from t2icli.backends.dalle.train import DallERecipe
 from t2icli.backends.dvae import Shape
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.dataset import PreparedDataset, SourceRow
-from t2icli.models import Card
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
+from t2icli.registry import plugins
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import Runner
 from t2icli.testing.contracts import check_recipe
 
@@ -38,7 +40,7 @@ def data(tmp_path: Path) -> PreparedDataset:
         SourceRow(f"{i}", picture(COLOURS[i % 5]), (WORDS[i % 5],), {"split": "train" if i < 10 else "val"})
         for i in range(15)
     ]
-    return dataset.write(tmp_path / "data", rows)
+    return shards.write(tmp_path / "data", rows)
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_pictures_without_captions_are_refused_before_anything_is_encoded(
     t2i: Runner, codec: Path, vocabulary: Path, tmp_path: Path
 ) -> None:
     rows = [SourceRow(f"{i}", picture(COLOURS[i % 5])) for i in range(6)]
-    bare = dataset.write(tmp_path / "bare", rows, val=0.0)
+    bare = shards.write(tmp_path / "bare", rows, val=0.0)
     words = ["train", "dalle", "--train-data", bare.folder, *TINY, *parts(codec, vocabulary)]
     done = t2i.fails(*words, "--report-to", "none", says="none of the 6 pictures to train on has a caption")
     assert "t2i caption FOLDER --txt" in done.stderr and "encode" not in done.stderr
@@ -154,7 +156,7 @@ def test_it_is_said_how_many_pictures_have_no_caption(
     t2i: Runner, codec: Path, vocabulary: Path, tmp_path: Path
 ) -> None:
     rows = [SourceRow(f"{i}", picture(COLOURS[i % 5]), (WORDS[i % 5],) if i > 1 else ()) for i in range(6)]
-    some = dataset.write(tmp_path / "some", rows, val=0.0)
+    some = shards.write(tmp_path / "some", rows, val=0.0)
     words = ["train", "dalle", "--train-data", some.folder, *TINY, *parts(codec, vocabulary)]
     said = t2i.ok(*words, "--max-steps", 1, "--batch-size", 5, "--report-to", "none").stderr
     assert said.count("2 of 6 pictures to train on have no caption: they are learnt without words") == 1
@@ -184,7 +186,7 @@ def test_a_picture_may_be_encoded_in_several_cuts(
 
 def test_a_text_that_is_cut_is_told_of_once(codec: Path, vocabulary: Path, tmp_path: Path) -> None:
     rows = [SourceRow(f"{i}", picture(COLOURS[0]), ("red " * 9,)) for i in range(2)]
-    data = dataset.write(tmp_path / "long", rows)
+    data = shards.write(tmp_path / "long", rows)
     pairs = load(codec, vocabulary).dataset(data, "train", {"codes": torch.zeros(2, 4, dtype=torch.int32)})
     with pytest.warns(UserWarning, match="9 tokens long, the model takes 4") as told:
         assert [pairs[i][0].tolist() for i in range(2)] == [[2] * 4] * 2
@@ -195,7 +197,7 @@ def test_words_that_are_lost_are_told_of_beside_texts_that_are_cut(t2i: Runner, 
     (tmp_path / "captions.txt").write_text("a red apple\n" * 4)
     t2i.ok("train", "tokenizer", "--train-data", tmp_path / "captions.txt", "--output", tmp_path / "words")
     rows = [SourceRow(f"{i}", picture(COLOURS[i]), ("red " * 9,) if i < 2 else ("a pear",)) for i in range(4)]
-    data = dataset.write(tmp_path / "pairs", rows)
+    data = shards.write(tmp_path / "pairs", rows)
     tokenizer = {"name": "json", "model": tmp_path / "words/model"}
     recipe = plugins.load("recipe", "dalle", codec=str(codec), tokenizer=tokenizer, text_length=4, dim=32, depth=1)
     pairs = recipe.dataset(data, "train", {"codes": torch.zeros(4, 4, dtype=torch.int32)})

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from t2icli import plugins
 from t2icli.backends.datasets import addresses
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import blocks
 from t2icli.prepare.settings import Rules
+from t2icli.registry import plugins
 
 U = "http://x/"
 CASES = {

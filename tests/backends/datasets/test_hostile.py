@@ -12,13 +12,14 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from t2icli import images, plugins
-from t2icli.album import Album
 from t2icli.backends.datasets import text
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import images
+from t2icli.pictures.album import Album
 from t2icli.pipelines.prepare import Job, open_data, prepare
 from t2icli.prepare import report
+from t2icli.registry import plugins
 
 ZH = "一碗好吃的红烧牛肉面，配上青菜和葱花。"
 HANT = "一碗好吃的紅燒牛肉麵，配上青菜和蔥花，圖書館裡的學生們"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from t2icli import plugins
+from t2icli.registry import plugins
 
 
 @pytest.mark.parametrize("between", ["\t", ",", ";"])

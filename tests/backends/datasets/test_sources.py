@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2icli import plugins
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.registry import plugins
 from t2icli.testing import check_dataset
 
 

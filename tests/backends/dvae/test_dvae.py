@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2icli import models, plugins, settings, upstream
 from t2icli.backends.dvae import Settings, Shape
 from t2icli.backends.dvae.convert import convert, read_shape
 from t2icli.backends.dvae.model import DiscreteVAE, divergence, second_order
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.registry import plugins, settings
+from t2icli.store import models, upstream
 from t2icli.testing import check_codec
 
 CASES = ("dvae_plain", "dvae_resblocks", "dvae_rgba")

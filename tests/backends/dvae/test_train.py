@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 import t2icli
-from t2icli import dataset, plugins
 from t2icli.backends.dvae import TrainSettings
 from t2icli.backends.dvae.train import VaeRecipe
-from t2icli.dataset import PreparedDataset, SourceRow
+from t2icli.data import shards
+from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.registry import plugins
 from t2icli.testing import Runner
 from t2icli.testing.contracts import check_codec, check_recipe
 
@@ -33,7 +34,7 @@ def data(tmp_path: Path) -> PreparedDataset:
     """Plain pictures in eight colours, two of them held out."""
     colours = [(r, g, b) for r in (30, 220) for g in (30, 220) for b in (30, 220)]
     rows = [SourceRow(str(i), picture(colours[i % 8]), (), {"split": "val" if i >= 24 else "train"}) for i in range(26)]
-    return dataset.write(tmp_path / "data", rows)
+    return shards.write(tmp_path / "data", rows)
 
 
 def recipe(**chosen: object) -> VaeRecipe:

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from t2icli import models, plugins
 from t2icli.backends.perceptual.convert import convert
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn.perceptual import Lpips
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import Runner, check_metric
 
 

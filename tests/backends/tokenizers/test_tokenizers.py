@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from t2icli import models, parts, plugins
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
-from t2icli.settings import Part
+from t2icli.contract.kinds import Upstream
+from t2icli.data import shards
+from t2icli.ground.errors import T2IError
+from t2icli.registry import parts, plugins
+from t2icli.registry.settings import Part
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import Runner, check_tokenizer
 
 VOCABULARY = [
@@ -195,11 +197,11 @@ def test_the_same_captions_give_the_same_vocabulary(t2i: Runner, pieces: str) ->
 def test_captions_of_a_prepared_dataset_train_one_too(t2i: Runner) -> None:
     from PIL import Image
 
-    from t2icli import dataset
+    from t2icli.data import dataset
 
     Image.new("RGB", (8, 8)).save("a.png")
     rows = [dataset.SourceRow(str(i), Path("a.png"), (caption,)) for i, caption in enumerate(CAPTIONS)]
-    dataset.write("data", rows)
+    shards.write("data", rows)
     said = t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run", "--dry-run")
     assert "20" in said.stdout
     t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run")

@@ -11,14 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from t2icli import dataset, models, plugins
 from t2icli.backends.vqgan import Adversary, Care, Training
 from t2icli.backends.vqgan.convert import read_shape
 from t2icli.backends.vqgan.train import VqganRecipe
-from t2icli.errors import T2IError
+from t2icli.data import dataset, shards
+from t2icli.ground.errors import T2IError
 from t2icli.nn.codebook import Codebook
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Nearest
+from t2icli.registry import plugins
+from t2icli.store import models
 from t2icli.testing import Runner, check_recipe
 
 SMALL = {
@@ -47,7 +49,7 @@ def pictures(tmp_path: Path) -> dataset.PreparedDataset:
         pixels[:, random.integers(4, 12) :] = random.integers(256, size=3)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
         rows.append(dataset.SourceRow(f"{i:03}", tmp_path / f"{i}.png", (str(i),)))
-    return dataset.write(tmp_path / "data", rows)
+    return shards.write(tmp_path / "data", rows)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from t2icli import models, plugins
 from t2icli.backends.vqgan.convert import convert, read_shape, to_config
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card, Model
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan, meta
+from t2icli.registry import plugins
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 from t2icli.testing import check_codec
 
 CASES = ("f4_attn16", "f8_embed_ne_z", "gumbel_f4")

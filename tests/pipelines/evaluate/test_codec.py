@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2icli.hookspecs import hookimpl
-from t2icli.images import open_image
-from t2icli.kinds import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
+from t2icli.pictures.images import open_image
 from t2icli.testing import Runner
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2icli.errors import T2IError
-from t2icli.hookspecs import hookimpl
-from t2icli.images import open_image
-from t2icli.kinds import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
+from t2icli.ground.errors import T2IError
+from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate.generation import AT_ONCE, evaluate, frechet
 from t2icli.pipelines.provenance import Source
 from t2icli.testing import Runner

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from t2icli.errors import T2IError
-from t2icli.hookspecs import hookimpl
-from t2icli.images import open_image
-from t2icli.kinds import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
+from t2icli.ground.errors import T2IError
+from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 from t2icli.pipelines.evaluate.retrieval import Rows, ranks, search, summary
 from t2icli.pipelines.provenance import Source

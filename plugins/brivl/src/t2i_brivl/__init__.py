@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta
 
 from t2i_brivl.recipe import SIZES, RecipeSettings
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, Upstream
-from t2icli.models import Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, Upstream
+from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     import typer

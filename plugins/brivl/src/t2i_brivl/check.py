@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from t2i_brivl.embed import BrivlEmbedder
@@ -42,7 +42,7 @@ def compare(embedder: BrivlEmbedder, pictures: Path | None = None) -> list[Agree
     texts = [dict(row["sentences"])["sur_text"] for row in rows]
     found = _agreements(texts, embedder.embed_texts(texts), expected)
     if pictures is not None:
-        from t2icli.images import open_image
+        from t2icli.pictures.images import open_image
 
         opened = [open_image(pictures / Path(row["image_id"]).name) for row in rows]
         vectors = embedder.embed_images(opened, [row["bbox"] for row in rows])

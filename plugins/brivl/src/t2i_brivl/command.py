@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from t2icli import plugins
+from t2icli.registry import plugins
 
 
 def check(

@@ -15,11 +15,11 @@ from torch import Tensor
 from t2i_brivl.embed import VOCABULARY
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import FULL, Bert, Shape
-from t2icli import models, upstream
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
 
 RENAMED = (
     ("imgencoder.backbone.", "image.backbone.network."),

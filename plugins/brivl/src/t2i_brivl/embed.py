@@ -14,10 +14,10 @@ from t2i_brivl import Settings
 from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, report_prompt, scaled_boxes
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import Shape
-from t2icli.models import Model
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
+from t2icli.store.models import Model
 
 VOCABULARY = "vocab.txt"
 CLIP_SORT_SIZE = 456

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_brivl.shape import Bert, Ngrams, Shape
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError, did_you_mean
 
 
 class Brivl(nn.Module):

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from t2i_brivl.shape import Shape
-from t2icli.kinds import Size
-from t2icli.models import Model
+from t2icli.contract.kinds import Size
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

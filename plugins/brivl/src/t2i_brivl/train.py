@@ -21,14 +21,14 @@ from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, report_captions, 
 from t2i_brivl.model import Brivl
 from t2i_brivl.recipe import RecipeSettings
 from t2i_brivl.shape import Shape
-from t2icli import models
-from t2icli.errors import T2IError
-from t2icli.kinds import Figures, Frozen, ParamGroup, Turn
-from t2icli.models import Card
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.store import models
+from t2icli.store.models import Card
 
 if TYPE_CHECKING:
-    from t2icli.dataset import PreparedDataset
+    from t2icli.data.dataset import PreparedDataset
 
 
 class BrivlRecipe:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, Upstream
-from t2icli.models import Model
-from t2icli.sampling import CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.settings import Part, in_place_of, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, Upstream
+from t2icli.contract.sampling import CodePrecision, Device, Temperature, TopK, TopP
+from t2icli.registry.settings import Part, in_place_of, part
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from t2i_clipcap.model import ClipCap, Shape
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli import parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder, FeatureEmbedder
+from t2icli.contract.kinds import Embedder, FeatureEmbedder
+from t2icli.ground.errors import T2IError
 from t2icli.nn import beam, decode, devices, weights
+from t2icli.registry import parts
 
 if TYPE_CHECKING:
     from t2i_clipcap import Settings

@@ -15,12 +15,13 @@ from torch import Tensor
 from t2i_clipcap.caption import Config
 from t2i_clipcap.model import ClipCap
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli import models, parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.upstream import read
+from t2icli.registry import parts
+from t2icli.store import models
+from t2icli.store.models import Card
+from t2icli.store.upstream import read
 
 UNUSED = re.compile(
     r"\.attn\.(bias|masked_bias)$"  # GPT-2's causal mask, kept as a buffer by older transformers

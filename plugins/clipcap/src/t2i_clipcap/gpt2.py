@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class Pretrained:
     def tensors(self) -> Mapping[str, Tensor]:
         """Its weights by our names."""
         from t2i_clipcap.convert import renamed
-        from t2icli.upstream import read
+        from t2icli.store.upstream import read
 
         return renamed(read(_weights(self.folder)).tensors())
 

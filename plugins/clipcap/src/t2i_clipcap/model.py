@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn import gpt
 from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import pick

@@ -17,13 +17,14 @@ from t2i_clipcap.caption import Config, embeddings
 from t2i_clipcap.convert import card
 from t2i_clipcap.model import ClipCap, MapperShape, Shape
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli import models, parts
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Whole, from_whole
 from t2icli.prepare import languages
+from t2icli.registry import parts
+from t2icli.store import models
 
 if TYPE_CHECKING:
     from t2i_clipcap import RecipeSettings

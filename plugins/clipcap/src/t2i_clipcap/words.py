@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

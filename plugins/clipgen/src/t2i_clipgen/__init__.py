@@ -8,11 +8,22 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Embedder, Entry, Generator, Metric, ModelSource, Recipe, RemoteFile, Size, Upstream
-from t2icli.models import Model
-from t2icli.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.settings import Part, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import (
+    Codec,
+    Embedder,
+    Entry,
+    Generator,
+    Metric,
+    ModelSource,
+    Recipe,
+    RemoteFile,
+    Size,
+    Upstream,
+)
+from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
+from t2icli.registry.settings import Part, part
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

@@ -10,12 +10,13 @@ import msgspec
 from torch import Tensor
 
 from t2i_clipgen.model import Prior, Shape
-from t2icli import models, parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.upstream import read
+from t2icli.registry import parts
+from t2icli.store import models
+from t2icli.store.models import Card
+from t2icli.store.upstream import read
 
 RENAMED = (
     (".encoder.self_attn.in_proj_", ".qkv."),

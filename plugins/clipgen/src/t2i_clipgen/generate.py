@@ -12,11 +12,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_clipgen.model import Prior, Shape
-from t2icli import parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Codec, Embedder
+from t2icli.contract.kinds import Codec, Embedder
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, devices, weights
 from t2icli.nn.pixels import to_images
+from t2icli.registry import parts
 
 if TYPE_CHECKING:
     from t2i_clipgen import Settings

@@ -20,13 +20,14 @@ from torch.utils.data import Dataset
 from t2i_clipgen.convert import card
 from t2i_clipgen.generate import check_fit
 from t2i_clipgen.model import Prior, Shape, mean_loss
-from t2icli import models, parts
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import Crops, to_images
-from t2icli.settings import chosen_in
+from t2icli.registry import parts
+from t2icli.registry.settings import chosen_in
+from t2icli.store import models
 
 if TYPE_CHECKING:
     from t2i_clipgen import RecipeSettings

@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, Generator, Recipe, Size, Upstream
-from t2icli.models import Model
-from t2icli.sampling import Batch, CfgScale, Device, Precision
-from t2icli.settings import Part, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry, Generator, Recipe, Size, Upstream
+from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
+from t2icli.registry.settings import Part, part
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 EMBEDDER = "whose embeddings it works with"

@@ -16,11 +16,12 @@ from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import betas
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import Betas, DecoderShape, PriorShape, UnetShape
-from t2icli import models, parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.upstream import read
+from t2icli.registry import parts
+from t2icli.store import models
+from t2icli.store.upstream import read
 
 Tensors = Mapping[str, Tensor]
 

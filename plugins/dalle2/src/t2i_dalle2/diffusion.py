@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 Noise = Callable[[], Tensor]
 """Fresh normal noise of the shape that is drawn."""

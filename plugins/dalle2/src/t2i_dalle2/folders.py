@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from t2i_dalle2.shapes import DecoderShape, PriorShape
-from t2icli import models, parts, plugins
-from t2icli.errors import T2IError
-from t2icli.models import Card, Model
-from t2icli.settings import Part
+from t2icli.ground.errors import T2IError
+from t2icli.registry import parts, plugins
+from t2icli.registry.settings import Part
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 
 PRIOR, DECODER = "dalle2-prior", "dalle2"
 

@@ -20,14 +20,14 @@ from t2i_dalle2.diffusion import OnStep, Schedule, Step, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import read
 from t2i_dalle2.prior.model import Prior
-from t2icli import parts
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder
-from t2icli.models import Model
+from t2icli.contract.kinds import Embedder
+from t2icli.ground.errors import T2IError
 from t2icli.nn import devices, weights
 from t2icli.nn.blocks import fill
 from t2icli.nn.embedding import autocast_precision
 from t2icli.nn.pixels import to_images
+from t2icli.registry import parts
+from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from t2i_dalle2 import Settings

@@ -8,9 +8,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Generator, Tokenizer
-from t2icli.settings import Part, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Codec, Entry, Generator, Tokenizer
+from t2icli.registry.settings import Part, part
 
 
 class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,8 +12,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_reference.codec import open_vqgan
-from t2icli.errors import T2IError
-from t2icli.kinds import Tokenizer
+from t2icli.contract.kinds import Tokenizer
+from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import to_images
 
 if TYPE_CHECKING:

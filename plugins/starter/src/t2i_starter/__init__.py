@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import DatasetPreparer, Entry, ModelSource
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import DatasetPreparer, Entry, ModelSource
 
 MODELS = Path(__file__).parent / "models"
 SHIPPED = {

@@ -22,8 +22,8 @@ from typing import Any
 from t2i_starter import plates
 from t2i_starter.plates import Plating
 from t2i_starter.words import Dish
-from t2icli import machine
-from t2icli.errors import T2IError
+from t2icli.ground import machine
+from t2icli.ground.errors import T2IError
 
 MOST = 8
 """Each keeps the vessels that it has filled, up to 200 MB."""

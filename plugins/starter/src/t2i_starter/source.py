@@ -12,8 +12,8 @@ from typing import NamedTuple
 from t2i_starter import Settings, painters, words
 from t2i_starter.painters import Crew, Drawing
 from t2i_starter.words import Dish
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 
 class Thing(NamedTuple):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from t2icli import models, upstream
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
 
 NEEDED = (("config.json",), ("preprocessor_config.json", "processor_config.json"), ("vocab.txt", "tokenizer.json"))
 """One of each; which names there are depends on the version of transformers that wrote them."""

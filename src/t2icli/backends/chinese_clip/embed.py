@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
 from t2icli.backends.chinese_clip import Settings, hub
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
 

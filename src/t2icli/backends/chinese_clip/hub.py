@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from t2icli import download
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
+from t2icli.store import download
 
 
 def is_here(source: str) -> bool:

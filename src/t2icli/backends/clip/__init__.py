@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.errors import T2IError
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, Upstream
-from t2icli.models import Model
-from t2icli.settings import ELSEWHERE, Part, in_place_of, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.registry.settings import ELSEWHERE, Part, in_place_of, part
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

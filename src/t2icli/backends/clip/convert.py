@@ -12,12 +12,13 @@ import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
-from t2icli import models, parts, upstream
 from t2icli.backends.clip.model import build, named, read_json
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
-from t2icli.nn import unpickle, weights
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.nn import weights
+from t2icli.registry import parts
+from t2icli.store import models, unpickle, upstream
+from t2icli.store.models import Card
 
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Numbers OpenAI keeps among the weights."""

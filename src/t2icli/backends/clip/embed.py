@@ -24,13 +24,13 @@ from t2icli.backends.clip.model import (
     report_prompt,
     set_pool,
 )
-from t2icli.errors import T2IError
-from t2icli.kinds import Tokenizer
-from t2icli.models import Model
+from t2icli.contract.kinds import Tokenizer
+from t2icli.ground.errors import T2IError
 from t2icli.nn import devices, weights
 from t2icli.nn.embedding import Runner, finite
 from t2icli.nn.pixels import to_tensor
-from t2icli.settings import Part
+from t2icli.registry.settings import Part
+from t2icli.store.models import Model
 
 END = 49407
 """The id CLIP's own tokenizer ends a text with."""

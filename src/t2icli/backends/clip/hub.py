@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from t2icli.download import reachable
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.store.download import reachable
 
 
 def known_tag(architecture: str, tag: str) -> dict[str, Any]:

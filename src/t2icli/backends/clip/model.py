@@ -13,8 +13,8 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from t2icli.errors import T2IError, did_you_mean
-from t2icli.kinds import Tokenizer
+from t2icli.contract.kinds import Tokenizer
+from t2icli.ground.errors import T2IError, did_you_mean
 
 Report = Callable[[str, int, int], None]
 """Hears of a text that was cut: the text, how many ids it has, how many are read."""

@@ -17,19 +17,20 @@ from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
-from t2icli import models, parts
 from t2icli.backends.clip import RecipeSettings, hub
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import Texts, build, named, report_captions
-from t2icli.errors import T2IError
-from t2icli.kinds import Figures, Frozen, ParamGroup, Tokenizer, Turn
-from t2icli.models import Card
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.settings import Part
+from t2icli.registry import parts
+from t2icli.registry.settings import Part
+from t2icli.store import models
+from t2icli.store.models import Card
 
 if TYPE_CHECKING:
-    from t2icli.dataset import PreparedDataset
+    from t2icli.data.dataset import PreparedDataset
 
 HOTTEST = math.log(100)
 """open_clip lets the logits' scale grow to 100 and no further."""

@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Ranker
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Ranker
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

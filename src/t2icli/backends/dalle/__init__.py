@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.backends.dalle.config import Options
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, Upstream
-from t2icli.models import Model
-from t2icli.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.settings import Part, part
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, Upstream
+from t2icli.contract.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
+from t2icli.registry.settings import Part, part
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

@@ -13,15 +13,16 @@ import msgspec
 import torch
 from torch import Tensor
 
-from t2icli import models, parts, plugins, upstream
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.generate import check_codec
 from t2icli.backends.dalle.model import DallE
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.upstream import Contents
+from t2icli.registry import parts, plugins
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
+from t2icli.store.upstream import Contents
 
 RENAMED = [
     (r"\.(fn\.)+", "."),  # wrappers come and go with the releases

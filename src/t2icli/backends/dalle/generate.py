@@ -14,13 +14,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from t2icli import images
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.errors import T2IError
-from t2icli.kinds import Codec, Tokenizer
+from t2icli.contract.kinds import Codec, Tokenizer
+from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, devices, weights
 from t2icli.nn.pixels import square, to_images, to_tensor
+from t2icli.pictures import images
 
 if TYPE_CHECKING:
     from t2icli.backends.dalle import Settings

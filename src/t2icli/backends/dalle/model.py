@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, Place, rotation, visible
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import pick, reserve
 

@@ -14,17 +14,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from t2icli import models, parts
 from t2icli.backends.dalle import TrainSettings
 from t2icli.backends.dalle.config import Config, Options
 from t2icli.backends.dalle.generate import DallEGenerator
 from t2icli.backends.dalle.model import DallE
-from t2icli.dataset import PreparedDataset
-from t2icli.kinds import Frozen, ParamGroup, Tokenizer, Turn
-from t2icli.models import Card, Model
+from t2icli.contract.kinds import Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_images
-from t2icli.settings import chosen_in
+from t2icli.registry import parts
+from t2icli.registry.settings import chosen_in
+from t2icli.store import models
+from t2icli.store.models import Card, Model
 from t2icli.training.samples import Squares
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import DatasetPreparer, Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import DatasetPreparer, Entry
 
 Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
 Column = Annotated[str | None, Meta(description="its column or field; none: the first of the usual names")]

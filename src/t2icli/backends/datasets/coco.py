@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from t2icli.backends.datasets import Coco
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 ANNOTATIONS = re.compile(r"captions_(train|val)(2014|2017)\.json")
 MOST = 256 << 20

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2icli import album, images
 from t2icli.backends.datasets import Folder
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import album, images
 
 
 class FolderSource:

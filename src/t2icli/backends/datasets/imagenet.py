@@ -7,8 +7,8 @@ from pathlib import Path
 
 from t2icli.backends.datasets import ImageNet
 from t2icli.backends.datasets.folder import image_files, unreadable
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 NAMES = "LOC_synset_mapping.txt"
 SPLITS = ("train", "val", "test")

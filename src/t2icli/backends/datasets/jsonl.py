@@ -11,8 +11,8 @@ import msgspec
 from t2icli.backends.datasets import Table
 from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
 from t2icli.backends.datasets.text import Lines, bad_row, files, open_text, problem_in
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 
 class JsonlSource:

@@ -10,8 +10,8 @@ from t2icli.backends.datasets import Parquet
 from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
 from t2icli.backends.datasets.jsonl import captions_in
 from t2icli.backends.datasets.text import files
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 ROWS = 1000
 

@@ -14,8 +14,8 @@ import msgspec
 from t2icli.backends.datasets import Csv
 from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
 from t2icli.backends.datasets.text import LONGEST, Lines, bad_row, files, open_text, problem_in
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 
 END = "\n\n"
 """Behind a line that is read alone: who asks for more of it has found a quote that is not closed."""

@@ -11,7 +11,7 @@ from typing import Any
 from t2icli.backends.datasets import WebDataset
 from t2icli.backends.datasets.jsonl import captions_in, json_in
 from t2icli.backends.datasets.text import files
-from t2icli.dataset import SourceRow
+from t2icli.data.dataset import SourceRow
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 MOST = 256 << 20

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from t2icli.dataset import SourceRow
+from t2icli.data.dataset import SourceRow
 
 TRAIN = 0.9
 MARK = "###"

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Codec, Entry, Recipe, Size, Upstream
-from t2icli.models import Model
-from t2icli.sampling import Device
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Codec, Entry, Recipe, Size, Upstream
+from t2icli.contract.sampling import Device
+from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 

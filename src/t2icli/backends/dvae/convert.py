@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from t2icli import models, upstream
 from t2icli.backends.dvae import Shape
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
 
 ONLY_TRAINING = ("smooth_l1_loss", "temperature", "straight_through", "reinmax", "kl_div_loss_weight")
 

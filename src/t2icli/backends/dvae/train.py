@@ -14,14 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from t2icli import models
 from t2icli.backends.dvae import Shape, TrainSettings
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.dataset import PreparedDataset
-from t2icli.kinds import Frozen, ParamGroup, Turn
-from t2icli.models import Card
+from t2icli.contract.kinds import Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.training.samples import Squares
 
 ANNEAL_EVERY = 100

@@ -8,9 +8,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Metric, ModelSource, RemoteFile, Upstream
-from t2icli.models import Model
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Metric, ModelSource, RemoteFile, Upstream
+from t2icli.store.models import Model
 
 
 class Lpips(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

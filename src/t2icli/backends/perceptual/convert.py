@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from t2icli import models, upstream
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
 from t2icli.nn import weights
 from t2icli.nn.perceptual import SLICES, Lpips
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
 
 TORCHVISION = {
     f"features.{i}.{end}": f"net.slice{number}.{i}.{end}"

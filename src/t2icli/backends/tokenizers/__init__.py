@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from t2icli.hookspecs import hookimpl
-from t2icli.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, Upstream
-from t2icli.models import Model
-from t2icli.settings import ELSEWHERE
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, Upstream
+from t2icli.registry.settings import ELSEWHERE
+from t2icli.store.models import Model
 
 Strict = Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")]
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HuggingFace

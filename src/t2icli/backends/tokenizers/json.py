@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli import models
 from t2icli.backends.tokenizers import Json
 from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
+from t2icli.store import models
+from t2icli.store.models import Card
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HuggingFace

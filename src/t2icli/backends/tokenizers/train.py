@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from t2icli.backends.tokenizers import Training
 from t2icli.backends.tokenizers.json import FILE, seal
-from t2icli.errors import T2IError
+from t2icli.ground.errors import T2IError
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 END, END_OF_BYTES = "[SEP]", "<|endoftext|>"

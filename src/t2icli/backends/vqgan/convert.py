@@ -10,13 +10,13 @@ import msgspec
 import yaml
 from torch import Tensor
 
-from t2icli import models, upstream
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan
+from t2icli.store import models, upstream
+from t2icli.store.models import Card
 
 UNUSED = ("loss.", "model_ema.")
 """The discriminator, the perceptual network and averaged copies: not needed to encode and decode."""

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
-from t2icli import models
 from t2icli.backends.vqgan import Training
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Frozen, ParamGroup, Turn
-from t2icli.models import Card
+from t2icli.contract.kinds import Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.nn import codebook as care
 from t2icli.nn import weights
 from t2icli.nn.codebook import Codebook
@@ -28,6 +26,8 @@ from t2icli.nn.fidelity import psnr
 from t2icli.nn.pixels import Crops, to_images
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan
+from t2icli.store import models
+from t2icli.store.models import Card
 
 
 class Trainee(nn.Module):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from t2icli import caption_scores
-from t2icli.kinds import Captioner
+from t2icli.contract.kinds import Captioner
 from t2icli.pipelines import provenance, scoring
+from t2icli.pipelines.evaluate import caption_scores
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
 
 By = Literal["character", "word"]

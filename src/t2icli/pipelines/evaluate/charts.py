@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli import files
+from t2icli.ground import files
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from t2icli.kinds import Codec
+from t2icli.contract.kinds import Codec
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate.pairs import Pairs
 

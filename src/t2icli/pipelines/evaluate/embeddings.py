@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2icli import files
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder
+from t2icli.contract.kinds import Embedder
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
 
@@ -46,7 +46,7 @@ def load_all(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> 
 
 def load(word: str, options: Mapping[str, Any], **flags: Any) -> provenance.Source[Embedder]:
     """The embedder a user calls for; one that only ranks cannot tell pictures apart by itself."""
-    from t2icli import plugins
+    from t2icli.registry import plugins
 
     kinds = plugins.installed().offers
     if word in kinds["ranker"] and word not in kinds["embedder"]:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder, Generator
-from t2icli.models import Usual, write_card
+from t2icli.contract.kinds import Embedder, Generator
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import provenance
 from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import Pairs
 from t2icli.pipelines.generate import draw
+from t2icli.store.models import Usual, write_card
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class Result:
 
 def prompts_in(path: Path) -> list[str]:
     """The lines of a text file, or the first sentence of every row of data, each once."""
-    from t2icli import prompts
+    from t2icli.pictures import prompts
 
     if path.suffix.lower() == ".txt":
         return list(dict.fromkeys(prompts.read(path)))
@@ -172,7 +172,7 @@ def of_embedder(embedder: Embedder) -> Judge:
 
 def load_ranker(word: str, options: dict[str, Any], **flags: Any) -> provenance.Source[Any]:
     """An embedder where there is one of that name, for it reads each prompt and each picture once; else a ranker."""
-    from t2icli import plugins
+    from t2icli.registry import plugins
 
     kind = "embedder" if plugins.resolve("ranker", word)[0].name in plugins.installed().offers["embedder"] else "ranker"
     return provenance.load(kind, word, provenance.with_flags(kind, word, options, **flags))

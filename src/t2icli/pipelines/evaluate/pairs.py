@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli import dataset, plugins
-from t2icli.dataset import PreparedDataset, Split
-from t2icli.errors import T2IError, did_you_mean
+from t2icli.data import dataset
+from t2icli.data.dataset import PreparedDataset, Split
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import plugins
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +40,7 @@ class Picture:
         return f"{Path(self.name).name}{self.suffix}"
 
     def open(self) -> Image:
-        from t2icli import images
+        from t2icli.pictures import images
 
         return images.decode(self.content(), f"'{self.name}'")
 
@@ -166,7 +167,7 @@ def _located(name: str, root: Path) -> Path:
 
 def _reader(path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
-        from t2icli.images import read_file
+        from t2icli.pictures.images import read_file
 
         return read_file(path)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder
+from t2icli.contract.kinds import Embedder
+from t2icli.ground.errors import T2IError
 from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from t2i_clipgen.convert import sorted_files
 from t2i_clipgen.vqgan.model import VQGAN, Shape
-from t2icli import models
-from t2icli.errors import T2IError
-from t2icli.kinds import Upstream
-from t2icli.models import Card
+from t2icli.contract.kinds import Upstream
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.upstream import read
+from t2icli.store import models
+from t2icli.store.models import Card
+from t2icli.store.upstream import read
 
 
 def convert(upstream: Upstream, folder: Path) -> None:

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.convert import card
 from t2i_clipgen.vqgan.model import VQGAN
-from t2icli import models
-from t2icli.dataset import PreparedDataset
-from t2icli.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.pixels import Crops, to_images
+from t2icli.store import models
 
 if TYPE_CHECKING:
     from t2i_clipgen import CodecRecipeSettings

@@ -20,12 +20,12 @@ from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Schedule, way_back
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.shapes import DecoderShape, UnetShape
-from t2icli import parts
-from t2icli.dataset import PreparedDataset
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.contract.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Crops, Whole, from_whole, to_images
+from t2icli.registry import parts
 
 if TYPE_CHECKING:
     from t2i_dalle2 import DecoderRecipeSettings

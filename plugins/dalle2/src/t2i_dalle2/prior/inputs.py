@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from t2i_dalle2.shapes import PriorShape
-from t2icli.errors import T2IError
-from t2icli.kinds import Embedder, TokenEmbedder
+from t2icli.contract.kinds import Embedder, TokenEmbedder
+from t2icli.ground.errors import T2IError
 
 
 def read(embedder: Embedder, texts: Sequence[str], shape: PriorShape) -> tuple[Tensor, Tensor | None]:

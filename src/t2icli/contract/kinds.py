@@ -1,0 +1,349 @@
+"""What the parts of the tool promise each other: nine kinds of thing, and how a plugin announces one.
+
+Tensors are float32 images in [0, 1] of shape (b, 3, h, w) and int64 codes of shape (b, n). At the outer
+edge images are PIL, so that a plugin need not use torch at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+    from torch.utils.data import Dataset
+
+    from t2icli.data.dataset import PreparedDataset, SourceRow
+
+T = TypeVar("T")
+Size = Literal["tiny", "small", "base"]
+"""How large a model to train: for two cores, for many cores, for one GPU."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Files of another project that are to become a model of ours."""
+
+    files: tuple[Path, ...]
+    parts: Mapping[str, tuple[Path, ...]]
+    """Files of the parts that travel separately, by the part's name: `--codec FILE`."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One thing a plugin offers: how it is called, how it is set, how it is loaded."""
+
+    name: str
+    """What the user types: `dalle`."""
+    about: str
+    """One line for lists and help."""
+    settings: type
+    """A frozen `msgspec.Struct`; importing it must stay cheap."""
+    load: Callable[[Any], T]
+    """Settings in, the thing out. Heavy imports happen in here."""
+    convert: Callable[[Upstream, Path], None] | None = None
+    """Turn upstream files into a model folder: `t2i models import FILE --as NAME`."""
+    sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
+    """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
+    mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file a model is made from, and where it can be had."""
+
+    urls: tuple[str, ...]
+    sha256: str | None
+    """None only where upstream never published one: then the first download is trusted and noted."""
+    size: int | None = None
+    name: str | None = None
+    """What to call the file here, where its address does not say: `model.yaml`."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model a plugin knows where to find: shipped in a folder of its own, or to be downloaded."""
+
+    name: str
+    """`backend/what`: `clipgen/coco`."""
+    about: str
+    licence: str
+    folder: Path | None = None
+    """A finished model folder inside the plugin."""
+    files: tuple[RemoteFile, ...] = ()
+    """Upstream files, converted after download."""
+    parts: Mapping[str, tuple[RemoteFile, ...]] | None = None
+    words: Callable[[], Collection[str]] | None = None
+    """The words, in lower case, of the captions it was trained on, where they are few enough to be listed: a prompt
+    with others is drawn with a note."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to ids and back."""
+
+    vocabulary: int
+    padding: int
+
+    def encode(self, texts: Sequence[str], length: int) -> Tensor:
+        """(b, length) ids, padded; a text that had to be cut is reported by a warning."""
+        ...
+
+    def decode(self, tokens: Tensor) -> list[str]: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts and images to unit vectors in one space."""
+
+    width: int
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor: ...
+    def embed_images(self, images: Sequence[Image]) -> Tensor: ...
+
+
+@runtime_checkable
+class FeatureEmbedder(Embedder, Protocol):
+    """An embedder that also gives its image features before they are brought to length 1.
+
+    No kind of its own: models of other projects that were trained on such features ask for this method.
+    """
+
+    def image_features(self, images: Sequence[Image]) -> Tensor: ...
+
+
+@runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that also gives what its text tower makes of each token.
+
+    No kind of its own: a model that reads more of a text than one vector asks for this method.
+    """
+
+    def embed_tokens(self, texts: Sequence[str]) -> Tensor:
+        """(b, length, any width), zeros from where a text has ended."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Images to a grid of discrete codes and back."""
+
+    codes: int
+    """How many different codes there are."""
+    grid: tuple[int, int]
+    """Rows and columns of codes in one image."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, n) codes in raster order."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A prompt to images."""
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
+        """Exactly n images; image i depends on the prompt, the settings and `seed + i` alone."""
+        ...
+
+
+@runtime_checkable
+class LikeGenerator(Generator, Protocol):
+    """A generator that a picture can stand in for the prompt of: `t2i generate --like IMAGE`.
+
+    No kind of its own: a generator that is conditioned on an embedding simply has this method too.
+    """
+
+    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
+        """Exactly n images like this one; image i depends on it, the settings and `seed + i` alone."""
+        ...
+
+
+@runtime_checkable
+class SteppingGenerator(Generator, Protocol):
+    """A generator that tells how far it is with the images it is drawing at the moment, for they take a while.
+
+    No kind of its own: a generator that draws step by step simply has this attribute too.
+    """
+
+    on_step: Callable[[int, int], object] | None
+    """Called after each step with how many are done, and how many there are."""
+
+
+@runtime_checkable
+class PreciseGenerator(Generator, Protocol):
+    """A generator that says which number format it computes in, so that `t2i replay` can set its `precision` to that.
+
+    No kind of its own: a generator that can compute in several has this attribute, and a setting of the same name.
+    """
+
+    precision: str
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """How well images fit a prompt."""
+
+    def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
+        """One finite number per image, higher fits better, whatever the order of the images."""
+        ...
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Images to sentences."""
+
+    def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
+        """n captions for each image; those of image i depend on that image, the settings and `seed + i` alone."""
+        ...
+
+
+@runtime_checkable
+class DatasetPreparer(Protocol):
+    """Where picture-text pairs come from."""
+
+    def rows(self, source: Path) -> Iterator[SourceRow]: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """How unlike two pictures look; differentiable, so that networks can be trained to make it small."""
+
+    name: str
+    """What figures made with it are called in logs and tables."""
+
+    def distance(self, images: Tensor, others: Tensor) -> Tensor:
+        """Two batches (b, 3, h, w), about [0, 1] -> (b,); 0 for equal ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that are optimised alike; None means the loop's own setting."""
+
+    parameters: Sequence[nn.Parameter]
+    weight_decay: float | None = None
+    lr_scale: float = 1.0
+    hidden: bool = False
+    """Matrices from hidden features to hidden features, which the optimizer muon takes; no embeddings, no outputs."""
+
+
+Figures = Mapping[str, "float | Tensor"]
+"""Numbers to log. Tensors are detached single values; leaving them as tensors spares a GPU the wait."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimizer's part of a training step: most recipes have one, a GAN two."""
+
+    name: str
+    groups: Sequence[ParamGroup]
+    loss: Callable[[Any, int], tuple[Tensor, Figures]]
+    """A batch and the number of the step in; the loss, a mean over the batch, and the figures to log out.
+
+    Gradients reach this turn's parameters only, and are averaged over processes. The first turn's loss is
+    also the one evaluated on held-out data: in eval mode, under `no_grad`.
+    """
+    after: Callable[[], None] | None = None
+    """Called after this turn's optimizer step: to move a momentum encoder, fill a queue, clamp a scale."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A part that is not trained, run over the whole data once before the first step; results are cached."""
+
+    name: str
+    """How `Recipe.dataset` finds the results: `encoded["codes"]`."""
+    identity: str
+    """Whatever changes the results, in one string: the part's sha256, the transform and its size."""
+    samples: Callable[[PreparedDataset], Dataset[Any]]
+    """What goes in: a map-style dataset, read by the loader's workers and collated into batches."""
+    run: Callable[[Any], Tensor]
+    """A batch in, (b, ...) results out, on any device, in the type they are to be stored in."""
+    views: int = 1
+    """How often each sample is read, with other random numbers each time (random crops); above 1 the
+    results are (views, n, ...), else (n, ...)."""
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """What training needs to know of a backend; the loop itself is `t2icli.training.loop`.
+
+    The settings of a recipe's entry have a field `loop: LoopSettings` (`t2icli.training.settings`).
+    The loop seeds torch, `random` and numpy before each sample, from (seed, sample, epoch), and before each
+    loss, from (seed, step, process): draw from the global generators, and a resumed run draws the same.
+    """
+
+    model: nn.Module
+    """All that must survive a resume, as parameters and buffers: also a discriminator or a queue. The
+    loop moves it to the device and switches it between train and eval. Parts that are not trained stay
+    outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them)."""
+
+    def frozen(self) -> Sequence[Frozen]:
+        """The parts to run once; an empty tuple where there are none."""
+        ...
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+        """Map-style samples that torch's default collate can batch.
+
+        `data` is already the part called `split` ("train" or "val"); `encoded` holds, by name, what
+        `frozen()` gave for it: memory-mapped tensors in the order of its samples.
+        """
+        ...
+
+    def turns(self) -> Sequence[Turn]:
+        """Called once, when `model` is on its device."""
+        ...
+
+    def preview(self, batch: Any, *, seed: int) -> Sequence[Image]:
+        """Pictures of how far it has come, drawn by the same code as `t2i generate`; may be empty.
+
+        The batch is one of held-out samples, as the loss gets it. Called in eval mode, without gradients.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write `model` as a sealed model folder, parts included. The loop adds source and versions."""
+        ...
+
+
+@runtime_checkable
+class CaptionedRecipe(Recipe, Protocol):
+    """A recipe that learns from captions: it is not begun without any, and how many pictures have none is said.
+
+    No kind of its own: such a recipe simply has this attribute too.
+    """
+
+    without_caption: str
+    """What becomes of a picture without one, to be read after "they are": "left out"."""
+
+
+@runtime_checkable
+class Fit(Protocol):
+    """A recipe without steps, for what is learnt by reading the captions once: a tokenizer.
+
+    Its settings have no `loop`, and so none of the loop's flags.
+    """
+
+    def fit(self, captions: Iterable[str], folder: Path) -> None:
+        """Learn, and write a sealed model folder."""
+        ...
+
+
+KINDS: Mapping[str, type] = {
+    "tokenizer": Tokenizer,
+    "embedder": Embedder,
+    "codec": Codec,
+    "generator": Generator,
+    "ranker": Ranker,
+    "captioner": Captioner,
+    "recipe": Recipe,
+    "dataset": DatasetPreparer,
+    "metric": Metric,
+}
+"""Every kind by the name used in commands; its hook is `t2i_` + name + `s`."""

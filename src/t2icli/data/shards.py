@@ -1,0 +1,219 @@
+"""One shard: a tar of `key.jpg key.txt key.json` and its parquet index, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import msgspec
+
+from t2icli.data.dataset import SPLITS, Card, PreparedDataset, ShardEntry, SourceRow, key_of, write_card
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
+
+BLOCK = 512
+UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+"""What may lie in a shard as it is: what every reader of such tars knows."""
+
+
+SHARD = re.compile(r"\d{6,}(-\d+)?\.(tar|parquet)")
+ENTRY = b"t2i.shard"
+"""The key under which an index holds its shard's entry for the card."""
+
+
+class ShardWriter:
+    """Collects rows in `.NAME.tar.part`; leaving the block without an error renames tar and index into place."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self._path = folder / f"{name}.tar"
+        self._draft = folder / f".{name}.tar.{os.getpid()}.part"
+        with files.writing(self._path):
+            self._tar: BinaryIO = self._draft.open("wb")
+        self._places: list[int] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name, _ in _columns()}
+
+    def add(
+        self,
+        key: str,
+        image: bytes,
+        captions: Sequence[str],
+        extra: Mapping[str, Any],
+        found: Mapping[str, Any] | None = None,
+        place: int | None = None,
+    ) -> None:
+        """Append one row.
+
+        `found` is what `describe` would say, if that is known already; `place` is where the row stands in the index,
+        for images that arrive in any order.
+        """
+        known = found or describe(image)
+        self._places.append(len(self) if place is None else place)
+        name = member_name(key)
+        offset = self._member(f"{name}.{known['format']}", image)
+        if captions:
+            self._member(f"{name}.txt", captions[0].encode())
+        split = extra.get("split") if extra.get("split") in SPLITS else ""  # of others the key decides
+        row = {"key": key, "captions": list(captions), **known, "split": split}
+        told = msgspec.json.encode({**extra, **row})
+        places = {"json_offset": self._member(f"{name}.json", told), "json_size": len(told)}
+        self._note({**row, **places, "offset": offset, "size": len(image)})
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        for name, values in self._columns.items():
+            values.append(row[name])
+
+    def _member(self, name: str, content: bytes) -> int:
+        """Write one file of the tar and say where its bytes begin."""
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        with files.writing(self._path):
+            self._tar.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8"))
+            offset = self._tar.tell()
+            self._tar.write(content + b"\0" * (-len(content) % BLOCK))
+        return offset
+
+    def __len__(self) -> int:
+        return len(self._columns["key"])
+
+    @property
+    def entry(self) -> ShardEntry:
+        columns = self._columns
+        return ShardEntry(self.name, len(self), digest_of(columns["key"], columns["captions"], columns["sha256"]))
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and len(self):
+                self._finish()
+        finally:
+            with contextlib.suppress(OSError):  # a full disk refuses once more what was refused before
+                self._tar.close()
+            self._draft.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        order = sorted(range(len(self)), key=self._places.__getitem__)
+        self._columns = {name: [values[i] for i in order] for name, values in self._columns.items()}
+        with files.writing(self._path):
+            self._tar.write(b"\0" * 2 * BLOCK)
+            settle(self._tar)
+        write_parquet(self.folder / f"{self.name}.parquet", self._index())
+        os.replace(self._draft, self._path)
+
+    def _index(self) -> Any:
+        """The columns, and in their metadata what the card will say of the shard."""
+        import pyarrow as pa
+
+        entry = msgspec.json.encode(self.entry)
+        return pa.table(self._columns, schema=pa.schema(_columns(), metadata={ENTRY: entry}))
+
+
+def member_name(key: str) -> str:
+    """A key as a name in a tar: nobody may climb out of a folder with it, and dots only start the extension."""
+    return UNSAFE.sub(lambda found: quote(found[0], safe="").replace(".", "%2E"), key).lstrip("/")
+
+
+def describe(image: bytes) -> dict[str, Any]:
+    """Width, height, format and hash of an image file, from its header alone."""
+    from t2icli.pictures.images import opened
+
+    with opened(image) as header:
+        width, height = header.size
+        form = EXTENSIONS.get(header.format or "", (header.format or "").lower())
+    return {"width": width, "height": height, "format": form, "sha256": hashlib.sha256(image).hexdigest()}
+
+
+def entry_of(folder: Path, name: str) -> ShardEntry:
+    """What the card will say of a finished shard, read back from its index."""
+    import pyarrow.parquet as parquet
+
+    return msgspec.json.decode(parquet.read_schema(folder / f"{name}.parquet").metadata[ENTRY], type=ShardEntry)
+
+
+def sweep(folder: Path, names: Collection[str]) -> None:
+    """Remove what runs that were killed have left: drafts, and shards that no report speaks of."""
+    for path in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+        path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if SHARD.fullmatch(path.name) and path.stem not in names:
+            path.unlink()
+
+
+def digest_of(keys: Sequence[str], captions: Sequence[Sequence[str]], images: Sequence[str]) -> str:
+    """The hash of a shard: of what its rows are, not of how the files were packed."""
+    digest = hashlib.sha256()
+    for row in zip(keys, captions, images, strict=True):
+        digest.update(msgspec.json.encode(row))
+    return digest.hexdigest()
+
+
+def _columns() -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    number = pa.int64()
+    return [
+        ("key", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("sha256", pa.string()),
+        ("split", pa.string()),
+        ("offset", number),
+        ("size", number),
+        ("json_offset", number),
+        ("json_size", number),
+    ]
+
+
+def write_parquet(path: Path, table: Any) -> None:
+    """A table under its final name only when every byte of it is on the disk."""
+    import pyarrow.parquet as parquet
+
+    with files.whole(path) as draft, draft.open("wb") as stream:
+        parquet.write_table(table, stream)
+        settle(stream)
+
+
+def settle(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> PreparedDataset:
+    """A prepared dataset from a few good local images, in one shard; `card` gives fields of the card.
+
+    Anything larger or less trusted belongs to `t2icli.pipelines.prepare`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(folder, "000000") as shard:
+        for row, image in _with_bytes(rows):
+            shard.add(row.key or key_of(image, row.captions), image, row.captions, row.extra)
+    return write_card(folder, Card(shards=(shard.entry,) if len(shard) else (), **card))
+
+
+def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
+    for row in rows:
+        if isinstance(row.image, Path):
+            yield row, row.image.read_bytes()
+        elif isinstance(row.image, bytes):
+            yield row, row.image
+        elif callable(row.image):
+            yield row, row.image()
+        else:
+            raise T2IError(f"row {row.key!r} has no image here", "write() takes files, bytes and what gives them")

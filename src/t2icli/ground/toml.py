@@ -1,0 +1,46 @@
+"""TOML in and out, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from t2icli.ground.errors import T2IError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
+    except ValueError as error:  # also a number with more digits than Python converts
+        raise T2IError(f"'{path}' is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise T2IError(f"'{path}' is nested too deeply") from error
+
+
+def dumps(tables: Mapping[str, Any]) -> str:
+    """`tables` as TOML; keys whose value is None are left out, for TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps(_plain(tables))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,64 @@
+"""What counts as a prompt, and the folder name made from one.
+
+A prompt is Unicode in composed form (NFC). Every run of white space, line breaks included, counts as one space.
+Control characters are refused; emoji, rare characters and right-to-left text pass as they are. There is no limit of
+length here: a backend that can read only so much says what it cut.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from t2icli.ground.errors import T2IError
+
+
+def clean(prompt: str, where: str = "the prompt") -> str:
+    """A prompt as every backend will see it."""
+    for position, character in enumerate(prompt, start=1):
+        kind = unicodedata.category(character)
+        if kind == "Cs":
+            raise T2IError(f"{where} is not valid UTF-8 at character {position}")
+        if kind == "Cc" and character not in "\t\n\v\f\r\x85":
+            raise T2IError(f"{where} has the control character U+{ord(character):04X} at character {position}")
+    words = unicodedata.normalize("NFC", prompt).split()
+    if not words:
+        raise T2IError(f"{where} is empty", 'say what to draw: t2i generate "a red bowl"')
+    return " ".join(words)
+
+
+def read(path: Path) -> list[str]:
+    """The prompts in a text file, one a line; empty lines are skipped."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
+    return from_lines(text.split("\n"), f"'{path}'")
+
+
+def from_lines(lines: Sequence[str], where: str) -> list[str]:
+    """Each line that holds anything, cleaned; an error names the line."""
+    found = [clean(line, f"line {number} of {where}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise T2IError(f"there is no prompt in {where}")
+    return found
+
+
+def short(prompt: str, longest: int = 60) -> str:
+    """A prompt cut for a title or a table."""
+    return prompt if len(prompt) <= longest else f"{prompt[: longest - 1]}…"
+
+
+LONGEST = 40
+"""Characters of a prompt that go into a folder's name; four bytes each at most, and 255 bytes are the usual limit."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+def slug(prompt: str) -> str:
+    """Letters and digits of a prompt, of any script, joined by hyphens: safe as a folder's name, maybe empty."""
+    words = "".join(c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", prompt).lower()).split()
+    name = "-".join(words)[:LONGEST].strip("-")
+    return f"{name}-" if name in RESERVED else name

@@ -1,0 +1,33 @@
+"""Any embedder as a ranker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from t2icli.contract.kinds import Embedder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class CosineRanker:
+    """Scores an image by the cosine of its embedding and the prompt's."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        # `generate --rerank` scores a prompt's candidates batch by batch: the prompt itself is encoded once.
+        self._text = lru_cache(maxsize=16)(self._embed_text)
+
+    def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
+        if not images:
+            return []
+        # Summed exactly: a product of matrices rounds by how many images there are.
+        products = (self.embedder.embed_images(images) * self._text(prompt)).tolist()
+        return [math.fsum(row) for row in products]
+
+    def _embed_text(self, prompt: str) -> Tensor:
+        return self.embedder.embed_texts([prompt])[0]

@@ -1,0 +1,35 @@
+"""Which backend is meant when none is named."""
+
+from __future__ import annotations
+
+import msgspec
+
+from t2icli.ground.errors import T2IError
+from t2icli.registry import discovery, plugins
+from t2icli.store import models
+
+
+def name(kind: str) -> str:
+    """The backend with the largest installed model, else one that needs no model, else an error that helps.
+
+    Models that stand in come after all others, in the order in which their plugin lists them.
+    """
+    sources = plugins.installed().sources
+    offers = plugins.installed().offers[kind]
+    listed = [name.partition("/")[0] for name in models.places(sources)]
+    known = sorted(offers, key=lambda backend: listed.index(backend) if backend in listed else -1)
+    usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)
+    if usual is not None:
+        return usual.card.backend
+    without = [name for name, offer in offers.items() if _is_complete(offer.entry.settings)]
+    if without:
+        return min(without)
+    if offers:
+        hint = f"run: {discovery.where_to_get('t2icli-starter')}; or see: t2i models list"
+        raise T2IError(f"there is a {kind} ({', '.join(sorted(offers))}) but no model for it", hint)
+    raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
+
+
+def _is_complete(settings: type) -> bool:
+    """Whether it works as it is: without a model and without a setting that must be given."""
+    return not any(field.name == "model" or field.required for field in msgspec.structs.fields(settings))

@@ -1,0 +1,319 @@
+"""Asking plugins what they offer, so that no plugin can harm another or the tool."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import os
+import pkgutil
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pluggy
+
+from t2icli.contract import hookspecs
+from t2icli.contract.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry.isolation import Isolation
+from t2icli.store import models
+
+BACKENDS = Path(__file__).parents[1] / "backends"
+"""The built-in plugins, found as files: nothing here imports what stands on it."""
+GROUP = "t2icli"
+"""The entry point group by which a distribution names its plugins."""
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("t2i_"))
+HEAVY = ("torch", "transformers", "open_clip", "pyarrow", "daft")
+"""Modules so slow to import that even `t2i --help` would be felt to hang."""
+PACKAGES = {
+    "generator": "t2icli-clipgen",
+    "ranker": "t2icli-brivl",
+    "embedder": "t2icli-brivl",
+    "captioner": "t2icli-clipcap",
+    "codec": "t2icli-clipgen",
+    "recipe": "t2icli-clipgen",
+    "dataset": "t2icli-starter",
+}
+"""A package of ours for each kind, for whoever has none at all."""
+OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2"))
+"""Our distributions beside t2icli itself."""
+
+
+Hook = Callable[..., Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An entry and who made it."""
+
+    entry: Entry[Any]
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Adder:
+    """A plugin's `t2i_commands`, which is asked only when commands are listed or looked up."""
+
+    function: Callable[..., object]
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin, or its commands, that was left out."""
+
+    plugin: str
+    distribution: str
+    reason: str
+
+    def __str__(self) -> str:
+        hint = _hint(self.distribution)
+        return f"plugin {self.plugin!r} ({self.distribution}) was left out: {self.reason}{hint}"
+
+
+@dataclass
+class Announcement:
+    """What one plugin offers, as far as it has been asked."""
+
+    plugin: str
+    distribution: str
+    step: str = "import"
+    """What it is doing, or failed at."""
+    offers: list[tuple[str, Offer]] = field(default_factory=list)
+    sources: list[ModelSource] = field(default_factory=list)
+    commands: Hook | None = None
+
+    def ask(self, load: Callable[[], object], taken: Mapping[tuple[str, str], str]) -> None:
+        """Import it and ask each of its hooks; `taken` holds the plugin that has each kind and name already."""
+        hooks = _hooks(load(), self.plugin)
+        for kind in KINDS:
+            self.step = f"t2i_{kind}s"
+            entries = list(map(_entry, hooks.get(self.step, list)()))
+            _refuse_taken(kind, [entry.name for entry in entries], taken)
+            self.offers += [(kind, Offer(entry, self.plugin, self.distribution)) for entry in entries]
+        self.step = "t2i_models"
+        self.sources += map(_source, hooks.get(self.step, list)())
+        _refuse_taken("model", [source.name for source in self.sources], taken)
+        self.commands = hooks.get("t2i_commands")
+
+
+def _refuse_taken(kind: str, names: list[str], taken: Mapping[tuple[str, str], str]) -> None:
+    for name in names:
+        if (kind, name) in taken:
+            raise T2IError(f"{kind} {name!r} is already taken by plugin {taken[kind, name]!r}")
+        if names.count(name) > 1:
+            raise T2IError(f"{kind} {name!r} is announced twice")
+
+
+@dataclass
+class Plugins:
+    """Everything that installed distributions announced, by kind and name."""
+
+    offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    sources: list[ModelSource] = field(default_factory=list)
+    shippers: dict[str, str] = field(default_factory=dict)
+    """The distribution that knows each model, by the model's name."""
+    commands: list[Adder] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each plugin took to be imported and asked."""
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The plugin that has each kind and name; a model source counts as of the kind "model"."""
+    isolation: Isolation = field(default_factory=Isolation)
+
+    def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
+        """Load one plugin and ask each of its hooks. It is taken in whole or left out whole."""
+        begun, heavy = time.perf_counter(), _heavy()
+        found = Announcement(name, distribution)
+        error = self.attempt(name, distribution, lambda: found.ask(load, self.taken))
+        if error is not None:
+            self.leave_out(name, distribution, found.step, error)
+            return
+        for kind, offer in found.offers:
+            self.offers[kind][offer.entry.name] = offer
+            self.taken[kind, offer.entry.name] = name
+        self.sources += found.sources
+        self.shippers |= {source.name: distribution for source in found.sources}
+        self.taken |= {("model", source.name): name for source in found.sources}
+        if found.commands is not None:
+            self.commands.append(Adder(found.commands, name, distribution))
+        self.seconds[name] = time.perf_counter() - begun
+        if slow := _heavy() - heavy:
+            _warn_of(name, distribution, slow)
+
+    def attempt(self, plugin: str, distribution: str, call: Callable[[], object]) -> BaseException | None:
+        """Run code of a plugin; what it raises is returned, unless the program was told to end."""
+        return self.isolation.attempt(lambda: f"plugin {plugin!r} ({distribution}){_hint(distribution)}", call)
+
+    def leave_out(self, plugin: str, distribution: str, step: str, error: BaseException) -> None:
+        """Note a plugin as broken; with T2I_STRICT, raise."""
+        if os.environ.get("T2I_STRICT"):
+            raise error
+        self.broken.append(Broken(plugin, distribution, f"{step}: {_reason(error)}"))
+
+    def offer_embedders_as_rankers(self) -> None:
+        """An embedder ranks by cosine, unless a ranker of that name exists already."""
+        for name, offer in self.offers["embedder"].items():
+            if name not in self.offers["ranker"]:
+                self.offers["ranker"][name] = Offer(_as_ranker(offer.entry), offer.plugin, offer.distribution)
+
+    def find(self, kind: str, name: str) -> Entry[Any]:
+        """The entry a user means, or an error with the nearest name."""
+        if kind not in self.offers:
+            raise T2IError(f"there is no kind of plugin called {kind!r}", did_you_mean(kind, KINDS))
+        offers = self.offers[kind]
+        if name in offers:
+            return offers[name].entry
+        for broken in self.broken:
+            if broken.plugin == name:
+                raise T2IError(f"no {kind} called {name!r}", str(broken))
+        raise T2IError(f"no {kind} called {name!r}", did_you_mean(name, offers) or what_to_install(kind))
+
+
+Announced = tuple[str, str, Callable[[], object]]
+"""A plugin that is not imported yet: its name, its distribution, and how to import it."""
+
+
+def collect(others: Iterable[Announced]) -> Plugins:
+    """The built-in backends and these plugins."""
+    plugins = Plugins()
+    own = title(importlib.metadata.distribution("t2icli"))
+    with plugins.isolation:
+        for _, name, _ in pkgutil.iter_modules([str(BACKENDS)]):
+            plugins.add(name, own, _built_in(name))
+        for name, distribution, load in others:
+            plugins.add(name, distribution, load)
+    plugins.offer_embedders_as_rankers()
+    return plugins
+
+
+def announced() -> Iterator[Announced]:
+    """The plugins of every installed distribution, none of them imported yet."""
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        yield point.name, title(point.dist) if point.dist else "?", point.load
+
+
+def title(distribution: importlib.metadata.Distribution) -> str:
+    """Name and version. `Distribution.metadata` would read a whole README for them, at every start."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+    return f"{head.get('Name', '?')} {head.get('Version', '?')}"
+
+
+@functools.cache
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _hooks(plugin: object, name: str) -> dict[str, Hook]:
+    """A plugin's hook functions by name, after pluggy has compared names and arguments with the specifications."""
+    manager = _manager()
+    try:
+        manager.register(plugin, name)
+        callers = {caller.name: caller for caller in manager.get_hookcallers(plugin) or ()}
+        for hook, caller in callers.items():
+            if not caller.has_spec():
+                raise T2IError(f"there is no hook {hook!r}: {did_you_mean(hook, HOOKS)}")
+        for hook in HOOKS:
+            if hasattr(plugin, hook) and hook not in callers:
+                raise T2IError(f"{hook} is not marked with @hookimpl")
+        return {hook: cast(Hook, caller.get_hookimpls()[-1].function) for hook, caller in callers.items()}
+    finally:  # it is asked alone, so that what it does is known to be its doing
+        if manager.has_plugin(name):
+            manager.unregister(name=name)
+
+
+def _entry(entry: object) -> Entry[Any]:
+    if not isinstance(entry, Entry):
+        raise TypeError(f"a hook must return Entry objects, not {type(entry).__name__}")
+    if not (isinstance(entry.name, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", entry.name)):
+        raise TypeError(f"an entry's name is made of a-z, 0-9, '.', '_' and '-', unlike {entry.name!r}")
+    if not (isinstance(entry.settings, type) and issubclass(entry.settings, msgspec.Struct)):
+        raise TypeError(f"the settings of {entry.name!r} must be a msgspec.Struct, not {entry.settings!r}")
+    if not callable(entry.load) or not (entry.convert is None or callable(entry.convert)):
+        # A likely slip: a submodule called `convert` replaces the function of that name once it is imported.
+        raise TypeError(f"load and convert of {entry.name!r} must be functions")
+    return entry
+
+
+def _source(source: object) -> ModelSource:
+    if not isinstance(source, ModelSource):
+        raise TypeError(f"t2i_models must return ModelSource objects, not {type(source).__name__}")
+    if not models.NAME.fullmatch(source.name):
+        raise TypeError(f"a model's name is backend/what, of a-z, 0-9, '.', '_' and '-', unlike {source.name!r}")
+    if not all(remote.urls for remote in source.files):
+        raise TypeError(f"model {source.name!r} has a file without an address")
+    return source
+
+
+def _heavy() -> set[str]:
+    return sys.modules.keys() & set(HEAVY)
+
+
+def _warn_of(plugin: str, distribution: str, slow: set[str]) -> None:
+    problem = f"plugin {plugin!r} ({distribution}) slows every command down: it imports {', '.join(sorted(slow))}"
+    warnings.warn(f"{problem} as soon as it is found, not in Entry.load", UserWarning, stacklevel=3)
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # a plugin's own class of exception may fail at this, too
+        message = ""
+    return f"{type(error).__name__}: {message}"[:300] if message else type(error).__name__
+
+
+def plugins_of(distribution: str) -> list[str]:
+    """The names of the plugins a distribution announces, read from its metadata alone."""
+    try:
+        points = importlib.metadata.distribution(distribution).entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(point.name for point in points if point.group == GROUP)
+
+
+def removal(titled: str) -> str:
+    """The command that removes a distribution, given with its version; empty where it holds no installed plugin."""
+    name = titled.split()[0]
+    return f"t2i uninstall {name}" if plugins_of(name) else ""
+
+
+def _hint(titled: str) -> str:
+    command = removal(titled)
+    return f"; to remove it: {command}" if command else ""
+
+
+def what_to_install(kind: str) -> str:
+    """Where a kind of thing can be had, for a user who has none."""
+    example = f"; for example: {where_to_get(PACKAGES[kind])}" if kind in PACKAGES else ""
+    return f"no installed plugin offers a {kind}{example}"
+
+
+def where_to_get(distribution: str) -> str:
+    """How one of `OURS` is installed; they are on no index."""
+    folder = f"plugins/{distribution.removeprefix('t2icli-')}"
+    return f"t2i install {folder} in the source tree of t2icli, or t2i install the wheel of {distribution}"
+
+
+def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:
+    def load(chosen: Any) -> Ranker:
+        from t2icli.registry.cosine import CosineRanker
+
+        return CosineRanker(entry.load(chosen))
+
+    return Entry(entry.name, entry.about, entry.settings, load)
+
+
+def _built_in(name: str) -> Callable[[], object]:
+    return lambda: importlib.import_module(f"t2icli.backends.{name}")

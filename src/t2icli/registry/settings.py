@@ -1,0 +1,314 @@
+"""Typed settings from words and tables: `-o codec.weights=x`, TOML files, T2I_* variables, defaults.
+
+A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
+Two field types are ours: a `Part` is another backend chosen by name, and a field called `model` of
+type `Model` is the model folder the backend loads; both are filled in by `t2icli.registry.plugins.configure`. So is a
+recipe's `start`, the model it continues from, whose parts are kept unless others are chosen.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from t2icli.contract.kinds import Entry
+from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.store.models import Model
+
+SPOKEN = {"yes": True, "on": True, "no": False, "off": False}
+"""What msgspec does not take for a bool, but people do."""
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """Another backend this one is made with, chosen by a setting: `-o codec=dvae`."""
+
+    kind: str
+    name: str
+    settings: Any = None
+    """The chosen backend's own settings; None until they are configured."""
+    entry: Entry[T] | None = None
+    """The chosen backend; None until the settings are configured."""
+
+    def load(self) -> T:
+        if self.entry is None:
+            raise T2IError(
+                f"the {self.kind} {self.name!r} is not configured", "load its owner with t2icli.load", code=1
+            )
+        return self.entry.load(self.settings)
+
+
+def part(kind: str, name: str) -> Any:
+    """The default of a field that names another backend: `codec: Part[Codec] = part("codec", "vqgan")`."""
+    return Part(kind, name)
+
+
+def names(struct: type) -> set[str]:
+    """The settings that there are."""
+    return {field.name for field in msgspec.structs.fields(struct)}
+
+
+def in_place_of(*others: str) -> dict[str, Any]:
+    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given.
+
+    "start" among them says that training begins from weights that are there.
+    """
+    return {"in_place_of": others}
+
+
+ELSEWHERE = in_place_of("model")
+"""Marks a setting that names weights which are no model of ours. Where it is given, the backend's default model is
+left out, so that nobody takes that for what was used."""
+
+
+def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
+    """Whether `values` have a setting that stands in the place of `name`."""
+    for field in msgspec.structs.fields(struct):
+        extras = [getattr(meta, "extra", None) or {} for meta in getattr(field.type, "__metadata__", ())]
+        marked = any(name in extra.get("in_place_of", ()) for extra in extras)
+        if marked and not is_none(values.get(field.name)):
+            return True
+    return False
+
+
+NEEDED = "(needed)"
+"""Stands where a setting has no default."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting, as it is shown to users."""
+
+    name: str
+    type: str
+    default: str
+    about: str
+
+
+def describe(struct: type, defaults: msgspec.Struct | None = None, within: str = "") -> list[Field]:
+    """Every setting of a backend with type, default and meaning; those of a nested table by dotted names."""
+    rows = []
+    for field in msgspec.structs.fields(struct):
+        kind, about = _strip(field.type)
+        default = _default(field) if defaults is None else getattr(defaults, field.name)
+        if isinstance(default, msgspec.Struct):
+            rows += describe(kind, default, f"{within}{field.name}.")
+            continue
+        shown = NEEDED if default is msgspec.NODEFAULT else _shown(default)
+        rows.append(Field(within + field.name, _type_name(kind), shown, about))
+    return rows
+
+
+def from_words(words: Iterable[str]) -> dict[str, Any]:
+    """`["top_k=64", "codec.batch=8"]` as nested tables; values stay text until their field is known."""
+    tables: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise T2IError(f"option {word!r} has no '='", "write it as -o KEY=VALUE")
+        *tables_on_the_way, last = with_underscores(key.strip(), spellings, "-o").split(".")
+        if not all([*tables_on_the_way, last]):
+            raise T2IError(f"option {word!r} names no setting", "write it as -o KEY=VALUE or -o PART.KEY=VALUE")
+        here = tables
+        for step in tables_on_the_way:
+            inner = here.setdefault(step, {})
+            if not isinstance(inner, dict):  # -o codec=dvae -o codec.batch=8
+                inner = here[step] = {"name": inner}
+            here = inner
+        before = here.get(last)
+        if isinstance(before, dict):  # -o codec.batch=8 -o codec=dvae
+            before["name"] = value
+        else:
+            here[last] = value
+    return tables
+
+
+def with_underscores(key: str, spellings: dict[str, str], where: str) -> str:
+    """A key as its field is called; `spellings` remembers how it was written, for one name has one spelling."""
+    name = key.replace("-", "_")
+    if (before := spellings.setdefault(name, key)) != key:
+        raise T2IError(f"{before!r} and {key!r} in {where} are the same setting", "keep one of them")
+    return name
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, table by table."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            before = merged.get(key)
+            both = isinstance(before, Mapping) and isinstance(value, Mapping)
+            merged[key] = merge(cast(Mapping[str, Any], before), value) if both else value
+    return merged
+
+
+def take_table(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings under `name`, which are then no longer among the `options`."""
+    table = options.pop(name, {})
+    if not isinstance(table, Mapping):
+        raise T2IError(f"{name!r} is a table of settings, not {table!r}", f"write: -o {name}.KEY=VALUE")
+    return dict(table)
+
+
+def chosen_in(made: msgspec.Struct) -> set[str]:
+    """The settings that are not their defaults."""
+    return {field.name for field in msgspec.structs.fields(type(made)) if getattr(made, field.name) != _default(field)}
+
+
+def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
+    """A settings struct from values of any source; the error names the key and what would be right.
+
+    Values that already have their final type (a `Part`, a `Model`, a nested struct) pass as they are.
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key in values:
+        if key not in fields:
+            raise T2IError(f"{owner} has no setting {key!r}", did_you_mean(key, fields))
+    ready = {key: _value(fields[key], value, f"{key!r} of {owner}") for key, value in values.items()}
+    missing = [name for name, field in fields.items() if field.required and name not in ready]
+    if missing:
+        raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with -o {missing[0]}=...")
+    return struct(**ready)
+
+
+def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
+    kind, _ = _strip(field.type)
+    if isinstance(value, (Part, Model, msgspec.Struct)):
+        return value
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if not isinstance(value, Mapping):
+            raise T2IError(f"{owner} is a table of settings, not {value!r}", did_you_mean("", kind.__struct_fields__))
+        default = _default(field)
+        known = {} if default is msgspec.NODEFAULT else msgspec.structs.asdict(default)
+        return convert(kind, merge(known, value), owner)
+    if isinstance(value, str) and _is_sequence(kind):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if is_none(value) and type(None) in typing.get_args(kind):
+        return None
+    if isinstance(value, str) and bool in (kind, *typing.get_args(kind)):
+        value = SPOKEN.get(value.lower(), value)
+    try:
+        return _within_bounds(msgspec.convert(value, field.type, strict=False, dec_hook=_from_text))
+    except msgspec.ValidationError as error:
+        raise T2IError(f"{owner} cannot be {value!r}: {str(error).lower()}", f"it is {_type_name(kind)}") from error
+
+
+def _within_bounds(value: Any) -> Any:
+    """The value, if torch and a file of settings can hold it: finite numbers of 64 bits, text in UTF-8."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_within_bounds, value))
+    if isinstance(value, (str, Path)) and not is_utf8(value):
+        raise msgspec.ValidationError("Not valid UTF-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise msgspec.ValidationError("Not a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise msgspec.ValidationError("Integer does not fit into 64 bits")
+    return value
+
+
+def is_utf8(text: str | Path) -> bool:
+    """Whether it can be written into a file; names of files may hold bytes that are no text."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path) and isinstance(value, (str, Path)):
+        if "\0" in str(value):
+            raise msgspec.ValidationError("A path has no NUL")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # ~somebody without a home
+            raise msgspec.ValidationError(str(error)) from error
+    raise msgspec.ValidationError(f"Expected `{kind.__name__}`")
+
+
+def tables(settings: msgspec.Struct) -> dict[str, Any]:
+    """Settings as plain tables that `convert` takes back; what runs write beside their results."""
+    return {name: _plain(getattr(settings, name)) for name in settings.__struct_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return {"name": value.name, **(tables(value.settings) if value.settings is not None else {})}
+    if isinstance(value, Model):
+        return value.name
+    if isinstance(value, msgspec.Struct):
+        return tables(value)
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _strip(kind: Any) -> tuple[Any, str]:
+    """`Annotated[int, Meta(description=...)]` as the bare type and its one line of help."""
+    about = ""
+    while typing.get_origin(kind) is typing.Annotated:
+        kind, *extras = typing.get_args(kind)
+        about = next((e.description for e in extras if isinstance(e, msgspec.Meta) and e.description), about)
+    if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
+        about = next(filter(None, (_strip(choice)[1] for choice in typing.get_args(kind))), "")
+    return kind, about
+
+
+def is_none(value: Any) -> bool:
+    """Whether a setting is left empty: nothing, or the word for it."""
+    return value is None or (isinstance(value, str) and value.lower() == "none")
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a field of this type holds a model, or none."""
+    kind, _ = _strip(kind)
+    return kind is Model or (_is_union(kind) and any(is_model(choice) for choice in typing.get_args(kind)))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _is_sequence(kind: Any) -> bool:
+    choices = typing.get_args(kind) if _is_union(kind) else (kind,)
+    return any(typing.get_origin(choice) in (tuple, list) for choice in choices)
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _type_name(kind: Any) -> str:
+    kind, _ = _strip(kind)
+    inner = typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return " | ".join(map(str, inner))
+    if _is_union(kind):
+        return " | ".join(_type_name(choice) for choice in inner)
+    if origin is Part:
+        kind = inner[0].__name__.lower()
+        return f"name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    if origin in (tuple, list):
+        return f"{_type_name(inner[0])},..."
+    name = str(kind.__name__)
+    return {"NoneType": "none", "str": "text", "Model": "model", "Path": "path"}.get(name, name)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Part):
+        return value.name
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value)) or "none at all"
+    return "none" if value is None else str(value)

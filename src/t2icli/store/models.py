@@ -1,0 +1,270 @@
+"""Model folders and where they live. A model is a folder with a `model.toml`, weights as safetensors,
+and its parts (a codec, a tokenizer) as sub-folders, so it is complete and cannot meet the wrong part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from t2icli.contract.kinds import ModelSource
+from t2icli.ground import files, toml
+from t2icli.ground.errors import T2IError, did_you_mean
+
+CARD = "model.toml"
+DEFAULTS = "defaults.toml"
+WEIGHTS = "weights.safetensors"
+BESIDE = re.compile(r"\.\./\w[\w.-]*")
+"""What a link may be: a model beside this one, and nothing else of the machine it is opened on."""
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """What the best pictures of a generator score for prompts that it knows."""
+
+    ranker: str
+    """The sha256 of the ranker's model, or its name where it has none."""
+    prompts: int
+    """How many it was measured on."""
+    least: dict[str, float]
+    """What nearly all of them reach, by the number of pictures that the best is taken of."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What `model.toml` says. Unknown keys are ignored, so that newer cards still open."""
+
+    kind: str
+    backend: str
+    about: str = ""
+    licence: str = ""
+    source: str = ""
+    """Where it came from: the run, or the upstream files."""
+    config: dict[str, Any] = {}
+    """The network's shape: the backend's own business."""
+    settings: dict[str, Any] = {}
+    """Defaults of the backend's settings that suit this model, such as a temperature."""
+    files: dict[str, str] = {}
+    """sha256 of every file beside the card."""
+    parts: dict[str, str] = {}
+    """sha256 of every part, a sub-folder of that name."""
+    links: dict[str, str] = {}
+    """Parts that lie beside the model in place of within it: `codec = "../vqgan"`, which others share."""
+    stand_in: str = ""
+    """What it is, in words that follow "is"; for a model that is used only until there is another, and says so."""
+    usual: list[Usual] = []
+    """For a generator, by ranker: `t2i evaluate generation --calibrate` measures it, `t2i generate` reads it."""
+    versions: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for part, folder in self.links.items():
+            if not (part.isidentifier() and BESIDE.fullmatch(folder)):
+                raise ValueError(f"its part {part!r} cannot be linked to {folder!r}, only to '../NAME'")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is here, on disk."""
+
+    folder: Path
+    card: Card
+    name: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash for weights, shape and parts; what images and caches remember."""
+        card = self.card
+        made_of = [card.kind, card.backend, card.config, card.files, card.parts]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, parts included."""
+        folders = [self.folder, *map(self._place, self.card.links)]
+        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+    def file(self, name: str = WEIGHTS) -> Path:
+        """A file of the model, after its hash has been compared."""
+        if name not in self.card.files:
+            raise T2IError(f"model {self.name!r} has no file {name!r}", did_you_mean(name, self.card.files))
+        path = self.folder / name
+        if not path.is_file():
+            raise T2IError(f"file {name!r} of model {self.name!r} is missing", f"looked for {path}", code=1)
+        found, expected = file_sha256(path), self.card.files[name]
+        if found != expected:
+            raise T2IError(
+                f"{name!r} of model {self.name!r} is damaged: sha256 is {found}, expected {expected}",
+                f"delete {self.folder} and get the model as before: pulled, imported, trained or with its plugin",
+                code=1,
+            )
+        return path
+
+    def part(self, name: str) -> Model:
+        """A part of the model, after checking that it is the one the model was made with."""
+        part = open_model(self._place(name), f"{self.name}:{name}")
+        if part.sha256 != self.card.parts.get(name):
+            raise T2IError(
+                f"{name} of model {self.name!r} is not the one it was made with: "
+                f"sha256 is {part.sha256}, expected {self.card.parts.get(name)}",
+                code=1,
+            )
+        return part
+
+    def _place(self, part: str) -> Path:
+        return self.folder / self.card.links.get(part, part)
+
+
+def open_model(folder: Path, name: str | None = None) -> Model:
+    """Read a model folder's card; the weights are left alone until they are asked for."""
+    tables = toml.read(folder / CARD)
+    try:
+        return Model(folder, msgspec.convert(tables, Card), name or str(folder))
+    except msgspec.ValidationError as error:
+        raise T2IError(f"'{folder / CARD}' is not a model card: {error}") from error
+
+
+def seal(folder: Path, card: Card) -> Model:
+    """Write the card of a folder whose files and parts are in place, with the hash of each.
+
+    The card comes last and by renaming, so a folder with a card is whole.
+    """
+    entries = sorted(path for path in folder.iterdir() if path.name != CARD and not path.name.startswith("."))
+    files = {path.name: file_sha256(path) for path in entries if path.is_file()}
+    places = {path.name: path for path in entries if path.is_dir() and (path / CARD).is_file()}
+    places |= {part: folder / link for part, link in card.links.items()}
+    parts = {part: open_model(place).sha256 for part, place in sorted(places.items())}
+    return write_card(folder, msgspec.structs.replace(card, files=files, parts=parts))
+
+
+def copy(model: Model, folder: Path) -> None:
+    """A copy that is whole in itself: the parts that lie beside the model come to lie within it."""
+    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+    for part in model.card.parts:
+        if part in model.card.links:
+            copy(model.part(part), folder / part)
+    if model.card.links:
+        write_card(folder, msgspec.structs.replace(model.card, links={}))
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def home() -> Path:
+    """Where models and defaults are kept: `$T2I_HOME`, else the platform's folder for user data."""
+    if chosen := os.environ.get("T2I_HOME"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("t2icli", appauthor=False)
+
+
+def store() -> Path:
+    """The folder of the models that were pulled, imported or put there; each is `backend/what`."""
+    return home() / "models"
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
+
+
+def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
+    """Where every model that is here lies, by name: the store's first, then those shipped inside plugins."""
+    root = store()
+    found = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"*/*/{CARD}"))}
+    for source in sources:
+        if source.folder is not None:
+            found.setdefault(source.name, source.folder)
+    return found
+
+
+def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
+    """Every model that is here, by name. One whose card cannot be read is left out with a warning."""
+    found = {}
+    for name, folder in places(sources).items():
+        try:
+            found[name] = open_model(folder, name)
+        except T2IError as error:
+            warnings.warn(f"model {name!r} was left out: {error.message}", UserWarning, stacklevel=2)
+    return found
+
+
+def folder_of(path: Path) -> Path | None:
+    """The model folder that a path means: itself, or the `model` of a run; None if it is neither."""
+    return next((folder for folder in (path, path / "model") if (folder / CARD).is_file()), None)
+
+
+def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
+    """The model a user means by a name such as `dalle/starter` or by the path of a folder."""
+    if (folder := folder_of(Path(word))) is not None:
+        return open_model(folder)
+    known = places(sources)
+    if word in known:
+        return open_model(known[word], word)
+    whole, _, part = word.rpartition(":")
+    if whole and (
+        whole in known or folder_of(Path(whole)) is not None
+    ):  # `Model.part` calls it so: dalle/starter:codec
+        return find(whole, sources).part(part)
+    for source in sources:
+        if source.name == word:
+            raise T2IError(f"model {word!r} is known but not here", f"run: {way_to_get(source)}")
+    raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
+
+
+def way_to_get(source: ModelSource) -> str:
+    """The command that brings a model here that a plugin only knows of."""
+    backend, _, what = source.name.partition("/")
+    return (
+        f"t2i models pull {source.name}" if source.files else f"t2i models import FILE... --as {backend} --name {what}"
+    )
+
+
+def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
+    """The model a bare backend name means: the chosen one, else the preferred one."""
+    chosen = defaults().get(backend)
+    if chosen is not None:
+        return find(chosen, sources)
+    return preferred(model for model in installed(sources).values() if model.card.backend == backend)
+
+
+def preferred(known: Iterable[Model]) -> Model | None:
+    """The largest; one that stands in only if there is no other, and then the one its plugin lists first."""
+    listed = list(known)
+    others = [model for model in listed if not model.card.stand_in]
+    return max(others, key=lambda model: (model.size, model.name), default=next(iter(listed), None))
+
+
+def defaults() -> Mapping[str, str]:
+    """The user's choice of a model for each backend: `t2i models default`."""
+    path = home() / DEFAULTS
+    return toml.read(path) if path.is_file() else {}
+
+
+def set_default(backend: str, name: str | None) -> None:
+    """Choose the model a bare backend name means; None leaves it to the rule."""
+    chosen = {key: value for key, value in defaults().items() if key != backend}
+    if name is not None:
+        chosen[backend] = name
+    _write(home() / DEFAULTS, chosen)
+
+
+def write_card(folder: Path, card: Card) -> Model:
+    """Put the card of a folder in place, whole or not at all."""
+    _write(folder / CARD, msgspec.to_builtins(card))
+    return Model(folder, card, str(folder))
+
+
+def _write(path: Path, tables: Mapping[str, Any]) -> None:
+    files.write(path, toml.dumps(tables))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from t2icli.ground import files
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep/a.txt"
+    with pytest.raises(KeyboardInterrupt), files.whole(path) as draft:
+        draft.write_text("half")
+        raise KeyboardInterrupt
+    assert list(path.parent.iterdir()) == []
+    with files.whole(path) as draft:
+        draft.write_text("all")
+        assert not path.exists()
+    assert path.read_text() == "all"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupted_rewrite_leaves_the_old_file(tmp_path: Path) -> None:
+    path = files.write(tmp_path / "a.txt", "old\n")
+    with pytest.raises(RuntimeError), files.whole(path) as draft:
+        draft.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old\n"
+
+
+def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from t2icli.data import shards
+    from t2icli.ground.errors import T2IError
+
+    class Full:
+        def write(self, content: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def tell(self) -> int:
+            return 0
+
+        def close(self) -> None:  # what is left in a buffer is refused once more
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(T2IError, match=r"000000\.tar': No space left"), shards.ShardWriter(tmp_path, "000000") as shard:
+        shard._tar.close()
+        shard._tar = Full()  # type: ignore[assignment]
+        shard.add("a", b"", ["x"], {}, {"width": 1, "height": 1, "format": "png", "sha256": ""})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,71 @@
+"""How much memory there is, as the system tells it in its own files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from t2icli.ground import memory
+
+MIB = 1 << 20
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def root(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in {"proc/meminfo": "MemTotal: 8192 kB\nMemAvailable: 4096 kB\n", **files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def group(path: str, most: int | str, used: int, cached: int, names: tuple[str, str, str]) -> dict[str, str]:
+    limit, usage, field = names
+    return {
+        f"{path}/{limit}": f"{most}\n",
+        f"{path}/{usage}": f"{used}\n",
+        f"{path}/memory.stat": f"{field} {cached}\n",
+    }
+
+
+FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+SECOND = ("memory.max", "memory.current", "inactive_file")
+
+
+@linux
+def test_without_limits_it_is_what_the_system_has_available(tmp_path: Path) -> None:
+    assert memory.free(root(tmp_path, {"proc/self/cgroup": "0::/\n"})) == 4 * MIB
+
+
+@linux
+def test_a_control_group_leaves_less_and_its_cache_counts_as_free(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "0::/outer/inner\n"}
+    files |= group("sys/fs/cgroup/outer/inner", "max", MIB, 0, SECOND)
+    files |= group("sys/fs/cgroup/outer", 3 * MIB, 2 * MIB, MIB // 2, SECOND)
+    assert memory.free(root(tmp_path, files)) == 3 * MIB // 2
+
+
+@linux
+def test_a_container_finds_its_group_at_the_mount_itself(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "7:memory:/docker/abc\n3:cpu:/docker/abc\n"}
+    files |= group("sys/fs/cgroup/memory", 2 * MIB, MIB, 0, FIRST)
+    assert memory.free(root(tmp_path, files)) == MIB
+
+
+@linux
+def test_a_limit_that_is_none_counts_as_none(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "7:memory:/\n"} | group("sys/fs/cgroup/memory", 2**63 - 4096, MIB, 0, FIRST)
+    assert memory.free(root(tmp_path, files)) == 4 * MIB
+
+
+def test_a_system_that_does_not_tell_is_not_guessed_at(tmp_path: Path) -> None:
+    assert memory.free(tmp_path) is None
+
+
+@linux
+def test_more_memory_than_allowed_is_refused_and_the_limit_is_lifted_again() -> None:
+    with memory.at_most(64 * MIB), pytest.raises(MemoryError):
+        bytearray(512 * MIB)
+    assert len(bytearray(512 * MIB)) == 512 * MIB
