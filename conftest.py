@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str], Path]:
-    """`golden("brivl")`: a folder of reference data, or a skip where it is not at hand."""
+    """`golden("brivl/vocab.txt")`: a file or folder of reference data, or a skip where it is not at hand."""
 
     def find(name: str) -> Path:
         for root in GOLDEN:
@@ -28,6 +29,21 @@ def golden() -> Callable[[str], Path]:
         pytest.skip(f"no golden data for {name}: set T2I_GOLDEN")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def completed() -> Callable[[Mapping[str, Any], Path], dict[str, Any]]:
+    """`completed(tensors, folder)`: the tensors of a reduced set, with random numbers for those that were left out."""
+
+    def complete(tensors: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        import torch
+
+        random = torch.Generator().manual_seed(0)
+        listed = json.loads((folder / "left_out.json").read_text())
+        made = {name: torch.rand(shape, generator=random) for name, (_, shape) in listed.items()}
+        return {**tensors, **{name: made[name].to(getattr(torch, kind)) for name, (kind, _) in listed.items()}}
+
+    return complete
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,15 +19,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plugin:
-    """Draws, and counts how often its ranker is asked."""
+    """Draws, and counts how often its ranker judges each picture for each prompt."""
 
-    asked = 0
+    def __init__(self) -> None:
+        self.judged: Counter[tuple[str, int]] = Counter()
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
         yield from (Image.new("RGB", (8, 8), (seed + i, 0, 0)) for i in range(n))
 
     def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
-        self.asked += 1
+        self.judged.update((prompt, image.getpixel((0, 0))[0]) for image in images)  # type: ignore[index]
         return [1.0 for _ in images]
 
     @hookimpl
@@ -44,6 +46,8 @@ def test_one_that_chooses_and_judges_is_asked_once(t2i: Runner) -> None:
     Path("prompts.txt").write_text("x\ny\n")
     words = ("evaluate", "generation", "prompts.txt", "-n", 2, "-m", "draws", "-r", "judges")
     t2i.ok(*words)
-    assert plugin.asked == 4, "for each prompt's pictures, each of the two prompts"
+    once = Counter(plugin.judged)
+    plugin.judged.clear()
     t2i.ok(*words, "--judge", "another")
-    assert plugin.asked == 4 + 8
+    assert {prompt for prompt, _ in once} == {"x", "y"}
+    assert plugin.judged == once + once

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode
 from t2icli.nn.decode import Sampling
-from t2icli.nn.replay import Step
 
 VOCABULARY = 12
 
@@ -36,6 +35,8 @@ class Toy(nn.Module):
         self.code = nn.Embedding(VOCABULARY, 48)
         self.out = nn.Linear(48, VOCABULARY)
         self.rows_seen: list[int] = []
+        self.room = 1000
+        """How many rows the memory holds."""
 
     def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, Sums]:
         state = Sums(condition.clone())
@@ -43,6 +44,8 @@ class Toy(nn.Module):
 
     def step(self, codes: Tensor, state: Sums) -> Tensor:
         self.rows_seen.append(len(codes))
+        if len(codes) > self.room:
+            raise torch.OutOfMemoryError("no room")
         state.total += self.code(codes)
         return self.out(state.total)
 
@@ -153,26 +156,16 @@ def test_sequences_of_several_prompts_continue_their_own(toy: Toy) -> None:
     assert mixed[1:] == codes_of(toy, [7, 8], condition=prompts[1:])
 
 
-def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy) -> None:
     expected = codes_of(toy, list(range(40)), batch=32)
-    run, sizes = decode.decode, []
-
-    def tight(step: Step, logits: Tensor, *rest: object) -> Tensor:
-        sizes.append(len(logits))
-        if len(logits) > 16:
-            raise torch.OutOfMemoryError("no room")
-        return run(step, logits, *rest)
-
-    monkeypatch.setattr(decode, "decode", tight)
+    toy.room = 16
+    toy.rows_seen.clear()
     assert codes_of(toy, list(range(40)), batch=32) == expected
-    assert sizes == [32, 16, 16, 16]
+    assert toy.rows_seen[0] == 32 and set(toy.rows_seen[1:]) == {16}, "what did not fit once is not tried again"
 
 
-def test_one_sequence_that_does_not_fit_is_an_error_with_advice(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> Tensor:
-        raise torch.OutOfMemoryError("no room")
-
-    monkeypatch.setattr(decode, "decode", full)
+def test_one_sequence_that_does_not_fit_is_an_error_with_advice(toy: Toy) -> None:
+    toy.room = 0
     with pytest.raises(T2IError, match="not enough memory"):
         codes_of(toy, [0])
 

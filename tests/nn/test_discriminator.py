@@ -15,7 +15,7 @@ from t2icli.nn.discriminator import ActNorm, PatchDiscriminator, heed, hinge
 
 @pytest.fixture(params=["tiny_a", "tiny_b"])
 def folder(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Path:
-    return golden(f"clipgen/{request.param}")
+    return golden(f"clipgen/{request.param}/vqgan.pt").parent
 
 
 def discriminator(folder: Path) -> PatchDiscriminator:

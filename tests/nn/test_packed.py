@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from t2icli.nn.packed import packed
+
+
+class Products(TorchDispatchMode):
+    """Within, counts the products with packed weights."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "_mkl_linear" in str(func)
+        return func(*args, **(kwargs or {}))
 
 
 def test_packed_layers_give_the_same_and_are_as_before_afterwards() -> None:
@@ -19,6 +31,23 @@ def test_packed_layers_give_the_same_and_are_as_before_afterwards() -> None:
         assert model(x).equal(expected)
 
 
-def test_what_is_not_a_module_is_left_alone() -> None:
-    with packed(object(), 16):
-        pass
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL, so nothing can be packed")
+def test_only_fp32_layers_are_packed() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, dtype=torch.float64))
+    with torch.inference_mode(), packed(model, 16), Products() as products:
+        model[1](torch.randn(16, 8, dtype=torch.float64))
+        assert products.count == 0
+        model[0](torch.randn(16, 8))
+        assert products.count > 0
+
+
+class Doubling:
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+def test_a_model_that_is_no_module_computes_as_before() -> None:
+    model, x = Doubling(), torch.randn(16, 4)
+    with packed(model, 16):
+        assert model.step(x).equal(2 * x)
+    assert not vars(model)

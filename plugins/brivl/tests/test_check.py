@@ -42,9 +42,9 @@ def test_the_published_vectors_are_recognised(tmp_path: Path) -> None:
     assert not any(each.is_same for each in check.compare(Parrot(0.2)))
 
 
-def test_the_command_refuses_a_small_brivl(t2i: Runner, imported: Model) -> None:
+def test_the_command_refuses_a_small_brivl(t2i: Runner, imported_text: Model) -> None:
     t2i.use(t2i_brivl)
-    t2i.fails("brivl", "check", imported.folder, says="256 dimensions, the released one 2048")
+    t2i.fails("brivl", "check", imported_text.folder, says="256 dimensions, the released one 2048")
 
 
 def test_pulling_the_released_model_says_how_to_import_it(t2i: Runner) -> None:

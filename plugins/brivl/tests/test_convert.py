@@ -33,9 +33,10 @@ def test_every_tensor_of_the_released_checkpoint_has_its_place(golden: Callable[
     ("network", "features", "classifier"), [("test_resnet", 96, "fc"), ("regnetx_002", 368, "head.fc")]
 )
 def test_other_networks_of_timm_are_imported_without_their_classifiers(
-    brivl: Path, tmp_path: Path, network: str, features: int, classifier: str
+    text_files: list[Path], tmp_path: Path, network: str, features: int, classifier: str
 ) -> None:
-    theirs = torch.load(brivl / "brivl_tiny.pth", weights_only=True)["learnable"]
+    checkpoint, vocabulary, sizes, bert = text_files
+    theirs = torch.load(checkpoint, weights_only=True)["learnable"]
     theirs = {name: value for name, value in theirs.items() if not name.startswith("imgencoder")}
     backbone = timm.create_model(network, pretrained=False, num_classes=7).state_dict()
     assert f"{classifier}.weight" in backbone
@@ -46,17 +47,17 @@ def test_other_networks_of_timm_are_imported_without_their_classifiers(
         theirs |= {f"imgencoder.learnable.{name}{key}": value for key, value in own.items()}
     theirs["imgencoder.learnable.max_pool.0.weight"] = tower["project.weight"][..., None, None]
     torch.save({"learnable": theirs}, tmp_path / "other.pth")
-    config = (brivl / "config.yml").read_text().replace("test_efficientnet", network)
+    config = sizes.read_text().replace("test_efficientnet", network)
     (tmp_path / "config.yml").write_text(config)
-    files = (tmp_path / "other.pth", brivl / "vocab.txt", tmp_path / "config.yml", brivl / "bert_config.json")
+    files = (tmp_path / "other.pth", vocabulary, tmp_path / "config.yml", bert)
     convert(Upstream(files, {}), tmp_path / "model")
     embedder = plugins.load("embedder", "brivl", model=tmp_path / "model")
     assert embedder.embed_images([Image.new("RGB", (20, 20), "red")]).shape == (1, 256)
 
 
-def test_without_its_vocabulary_the_message_says_which(brivl: Path, tmp_path: Path) -> None:
+def test_without_its_vocabulary_the_message_says_which(text_files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(T2IError, match="one vocabulary") as error:
-        convert(Upstream((brivl / "brivl_tiny.pth",), {}), tmp_path)
+        convert(Upstream((text_files[0],), {}), tmp_path)
     assert "vocab.txt of hfl/chinese-roberta-wwm-ext" in str(error.value.hint)
 
 

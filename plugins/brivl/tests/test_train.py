@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch.utils.data import default_collate
 
 import t2i_brivl
 from t2i_brivl.contrast import Contrast
 from t2i_brivl.model import Brivl
 from t2i_brivl.recipe import Objective
-from t2icli.data import shards
-from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import plugins
-from t2icli.testing import check_embedder, check_ranker, check_recipe
+from t2icli.testing import check_embedder, check_ranker, check_recipe, toys
 
 SMALL = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 256, "width": 16}}
 COLOURS = ["red", "green", "blue", "yellow", "purple", "black", "white", "orange"]
@@ -27,12 +25,8 @@ COLOURS = ["red", "green", "blue", "yellow", "purple", "black", "white", "orange
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """Eight plain pictures, each called by its colour in two languages."""
-    folder = tmp_path_factory.mktemp("colours")
-    rows = []
-    for colour in COLOURS:
-        Image.new("RGB", (40, 36), colour).save(folder / f"{colour}.png")
-        rows.append(SourceRow(colour, folder / f"{colour}.png", (f"a {colour} plate", f"{colour} 色的盘子")))
-    return shards.write(folder / "prepared", rows, val=0.0)
+    captions = {colour: (f"a {colour} plate", f"{colour} 色的盘子") for colour in COLOURS}
+    return toys.prepared(tmp_path_factory.mktemp("colours") / "prepared", captions, size=(40, 36), val=0.0)
 
 
 def small(objective: Objective) -> Contrast:
@@ -115,16 +109,16 @@ def test_a_small_brivl_learns_what_colours_are_called(data: PreparedDataset) -> 
 
 
 def test_training_can_go_on_from_an_imported_model_with_its_lower_part_frozen(
-    imported, data: PreparedDataset, tmp_path: Path
+    imported_text, data: PreparedDataset, tmp_path: Path
 ) -> None:
-    recipe = plugins.load("recipe", "brivl", start=str(imported.folder), cnn_from=3, bert_from=1)
+    recipe = plugins.load("recipe", "brivl", start=str(imported_text.folder), cnn_from=3, bert_from=1)
     trained = {name for name, p in recipe.model.towers.named_parameters() if p.requires_grad}
     assert "image.backbone.network.blocks.2.0.conv_pwl.weight" not in trained
     assert "image.backbone.network.blocks.3.0.conv_pwl.weight" in trained
     assert not any(name.startswith(("text.backbone.embeddings", "text.backbone.encoder.layer.0")) for name in trained)
     recipe.save(tmp_path / "model")
     again = plugins.load("embedder", "brivl", model=str(tmp_path / "model"))
-    before = plugins.load("embedder", "brivl", model=imported)
+    before = plugins.load("embedder", "brivl", model=imported_text)
     torch.testing.assert_close(again.embed_texts(["红烧"]), before.embed_texts(["红烧"]))
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +9,8 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
 import t2i_clipcap
 from t2i_clipcap.caption import Config
@@ -25,6 +22,7 @@ from t2icli.contract.kinds import Embedder, Entry
 from t2icli.nn import weights
 from t2icli.store import models
 from t2icli.store.models import Model
+from t2icli.testing import toys
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,8 @@ def tiny(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Golde
 
 @pytest.fixture(scope="session")
 def vocabulary(golden: Callable[[str], Path]) -> Path:
-    """The Chinese originals' 21,128 word pieces; they lie beside the golden data."""
-    path = golden("clipcap").parents[1] / "data/clipcap/gpt2/vocab.txt"
-    if not path.is_file():
-        pytest.skip(f"no vocabulary at {path}")
-    return path
+    """The Chinese originals' 21,128 word pieces, which are those of bert-base-chinese."""
+    return golden("chinese/vocab.txt")
 
 
 @pytest.fixture
@@ -79,24 +74,7 @@ def clipcap(tiny: Golden, shape_json: Path, vocabulary: Path) -> ClipCap:
     return model.eval()
 
 
-class FakeEmbedder:
-    """Vectors that tell images apart, without a network."""
-
-    width = 16
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self.vector(text.encode()) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        return torch.stack([self.vector(image.convert("RGB").tobytes()) for image in images])
-
-    def vector(self, content: bytes) -> Tensor:
-        random = torch.Generator().manual_seed(zlib.crc32(content))
-        return F.normalize(torch.randn(self.width, generator=random), dim=0)
-
-
-class FakeSettings(msgspec.Struct, frozen=True):
-    width: Annotated[int, msgspec.Meta(description="numbers in an embedding")] = 16
+class FakeSettings(toys.EmbedderSettings, frozen=True):
     model: Annotated[Model | None, msgspec.Meta(description="looked at by nobody")] = None
 
 
@@ -104,12 +82,7 @@ class FakePlugin:
     @staticmethod
     @hookimpl
     def t2i_embedders() -> list[Entry[Embedder]]:
-        def load(settings: FakeSettings) -> FakeEmbedder:
-            embedder = FakeEmbedder()
-            embedder.width = settings.width
-            return embedder
-
-        return [Entry("fake", "embeddings for tests", FakeSettings, load)]
+        return [Entry("fake", "embeddings for tests", FakeSettings, toys.Embedder)]
 
 
 @pytest.fixture

@@ -104,9 +104,9 @@ def test_old_checkpoints_are_imported_without_their_masks_and_caption(
     fake.ok("caption", "a.png", "-m", "clipcap/old", "-o", "max_tokens=8")
 
 
-def test_a_checkpoint_without_its_tokenizer_is_refused(tiny: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_tokenizer_is_refused(golden: Any, tmp_path: Path) -> None:
     with pytest.raises(T2IError, match=r"the tokenizer that 'checkpoint.pt' was trained with is missing"):
-        t2i_clipcap.import_files(Upstream((tiny.folder / "checkpoint.pt",), {}), tmp_path)
+        t2i_clipcap.import_files(Upstream((golden("clipcap/mlp/checkpoint.pt"),), {}), tmp_path)
 
 
 def test_a_file_that_is_no_clipcap_is_refused(vocabulary: Path) -> None:

@@ -17,7 +17,7 @@ from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground.errors import T2IError
 from t2icli.registry import plugins
-from t2icli.testing import check_recipe
+from t2icli.testing import check_recipe, toys
 
 TINY = {"embedder": "fake", "prefix": 2, "given": 2, "width": 32, "layers": 1, "heads": 2, "positions": 32}
 TINY_MAPPER = {"mapper_layers": 1, "mapper_heads": 2, "mapper_hidden": 32}
@@ -25,11 +25,9 @@ TINY_MAPPER = {"mapper_layers": 1, "mapper_heads": 2, "mapper_hidden": 32}
 
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedDataset:
-    rows = []
-    for name, caption in (("red", "一个红色的圆形"), ("green", "绿色方形"), ("blue", "蓝")):
-        Image.new("RGB", (20, 24), name).save(tmp_path / f"{name}.png")
-        rows.append(SourceRow(key=name, image=tmp_path / f"{name}.png", captions=(caption, "一个" + caption)))
-    return shards.write(tmp_path / "data", rows).split("all")
+    captions = {"red": "一个红色的圆形", "green": "绿色方形", "blue": "蓝"}
+    rows = {colour: (caption, "一个" + caption) for colour, caption in captions.items()}
+    return toys.prepared(tmp_path / "data", rows).split("all")
 
 
 def test_captions_in_another_language_are_left_out_on_request(few_words: Path, tmp_path: Path) -> None:

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
 import t2i_clipgen
 from t2i_clipgen.convert import card as prior_card
@@ -24,39 +20,38 @@ from t2i_clipgen.vqgan.convert import card as codec_card
 from t2i_clipgen.vqgan.model import VQGAN, Shape
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry
-from t2icli.data import shards
-from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.store import models
+from t2icli.testing import toys
 
 
 @dataclass(frozen=True)
 class Golden:
     """What CLIP-GEN's own code computed with one tiny model."""
 
-    folder: Path
+    find: Callable[[str], Path]
+    """A file of the set, or a skip: the repository holds the prior's alone."""
 
     @property
     def sizes(self) -> dict[str, Any]:
-        return json.loads((self.folder / "config.json").read_text())["config"]
+        return json.loads(self.find("config.json").read_text())["config"]
 
     @property
     def io(self) -> dict[str, Tensor]:
-        return load_file(self.folder / "io.safetensors")
+        return load_file(self.find("io.safetensors"))
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        return torch.load(self.folder / file, weights_only=True)["model"]
+        return torch.load(self.find(file), weights_only=True)["model"]
 
 
 @pytest.fixture(params=["tiny_a", "tiny_b"])
 def tiny(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Golden:
-    return Golden(golden(f"clipgen/{request.param}"))
+    return Golden(lambda file: golden(f"clipgen/{request.param}/{file}"))
 
 
-@pytest.fixture
-def vqgan(tiny: Golden) -> VQGAN:
-    sizes = tiny.sizes
-    shape = Shape(
+def vqgan_shape(sizes: dict[str, Any]) -> Shape:
+    return Shape(
         codes=sizes["codebook_size"],
         width=sizes["n_embed"],
         size=sizes["resolution"],
@@ -65,7 +60,11 @@ def vqgan(tiny: Golden) -> VQGAN:
         blocks=sizes["num_res_blocks"],
         attention=tuple(sizes["attn_resolutions"]),
     )
-    model = VQGAN(shape)
+
+
+@pytest.fixture
+def vqgan(tiny: Golden) -> VQGAN:
+    model = VQGAN(vqgan_shape(tiny.sizes))
     theirs = {k: v for k, v in tiny.tensors("vqgan.pt").items() if not k.startswith("discriminator.")}
     weights.fill(model, theirs, "golden")
     return model.eval()
@@ -88,36 +87,19 @@ def prior(tiny: Golden) -> Prior:
     return model.eval()
 
 
-class FakeEmbedder:
-    """Unit vectors that tell texts and images apart, without a network."""
-
-    width = 24
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self.vector(text.encode()) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        return torch.stack([self.vector(image.convert("RGB").tobytes()) for image in images])
-
-    def vector(self, content: bytes) -> Tensor:
-        random = torch.Generator().manual_seed(zlib.crc32(content))
-        return F.normalize(torch.randn(self.width, generator=random), dim=0)
-
-
-class FakeSettings(msgspec.Struct, frozen=True):
-    width: Annotated[int, msgspec.Meta(description="numbers in an embedding")] = 24
+@pytest.fixture
+def codec_file(tiny: Golden, tmp_path: Path) -> Path:
+    """A checkpoint of that model's VQGAN, with random weights."""
+    path = tmp_path / "vqgan.pt"
+    torch.save({"model": VQGAN(vqgan_shape(tiny.sizes)).state_dict()}, path)
+    return path
 
 
 class FakePlugin:
     @staticmethod
     @hookimpl
     def t2i_embedders() -> list[Entry[Embedder]]:
-        def load(settings: FakeSettings) -> FakeEmbedder:
-            embedder = FakeEmbedder()
-            embedder.width = settings.width
-            return embedder
-
-        return [Entry("fake", "embeddings for tests", FakeSettings, load)]
+        return [Entry("fake", "embeddings for tests", toys.EmbedderSettings, toys.Embedder)]
 
 
 @pytest.fixture
@@ -137,7 +119,7 @@ def tiny_model(tmp_path: Path) -> Path:
     torch.nn.init.normal_(network.quantizer.embedding.weight)
     weights.save(network, folder / "codec")
     models.seal(folder / "codec", codec_card(codec, "for tests"))
-    shape = PriorShape(codes=32, length=16, condition=24, width=32, layers=2, heads=2)
+    shape = PriorShape(codes=32, length=16, condition=16, width=32, layers=2, heads=2)
     weights.save(Prior(shape), folder)
     models.seal(folder, prior_card(shape, "for tests"))
     return folder
@@ -145,8 +127,5 @@ def tiny_model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedDataset:
-    rows = []
-    for i, colour in enumerate(("red", "green", "blue", "white")):
-        Image.new("RGB", (20, 24), colour).save(tmp_path / f"{i}.png")
-        rows.append(SourceRow(key=str(i), image=tmp_path / f"{i}.png", captions=(colour, f"all {colour}")))
-    return shards.write(tmp_path / "data", rows).split("all")
+    captions = {colour: (colour, f"all {colour}") for colour in ("red", "green", "blue", "white")}
+    return toys.prepared(tmp_path / "data", captions).split("all")

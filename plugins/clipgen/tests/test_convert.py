@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.vqgan import convert as vqgan_convert
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
+from t2icli.nn import weights
 from t2icli.registry import plugins
 from t2icli.store import models
 
@@ -45,7 +47,7 @@ def test_the_released_vqgan_has_the_default_shape(golden: Any) -> None:
 def test_an_imported_codec_makes_the_originals_codes(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
     folder = tmp_path / "model"
-    t2i_clipgen.import_codec(Upstream((tiny.folder / "vqgan.pt", tmp_path / "shape.json"), {}), folder)
+    t2i_clipgen.import_codec(Upstream((tiny.find("vqgan.pt"), tmp_path / "shape.json"), {}), folder)
     codec = plugins.load("codec", "clipgen-vqgan", model=models.open_model(folder))
     assert codec.grid == tiny.io["vq/indices"].shape[1:]
     images = (tiny.io["vq/x"] + 1) / 2
@@ -54,28 +56,29 @@ def test_an_imported_codec_makes_the_originals_codes(tiny: Any, tmp_path: Path) 
     torch.testing.assert_close(drawn, (tiny.io["vq/decode_out"] / 2 + 0.5).clamp(0, 1), atol=1e-4, rtol=0)
 
 
-def test_a_file_that_is_no_prior_is_refused_by_name(tiny: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_prior_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"model": {"encoder.conv_in.weight": torch.ones(4, 3, 3, 3)}}, tmp_path / "vqgan.pt")
     with pytest.raises(T2IError, match=r"vqgan.pt' holds no prior of CLIP-GEN"):
-        t2i_clipgen.import_prior(Upstream((tiny.folder / "vqgan.pt",), {}), tmp_path)
+        t2i_clipgen.import_prior(Upstream((tmp_path / "vqgan.pt",), {}), tmp_path)
 
 
 def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
     with pytest.raises(T2IError, match="the codec the model was made with is missing"):
-        t2i_clipgen.import_prior(Upstream((tiny.folder / "gpt.pt", tmp_path / "shape.json"), {}), tmp_path / "model")
+        t2i_clipgen.import_prior(Upstream((tiny.find("gpt.pt"), tmp_path / "shape.json"), {}), tmp_path / "model")
 
 
 @pytest.mark.parametrize("more", [0, 8])
 def test_the_command_imports_prior_codec_and_clip_together(
-    fake: Any, tiny: Any, make_clip: Any, more: int, tmp_path: Path
+    fake: Any, tiny: Any, codec_file: Path, make_clip: Any, more: int, tmp_path: Path
 ) -> None:
     (tmp_path / "heads.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
     (tmp_path / "size.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
     width = tiny.sizes["n_cond_embed"]
     make_clip(tmp_path / "clip", width + more)
-    parts = (tiny.folder / "vqgan.pt", tmp_path / "size.json")
+    parts = (codec_file, tmp_path / "size.json")
     words = [word for path in parts for word in ("--part", f"codec={path}")]
-    files = (tiny.folder / "gpt.pt", tmp_path / "heads.json")
+    files = (tiny.find("gpt.pt"), tmp_path / "heads.json")
     words += ["--as", "clipgen", "--name", "mine", "--part", f"embedder={tmp_path / 'clip'}"]
     if more:
         problem = f"reads embeddings of {width} numbers, but the embedder given with it makes {width + more}"
@@ -86,3 +89,7 @@ def test_the_command_imports_prior_codec_and_clip_together(
     model = models.find("clipgen/mine")
     assert sorted(model.card.parts) == ["codec", "embedder"]
     assert model.card.config["heads"] == tiny.sizes["n_head"]
+    prior, io = weights.load(Prior(msgspec.convert(model.card.config, Shape)), model).eval(), tiny.io
+    with torch.no_grad():
+        logits = prior(io["gpt/cond"], io["gpt/tokens"][:, :-1])
+    torch.testing.assert_close(logits, io["gpt/logits"], atol=1e-4, rtol=0)

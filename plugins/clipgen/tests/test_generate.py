@@ -20,13 +20,16 @@ from t2icli.testing import check_codec, check_generator
 GREEDY = decode.Sampling(temperature=0)
 
 
-def test_the_likeliest_codes_are_the_originals(prior: Prior, vqgan: VQGAN, tiny: Any) -> None:
+def test_the_likeliest_codes_are_the_originals(prior: Prior, tiny: Any) -> None:
     io = tiny.io
     drawn = decode.sample(prior, io["gpt/cond"], [0, 0], prior.shape.length, GREEDY, prompts=2, owners=[0, 1])
-    codes = torch.stack(list(drawn))
-    assert codes.equal(io["gen/greedy_indices"])
+    assert torch.stack(list(drawn)).equal(io["gen/greedy_indices"])
+
+
+def test_their_images_are_the_originals(vqgan: VQGAN, tiny: Any) -> None:
+    io = tiny.io
     with torch.no_grad():
-        images = vqgan.decode(codes.reshape(-1, *io["vq/indices"].shape[1:]))
+        images = vqgan.decode(io["gen/greedy_indices"].reshape(-1, *io["vq/indices"].shape[1:]))
     torch.testing.assert_close(images, io["gen/greedy_image"], atol=1e-4, rtol=0)
     torch.testing.assert_close(to_unit(images), io["gen/greedy_image_01"], atol=1e-4, rtol=0)
 
@@ -73,14 +76,14 @@ def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
 def test_a_model_imported_with_another_embedder_says_how_to_put_it_right(tiny_model: Path, make_clip: Any) -> None:
     make_clip(tiny_model / "embedder", 32)
     models.seal(tiny_model, models.open_model(tiny_model).card)
-    with pytest.raises(T2IError, match="embeddings of 24 numbers, but Clip gives 32") as refused:
+    with pytest.raises(T2IError, match="embeddings of 16 numbers, but Clip gives 32") as refused:
         plugins.load("generator", "clipgen", model=tiny_model)
     assert "import it again with --part embedder=FILE" in (refused.value.hint or "")
 
 
 @pytest.mark.usefixtures("fake")
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
-    with pytest.raises(T2IError, match=r"conditioned on embeddings of 24 numbers, but FakeEmbedder gives 32"):
+    with pytest.raises(T2IError, match=r"conditioned on embeddings of 16 numbers, but Embedder gives 32"):
         plugins.load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 import t2i_dalle2
 from t2i_dalle2 import folders
@@ -24,46 +23,43 @@ from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
 from t2icli.registry.settings import Part
+from t2icli.testing import toys
 
 
-class FakeEmbedder:
-    """Unit vectors that tell texts and images apart, without a network."""
+@pytest.fixture(scope="session")
+def second_unet(
+    golden: Callable[[str], Path],
+    completed: Callable[[Mapping[str, Tensor], Path], dict[str, Tensor]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The original's decoder and what its second unet computed; the first has random weights."""
+    reduced, folder = golden("dalle2/second_unet"), tmp_path_factory.mktemp("second_unet")
+    shutil.copytree(reduced, folder, dirs_exist_ok=True)
+    tensors = torch.load(reduced / "decoder.pth", weights_only=True)
+    torch.save(completed(tensors, reduced), folder / "decoder.pth")
+    return folder
 
-    def __init__(self, width: int) -> None:
-        self.width = width
 
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self.vector(text.encode()) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        return torch.stack([self.vector(image.convert("RGB").tobytes()) for image in images])
+class FakeEmbedder(toys.Embedder):
+    """Reads the words of a text apart, too."""
 
     def embed_tokens(self, texts: Sequence[str]) -> Tensor:
         found = torch.zeros(len(texts), 6, self.width)
         for row, text in zip(found, texts, strict=True):
             for place, word in enumerate(text.split()[:6]):
-                row[place] = self.vector(word.encode())
+                row[place] = self.embed_texts([word])[0]
         return found
 
-    def vector(self, content: bytes) -> Tensor:
-        random = torch.Generator().manual_seed(zlib.crc32(content))
-        return F.normalize(torch.randn(self.width, generator=random), dim=0)
 
-
-class FakeSettings(msgspec.Struct, frozen=True):
-    width: Annotated[int, msgspec.Meta(description="numbers in an embedding")] = 16
+class FakeSettings(toys.EmbedderSettings, frozen=True):
     taste: Annotated[str, msgspec.Meta(description="another embedder of this width")] = "plain"
-
-
-def load_fake(settings: FakeSettings) -> FakeEmbedder:
-    return FakeEmbedder(settings.width)
 
 
 class FakePlugin:
     @staticmethod
     @hookimpl
     def t2i_embedders() -> list[Entry[Embedder]]:
-        return [Entry("fake", "embeddings for tests", FakeSettings, load_fake)]
+        return [Entry("fake", "embeddings for tests", FakeSettings, FakeEmbedder)]
 
 
 SPACE = folders.space_of_part(Part("embedder", "fake", FakeSettings()), 16).embedder

@@ -27,8 +27,8 @@ def embedder(make_clip: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(golden: Any) -> tuple[Path, Path]:
-    return golden("dalle2/decoder_two_unets/decoder.pth"), golden("dalle2/prior_x0/diff_prior.pth")
+def files(golden: Any, second_unet: Path) -> tuple[Path, Path]:
+    return second_unet / "decoder.pth", golden("dalle2/prior_x0/diff_prior.pth")
 
 
 def imported(upstream: Upstream, folder: Path) -> tuple[Any, Any]:

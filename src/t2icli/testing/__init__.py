@@ -1,8 +1,9 @@
-"""For the tests of plugins, ours and strangers': the `t2i` fixture and a contract check for every kind.
+"""For the tests of plugins, ours and strangers': the `t2i` fixture, a contract check for every kind, and toys.
 
 pytest finds this module by itself wherever t2icli is installed.
 """
 
+from t2icli.testing import toys
 from t2icli.testing.contracts import (
     check_captioner,
     check_codec,
@@ -29,4 +30,5 @@ __all__ = [
     "check_recipe",
     "check_tokenizer",
     "t2i",
+    "toys",
 ]

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as processes
-from PIL import Image
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,11 +14,10 @@ from t2icli.backends import clip
 from t2icli.backends.clip.convert import convert
 from t2icli.backends.clip.train import ClipRecipe
 from t2icli.contract.kinds import Upstream
-from t2icli.data import shards
-from t2icli.data.dataset import PreparedDataset, SourceRow
+from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import plugins
-from t2icli.testing import check_embedder, check_ranker, check_recipe
+from t2icli.testing import check_embedder, check_ranker, check_recipe, toys
 
 TINY = {
     "embed_dim": 16,
@@ -45,11 +43,9 @@ def vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedDataset:
-    rows = []
-    for name, colour in zip("红黄蓝绿", ["red", "yellow", "blue", "green"], strict=True):
-        Image.new("RGB", (40, 36), colour).save(tmp_path / f"{colour}.png")
-        rows.append(SourceRow(colour, tmp_path / f"{colour}.png", (f"{name}色的盘子",)))
-    return shards.write(tmp_path / "prepared", rows, val=0.0)
+    names = {"red": "红", "yellow": "黄", "blue": "蓝", "green": "绿"}
+    captions = {colour: (f"{name}色的盘子",) for colour, name in names.items()}
+    return toys.prepared(tmp_path / "prepared", captions, size=(40, 36), val=0.0)
 
 
 def test_the_recipe_keeps_its_promises(architecture: str, data: PreparedDataset, tmp_path: Path) -> None:

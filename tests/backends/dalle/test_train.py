@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import t2icli
@@ -20,7 +19,7 @@ from t2icli.nn import weights
 from t2icli.registry import plugins
 from t2icli.store import models
 from t2icli.store.models import Card
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 from t2icli.testing.contracts import check_recipe
 
 WORDS = ["red", "green", "blue", "白", "黑"]
@@ -28,10 +27,7 @@ COLOURS = [(230, 20, 20), (20, 200, 20), (20, 20, 230), (250, 250, 250), (5, 5, 
 TINY = ["-o", "text_length=4", "-o", "dim=32", "-o", "depth=1", "-o", "heads=2", "-o", "dim_head=16"]
 
 
-def picture(colour: tuple[int, int, int]) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(stream, "PNG")
-    return stream.getvalue()
+picture = partial(toys.picture, size=(4, 4))
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 import torch
-from PIL import Image
 
 import t2icli
 from t2icli.backends.dvae import TrainSettings
@@ -17,16 +16,13 @@ from t2icli.backends.dvae.train import VaeRecipe
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.registry import plugins
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 from t2icli.testing.contracts import check_codec, check_recipe
 
 TINY = {"image_size": 8, "num_layers": 1, "num_tokens": 8, "codebook_dim": 8, "hidden_dim": 8}
 
 
-def picture(colour: tuple[int, int, int]) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (10, 8), colour).save(stream, "PNG")
-    return stream.getvalue()
+picture = partial(toys.picture, size=(10, 8))
 
 
 @pytest.fixture

@@ -76,6 +76,22 @@ def test_it_encodes_as_upstream(case: Case) -> None:
     assert torch.equal(case.network.to_codes(case.images).flatten(1), case.codes)
 
 
+def test_nearest_codes_are_upstreams_where_embeddings_and_latents_differ_in_width(
+    golden: Callable[[str], Path],
+) -> None:
+    folder = golden("vqgan/f8_encoder")
+    network = Vqgan(read_shape(folder / "model.yaml"))
+    network.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"], strict=False)
+    expected = {k: torch.from_numpy(v) for k, v in np.load(folder / "expected.npz").items()}
+    images = np.stack([np.asarray(Image.open(folder / f"image_{i}.png")) for i in range(2)])
+    pixels = torch.from_numpy(images).movedim(-1, 1).contiguous() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(network.encoder(2 * pixels - 1), expected["encoder_out"], atol=2e-5, rtol=0)
+        codes = network.to_codes(pixels)
+        assert codes.flatten(1).equal(expected["indices"])
+        torch.testing.assert_close(network.quantize.look_up(codes), expected["quantized"], atol=2e-5, rtol=0)
+
+
 def test_it_decodes_as_upstream(case: Case) -> None:
     quantized = case.network.quantize.look_up(case.map(case.codes))
     assert torch.allclose(quantized, case.expected["quantized"], atol=2e-5)

@@ -1,0 +1,141 @@
+"""Toys for tests: small pictures, prepared data and one model of most kinds, without weights or a network.
+
+The module is a plugin, so a test can set its own beside it:
+
+    t2i.use(my_plugin, toys)
+    t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
+
+`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from PIL import Image
+
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2icli.data.dataset import PreparedDataset
+
+SIZE = (20, 24)
+
+
+def picture(colour: str | tuple[int, int, int], size: tuple[int, int] = SIZE) -> bytes:
+    """A plain picture as the bytes of a PNG."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def pictures(folder: Path, *colours: str, size: tuple[int, int] = SIZE) -> list[Path]:
+    """A PNG of each colour in `folder`, named after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{colour}.png" for colour in colours]
+    for path, colour in zip(paths, colours, strict=True):
+        path.write_bytes(picture(colour, size))
+    return paths
+
+
+def prepared(
+    folder: Path, captions: Mapping[str, Sequence[str]], size: tuple[int, int] = SIZE, **card: Any
+) -> PreparedDataset:
+    """A prepared dataset: a plain picture of each colour with its captions; `card` gives fields of the card."""
+    from t2icli.data import dataset, shards
+
+    rows = [dataset.SourceRow(colour, picture(colour, size), tuple(texts)) for colour, texts in captions.items()]
+    return shards.write(folder, rows, **card)
+
+
+class GeneratorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    size: Annotated[int, Meta(description="width and height in pixels", ge=1)] = 8
+
+
+class Generator:
+    """Plain pictures: the seed decides how red they are, the prompt how green and blue."""
+
+    def __init__(self, settings: GeneratorSettings) -> None:
+        self.size = settings.size
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        green, blue = zlib.crc32(prompt.encode()).to_bytes(4, "big")[:2]
+        for i in range(n):
+            yield Image.new("RGB", (self.size, self.size), ((seed + i) % 256, green, blue))
+
+
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to set."""
+
+
+class Ranker:
+    """Prefers red pictures, whatever the prompt."""
+
+    def __init__(self, settings: NoSettings) -> None: ...
+
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        return [float(image.convert("RGB").resize((1, 1)).tobytes()[0]) for image in images]
+
+
+class Captioner:
+    """Says how large a picture is; the n captions differ."""
+
+    def __init__(self, settings: NoSettings) -> None: ...
+
+    def caption(self, images: Sequence[Image.Image], n: int, *, seed: int) -> list[list[str]]:
+        return [[f"{image.width} by {image.height} pixels, caption {i}" for i in range(n)] for image in images]
+
+
+class EmbedderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    width: Annotated[int, Meta(description="numbers in an embedding", ge=1)] = 16
+
+
+class Embedder:
+    """Random unit vectors, always the same for the same text or picture."""
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        self.width = settings.width
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return self._vectors(text.encode() for text in texts)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        return self._vectors(image.convert("RGB").tobytes() for image in images)
+
+    def _vectors(self, contents: Iterator[bytes]) -> Tensor:
+        import torch
+
+        vectors = [torch.empty(0, self.width)]
+        for content in contents:
+            random = torch.Generator().manual_seed(zlib.crc32(content))
+            vectors.append(torch.randn(1, self.width, generator=random))
+        return torch.nn.functional.normalize(torch.cat(vectors), dim=1)
+
+
+@hookimpl
+def t2i_generators() -> list[Entry[Any]]:
+    return [Entry("toy", "plain pictures, redder with the seed", GeneratorSettings, Generator)]
+
+
+@hookimpl
+def t2i_rankers() -> list[Entry[Any]]:
+    return [Entry("toy", "prefers red pictures", NoSettings, Ranker)]
+
+
+@hookimpl
+def t2i_captioners() -> list[Entry[Any]]:
+    return [Entry("toy", "says how large a picture is", NoSettings, Captioner)]
+
+
+@hookimpl
+def t2i_embedders() -> list[Entry[Any]]:
+    return [Entry("toy-vectors", "random vectors, the same for the same content", EmbedderSettings, Embedder)]
