@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def caption(
     context: typer.Context,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions for each.")] = 1,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions per picture.")] = 1,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
             metavar="NAME",
-            help="Who describes: a backend, model or folder.",
+            help="Captioner: a backend, model or folder.",
             autocompletion=complete.names("captioner"),
         ),
     ] = None,
@@ -36,7 +36,7 @@ def caption(
         typer.Option(
             "--rerank",
             metavar="RANKER",
-            help="Who sorts them: clip, or clip=2,brivl=1.",
+            help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
             autocompletion=complete.rankers,
         ),
     ] = None,
@@ -45,7 +45,9 @@ def caption(
     config_file: Config = None,
     batch_size: BatchSize = None,
     device: Device = None,
-    text: Annotated[bool, typer.Option("--txt", help="Write each one's captions to a .txt beside it.")] = False,
+    text: Annotated[
+        bool, typer.Option("--txt", help="Write each picture's captions to a .txt file beside it.")
+    ] = False,
     as_json: Json = False,
     plain: Plain = False,
     force: Force = False,
@@ -65,7 +67,7 @@ def caption(
     source = provenance.load("captioner", word, options)
     judges = scoring.judges(rerank or (), of_rankers)
     show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
-    with show.bar(f"describing with {source.name}", len(paths)) as advance:
+    with show.bar(f"captioning with {source.name}", len(paths)) as advance:
         described, unreadable = work.caption(
             paths, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance
         )
@@ -95,4 +97,4 @@ def _show(
     else:
         show.table(rows, ["picture", "caption", "score"])
     for reason in unreadable.values():
-        show.warn(f"left out: {reason}")
+        show.warn(f"skipped: {reason}")

@@ -12,13 +12,15 @@ from t2icli.commands.options import Json
 
 
 def doctor(
-    network: Annotated[bool, typer.Option("--network", help="Also ask the hosts that models come from.")] = False,
+    network: Annotated[
+        bool, typer.Option("--network", help="Also contact the hosts that models are downloaded from.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Look at everything `t2i` stands on: packages, device, plugins, models, disk; exit code 1 if one is broken."""
+    """Check packages, devices, plugins, models and disk space; exit code 1 if something is broken."""
     from t2icli.pipelines.doctor import examine
 
-    findings = list(examine(network=network, tell=lambda name: show.note(f"reading model {name}")))
+    findings = list(examine(network=network, tell=lambda name: show.note(f"loading model {name}")))
     if json:
         show.json(msgspec.to_builtins(findings))
     else:

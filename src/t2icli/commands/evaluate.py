@@ -26,12 +26,12 @@ Plot = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(
-        "--cache", parser=named_path, metavar="FOLDER", help="Keep embeddings there and use those that are there."
-    ),
+    typer.Option("--cache", parser=named_path, metavar="FOLDER", help="Cache embeddings in this folder."),
 ]
-Root = Annotated[Path | None, typer.Option("--root", metavar="FOLDER", help="Where a table's pictures are looked for.")]
-Text = Annotated[str, typer.Option("--text", metavar="KIND", help="Which of BriVL's kinds of sentence counts.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="FOLDER", help="Folder that a table's image paths are relative to.")
+]
+Text = Annotated[str, typer.Option("--text", metavar="KIND", help="Which kind of BriVL sentence to use.")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N rows.")]
 
 
@@ -45,13 +45,15 @@ def retrieval(
             "--ranker",
             "-r",
             metavar="RANKER",
-            help="Who is measured; give several to compare.",
+            help="What to measure; repeat to compare several.",
             autocompletion=complete.names("embedder"),
         ),
     ] = None,
     duplicates: Annotated[
         Literal["right", "wrong"],
-        typer.Option(help="The same picture or sentence twice: right, or wrong as the originals counted."),
+        typer.Option(
+            help="Whether duplicates of a picture or sentence count as correct; the originals counted them as wrong."
+        ),
     ] = "right",
     text: Text = "sur_text",
     root: Root = None,
@@ -64,7 +66,7 @@ def retrieval(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Find each sentence's picture among all, and each picture's sentence: recall and median rank."""
+    """Retrieve each sentence's picture and each picture's sentence: recall and median rank."""
     from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import retrieval as work
@@ -95,7 +97,7 @@ def _show_retrieval(results: Sequence[Result], *, as_json: bool) -> None:
     size = f"{results[0].images} pictures, {results[0].texts} sentences"
     show.table(rows, ["model", "direction", "R@1", "R@5", "R@10", "median rank"], size)
     for reason in unreadable.values():
-        show.warn(f"left out: {reason}")
+        show.warn(f"skipped: {reason}")
 
 
 def _plot_retrieval(results: Sequence[Result], path: Path) -> None:
@@ -107,7 +109,7 @@ def _plot_retrieval(results: Sequence[Result], path: Path) -> None:
         for result in results
     }
     charts.save(charts.bars("Recall in percent", groups, series), path)
-    show.note(f"chart in {path}")
+    show.note(f"chart: {path}")
 
 
 @app.command()
@@ -116,16 +118,22 @@ def generation(
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Who draws.", autocompletion=complete.names("generator")),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Generator: a backend, model or folder.",
+            autocompletion=complete.names("generator"),
+        ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Candidates of each prompt.")] = 16,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Candidates per prompt.")] = 16,
     ranker: Annotated[
         str | None,
         typer.Option(
             "--ranker",
             "-r",
             metavar="RANKER",
-            help="Who chooses among the candidates.",
+            help="Ranker that chooses among the candidates.",
             autocompletion=complete.rankers,
         ),
     ] = None,
@@ -134,7 +142,7 @@ def generation(
         typer.Option(
             "--judge",
             metavar="RANKER",
-            help="Who says how good the choice was: best another.",
+            help="Ranker that judges the choice; preferably another one.",
             autocompletion=complete.rankers,
         ),
     ] = None,
@@ -147,7 +155,7 @@ def generation(
             "--calibrate", help="Keep in the model's card what its best score: t2i generate notes what scores less."
         ),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     limit: Limit = None,
     plot: Plot = None,
     option: Options = None,
@@ -156,7 +164,7 @@ def generation(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Draw candidates and see how much the best of 1, 4, 16, 64 gains: scores, R-precision, FD-<judge>."""
+    """Draw candidates and measure the gain from keeping the best of 1, 4, 16, 64: scores, R-precision, FD-<judge>."""
     from t2icli.pipelines import models, provenance
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import generation as work
@@ -202,7 +210,7 @@ def _show_generation(result: Drawn, chooser: str, judge: str, plot: Path | None,
     if result.frechet is not None:
         show.line(f"FD-{judge}  {result.frechet:.4f}")
     if chooser == judge:
-        show.note("chosen and judged by the same ranker: the gain is in its eyes; name another with --judge")
+        show.note("the same ranker chooses and judges, so the gain is biased; use another with --judge")
 
 
 @app.command()
@@ -215,7 +223,7 @@ def codec(
             "--model",
             "-m",
             metavar="CODEC",
-            help="Who is measured; give several to compare.",
+            help="What to measure; repeat to compare several.",
             autocompletion=complete.names("codec"),
         ),
     ] = None,
@@ -223,7 +231,7 @@ def codec(
     pictures: Annotated[
         Path | None,
         typer.Option(
-            "--pairs", parser=named_path, metavar="FILE.png", help="Write pictures with what came back of them."
+            "--pairs", parser=named_path, metavar="FILE.png", help="Write pictures beside their reconstructions."
         ),
     ] = None,
     root: Root = None,
@@ -270,13 +278,13 @@ def caption(
             "--model",
             "-m",
             metavar="CAPTIONER",
-            help="Who is measured; give several to compare.",
+            help="What to measure; repeat to compare several.",
             autocompletion=complete.names("captioner"),
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Captions of each picture.")] = 1,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Captions per picture.")] = 1,
     by: Annotated[
-        Literal["character", "word"], typer.Option(help="What Chinese is cut into; Latin words stay whole.")
+        Literal["character", "word"], typer.Option(help="Unit for Chinese text; Latin words are never split.")
     ] = "character",
     ranker: Annotated[
         list[str] | None,
@@ -284,11 +292,11 @@ def caption(
             "--ranker",
             "-r",
             metavar="RANKER",
-            help="Who scores captions and references.",
+            help="Ranker that scores captions and references.",
             autocompletion=complete.rankers,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Where randomness starts.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     root: Root = None,
     limit: Limit = None,
     option: Options = None,
@@ -297,7 +305,7 @@ def caption(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Describe pictures and compare with what people wrote: BLEU-4, ROUGE-L, CIDEr-D and rankers' scores."""
+    """Caption pictures and compare with reference captions: BLEU-4, ROUGE-L, CIDEr-D and ranker scores."""
     from t2icli.pipelines import models, provenance, scoring
     from t2icli.pipelines.evaluate import caption as work
     from t2icli.pipelines.evaluate import pairs
@@ -328,4 +336,4 @@ def caption(
     ]
     show.table(rows, ["model", *results[0].figures, "different", *names], f"{len(found.pictures)} pictures, by {by}")
     for name in names:
-        show.note(f"{name} gives what people wrote {results[0].judged[name][1]:.4f}")
+        show.note(f"{name} scores the reference captions {results[0].judged[name][1]:.4f}")

@@ -38,10 +38,11 @@ def generate(
         Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one a line.")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option("--like", metavar="IMAGE", help="Draw others like this picture, not by words.")
+        Path | None,
+        typer.Option("--like", metavar="IMAGE", help="Draw pictures similar to this one instead of from a prompt."),
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures of each prompt; picture i uses seed + i.")
+        int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures per prompt; picture i uses seed + i.")
     ] = 4,
     model: Annotated[
         str | None,
@@ -49,14 +50,17 @@ def generate(
             "--model",
             "-m",
             metavar="NAME",
-            help="Who draws: a backend, model or folder.",
+            help="Generator: a backend, model or folder.",
             autocompletion=complete.names("generator"),
         ),
     ] = None,
     rerank: Annotated[
         list[str] | None,
         typer.Option(
-            "--rerank", metavar="RANKER", help="Who judges: clip, or clip=2,brivl=1.", autocompletion=complete.rankers
+            "--rerank",
+            metavar="RANKER",
+            help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
+            autocompletion=complete.rankers,
         ),
     ] = None,
     top: Annotated[
@@ -66,7 +70,9 @@ def generate(
     seed: Seed = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where to; pictures/PROMPT unless given."),
+        typer.Option(
+            "--output", parser=named_path, metavar="FOLDER", help="Output folder; pictures/PROMPT if omitted."
+        ),
     ] = None,
     option: Options = None,
     config_file: Config = None,
@@ -106,7 +112,7 @@ def generate(
             with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):
                 rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
         finally:
-            show.note(f"drawn with {source.name}, seed {seed}; all of it: {album.folder / 'index.html'}")
+            show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
     found = doubts.lines(source.model, plan.judges, rows) if example is None else []
     _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
@@ -124,7 +130,7 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: 
     found += prompts.read(file) if file is not None else []
     if not found and like is not None:
         if judged:
-            raise T2IError("--rerank judges by a prompt, and there is none", "say in words what the picture shows")
+            raise T2IError("--rerank needs a prompt", "add a prompt that says what the picture shows")
         return [f"like {like.name}"]
     if not found:
         raise T2IError("there is no prompt", 'say what to draw: t2i generate "a red bowl"')

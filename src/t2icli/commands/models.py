@@ -14,7 +14,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.pipelines import models as work
 from t2icli.store.models import Model
 
-app = typer.Typer(no_args_is_help=True, help="The models that are here, and how they come and go.")
+app = typer.Typer(no_args_is_help=True, help="List, download, import and remove models.")
 
 Name = Annotated[
     str,
@@ -24,7 +24,7 @@ Name = Annotated[
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Every model that is here or can be pulled; `*` marks the one a backend uses unless told otherwise."""
+    """Every model that is installed or can be pulled; `*` marks the default model of a backend."""
     rows = work.rows()
     if json:
         show.json(msgspec.to_builtins(rows))
@@ -32,7 +32,7 @@ def list_(json: Json = False) -> None:
         columns = ("model", "kind", "size", "", "about")
         show.table([(_marked(row), row.kind, size(row.size), _where(row), row.about) for row in rows], columns)
     else:
-        show.note("no model is here and no plugin knows of one; train one, or see: t2i models import --help")
+        show.note("no model is installed and no plugin lists one; train one, or see: t2i models import --help")
 
 
 def _marked(row: work.Row) -> str:
@@ -57,7 +57,7 @@ def size(n: int | None) -> str:
 
 @app.command("show")
 def show_(name: Name, json: Json = False) -> None:
-    """Everything a model's card says."""
+    """Show a model's card."""
     model = work.find(name)
     card = msgspec.to_builtins(model.card)
     facts = {"name": model.name, "folder": str(model.folder), "sha256": model.sha256, "size": model.size, **card}
@@ -82,7 +82,7 @@ def pull_(
     ],
     json: Json = False,
 ) -> None:
-    """Download a model that a plugin knows of."""
+    """Download a model that a plugin lists."""
     from t2icli.pipelines.acquire import pull
 
     with show.transfer() as tell:
@@ -95,16 +95,18 @@ def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weights and their files, or a model.")],
     backend: Annotated[
         str | None,
-        typer.Option("--as", metavar="BACKEND", help="Whose files these are.", autocompletion=complete.converters),
+        typer.Option(
+            "--as", metavar="BACKEND", help="Backend the files were made for.", autocompletion=complete.converters
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it; the file's name unless given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the file's name if omitted.")] = None,
     part: Annotated[
-        list[str] | None, typer.Option(metavar="PART=FILE", help="A part that travels separately: file or model.")
+        list[str] | None, typer.Option(metavar="PART=FILE", help="A part stored separately: a file or a model.")
     ] = None,
     codec: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="The same as --part codec=FILE.")] = None,
     json: Json = False,
 ) -> None:
-    """Take files of another project, or a model folder, into the store. Nothing in them is ever run."""
+    """Import another project's checkpoint, or a model folder, into the store. No code in it is executed."""
     from t2icli.pipelines.acquire import import_files
 
     parts = _parts(part or [])
@@ -132,21 +134,22 @@ def _arrived(model: Model, json: bool) -> None:
 
 @app.command()
 def rm(name: Name, yes: Yes = False) -> None:
-    """Delete a model of the store."""
+    """Delete a model from the store."""
     folder = work.removable(name)
     show.confirm(f"delete {folder}?", yes)
     work.remove(name)
-    show.note(f"{name} is gone")
+    show.note(f"{name} was removed")
 
 
 @app.command()
 def default(
     backend: Annotated[str, typer.Argument(help="A backend, such as dalle.")],
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Its model from now on.", autocompletion=complete.model_names)
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The model to use by default.", autocompletion=complete.model_names),
     ] = None,
 ) -> None:
-    """Show or choose the model that a bare backend name means."""
+    """Show or set the default model of a backend."""
     show.line(work.choose_default(backend, name).name)
 
 
@@ -155,7 +158,7 @@ def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="All that are here unless given.", autocompletion=complete.model_names
+            metavar="[NAME]...", help="All installed models if omitted.", autocompletion=complete.model_names
         ),
     ] = None,
     json: Json = False,

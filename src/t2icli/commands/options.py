@@ -30,7 +30,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Defaults for these flags; also the settings.toml of an earlier run.",
+        help="File with defaults for these flags, such as the settings.toml of an earlier run.",
         is_eager=True,
         callback=_use_file,
     ),
@@ -52,7 +52,7 @@ def random_seed() -> int:
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", metavar="N", min=0, max=2**62, help="Where randomness starts; a random one is chosen and reported."
+        "--seed", metavar="N", min=0, max=2**62, help="Random seed; a random one is chosen and reported if omitted."
     ),
 ]
 
@@ -68,7 +68,7 @@ Device = Annotated[
     typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; the fastest there is unless given."),
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also when something is wrong.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, also for errors.")]
 
 Plain = Annotated[
     bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
@@ -76,4 +76,4 @@ Plain = Annotated[
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

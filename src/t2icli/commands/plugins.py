@@ -24,7 +24,9 @@ class Plugins(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=Plugins, help="What is installed: generators, rankers, codecs and all other kinds of plugin.")
+app = typer.Typer(
+    cls=Plugins, help="List what is installed: generators, rankers, codecs and every other kind of plugin."
+)
 
 
 @app.command("list")
@@ -35,7 +37,7 @@ def list_(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="One of them, with its settings.", autocompletion=complete.of_that_kind),
+        typer.Argument(metavar="[NAME]", help="Show this one with its settings.", autocompletion=complete.of_that_kind),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -57,7 +59,7 @@ def _show_rows(rows: list[work.Row], json: bool) -> None:
         return
     show.table([(r.kind, r.name, r.about, r.distribution) for r in rows], ("kind", "name", "about", "from"))
     if broken:
-        show.table([(b.plugin, b.distribution, b.reason) for b in broken], ("left out", "from", "why"))
+        show.table([(b.plugin, b.distribution, b.reason) for b in broken], ("skipped", "from", "why"))
 
 
 def _show_details(details: work.Details, json: bool) -> None:
@@ -78,13 +80,13 @@ def _show_details(details: work.Details, json: bool) -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="What users will type, such as my-noise.")],
+    name: Annotated[str, typer.Argument(help="Name that users will type, such as my-noise.")],
     kind: Annotated[
-        str, typer.Option("--kind", help="What it will be, such as ranker.", autocompletion=complete.kinds)
+        str, typer.Option("--kind", help="Kind of plugin, such as ranker.", autocompletion=complete.kinds)
     ] = "generator",
-    output: Annotated[Path, typer.Option("--output", parser=named_path, help="Where to put the new folder.")] = Path(),
+    output: Annotated[Path, typer.Option("--output", parser=named_path, help="Parent of the new folder.")] = Path(),
 ) -> None:
-    """Write a plugin project, t2icli-NAME, that works and whose tests pass."""
+    """Create a working plugin project, t2icli-NAME, with passing tests."""
     from t2icli.pipelines import scaffold
 
     folder = scaffold.new(name, kind, output)
@@ -94,7 +96,7 @@ def new(
 
 def install(
     what: Annotated[list[str], typer.Argument(metavar="NAME|PATH|URL...", help="Behind `--`: flags for pip.")],
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Newer versions of what is here.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Upgrade to newer versions.")] = False,
     yes: Yes = False,
 ) -> None:
     """Install plugins into the environment `t2i` runs in, after showing what would come."""
@@ -104,7 +106,7 @@ def install(
     words = [*(["--upgrade"] if upgrade else []), *map(_as_path, wanted)]
     changes = work_of_pip.plan(words)
     if not changes:
-        show.note("everything is here already; --upgrade asks for newer versions")
+        show.note("everything is already installed; use --upgrade for newer versions")
         return
     show.table([(c.name, c.version, c.before or "new") for c in changes], ("to install", "version", "now"))
     show.confirm(f"install {len(changes)}?", yes)
@@ -123,7 +125,7 @@ def _show_arrivals(arrived: set[str], *, expected: bool) -> None:
         show.note("installed")
         return
     if not arrived:
-        show.warn("nothing of this is a plugin of t2i: no distribution has an entry point in the group 't2icli'")
+        show.warn("not a t2i plugin: no distribution has an entry point in the group 't2icli'")
         return
     show.table(
         [(r.kind, r.name, r.about) for r in work.rows() if r.plugin in arrived], ("now there is", "name", "about")
@@ -134,7 +136,7 @@ def _show_arrivals(arrived: set[str], *, expected: bool) -> None:
 
 def uninstall(
     name: Annotated[str, typer.Argument(help="A distribution, or one of its plugins.")],
-    force: Annotated[bool, typer.Option("--force", help="Even if it is no plugin of t2i.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if it is not a t2i plugin.")] = False,
     yes: Yes = False,
 ) -> None:
     """Remove a plugin's distribution; its dependencies stay. Works however broken the plugin is."""
@@ -143,4 +145,4 @@ def uninstall(
     distribution = work_of_pip.owner(name)
     show.confirm(f"uninstall {distribution}?", yes)
     work_of_pip.uninstall(distribution, force=force)
-    show.note(f"{distribution} is gone")
+    show.note(f"{distribution} was removed")

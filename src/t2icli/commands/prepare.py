@@ -31,7 +31,7 @@ def prepare(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where the dataset goes.")
+        Path | None, typer.Option("--output", parser=named_path, metavar="FOLDER", help="Folder of the dataset.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", metavar="NAME", help="Rules that belong together: wukong-food.")
@@ -39,23 +39,24 @@ def prepare(
     option: Options = None,
     retry: Annotated[
         str | None,
-        typer.Option(
-            "--retry", metavar="REASON,...", help="Of rows that are done, do these again; else all that failed."
-        ),
+        typer.Option("--retry", metavar="REASON,...", help="Redo rows with this status; all failed rows if omitted."),
     ] = None,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Also fetch from private and local addresses.")
+        bool, typer.Option("--allow-private", help="Also fetch from private and loopback addresses.")
     ] = False,
-    val: Annotated[float, typer.Option("--val", min=0, max=1, help="Share of the rows for validation.")] = 0.05,
-    test: Annotated[float, typer.Option("--test", min=0, max=1, help="Share of the rows for testing.")] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="Decides which rows those are.")] = 0,
+    val: Annotated[
+        float, typer.Option("--val", min=0, max=1, help="Fraction of the rows for the validation split.")
+    ] = 0.05,
+    test: Annotated[float, typer.Option("--test", min=0, max=1, help="Fraction of the rows for the test split.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random choice.")] = 0,
     shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Most pictures in one shard.")] = 5000,
     licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="The data's licence, for its card.")] = "",
     runner: Annotated[
         Literal["local", "ray"], typer.Option("--runner", help="This machine, or a Ray cluster.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option("--address", help="Of the Ray cluster; without it one is started here.")
+        str | None,
+        typer.Option("--address", help="Address of the Ray cluster; if omitted, one is started on this machine."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what the caption rules do; fetch and write nothing.")
@@ -92,7 +93,7 @@ def prepare(
         limits = {**limits, "allow_private": True}
     plan = work.plan_of(preset, rules, limits, shard_rows)
     if output is None and not dry_run:
-        raise T2IError("it is not said where the dataset goes", "add --output FOLDER")
+        raise T2IError("--output is missing", "add --output FOLDER")
     job = work.Job(name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence)
     if dry_run:
         return _try_out(job, as_json)
@@ -193,7 +194,7 @@ def _seen(data: PreparedDataset, views: _Views) -> dict[str, Any]:
         from t2icli.prepare.export import export
 
         if views.output is None:
-            raise T2IError("it is not said where the export goes", "add --output FOLDER")
+            raise T2IError("--output is missing", "add --output FOLDER")
         seen["exported"] = [str(path) for path in export(data, views.export, views.output)]
     return seen
 

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 def replay(
     image: Annotated[Path, typer.Argument(metavar="IMAGE.png", help="A picture made by t2i generate.")],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="Its model, if that has moved since.")
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or path of the model, if it has moved.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", parser=named_path, metavar="FILE.png", help="Keep the new picture here.")
+        Path | None, typer.Option("--output", parser=named_path, metavar="FILE.png", help="Save the new picture here.")
     ] = None,
     config_file: Config = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Make a picture again and say whether every pixel agrees; if not, what has changed. Exit code 1 if not."""
+    """Draw a picture again and compare every pixel; if they differ, list what has changed and exit with code 1."""
     from t2icli.pictures import images
     from t2icli.pipelines import replay as work
 
     if output is not None and output.exists():
-        raise T2IError(f"'{output}' is there already", "name another --output")
+        raise T2IError(f"'{output}' already exists", "use another --output")
     done = work.replay(image, word=model, device=device)
     if output is not None:
         images.save_png(done.image, output, done.record)

@@ -30,19 +30,22 @@ def rerank(
             "--ranker",
             "-r",
             metavar="RANKER",
-            help="Who judges; several with weights: -r clip=2 -r brivl.",
+            help="Ranker, or several with weights: -r clip=2 -r brivl.",
             autocompletion=complete.rankers,
         ),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show this many, the best.")] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show only the best N.")] = None,
     copy: Annotated[
-        Path | None, typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy them there by rank.")
+        Path | None,
+        typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy the pictures there, named by rank."),
     ] = None,
     move: Annotated[
-        Path | None, typer.Option("--move", parser=named_path, metavar="FOLDER", help="Move them there by rank.")
+        Path | None,
+        typer.Option("--move", parser=named_path, metavar="FOLDER", help="Move the pictures there, named by rank."),
     ] = None,
     link: Annotated[
-        Path | None, typer.Option("--link", parser=named_path, metavar="FOLDER", help="Link them there by rank.")
+        Path | None,
+        typer.Option("--link", parser=named_path, metavar="FOLDER", help="Link the pictures there, named by rank."),
     ] = None,
     option: Options = None,
     config_file: Config = None,
@@ -52,7 +55,7 @@ def rerank(
     plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
-    """Sort pictures by how well they fit a prompt, best first."""
+    """Rank pictures by how well they fit a prompt, best first."""
     from t2icli.pipelines import image_files, models, scoring
     from t2icli.pipelines import rerank as work
 
@@ -60,16 +63,16 @@ def rerank(
         show.check_pictures()
     filing = [(how, folder) for how, folder in (("copy", copy), ("move", move), ("link", link)) if folder is not None]
     if len(filing) > 1:
-        raise T2IError("--copy, --move and --link exclude each other")
+        raise T2IError("--copy, --move and --link cannot be combined")
     prompt = prompts.clean(prompt)
     paths = image_files.find(images)
     words = ranker or [defaults.name("ranker")]
     options = config.options(context, option or ())
     judges = scoring.judges(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(judge.model for judge in judges))
-    with show.bar("judging", len(paths)) as advance:
+    with show.bar("ranking", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
-    show.note(f"judged by {', '.join(judge.name for judge in judges)}")
+    show.note(f"ranked by {', '.join((judge.name for judge in judges))}")
     best = ranking.ranked[:top]
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
@@ -91,7 +94,7 @@ def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: boo
     else:
         _table(best)
     for reason in ranking.unreadable.values():
-        show.warn(f"left out: {reason}")
+        show.warn(f"skipped: {reason}")
 
 
 def _table(best: Sequence[Ranked]) -> None:

@@ -27,12 +27,13 @@ def search(
     ranker: Annotated[
         str | None,
         typer.Option(
-            "--ranker", "-r", metavar="RANKER", help="Whose eyes to use.", autocompletion=complete.names("embedder")
+            "--ranker", "-r", metavar="RANKER", help="Embedder to use.", autocompletion=complete.names("embedder")
         ),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many to show.")] = 10,
     copy: Annotated[
-        Path | None, typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy them there by rank.")
+        Path | None,
+        typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy the pictures there, named by rank."),
     ] = None,
     cache: Cache = None,
     root: Root = None,
@@ -44,7 +45,7 @@ def search(
     plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
-    """Find the pictures that fit a prompt best; with --cache the collection is embedded once and then read in place."""
+    """Find the pictures that fit a prompt best; with --cache, pictures are embedded only once."""
     from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 
@@ -64,7 +65,7 @@ def search(
         with tempfile.TemporaryDirectory() as folder:
             show.pictures(retrieval.file(hits, Path(folder)))
     for reason in embedded.unreadable.values():
-        show.warn(f"left out: {reason}")
+        show.warn(f"skipped: {reason}")
     if embedded.unreadable:
         raise typer.Exit(3)
 

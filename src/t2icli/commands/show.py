@@ -183,7 +183,7 @@ def check_pictures() -> None:
 def pictures(paths: Sequence[Path]) -> None:
     """Pictures in the terminal itself, as large as it allows; blocks of colour where it knows no pictures."""
     if not sys.stdout.isatty():
-        warn("--show needs a terminal, and the output goes elsewhere")
+        warn("--show needs a terminal, but the output is redirected")
         return
     if 0 in os.get_terminal_size(sys.stdout.fileno()):
         warn("--show needs to know how large the terminal is; try: stty cols 80 rows 24")
@@ -191,7 +191,7 @@ def pictures(paths: Sequence[Path]) -> None:
     try:
         _paint(paths)
     except Exception as error:  # a terminal that does not know its own size, say: the pictures are on disk all the same
-        warn(f"this terminal could not be shown the pictures: {error}")
+        warn(f"cannot show pictures in this terminal: {error}")
 
 
 def _paint(paths: Sequence[Path]) -> None:
@@ -235,11 +235,11 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise T2IError(f"nobody is here to answer: {question}", "add -y to go ahead")
+        raise T2IError(f"no terminal to ask: {question}", "add --yes")
     sys.stderr.write(f"{visible(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise T2IError("nothing was done", code=1)
+        raise T2IError("cancelled", code=1)
 
 
 def error(problem: Exception, *, as_json: bool = False) -> int:

@@ -19,9 +19,9 @@ OF_THE_LOOP = (
     "log_every eval_every preview_every save_every keep on_nan on_bad_sample"
 ).split()
 """Flags that are fields of the recipe's `loop` settings; its other fields are set with `-o loop.NAME=...`."""
-HOW_LONG = "How long and how fast"
-WRITING = "What it writes, and when"
-WHERE = "Where"
+HOW_LONG = "Optimization"
+WRITING = "Outputs"
+WHERE = "Hardware"
 
 
 def train(
@@ -29,7 +29,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="What to train; without one, the recipes are listed.",
+            help="Recipe to train; lists the recipes if omitted.",
             autocompletion=complete.names("recipe", models_too=False),
         ),
     ] = None,
@@ -37,12 +37,14 @@ def train(
         str | None,
         typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
     ] = None,
-    val_data: Annotated[str | None, typer.Option(help="Held-out data; else the dataset's own validation part.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", parser=named_path, help="The run's folder; runs/RECIPE unless given.")
+    val_data: Annotated[
+        str | None, typer.Option(help="Validation data; the dataset's own validation split if omitted.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", parser=named_path, help="Folder of the run; runs/RECIPE if omitted.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, without training.")] = False,
     option: Options = None,
     config_file: Config = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=HOW_LONG)] = None,
@@ -63,7 +65,9 @@ def train(
         ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.", rich_help_panel=HOW_LONG)] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Steps, instead of epochs.", rich_help_panel=HOW_LONG)] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps; overrides --epochs.", rich_help_panel=HOW_LONG)
+    ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(help="constant, cosine, linear, plateau or exponential.", rich_help_panel=HOW_LONG),
@@ -72,23 +76,26 @@ def train(
         int | None, typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=HOW_LONG)
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam or adamw.", rich_help_panel=HOW_LONG)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Pull towards zero.", rich_help_panel=HOW_LONG)] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.", rich_help_panel=HOW_LONG)] = None,
     clip: Annotated[float | None, typer.Option(help="Largest gradient norm.", rich_help_panel=HOW_LONG)] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of averaged weights.", rich_help_panel=HOW_LONG)] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of the weights' moving average.", rich_help_panel=HOW_LONG)
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.", rich_help_panel=HOW_LONG)] = None,
     grad_accum: Annotated[
-        int | None, typer.Option(help="Pieces to cut a device's batch into.", rich_help_panel=HOW_LONG)
+        int | None,
+        typer.Option(help="Gradient accumulation: micro-batches per device and step.", rich_help_panel=HOW_LONG),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Where randomness starts.", rich_help_panel=HOW_LONG)] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.", rich_help_panel=HOW_LONG)] = None,
     device: Device = None,
     devices: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes on this machine.", rich_help_panel=WHERE)
     ] = None,
     strategy: Annotated[
         Literal["ddp", "fsdp"] | None,
-        typer.Option(help="Whole models side by side, or one model in shards.", rich_help_panel=WHERE),
+        typer.Option(help="ddp replicates the model; fsdp shards it.", rich_help_panel=WHERE),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read data.", rich_help_panel=WHERE)] = None,
+    workers: Annotated[int | None, typer.Option(help="Data loading processes.", rich_help_panel=WHERE)] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.", rich_help_panel=WRITING)] = None,
     keep: Annotated[int | None, typer.Option(help="Checkpoints to keep.", rich_help_panel=WRITING)] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=WRITING)] = None,
@@ -96,10 +103,10 @@ def train(
     log_every: Annotated[int | None, typer.Option(help="Steps between log lines.", rich_help_panel=WRITING)] = None,
     report_to: Annotated[
         Literal["auto", "tensorboard", "none"] | None,
-        typer.Option(help="Besides log.jsonl; auto is TensorBoard where installed.", rich_help_panel=WRITING),
+        typer.Option(help="In addition to log.jsonl; auto is TensorBoard if installed.", rich_help_panel=WRITING),
     ] = None,
-    on_nan: Annotated[str | None, typer.Option(help="When the loss is not a number: stop, or skip the step.")] = None,
-    on_bad_sample: Annotated[str | None, typer.Option(help="When a sample cannot be read: stop, or skip it.")] = None,
+    on_nan: Annotated[str | None, typer.Option(help="If the loss is NaN or infinite: stop, or skip the step.")] = None,
+    on_bad_sample: Annotated[str | None, typer.Option(help="If a sample cannot be read: stop, or skip it.")] = None,
 ) -> None:
     """Train a model: `runs/x` is one that `t2i generate -m` and the other commands take.
 
@@ -121,7 +128,7 @@ def train(
     if outcome is not None and outcome.interrupted:
         if launch.speaks():
             show.note(f"saved at step {outcome.step} of {outcome.total}")
-            show.note(f"go on with: t2i train --resume --output {folder}")
+            show.note(f"continue with: t2i train --resume --output {folder}")
         raise typer.Exit(130)
     if launch.speaks():
         show.line(str(folder / "model"))

@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-Temperature = Annotated[float, Meta(description="below 1 plays safe, above 1 dares; 0 takes the likeliest", ge=0)]
-TopK = Annotated[int, Meta(description="draw from this many of the likeliest only", ge=1)]
-TopP = Annotated[float, Meta(description="draw from the likeliest that make up this much probability", gt=0, le=1)]
+Temperature = Annotated[
+    float, Meta(description="below 1 is more conservative, above 1 more diverse; 0 takes the most likely code", ge=0)
+]
+TopK = Annotated[int, Meta(description="sample from this many of the most likely codes only", ge=1)]
+TopP = Annotated[
+    float, Meta(description="sample from the most likely codes whose probability adds up to this", gt=0, le=1)
+]
 CfgScale = Annotated[float, Meta(description="guidance: how far to push away from no prompt; 1 is none", ge=0)]
-Batch = Annotated[int, Meta(description="how many are drawn at once; does not change them", ge=1)]
+Batch = Annotated[int, Meta(description="pictures drawn at once; does not change the result", ge=1)]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 where the processor has it")
 ]

@@ -98,7 +98,7 @@ class PreparedDataset:
     def open(cls, folder: Path | str) -> PreparedDataset:
         folder = Path(folder)
         if not (folder / CARD).is_file():
-            hint = "it is half prepared: run the same t2i prepare again" if (folder / "report").is_dir() else None
+            hint = "preparation is incomplete: run the same t2i prepare again" if (folder / "report").is_dir() else None
             raise T2IError(f"'{folder}' is not a prepared dataset: it has no {CARD}", hint)
         try:
             return cls(folder, msgspec.convert(toml.read(folder / CARD), Card))
@@ -225,7 +225,7 @@ class _Index:
         with self._tar.open("rb", buffering=0) as tar:
             found = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)
         if len(found) != size:
-            raise T2IError(f"'{self._tar}' is cut short", "run: t2i prepare --check on its folder", code=1)
+            raise T2IError(f"'{self._tar}' is truncated", "run: t2i prepare --check on its folder", code=1)
         return found
 
 

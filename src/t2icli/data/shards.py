@@ -216,4 +216,4 @@ def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
         elif callable(row.image):
             yield row, row.image()
         else:
-            raise T2IError(f"row {row.key!r} has no image here", "write() takes files, bytes and what gives them")
+            raise T2IError(f"row {row.key!r} has no local image", "write() takes files, bytes and what gives them")

@@ -218,8 +218,8 @@ def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor,
     state = state.joined(others) if others else state
     if logits.isnan().any():
         raise T2IError(
-            "the model gives logits that are not numbers",
-            "its weights are damaged or its training diverged: import or train it again",
+            "the model's logits are NaN",
+            "the weights are damaged or training diverged: import or train the model again",
             code=1,
         )
     return logits, state

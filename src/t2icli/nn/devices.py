@@ -24,7 +24,7 @@ def pick_device(word: str) -> torch.device:
         device.type == "mps" and not _has_mps()
     )
     if missing:
-        raise T2IError(f"device {word!r} is not here", "leave it out, or use cpu")
+        raise T2IError(f"device {word!r} is not available", "omit it, or use cpu")
     return device
 
 

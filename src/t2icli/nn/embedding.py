@@ -22,8 +22,8 @@ def finite(features: Tensor, owner: str) -> Tensor:
     """Features in fp32; a broken checkpoint is refused rather than ranked with."""
     if not torch.isfinite(features).all():
         raise T2IError(
-            f"{owner} gives features that are not finite numbers",
-            "its weights are damaged or its training diverged: import or train it again",
+            f"{owner} returned features that are not finite",
+            "the weights are damaged or training diverged: import or train the model again",
             code=1,
         )
     return features.float()

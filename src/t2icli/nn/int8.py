@@ -85,7 +85,7 @@ def has_fbgemm() -> bool:
 def quantize(model: nn.Module, device: torch.device) -> None:
     """Put 8-bit layers into the place of a loaded model's large linear layers, but of none that lends to others."""
     if device.type != "cpu" or not is_possible():
-        raise T2IError(f"int8 is for Intel's and AMD's CPUs, not for {device.type!r}", "choose bf16, fp32 or auto")
+        raise T2IError(f"int8 is for Intel's and AMD's CPUs, not for {device.type!r}", "use bf16, fp32 or auto")
     lenders = {module.owner[0] for module in model.modules() if type(module) is Tied}
     # torch's own transformer layers reach for their parts' weights.
     parents = [module for module in model.modules() if not isinstance(module, nn.TransformerEncoderLayer)]

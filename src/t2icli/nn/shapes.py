@@ -42,7 +42,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 32
     middle_attention: Annotated[bool, Meta(description="attention at the smallest size, as taming has it")] = True
     apart: Annotated[
-        bool, Meta(description="each code sees its own pixels alone: easier codes to foretell, for small generators")
+        bool, Meta(description="each code sees only its own pixels: codes that small generators predict more easily")
     ] = False
 
     @property

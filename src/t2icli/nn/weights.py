@@ -42,9 +42,9 @@ def check_start(start: Model, kept: object, asked: object, names: Iterable[str])
     for name in names:
         if getattr(asked, name) != getattr(kept, name):
             raise T2IError(
-                f"{start.name!r} cannot be gone on from: its {name} is {getattr(kept, name)}, "
-                f"but {getattr(asked, name)} was asked for",
-                "leave out the network and its parts: they are the model's own",
+                f"cannot continue from {start.name!r}: its {name} is {getattr(kept, name)}, but "
+                f"{getattr(asked, name)} was requested",
+                "omit the network's settings and parts: the model has its own",
             )
 
 

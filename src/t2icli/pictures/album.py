@@ -101,7 +101,7 @@ class Album:
         foreign = [name for name in (GRID, GALLERY, runfile.NAME) if not ours and (self.folder / name).exists()]
         if foreign and not force:
             raise T2IError(
-                f"'{self.folder / foreign[0]}' is there already, and no run of t2i generate made it",
+                f"'{self.folder / foreign[0]}' already exists and was not written by t2i generate",
                 "choose another --output, or replace it with --force",
             )
 

@@ -39,12 +39,14 @@ def import_files(
         {part: tuple(map(_file_or_model, paths)) for part, paths in (parts or {}).items()},
     )
     if backend is None and finished is None:
-        raise T2IError("whose files are these?", f"say --as BACKEND, one of: {', '.join(_converters())}")
+        raise T2IError(
+            "cannot tell which backend the files are for", f"add --as BACKEND, one of: {', '.join(_converters())}"
+        )
     owner = backend or finished.card.backend  # type: ignore[union-attr]
     full = _full_name(owner, name or _as_name(files[0].stem))
     with _making(full) as draft:
         if draft is None:
-            raise T2IError(f"there is a model {full!r} already", "choose another name with --name")
+            raise T2IError(f"there is already a model {full!r}", "choose another name with --name")
         if finished is not None:
             _take(finished, owner, draft)
         else:
@@ -70,7 +72,7 @@ def _converters() -> dict[str, Entry[object]]:
 def _converter(backend: str) -> Entry[object]:
     able = _converters()
     if backend not in able:
-        raise T2IError(f"nothing called {backend!r} can import files", did_you_mean(backend, able))
+        raise T2IError(f"no backend called {backend!r} can import files", did_you_mean(backend, able))
     return able[backend]
 
 
@@ -85,7 +87,7 @@ def _readable(path: Path) -> Path:
     if not path.exists():
         raise T2IError(f"no file {str(path)!r}")
     if path.is_file() and not path.stat().st_size:
-        raise T2IError(f"{str(path)!r} is empty", "it may be what a broken download left")
+        raise T2IError(f"{str(path)!r} is empty", "the download may be incomplete")
     return path
 
 
@@ -131,7 +133,7 @@ def _alone(lock: filelock.BaseFileLock, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except TimeoutError:
-        warnings.warn(f"another t2i is fetching {name!r}: waiting for it", UserWarning, stacklevel=4)
+        warnings.warn(f"waiting for another t2i that is downloading {name!r}", UserWarning, stacklevel=4)
         lock.acquire()
     try:
         yield
@@ -149,7 +151,7 @@ def _convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:
         shown = ", ".join(path.name for path in upstream.files)
         raise T2IError(
             f"{entry.name!r} cannot read {shown}: {type(error).__name__}: {str(error)[:200]}",
-            "are these the files it was made for? see t2i plugins for what it can import",
+            "check that the files belong to this backend; t2i plugins lists what can be imported",
             code=1,
         ) from error
     made = models.open_model(folder)
@@ -182,7 +184,7 @@ def _source(name: str) -> ModelSource:
     away = [source for source in known.values() if source.folder is None]
     of_backend = [source for source in away if work.backend_of(source.name) == name]
     if name not in known and len(of_backend) != 1:
-        raise T2IError(f"no plugin knows where to find a model {name!r}", did_you_mean(name, known))
+        raise T2IError(f"no plugin lists a model {name!r}", did_you_mean(name, known))
     return known[name] if name in known else of_backend[0]
 
 

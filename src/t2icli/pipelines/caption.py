@@ -75,9 +75,9 @@ def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
     for path in paths:
         target = text_file(path)
         if target in seen:
-            raise T2IError(f"'{seen[target]}' and '{path}' want the same text file", "rename one of them")
+            raise T2IError(f"'{seen[target]}' and '{path}' would share one text file", "rename one of them")
         if target.exists() and not force:
-            raise T2IError(f"'{target}' is there already", "replace it with --force")
+            raise T2IError(f"'{target}' already exists", "replace it with --force")
         seen[target] = path
 
 

@@ -59,9 +59,9 @@ class Plan:
 def check_top(top: int | None, n: int, *, judged: bool) -> None:
     """Whether the best `top` of n can be told."""
     if top is not None and not judged:
-        raise T2IError("--top keeps the best, but nobody judges", "add --rerank RANKER")
+        raise T2IError("--top needs a ranker", "add --rerank RANKER")
     if top is not None and top > n:
-        raise T2IError(f"--top {top} is more than the {n} that are drawn", f"draw more: -n {top}")
+        raise T2IError(f"--top {top} is more than the {n} pictures drawn", f"draw more: -n {top}")
 
 
 @dataclass

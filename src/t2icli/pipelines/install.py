@@ -86,9 +86,9 @@ def owner(name: str) -> str:
 def uninstall(distribution: str, *, force: bool = False) -> None:
     """Remove a distribution that holds plugins. None of them is imported."""
     if _normal(distribution) == "t2icli" and not force:
-        raise T2IError("t2icli is the tool itself", "add --force to remove it all the same")
+        raise T2IError("t2icli is the tool itself", "add --force to remove it anyway")
     if not plugins_of(distribution) and not force:
-        raise T2IError(f"{distribution!r} is no plugin of t2i", "add --force to remove it all the same")
+        raise T2IError(f"{distribution!r} is not a t2i plugin", "add --force to remove it anyway")
     _run([*_installer(), "uninstall", *(["--yes"] if _has_pip() else []), distribution])
     importlib.invalidate_caches()
 
@@ -102,7 +102,7 @@ def _installer() -> list[str]:
         return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     uv = shutil.which("uv")
     if uv is None:
-        raise T2IError("neither pip nor uv is here", f"run: {sys.executable} -m ensurepip", code=1)
+        raise T2IError("neither pip nor uv is available", f"run: {sys.executable} -m ensurepip", code=1)
     return [uv, "pip"]
 
 

@@ -155,7 +155,7 @@ def removable(name: str) -> Path:
     if any(source.name == name and source.folder for source in here.sources):
         distribution = here.shippers[name].partition(" ")[0]
         raise T2IError(f"model {name!r} is part of {distribution}", f"remove both: t2i uninstall {distribution}")
-    raise T2IError(f"the store has no model called {name!r}", did_you_mean(name, places))
+    raise T2IError(f"there is no model called {name!r} in the store", did_you_mean(name, places))
 
 
 def choose_default(backend: str, name: str | None) -> Model:

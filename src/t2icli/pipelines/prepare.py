@@ -157,14 +157,14 @@ def _alone(output: Path, wait: bool) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise T2IError(
-            f"another t2i prepare is working in '{output}'", "let it finish, or give another --output"
+            f"another t2i prepare is running in '{output}'", "wait until it has finished, or use another --output"
         ) from error
 
 
 def _begin(job: Job) -> None:
     """Note what is wanted, and refuse to mix it with something else."""
     if job.output.resolve() == job.path.resolve():
-        raise T2IError(f"'{job.path}' cannot be source and --output at once", "give another --output")
+        raise T2IError(f"'{job.path}' cannot be both SOURCE and --output", "give another --output")
     wanted = {
         "source": job.source,
         "shard_rows": job.plan.shard_rows,
@@ -182,8 +182,8 @@ def _begin(job: Job) -> None:
         if before.get(key) != wanted[key]:
             then, now = _differing(before.get(key), wanted[key])
             raise T2IError(
-                f"'{job.output}' was begun with another {key.replace('_', ' ')}: {then}, now {now}",
-                "give another --output, or ask for the same",
+                f"'{job.output}' was started with another {key.replace('_', ' ')}: {then}, now {now}",
+                "use another --output, or the same settings",
             )
 
 
@@ -251,7 +251,7 @@ class _OnTheWay(Job):
     def blocks(self, captions: CaptionRules) -> Iterator[Block]:
         for block in super().blocks(captions):
             if any(ADDRESS.match(image) for image in block.images.to_pylist()):
-                raise T2IError(f"'{self.path}' names images on the web", "fetch them first: t2i prepare")
+                raise T2IError(f"'{self.path}' lists images on the web", "fetch them first: t2i prepare")
             yield block
 
 
@@ -283,7 +283,7 @@ def guess_source(path: Path) -> str:
     if not path.is_dir():
         found = next((source for ending, source in ENDINGS.items() if path.name.lower().endswith(ending)), None)
         if found is None:
-            raise T2IError(f"'{path}' is no data we know", f"a folder of images, or one of {' '.join(ENDINGS)}")
+            raise T2IError(f"'{path}' is not a known data format", f"a folder of images, or one of {' '.join(ENDINGS)}")
         return found
     if any(path.glob("*.tar")):
         return "webdataset"

@@ -118,7 +118,7 @@ def with_flags(kind: str, word: str, options: Mapping[str, Any], **flags: Any) -
     known = {field.name for field in msgspec.structs.fields(entry.settings)}
     given = {name: value for name, value in flags.items() if value is not None}
     if "device" in given and "device" not in known:
-        raise T2IError(f"{kind} {entry.name!r} does not let its device be chosen", "leave out --device")
+        raise T2IError(f"{kind} {entry.name!r} has no device setting", "omit --device")
     return {**options, **{name: value for name, value in given.items() if name in known}}
 
 

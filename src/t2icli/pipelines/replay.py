@@ -87,7 +87,7 @@ def _source(record: provenance.Record, word: str | None, device: str | None) -> 
         return provenance.load("generator", word or record.backend, options)
     except T2IError as error:
         raise T2IError(
-            f"it was made by {record.model} of {record.plugin}, and {error.message}",
+            f"the picture was drawn by {record.model} of {record.plugin}: {error.message}",
             error.hint or "name the model: t2i replay IMAGE -m MODEL",
             error.code,
         ) from error

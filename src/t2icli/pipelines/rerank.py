@@ -111,7 +111,7 @@ def file(ranked: Sequence[Ranked], folder: Path, how: str) -> list[Path]:
     """Copy, move or link pictures into a folder, in names that sort by rank; nothing there is replaced."""
     targets = [folder / f"{each.rank:03d}-{each.path.name}" for each in ranked]
     if taken := [target for target in targets if target.exists() or target.is_symlink()]:
-        raise T2IError(f"'{taken[0]}' is there already", f"give --{how} another folder")
+        raise T2IError(f"'{taken[0]}' already exists", f"use another folder for --{how}")
     folder.mkdir(parents=True, exist_ok=True)
     for each, target in zip(ranked, targets, strict=True):
         FILING[how](each.path, target)

@@ -28,7 +28,7 @@ def new(name: str, kind: str, parent: Path) -> Path:
         raise T2IError(f"there is no template for a {kind!r}", did_you_mean(kind, kinds()))
     folder = parent / f"t2icli-{name}"
     if folder.exists():
-        raise T2IError(f"'{folder}' exists already", "choose another name or --output")
+        raise T2IError(f"'{folder}' already exists", "choose another name or --output")
     module = f"t2i_{name.replace('-', '_')}"
     places = {
         "project/pyproject.toml": "pyproject.toml",

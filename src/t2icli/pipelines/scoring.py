@@ -46,7 +46,7 @@ def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **fla
     named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
     shared = dict(options or {})
     if shared and not named:
-        raise T2IError("there are settings for a ranker, but nobody ranks", "add --rerank RANKER")
+        raise T2IError("ranker settings were given without a ranker", "add --rerank RANKER")
     if named and not any(named.values()):
         raise T2IError("the weights of the rankers are all 0")
     own = {name: shared.pop(name) for name in named if isinstance(shared.get(name), Mapping)}

@@ -67,7 +67,7 @@ def new_plan(asked: Mapping[str, Any], tell: Tell = silent) -> Plan:
     """A plan from what was asked for, every setting resolved; without a size, it is the original's."""
     for name, flag in (("recipe", "RECIPE"), ("train_data", "--train-data DATA")):
         if not asked.get(name):
-            raise T2IError(f"what to train {'on ' if name == 'train_data' else ''}is not said", f"add {flag}")
+            raise T2IError(f"RECIPE or --train-data is missing", f"add {flag}")
     entry, _ = plugins.resolve("recipe", asked["recipe"])
     option = _of_recipe(entry, asked.get("option") or {})
     size = sizes.pick(entry, asked.get("size"), option, asked.get("device") or "auto")
@@ -164,9 +164,9 @@ def train(
 def _begin(asked: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, may_write: bool) -> Plan:
     is_there = (folder / runfile.NAME).is_file()
     if has_begun(folder) and not resume and may_write:
-        raise T2IError(f"there is a run in '{folder}' already", "continue it with --resume, or choose another --output")
+        raise T2IError(f"there is already a run in '{folder}'", "continue it with --resume, or choose another --output")
     if resume and not (is_there or asked.get("train_data")):
-        raise T2IError(f"there is no run in '{folder}' to go on with", "name its folder with --output")
+        raise T2IError(f"there is no run to continue in '{folder}'", "name its folder with --output")
     plan = continued_plan(folder, asked) if is_there and resume else fresh_plan(asked, tell)
     if may_write:
         folder.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
             return [msgspec.msgpack.decode(answer, type=Answer) for answer in found]
         except Exception as error:  # what Daft and Ray raise when a worker is gone is of many types
             if not left:
-                raise T2IError(f"the cluster gave up: {error}", "run the same command again", code=1) from error
+                raise T2IError(f"the cluster failed: {error}", "run the same command again", code=1) from error
     raise AssertionError("unreachable")
 
 

@@ -18,9 +18,9 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_length: Annotated[Count | None, Meta(description="longest caption, in characters")] = None
     min_length: Annotated[int, Meta(description="shortest caption, in characters", ge=0)] = 0
     forbidden: Annotated[str, Meta(description="no caption with any of these characters")] = ""
-    digits: Annotated[bool, Meta(description="captions may hold decimal digits of any script")] = True
+    digits: Annotated[bool, Meta(description="allow decimal digits of any script in captions")] = True
     longest_piece: Annotated[
-        Count | None, Meta(description="longest stretch without a space, an ASCII comma or semicolon")
+        Count | None, Meta(description="longest run without a space, ASCII comma or semicolon")
     ] = None
     words: Annotated[str | None, Meta(description="a file of words, one a line: a caption must hold one of them")] = (
         None
@@ -28,12 +28,12 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     languages: Annotated[
         tuple[str, ...], Meta(description="only captions in these, by script: zh, ja, ko, en, ...")
     ] = ()
-    captions: Annotated[Literal["optional", "required"], Meta(description="whether a picture needs a caption")] = (
+    captions: Annotated[Literal["optional", "required"], Meta(description="require a caption for every picture")] = (
         "optional"
     )
-    max_pixels: Annotated[int, Meta(description="most pixels an image may have, checked before decoding", ge=1)] = (
-        64_000_000
-    )
+    max_pixels: Annotated[
+        int, Meta(description="largest number of pixels of an image, checked before decoding", ge=1)
+    ] = 64_000_000
     max_aspect: Annotated[
         Annotated[float, Meta(ge=1)] | None, Meta(description="longest side over shortest, at most; never above 100")
     ] = None
@@ -41,15 +41,15 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_area: Annotated[int, Meta(description="width x height in pixels, at least", ge=0)] = 0
     area: Annotated[
         Literal["width-height", "width-width"],
-        Meta(description="what min_area measures; text2img's code multiplied the width by itself"),
+        Meta(description="how min_area is computed; text2img's code squared the width"),
     ] = "width-height"
     measure: Annotated[
         Literal["original", "stored"], Meta(description="which size max_aspect, min_side and min_area look at")
     ] = "original"
     max_side: Annotated[Size | None, Meta(description="shrink so that no side is longer; never enlarges")] = None
-    upright: Annotated[bool, Meta(description="turn photos as their EXIF says")] = True
+    upright: Annotated[bool, Meta(description="rotate photos as their EXIF orientation says")] = True
     transparent: Annotated[
-        Literal["white", "drop"], Meta(description="what is seen through: white, or what hid there")
+        Literal["white", "drop"], Meta(description="background of transparent pixels: white, or the hidden colour")
     ] = "white"
     store: Annotated[
         Literal["auto", "jpg", "png"],
@@ -60,7 +60,9 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["keep", "exact", "similar"],
         Meta(description="exact: drop equal rows and equal image files; similar: also images that look alike"),
     ] = "exact"
-    distance: Annotated[int, Meta(description="of 64 bits, in how many similar images may differ", ge=0, le=3)] = 2
+    distance: Annotated[
+        int, Meta(description="bits, of 64, in which the hashes of similar images may differ", ge=0, le=3)
+    ] = 2
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,16 +72,18 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_host: Annotated[int, Meta(description="of these at one host", ge=1)] = 16
     timeout: Annotated[float, Meta(description="seconds for one try, from look-up to last byte", gt=0)] = 20.0
     tries: Annotated[
-        int, Meta(description="tries for what may pass: 429, 5xx, broken connections, time-outs", ge=1)
+        int, Meta(description="tries for temporary failures: 429, 5xx, broken connections, time-outs", ge=1)
     ] = 3
     wait: Annotated[float, Meta(description="seconds before the second try, doubled each time", ge=0)] = 0.5
-    max_wait: Annotated[float, Meta(description="longest wait, also when Retry-After asks for more", ge=0)] = 30.0
-    max_bytes: Annotated[int, Meta(description="largest body; more is not read", ge=1)] = 32 << 20
+    max_wait: Annotated[float, Meta(description="longest wait in seconds, also if Retry-After asks for more", ge=0)] = (
+        30.0
+    )
+    max_bytes: Annotated[int, Meta(description="largest response body in bytes", ge=1)] = 32 << 20
     redirects: Annotated[int, Meta(description="redirects to follow", ge=0)] = 5
     opt_out: Annotated[
         bool, Meta(description="respect X-Robots-Tag noai, noimageai, noindex, noimageindex and TDM")
     ] = True
-    agent: Annotated[str, Meta(description="the User-Agent we call ourselves")] = "t2icli (prepares image-text data)"
+    agent: Annotated[str, Meta(description="User-Agent header to send")] = "t2icli (prepares image-text data)"
     allow_private: Annotated[bool, Meta(description="also fetch from private and local addresses")] = False
 
 

@@ -263,7 +263,7 @@ def _heavy() -> set[str]:
 
 def _warn_of(plugin: str, distribution: str, slow: set[str]) -> None:
     problem = f"plugin {plugin!r} ({distribution}) slows every command down: it imports {', '.join(sorted(slow))}"
-    warnings.warn(f"{problem} as soon as it is found, not in Entry.load", UserWarning, stacklevel=3)
+    warnings.warn(f"{problem} at import time instead of in Entry.load", UserWarning, stacklevel=3)
 
 
 def _reason(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
     """Turn a part's upstream files, or the model folder given in their place, into `folder/name`."""
     files = upstream.parts.get(name, ())
     if not files:
-        raise T2IError(f"the {name} the model was made with is missing", f"give its file: --part {name}=FILE")
+        raise T2IError(f"the model's {name} is missing", f"give its file: --part {name}=FILE")
     target = folder / name
     if len(files) == 1 and (files[0] / models.CARD).is_file():
         models.copy(models.open_model(files[0]), target)
@@ -75,4 +75,4 @@ def embedder_hint(model: Model, chosen: Part[Any]) -> str:
     is_own = used is not None and "embedder" in model.card.parts and used.sha256 == model.part("embedder").sha256
     if is_own:
         return "it was imported with another embedder's files: import it again with --part embedder=FILE"
-    return "leave out the embedder and the model's own is used"
+    return "omit the embedder to use the model's own"

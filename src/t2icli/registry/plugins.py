@@ -115,9 +115,9 @@ def _part(default: Part[Any], value: Any, model: Model | None, name: str) -> Par
     used = getattr(chosen, "model", None)
     if inside is not None and used is not None and used.sha256 != inside.sha256:
         raise T2IError(
-            f"model {model.name!r} was made with another {name}: "  # type: ignore[union-attr]
-            f"{inside.sha256[:12]}, but {used.name!r} is {used.sha256[:12]}",
-            f"leave out the {name} and its own is used",
+            f"model {model.name!r} was trained with another {name}: {inside.sha256[:12]}, "
+            f"but {used.name!r} is {used.sha256[:12]}",
+            f"omit the {name} to use the model's own",
         )
     return Part(default.kind, entry.name, chosen, entry)
 

@@ -149,7 +149,7 @@ def _need_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise T2IError(
-            f"not enough room in {folder}: {size / 1e9:.1f} GB to come, {free / 1e9:.1f} GB free",
+            f"not enough disk space in {folder}: {size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
             "set T2I_HOME to a folder on a larger disk",
             code=1,
         )

@@ -196,7 +196,7 @@ def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
         try:
             found[name] = open_model(folder, name)
         except T2IError as error:
-            warnings.warn(f"model {name!r} was left out: {error.message}", UserWarning, stacklevel=2)
+            warnings.warn(f"skipped model {name!r}: {error.message}", UserWarning, stacklevel=2)
     return found
 
 
@@ -219,7 +219,7 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
         return find(whole, sources).part(part)
     for source in sources:
         if source.name == word:
-            raise T2IError(f"model {word!r} is known but not here", f"run: {way_to_get(source)}")
+            raise T2IError(f"model {word!r} is not downloaded", f"run: {way_to_get(source)}")
     raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
 
 

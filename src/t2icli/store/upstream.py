@@ -63,7 +63,9 @@ def read(path: Path) -> Contents:
         raise _damaged(path, error) from error
     names = tuple(sorted(stubbed))
     if names:
-        warnings.warn(f"'{path.name}' names foreign classes, which were not run: {_few(names)}", UserWarning, 2)
+        warnings.warn(
+            f"'{path.name}' refers to foreign classes, which were not executed: {_few(names)}", UserWarning, 2
+        )
     return Contents(path, data, names)
 
 
@@ -74,7 +76,7 @@ def _head(path: Path) -> bytes:
     except OSError as error:
         raise T2IError(f"cannot read '{path}': {error.strerror}") from error
     if not head:
-        raise T2IError(f"'{path}' is empty", "get the file again", code=1)
+        raise T2IError(f"'{path}' is empty", "download the file again", code=1)
     return head
 
 
@@ -96,9 +98,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], tuple[Any, set[str]]]:
         return _read_pickle
     if tarfile.is_tarfile(path):
         raise T2IError(f"'{path}' is a tar archive", "unpack it, or save the weights again with a newer torch", code=1)
-    raise T2IError(
-        f"'{path}' is not a file of weights", "expected what torch.save, pickle or safetensors wrote", code=1
-    )
+    raise T2IError(f"'{path}' is not a weights file", "expected what torch.save, pickle or safetensors wrote", code=1)
 
 
 def _read_torch(path: Path) -> tuple[Any, set[str]]:
@@ -127,7 +127,9 @@ def _read_safetensors(path: Path) -> tuple[Any, set[str]]:
 
 def _damaged(path: Path, error: Exception) -> T2IError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return T2IError(f"'{path}' is damaged or cut short: {reason[0]}", "get the file again and compare its size", code=1)
+    return T2IError(
+        f"'{path}' is damaged or truncated: {reason[0]}", "download the file again and compare its size", code=1
+    )
 
 
 def _few(names: tuple[str, ...]) -> str:

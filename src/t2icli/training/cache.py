@@ -135,14 +135,14 @@ def _fill(
         done += len(result)
         watch(Progress(f"encode {part.name}", done, part.views * n, done / (time.monotonic() - begun + 1e-9)))
     if rows is None:
-        raise T2IError(f"'{data.folder}' has no samples", "see what became of them: t2i prepare --check")
+        raise T2IError(f"'{data.folder}' has no samples", "see the report: t2i prepare --check")
     rows.flush()
     return sorted(problems.items())
 
 
 def unreadable_error(data: PreparedDataset, row: int, reason: str) -> T2IError:
     return T2IError(
-        f"sample {name_of(data, row)} cannot be read: {reason}", "leave such samples out: --on-bad-sample skip", code=1
+        f"sample {name_of(data, row)} cannot be read: {reason}", "skip such samples with --on-bad-sample skip", code=1
     )
 
 

@@ -42,7 +42,7 @@ def launch(words: Sequence[str], n: int) -> None:
     failed = sorted((code for code in codes if code), reverse=True)  # those we stopped ourselves are negative
     if failed:
         raise T2IError(
-            f"one of {n} processes ended with code {failed[0]}", "what it said is above", code=max(1, failed[0])
+            f"one of {n} processes ended with code {failed[0]}", "its output is above", code=max(1, failed[0])
         )
 
 

@@ -97,7 +97,7 @@ class Training:
             shard(self.model, world)
         turns = recipe.turns()
         if self.is_sharded and len(turns) > 1:
-            raise T2IError("strategy 'fsdp' is for recipes of one turn; this one has two optimizers", "use ddp")
+            raise T2IError("strategy 'fsdp' supports one optimizer, and this recipe has two", "use ddp")
         self.turns = [RunningTurn(turn, settings, self.total, world) for turn in turns]
         if world.size == 1 and not settings.compile:
             interruptible(parameter for turn in self.turns for parameter in turn.parameters)
@@ -172,7 +172,7 @@ class Training:
         if read.batch is None:
             raise unreadable_error(self.data, *read.problems[0])
         for row, reason in read.problems:
-            warnings.warn(f"sample {name_of(self.data, row)} left out: {reason}", UserWarning, stacklevel=2)
+            warnings.warn(f"skipped sample {name_of(self.data, row)}: {reason}", UserWarning, stacklevel=2)
         return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))
 
     def take_step(self, reads: list[Read], asked: Asked) -> None:
@@ -203,7 +203,7 @@ class Training:
         rows = [name_of(self.data, row) for read in reads for row in read.rows]
         told = f"the loss of turn {turn.turn.name!r} is not a number at step {self.step + 1}, for the batch"
         if self.settings.on_nan == "skip":
-            warnings.warn(f"{told} {', '.join(rows[:8])}: left out", UserWarning, stacklevel=2)
+            warnings.warn(f"{told} {', '.join(rows[:8])}: skipped", UserWarning, stacklevel=2)
             return
         newest = self.run.latest()
         kept = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
@@ -304,7 +304,7 @@ class Training:
         if state is None:
             return
         if state["data"] != self.data.sha256:
-            raise T2IError("the data is not what this run was trained on", "give the same --train-data")
+            raise T2IError("the data is not what this run was trained on", "use the same --train-data")
         own = self.model.state_dict()
         self.model.load_state_dict({name: spread(value, own[name]) for name, value in state["model"].items()})
         self.average.load(state["average"])
@@ -325,7 +325,7 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
     if batch % parts:
         near = max(parts, batch // parts * parts)
         raise T2IError(
-            f"a batch of {batch} cannot be shared by {world.size} processes in {settings.grad_accum} pieces each",
+            f"a batch of {batch} cannot be divided among {world.size} processes with grad_accum {settings.grad_accum}",
             f"try --batch-size {near}",
         )
     return Order(settings.seed, n, batch)

@@ -14,7 +14,7 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Annotated[float, Meta(description="passes over the data, unless max_steps is given", gt=0)] = 20.0
     max_steps: Annotated[int | None, Meta(description="optimizer steps in all; decides instead of epochs")] = None
     batch_size: Annotated[int, Meta(description="samples in one step, over all devices and accumulation", ge=1)] = 32
-    grad_accum: Annotated[int, Meta(description="pieces a device cuts its share of a batch into", ge=1)] = 1
+    grad_accum: Annotated[int, Meta(description="micro-batches per device and step", ge=1)] = 1
     optimizer: Annotated[
         Literal["adam", "adamw", "muon"],
         Meta(description="adamw decouples the weight decay; muon needs fewer steps for transformers"),
@@ -22,15 +22,15 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr: Annotated[float, Meta(description="peak learning rate, after warmup", gt=0)] = 3e-4
     betas: Annotated[tuple[float, float], Meta(description="Adam's averaging factors")] = (0.9, 0.999)
     eps: Annotated[float, Meta(description="Adam's guard against division by zero", gt=0)] = 1e-8
-    weight_decay: Annotated[float, Meta(description="pull of the weights towards zero", ge=0)] = 0.0
+    weight_decay: Annotated[float, Meta(description="weight decay", ge=0)] = 0.0
     clip: Annotated[float, Meta(description="largest norm of a turn's gradient; 0 leaves it alone", ge=0)] = 0.0
     schedule: Annotated[
         Literal["constant", "cosine", "linear", "plateau", "exponential"],
-        Meta(description="how the learning rate goes on after warmup"),
+        Meta(description="learning rate after warmup"),
     ] = "constant"
     warmup: Annotated[int, Meta(description="steps over which the learning rate rises from zero", ge=0)] = 0
     warmup_part: Annotated[
-        float, Meta(description="part of all steps that is warmup, where warmup is 0", ge=0, lt=1)
+        float, Meta(description="fraction of all steps used for warmup, if warmup is 0", ge=0, lt=1)
     ] = 0.0
     min_lr: Annotated[float, Meta(description="learning rate that a schedule does not go below", ge=0)] = 0.0
     lr_decay: Annotated[float, Meta(description="factor of the exponential and plateau schedules", gt=0, le=1)] = 0.5
@@ -38,11 +38,13 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr_patience: Annotated[int, Meta(description="evaluations without gain before the plateau factor", ge=0)] = 10
     precision: Annotated[Literal["fp32", "bf16"], Meta(description="number format of the forward pass")] = "fp32"
     compile: Annotated[
-        bool, Meta(description="translate the step into a program of its own first: a minute's wait, then faster steps")
+        bool, Meta(description="compile the training step with torch.compile: a minute's wait, then faster steps")
     ] = False
     channels_last: Annotated[bool, Meta(description="keep image tensors channels-last; helps convolutions")] = False
-    ema: Annotated[float, Meta(description="decay of the averaged weights that are saved; 0 is off", ge=0, lt=1)] = 0.0
-    seed: Annotated[int, Meta(description="where all randomness starts", ge=0)] = 0
+    ema: Annotated[
+        float, Meta(description="decay of the weights' moving average, which is what is saved; 0 is off", ge=0, lt=1)
+    ] = 0.0
+    seed: Annotated[int, Meta(description="random seed", ge=0)] = 0
     workers: Annotated[int, Meta(description="processes that read data; 0 reads in the training process", ge=0)] = 0
     log_every: Annotated[int, Meta(description="steps between lines of log.jsonl", ge=1)] = 10
     eval_every: Annotated[int, Meta(description="steps between evaluations; 0 is only at the end", ge=0)] = 500
@@ -51,10 +53,10 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     save_every: Annotated[int, Meta(description="steps between checkpoints; 0 is only at the end", ge=0)] = 500
     keep: Annotated[int, Meta(description="checkpoints to keep, the newest", ge=1)] = 2
     on_nan: Annotated[
-        Literal["stop", "skip"], Meta(description="when the loss is not a number: stop, or leave the step out")
+        Literal["stop", "skip"], Meta(description="if the loss is NaN or infinite: stop, or skip the step")
     ] = "stop"
     on_bad_sample: Annotated[
-        Literal["stop", "skip"], Meta(description="when a sample cannot be read: stop, or take the next one")
+        Literal["stop", "skip"], Meta(description="if a sample cannot be read: stop, or take the next one")
     ] = "stop"
 
 

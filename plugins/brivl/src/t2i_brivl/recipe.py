@@ -16,13 +16,13 @@ from t2icli.training.settings import LoopSettings
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The momentum-queue contrast; BriVL 1.0 had a queue of 9600 and no negatives from the batch."""
 
-    queue: Annotated[int, Meta(description="pairs remembered as wrong answers", ge=0)] = 2048
-    momentum: Annotated[float, Meta(description="how slowly the slow towers follow", ge=0, lt=1)] = 0.99
-    temperature: Annotated[float, Meta(description="sharpness of the contrast", gt=0)] = 0.07
-    in_batch: Annotated[bool, Meta(description="the other pairs of the batch are wrong answers too")] = True
+    queue: Annotated[int, Meta(description="length of the queue of negatives", ge=0)] = 2048
+    momentum: Annotated[float, Meta(description="momentum of the momentum towers", ge=0, lt=1)] = 0.99
+    temperature: Annotated[float, Meta(description="temperature of the contrastive loss", gt=0)] = 0.07
+    in_batch: Annotated[bool, Meta(description="use the other pairs of the batch as negatives too")] = True
     duplicates: Annotated[
         Literal["ignore", "wrong"],
-        Meta(description="the same picture or sentence met again: no answer, or a wrong one"),
+        Meta(description="whether a repeated picture or sentence is ignored or a negative"),
     ] = "ignore"
 
 
@@ -32,10 +32,10 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Annotated[Shape, Meta(description="sizes of both towers; not with `start`")] = Shape()
     objective: Annotated[Objective, Meta(description="the contrast")] = Objective()
     vocabulary: Annotated[str | None, Meta(description="vocab.txt of the `bert` text tower")] = None
-    start: Annotated[Model | None, Meta(description="a BriVL model to go on from")] = None
+    start: Annotated[Model | None, Meta(description="a BriVL model to continue from")] = None
     cnn_from: Annotated[int, Meta(description="first block of a timm network that is trained", ge=0)] = 0
     bert_from: Annotated[int, Meta(description="first layer of BERT that is trained", ge=0)] = 0
-    crop: Annotated[float, Meta(description="smallest side of a random crop; 1 shows whole pictures", gt=0, le=1)] = 0.9
+    crop: Annotated[float, Meta(description="smallest side of a random crop; 1 disables cropping", gt=0, le=1)] = 0.9
     loop: Annotated[LoopSettings, Meta(description="the training loop")] = LoopSettings(
         batch_size=128, lr=1e-3, weight_decay=0.01, clip=1.0, schedule="cosine", warmup=50
     )

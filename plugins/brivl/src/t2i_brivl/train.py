@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class BrivlRecipe:
     """Trains both towers against their slow copies."""
 
-    without_caption = "left out"
+    without_caption = "skipped"
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings

@@ -17,18 +17,16 @@ from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a ClipCap, imported or trained here")]
-    embedder: Annotated[Part[Embedder], Meta(description="what it sees images through")] = part("embedder", "clip")
+    model: Annotated[Model, Meta(description="a ClipCap, imported or trained with t2i")]
+    embedder: Annotated[Part[Embedder], Meta(description="image embedder")] = part("embedder", "clip")
     temperature: Temperature = 1.0
     top_k: TopK | None = None
     top_p: TopP | None = 0.8
-    beams: Annotated[
-        int, Meta(description="search for the likeliest captions this widely instead of drawing; 0 draws", ge=0)
-    ] = 0
+    beams: Annotated[int, Meta(description="beam width; 0 samples instead of searching", ge=0)] = 0
     candidates: Annotated[
-        int, Meta(description="captions made for each that is given: the embedder keeps those that fit best", ge=1)
+        int, Meta(description="captions drawn for each one returned; the embedder keeps the best", ge=1)
     ] = 1
-    max_tokens: Annotated[int, Meta(description="where a caption that does not end is cut", ge=1)] = 100
+    max_tokens: Annotated[int, Meta(description="longest caption, in tokens", ge=1)] = 100
     batch: Annotated[int, Meta(description="images at a time; does not change the captions", ge=1)] = 16
     precision: CodePrecision = "auto"
     device: Device = "auto"
@@ -37,11 +35,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Chinese original's own numbers, as it was published: 40 captions a step, 40 epochs."""
 
-    embedder: Annotated[Part[Embedder], Meta(description="what it sees images through")] = part("embedder", "clip")
+    embedder: Annotated[Part[Embedder], Meta(description="image embedder")] = part("embedder", "clip")
     gpt2: Annotated[
         str | None,
         Meta(
-            description="a Hugging Face GPT-2: a folder, or a name on the hub; none starts from nothing",
+            description="a Hugging Face GPT-2: a folder, or a hub name; none trains one from scratch",
             extra=in_place_of("start", "tokenizer"),
         ),
     ] = None
@@ -57,27 +55,27 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = part("tokenizer", "json")
     tune: Annotated[bool, Meta(description="train the GPT-2 too, not the mapper alone")] = True
     mapper: Annotated[
-        Literal["mlp", "bert", "transformer"], Meta(description="what turns an embedding into the prefix")
+        Literal["mlp", "bert", "transformer"], Meta(description="network that maps an embedding to the prefix")
     ] = "mlp"
     prefix: Annotated[int, Meta(description="vectors handed to the GPT-2", ge=1)] = 10
     given: Annotated[int, Meta(description="vectors a transformer mapper spreads the embedding over", ge=1)] = 10
     mapper_layers: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8
     mapper_heads: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8
     mapper_hidden: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 3072
-    width: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 768
-    layers: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 12
-    heads: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=1)] = 12
-    positions: Annotated[int, Meta(description="of a GPT-2 that starts from nothing", ge=2)] = 1024
+    width: Annotated[int, Meta(description="of a GPT-2 trained from scratch", ge=1)] = 768
+    layers: Annotated[int, Meta(description="of a GPT-2 trained from scratch", ge=1)] = 12
+    heads: Annotated[int, Meta(description="of a GPT-2 trained from scratch", ge=1)] = 12
+    positions: Annotated[int, Meta(description="of a GPT-2 trained from scratch", ge=2)] = 1024
     dropout: Annotated[float, Meta(description="of the GPT-2, while it is trained", ge=0, lt=1)] = 0.1
     max_tokens: Annotated[int, Meta(description="captions are cut here, their end included", ge=1)] = 90
     language: Annotated[
-        str | None, Meta(description="learn the captions in this language alone: zh, en, ja ...; none is all of them")
+        str | None, Meta(description="train only on captions in this language: zh, en, ja ...; none is all")
     ] = None
     unit: Annotated[
-        bool, Meta(description="embeddings of length 1, as any embedder gives them; the original took CLIP's own")
+        bool, Meta(description="normalise embeddings to length 1; the original used CLIP's unnormalised features")
     ] = True
     padding_in_loss: Annotated[
-        bool, Meta(description="as the original had it: empty places count, so that its curves can be compared")
+        bool, Meta(description="count padding in the loss, as the original did, so that curves can be compared")
     ] = False
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         epochs=40, batch_size=40, lr=2e-5, eps=1e-6, schedule="linear", warmup=5000
@@ -156,7 +154,7 @@ def t2i_captioners() -> list[Entry[Captioner]]:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    about = "ClipCap: teaches a GPT-2 to go on from an image's embedding"
+    about = "ClipCap: trains a GPT-2 to continue an image's embedding"
     return [Entry("clipcap", about, RecipeSettings, load_recipe, sizes=SIZES)]
 
 

@@ -111,8 +111,8 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
         return embedder.embed_images(images)
     if not isinstance(embedder, FeatureEmbedder):
         raise T2IError(
-            f"the model was trained on image features as they come, but {type(embedder).__name__} gives unit vectors",
-            "leave out the embedder and the model's own is used",
+            f"the model was trained on unnormalised image features, but {type(embedder).__name__} gives unit vectors",
+            "omit the embedder to use the model's own",
         )
     return embedder.image_features(images)
 
@@ -129,7 +129,7 @@ def load(settings: Settings) -> Captioner:
 def check_width(shape: Shape, embedder: Embedder, settings: Settings) -> None:
     if embedder.width != shape.mapper.condition:
         raise T2IError(
-            f"model {settings.model.name!r} reads embeddings of {shape.mapper.condition} numbers, "
-            f"but {type(embedder).__name__} gives {embedder.width}",
+            f"model {settings.model.name!r} expects embeddings of width "
+            f"{shape.mapper.condition}, but {type(embedder).__name__} has width {embedder.width}",
             parts.embedder_hint(settings.model, settings.embedder),
         )

@@ -153,7 +153,7 @@ def config_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], words: Wo
     except KeyError as missing:
         raise T2IError(f"'{checkpoint}' holds no ClipCap: there is no {missing} in it") from missing
     if size < words.size:
-        raise T2IError(f"'{checkpoint}' knows {size} words, but the tokenizer has {words.size}", "give its own")
+        raise T2IError(f"'{checkpoint}' knows {size} words, but the tokenizer has {words.size}", "use its own")
     # The English original ends a caption with its first full stop.
     stop = None if words.is_pieces else words.tokenizer.token_to_id(".")
     rest = {key: known[key] for key in ("unit", "stop") if key in known}

@@ -61,6 +61,6 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:
         raise T2IError(
-            f"the GPT-2 {name!r} is not here and cannot be had: {type(error).__name__}",
-            f"fetch it where there is a network and give its folder: -o gpt2=FOLDER. {KNOWN}",
+            f"the GPT-2 {name!r} is not installed and cannot be downloaded: {type(error).__name__}",
+            f"download it on a machine with a network and use: -o gpt2=FOLDER. {KNOWN}",
         ) from error

@@ -33,7 +33,7 @@ Batch = Mapping[str, Tensor]
 
 
 class ClipCapRecipe:
-    without_caption = "left out"
+    without_caption = "skipped"
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
@@ -97,7 +97,7 @@ def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> 
     model = getattr(settings.tokenizer.settings, "model", None)
     if model is None or FILE not in model.card.files:
         raise T2IError(
-            "clipcap needs a GPT-2 to tune, or at least a vocabulary to start from nothing",
+            "clipcap needs a GPT-2 to fine-tune, or a vocabulary to train one from scratch",
             f"-o gpt2=FOLDER_OR_NAME ({gpt2.KNOWN}), -o vocabulary=vocab.txt, or a tokenizer trained by t2i",
         )
     return model.file(FILE)

@@ -28,17 +28,15 @@ from t2icli.training.settings import LoopSettings
 
 
 class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a VQGAN of CLIP-GEN, imported or trained here")]
+    model: Annotated[Model, Meta(description="a CLIP-GEN VQGAN, imported or trained with t2i")]
     batch: Annotated[int, Meta(description="images at a time", ge=1)] = 16
     device: Device = "auto"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a prior of CLIP-GEN, imported or trained here")]
-    embedder: Annotated[Part[Embedder], Meta(description="whose embeddings it is conditioned on")] = part(
-        "embedder", "clip"
-    )
-    codec: Annotated[Part[Codec], Meta(description="what turns codes into images")] = part("codec", "clipgen-vqgan")
+    model: Annotated[Model, Meta(description="a CLIP-GEN prior, imported or trained with t2i")]
+    embedder: Annotated[Part[Embedder], Meta(description="embedder it is conditioned on")] = part("embedder", "clip")
+    codec: Annotated[Part[Codec], Meta(description="codec that decodes images")] = part("codec", "clipgen-vqgan")
     temperature: Temperature = 1.0
     top_k: TopK | None = 500
     top_p: TopP | None = 0.95
@@ -74,10 +72,10 @@ class CodecRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """The original's own numbers, for 16 images a step; its learning rate is 4.5e-6 for each of them."""
 
     shape: Annotated[CodecShape, Meta(description="the network's sizes")] = CodecShape()
-    perceptual: Annotated[Part[Metric], Meta(description="what images are compared by, beside L1")] = part(
+    perceptual: Annotated[Part[Metric], Meta(description="perceptual metric of the loss, beside L1")] = part(
         "metric", "lpips"
     )
-    perceptual_weight: Annotated[float, Meta(description="weight of that metric", ge=0)] = 1.0
+    perceptual_weight: Annotated[float, Meta(description="weight of the perceptual metric", ge=0)] = 1.0
     commitment: Annotated[float, Meta(description="weight of latents keeping near their codes", ge=0)] = 1.0
     attraction: Annotated[float, Meta(description="weight of codes moving to their latents", ge=0)] = 0.2
     adversary_weight: Annotated[float, Meta(description="weight of the discriminator; 0 trains without one", ge=0)] = (
@@ -102,21 +100,20 @@ class CodecRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The original's own numbers, for 64 images a step; its `large` is width 1280, 36 layers and 20 heads."""
 
-    codec: Annotated[Part[Codec], Meta(description="whose codes it learns")] = part("codec", "clipgen-vqgan")
-    embedder: Annotated[Part[Embedder], Meta(description="whose embeddings it is conditioned on")] = part(
-        "embedder", "clip"
-    )
-    start: Annotated[Model | None, Meta(description="a prior to go on from; its own sizes are kept")] = None
+    codec: Annotated[Part[Codec], Meta(description="codec whose codes it learns")] = part("codec", "clipgen-vqgan")
+    embedder: Annotated[Part[Embedder], Meta(description="embedder it is conditioned on")] = part("embedder", "clip")
+    start: Annotated[Model | None, Meta(description="a prior to continue from; its sizes are kept")] = None
     width: Annotated[int, Meta(description="numbers per position; 1280 for large", ge=1)] = 1024
     layers: Annotated[int, Meta(description="36 for large", ge=1)] = 24
     heads: Annotated[int, Meta(description="must divide width; 20 for large", ge=1)] = 16
     dropout: Annotated[float, Meta(description="in training", ge=0, lt=1)] = 0.1
     noise: Annotated[
-        float, Meta(description="length of the random vector added to an image embedding, against the text gap", ge=0)
+        float,
+        Meta(description="length of the noise added to an image embedding, to bridge the gap to text embeddings", ge=0),
     ] = 0.0
     text_share: Annotated[
         float,
-        Meta(description="how often a caption's embedding takes the image's place, if there are any", ge=0, le=1),
+        Meta(description="probability of using a caption's embedding instead of the image's", ge=0, le=1),
     ] = 0.0
     views: Annotated[int, Meta(description="random crops of each image to learn from; 1 takes the middle", ge=1)] = 1
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
@@ -227,8 +224,8 @@ def t2i_generators() -> list[Entry[Generator]]:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    about = "CLIP-GEN's prior: images alone teach it to draw what an embedding says"
-    of_codec = "CLIP-GEN's VQGAN: L1, a perceptual metric and an adversary, codes learnt by gradient"
+    about = "CLIP-GEN's prior: learns from images alone to draw an embedding"
+    of_codec = "CLIP-GEN's VQGAN: L1, perceptual and adversarial losses, codes learned by gradient"
     return [
         Entry("clipgen", about, RecipeSettings, load_recipe, sizes=SIZES),
         Entry("clipgen-vqgan", of_codec, CodecRecipeSettings, load_codec_recipe, sizes=CODEC_SIZES),

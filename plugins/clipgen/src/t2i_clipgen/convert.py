@@ -58,7 +58,9 @@ def sorted_files(upstream: Upstream) -> tuple[Path, dict[str, Any]]:
     """The checkpoint, and from a JSON file beside it the sizes that no checkpoint shows."""
     checkpoints = [path for path in upstream.files if path.suffix != ".json"]
     if len(checkpoints) != 1:
-        raise T2IError(f"one checkpoint is needed, not {len(checkpoints)}", "a VQGAN goes apart: --part codec=vqgan.pt")
+        raise T2IError(
+            f"one checkpoint is needed, not {len(checkpoints)}", "import the VQGAN as a part: --part codec=vqgan.pt"
+        )
     known: dict[str, Any] = {}
     for path in upstream.files:
         if path.suffix == ".json":

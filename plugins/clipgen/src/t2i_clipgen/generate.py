@@ -55,8 +55,8 @@ def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedde
     """The parts must be of the sizes the prior was trained for."""
     if embedder.width != shape.condition:
         raise T2IError(
-            f"model {name!r} is conditioned on embeddings of {shape.condition} numbers, "
-            f"but {type(embedder).__name__} gives {embedder.width}",
+            f"model {name!r} expects embeddings of width {shape.condition}, but "
+            f"{type(embedder).__name__} has width {embedder.width}",
             embedder_hint,
         )
     rows, columns = codec.grid
@@ -64,7 +64,7 @@ def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedde
         raise T2IError(
             f"model {name!r} draws {shape.length} of {shape.codes} codes, "
             f"but {type(codec).__name__} has {rows} x {columns} of {codec.codes}",
-            "leave out the codec and the model's own is used",
+            "omit the codec to use the model's own",
         )
 
 

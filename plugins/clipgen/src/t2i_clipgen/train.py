@@ -90,7 +90,7 @@ class PriorRecipe:
         """The side of the pictures the codec draws; told by the codec itself."""
         height, width = self.codec.decode(torch.zeros(1, self.shape.length, dtype=torch.int64)).shape[-2:]
         if height != width:
-            raise T2IError(f"pictures of {height} x {width} pixels cannot be learnt", "choose a codec of square ones")
+            raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
         return int(width)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from t2icli.registry.settings import Part, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
-EMBEDDER = "whose embeddings it works with"
+EMBEDDER = "embedder it works with"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a decoder, imported or trained here, perhaps with a prior inside")]
+    model: Annotated[Model, Meta(description="a decoder, imported or trained with t2i, optionally with a prior inside")]
     prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
     sampler: Annotated[
@@ -45,16 +45,16 @@ class PriorRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
     encodings: Annotated[bool, Meta(description="read the text token by token, beside its embedding")] = True
-    text_length: Annotated[int, Meta(description="how many tokens of a text are read", ge=1)] = 77
+    text_length: Annotated[int, Meta(description="tokens of a text to read", ge=1)] = 77
     layers: Annotated[int, Meta(description="of attention and feed-forward", ge=1)] = 6
     heads: Annotated[int, Meta(description="of queries; keys and values have one", ge=1)] = 8
     head_width: Annotated[int, Meta(description="numbers of one head, even", ge=2, multiple_of=2)] = 64
     timesteps: Annotated[int, Meta(description="steps between an embedding and noise", ge=1)] = 100
     predicts: Annotated[Target, Meta(description="the clean embedding, the noise in it, or a mix of both")] = "x0"
-    clamp: Annotated[bool, Meta(description="bring every guess to the right length while sampling")] = False
-    dropped: Annotated[float, Meta(description="how often the condition is hidden; 0 forbids guidance", ge=0, lt=1)] = (
-        0.2
-    )
+    clamp: Annotated[bool, Meta(description="normalise every estimate while sampling")] = False
+    dropped: Annotated[
+        float, Meta(description="probability of dropping the condition in training; 0 rules out guidance", ge=0, lt=1)
+    ] = 0.2
     decoder: Annotated[str | None, Meta(description="a decoder to draw previews with; without one there are none")] = (
         None
     )
@@ -71,12 +71,14 @@ class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     first: Annotated[UnetShape, Meta(description="draws from an embedding")] = FIRST
     second: Annotated[UnetShape, Meta(description="enlarges what the first drew")] = UPSAMPLER
     timesteps: Annotated[int, Meta(description="steps between a picture and noise", ge=1)] = 100
-    dropped: Annotated[float, Meta(description="how often the embedding is hidden; 0 forbids guidance", ge=0, lt=1)] = (
-        0.1
-    )
+    dropped: Annotated[
+        float, Meta(description="probability of dropping the embedding in training; 0 rules out guidance", ge=0, lt=1)
+    ] = 0.1
     variance_weight: Annotated[float, Meta(description="weight of learning the variance", ge=0)] = 0.001
-    blur: Annotated[float, Meta(description="how often the smaller picture is blurred for `second`", ge=0, le=1)] = 0.5
-    blur_sigma: Annotated[float, Meta(description="of that blur, in pixels", gt=0)] = 0.6
+    blur: Annotated[
+        float, Meta(description="probability of blurring the low-resolution picture given to `second`", ge=0, le=1)
+    ] = 0.5
+    blur_sigma: Annotated[float, Meta(description="standard deviation of that blur, in pixels", gt=0)] = 0.6
     prior: Annotated[str | None, Meta(description="a prior's name or folder, to be kept inside the saved model")] = None
     preview_steps: Annotated[int, Meta(description="steps of each unet for a preview", ge=1)] = 25
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(

@@ -134,7 +134,7 @@ def way_back(
     """The steps a user asked for; `auto` is DDPM where all are taken, else DDIM."""
     if float(schedule.kept[-1]) <= 0:
         raise T2IError(
-            f"{schedule.timesteps} timesteps of these betas end with no way back: one of them keeps nothing",
+            f"{schedule.timesteps} timesteps of this noise schedule cannot be sampled: one of them keeps no signal",
             "linear, quadratic and sigmoid betas need more than 20 timesteps; cosine does with any",
         )
     count = schedule.timesteps if steps is None else steps

@@ -50,11 +50,11 @@ def check_same(one: Space, other: Space, together: str = TOGETHER) -> None:
     """Prior, decoder and embedder must be of one space."""
     if one.width != other.width:
         raise T2IError(
-            f"{one.owner} works with embeddings of {one.width} numbers, but {other.owner} with {other.width}", together
+            f"{one.owner} uses embeddings of width {one.width}, but {other.owner} uses width {other.width}", together
         )
     if one.embedder != other.embedder:
         raise T2IError(
-            f"{one.owner} works with embedder {_short(one.embedder)}, but {other.owner} with {_short(other.embedder)}",
+            f"{one.owner} uses embedder {_short(one.embedder)}, but {other.owner} uses {_short(other.embedder)}",
             together,
         )
 

@@ -32,9 +32,9 @@ class PriorShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     betas: Annotated[Betas, Meta(description=SCHEDULE)] = "cosine"
     predicts: Annotated[Target, Meta(description=TARGET)] = "x0"
     scale: Annotated[float | None, Meta(description="length embeddings are brought to; none is √width")] = None
-    clamp: Annotated[bool, Meta(description="bring every guess to that length while sampling")] = False
+    clamp: Annotated[bool, Meta(description="normalise every estimate to that length while sampling")] = False
     dropped: Annotated[
-        float, Meta(description="how often the condition is hidden in training; 0 forbids guidance", ge=0, lt=1)
+        float, Meta(description="probability of dropping the condition in training; 0 rules out guidance", ge=0, lt=1)
     ] = 0.2
 
     @property
@@ -64,7 +64,7 @@ class UnetShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attention: Annotated[
         tuple[bool, ...], Meta(description="which levels attend to themselves; none is none of them")
     ] = ()
-    learned_variance: Annotated[bool, Meta(description="predict how much noise a step leaves, too")] = True
+    learned_variance: Annotated[bool, Meta(description="also predict the variance")] = True
     betas: Annotated[Betas, Meta(description=SCHEDULE)] = "cosine"
     predicts: Annotated[Target, Meta(description=TARGET)] = "noise"
 

@@ -22,10 +22,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     file: Annotated[Path, Meta(description="DALLE-pytorch's dalle.pt")]
     vqgan_checkpoint: Annotated[Path, Meta(description="taming's last.ckpt, if it was made with a VQGAN")] | None = None
     vqgan_config: Annotated[Path, Meta(description="taming's model.yaml, if it was made with a VQGAN")] | None = None
-    tokenizer: Annotated[Part[Tokenizer], Meta(description="what turns text into ids")] = part("tokenizer", "chinese")
+    tokenizer: Annotated[Part[Tokenizer], Meta(description="tokenizer")] = part("tokenizer", "chinese")
     temperature: Annotated[float, Meta(description="its temperature", gt=0)] = 1.0
     filter_thres: Annotated[
-        float, Meta(description="share of words and codes together not to draw from", ge=0, le=1)
+        float, Meta(description="fraction of words and codes that are never sampled", ge=0, le=1)
     ] = 0.9
     cond_scale: Annotated[float, Meta(description="its guidance, which acts on the first code", ge=0)] = 1.0
 

@@ -52,7 +52,7 @@ def known_words() -> Collection[str]:
 
 @hookimpl
 def t2i_datasets() -> list[Entry[DatasetPreparer]]:
-    about = "drawn dishes, endless and seeded; SOURCE is how many, or a file of dish names"
+    about = "generated dishes, seeded; SOURCE is how many, or a file of dish names"
     return [Entry("plates", about, Settings, load)]
 
 

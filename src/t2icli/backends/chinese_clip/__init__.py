@@ -17,7 +17,7 @@ from t2icli.store.models import Model
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How Chinese-CLIP embeds."""
 
-    model: Annotated[Model | None, Meta(description="a Chinese-CLIP that was imported, in place of `source`")] = None
+    model: Annotated[Model | None, Meta(description="an imported Chinese-CLIP, instead of `source`")] = None
     source: Annotated[str, Meta(description="a folder, or the name of a repository on the hub", extra=ELSEWHERE)] = (
         "OFA-Sys/chinese-clip-vit-base-patch16"
     )

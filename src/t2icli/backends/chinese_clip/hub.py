@@ -20,7 +20,7 @@ def check_reachable(source: str) -> None:
     """A clear word at once when there is no network."""
     if os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE") or not _answers():
         raise T2IError(
-            f"Chinese-CLIP {source!r} is not here and there is no network",
+            f"Chinese-CLIP {source!r} is not installed and there is no network",
             "fetch its repository elsewhere and run: t2i models import FOLDER/* --as chinese-clip",
             code=1,
         )

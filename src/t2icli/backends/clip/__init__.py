@@ -19,7 +19,7 @@ from t2icli.training.settings import LoopSettings
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How CLIP embeds. Without a model folder, open_clip's `architecture` and `pretrained` say which weights."""
 
-    model: Annotated[Model | None, Meta(description="a CLIP model, imported or trained here")] = None
+    model: Annotated[Model | None, Meta(description="a CLIP model, imported or trained with t2i")] = None
     architecture: Annotated[str, Meta(description="open_clip's name, used with `pretrained`")] = "ViT-B-32"
     pretrained: Annotated[
         str | None, Meta(description="open_clip's tag, such as laion2b_s34b_b79k", extra=ELSEWHERE)
@@ -36,7 +36,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
     pixels: Annotated[
         Literal["model", "raw"],
-        Meta(description="as the model wants them; raw is from -1 to 1 and stretched, as CLIP-GEN's own code ranked"),
+        Meta(
+            description="how pixels are scaled: as the model expects, or raw from -1 to 1 and "
+            "stretched, as CLIP-GEN's code ranked"
+        ),
     ] = "model"
     batch: Annotated[int, Meta(description="images or texts at a time", ge=1)] = 64
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
@@ -54,7 +57,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pretrained: Annotated[
         str | None, Meta(description="open_clip's tag of weights to go on from", extra=in_place_of("start"))
     ] = None
-    start: Annotated[Model | None, Meta(description="a CLIP model to go on from, in place of `architecture`")] = None
+    start: Annotated[Model | None, Meta(description="a CLIP model to continue from, instead of `architecture`")] = None
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="clip, or chinese or json with a model of its own: tokenizer.model=NAME")
     ] = part("tokenizer", "clip")

@@ -71,7 +71,7 @@ def _trained_model(params: Path) -> str:
         key, _, value = line.partition(":")
         if key.strip() == "model":
             return value.strip()
-    raise T2IError(f"'{params}' names no model", "give the params.txt that open_clip's trainer wrote")
+    raise T2IError(f"'{params}' does not name a model", "give the params.txt that open_clip's trainer wrote")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], bool, str]:
@@ -122,7 +122,7 @@ def inferred(state: Mapping[str, Tensor], *, quick_gelu: bool) -> dict[str, Any]
         }
     except KeyError as missing:
         raise T2IError(
-            f"the file holds no CLIP of OpenAI's shape: {missing} is not among its weights",
+            f"the file holds no OpenAI CLIP: {missing} is not among its weights",
             "give open_clip's JSON of the architecture, or the run's params.txt, beside the checkpoint",
         ) from missing
 

@@ -71,7 +71,7 @@ class Clip:
 def _last_norm(model: nn.Module) -> nn.Module:
     norm = getattr(getattr(model, "text", model), "ln_final", None)
     if norm is None:
-        raise T2IError("this CLIP's text tower shows no encodings of its tokens", "use one of open_clip's own towers")
+        raise T2IError("this CLIP's text tower does not give token encodings", "use one of open_clip's own towers")
     return norm
 
 
@@ -148,6 +148,6 @@ def text_reader(
     context = context_of(config["architecture"])
     if "frame" in config:
         if not keep_end:
-            raise T2IError("'keep_end=false' is for models with CLIP's own vocabulary", "leave it out")
+            raise T2IError("'keep_end=false' needs a model with CLIP's own vocabulary", "omit it")
         return FramedTexts(tokenizer.load(), context, *config["frame"])
     return OwnTexts(open_clip.SimpleTokenizer(), context, report, keep_end=keep_end)

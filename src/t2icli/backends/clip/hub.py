@@ -59,6 +59,6 @@ def _absent(architecture: str, tag: str, record: dict[str, Any], reason: str) ->
     where = record["hf_hub"] or record["url"]
     return T2IError(
         f"weights {tag!r} of {architecture!r} are not here and cannot be fetched: {reason}",
-        f"get '{where}' elsewhere and run: t2i models import FILE --as clip",
+        f"download '{where}' on another machine and run: t2i models import FILE --as clip",
         code=1,
     )

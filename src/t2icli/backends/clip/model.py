@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
     table = table if "model_cfg" in table else {"model_cfg": table}
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(table["model_cfg"])
     if missing:
-        raise T2IError(f"'{path}' is no architecture of open_clip: it lacks {', '.join(sorted(missing))}")
+        raise T2IError(f"'{path}' is not an open_clip architecture: it lacks {', '.join(sorted(missing))}")
     return table
 
 

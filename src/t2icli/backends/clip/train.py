@@ -39,13 +39,13 @@ HOTTEST = math.log(100)
 class ClipRecipe:
     """Trains both towers of an open_clip model."""
 
-    without_caption = "left out"
+    without_caption = "skipped"
 
     def __init__(self, settings: RecipeSettings) -> None:
         if settings.loop.grad_accum > 1:
             raise T2IError(
-                "grad_accum would contrast each piece of the batch with itself alone",
-                f"to save memory say: -o chunk={max(1, settings.loop.batch_size // settings.loop.grad_accum)}",
+                "grad_accum would contrast each micro-batch only with itself",
+                f"to save memory use: -o chunk={max(1, settings.loop.batch_size // settings.loop.grad_accum)}",
             )
         self.settings = settings
         self.config, self.model, self.tokenizer = start(settings)

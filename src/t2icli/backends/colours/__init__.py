@@ -26,4 +26,6 @@ def load(settings: Settings) -> Ranker:
 
 @hookimpl
 def t2i_rankers() -> list[Entry[Ranker]]:
-    return [Entry("colours", "counts the colours a prompt names, in Chinese or English; no weights", Settings, load)]
+    return [
+        Entry("colours", "counts the colours named in a Chinese or English prompt; needs no weights", Settings, load)
+    ]

@@ -54,7 +54,9 @@ class Colours:
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         wanted = named(prompt)
         if not wanted:
-            warnings.warn("the prompt names no colour, so the ranker 'colours' has no opinion", stacklevel=2)
+            warnings.warn(
+                "the prompt names no colour, so the ranker 'colours' scores every picture alike", stacklevel=2
+            )
             return [0.0] * len(images)
         targets = oklab(np.array([COLOURS[colour][1] for colour in wanted], dtype=np.float64))
         return [self._closeness(image, targets) for image in images]

@@ -18,11 +18,11 @@ from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a DALL-E, imported or trained here")]
-    codec: Annotated[Part[Codec], Meta(description="what turns codes into images; the model brings its own")] = part(
+    model: Annotated[Model, Meta(description="a DALL-E, imported or trained with t2i")]
+    codec: Annotated[Part[Codec], Meta(description="codec that decodes images; the model has its own")] = part(
         "codec", "vqgan"
     )
-    tokenizer: Annotated[Part[Tokenizer], Meta(description="what turns text into ids; the model knows its own")] = part(
+    tokenizer: Annotated[Part[Tokenizer], Meta(description="tokenizer; the model has its own")] = part(
         "tokenizer", "chinese"
     )
     temperature: Temperature = 1.0
@@ -43,19 +43,21 @@ LOOP = LoopSettings(batch_size=32, lr=3e-4, optimizer="adam", clip=0.5)
 class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The network, what it is trained on, and the loop."""
 
-    codec: Annotated[Part[Codec], Meta(description="what turns images into codes: codec=runs/vae/model")] = part(
+    codec: Annotated[Part[Codec], Meta(description="codec that encodes images, such as codec=runs/vae/model")] = part(
         "codec", "vqgan"
     )
-    tokenizer: Annotated[Part[Tokenizer], Meta(description="what turns text into ids")] = part("tokenizer", "chinese")
+    tokenizer: Annotated[Part[Tokenizer], Meta(description="tokenizer")] = part("tokenizer", "chinese")
     text_length: Annotated[int, Meta(description="tokens of text; longer texts are cut", ge=1)] = 64
     null_condition: Annotated[
-        float, Meta(description="part of the texts left out, so that cfg_scale can be used", ge=0, le=1)
+        float, Meta(description="fraction of texts dropped in training, so that cfg_scale can be used", ge=0, le=1)
     ] = 0.1
-    crops: Annotated[int, Meta(description="cuts of each image that are encoded: 1 is the middle one", ge=1)] = 1
+    crops: Annotated[int, Meta(description="crops of each image to encode; 1 is the centre crop", ge=1)] = 1
     crop_from: Annotated[float, Meta(description="with more crops: smallest part of the square's area", gt=0, le=1)] = (
         0.75
     )
-    start: Annotated[Model | None, Meta(description="a DALL-E to go on from: its network, codec and tokenizer")] = None
+    start: Annotated[Model | None, Meta(description="a DALL-E to continue from: its network, codec and tokenizer")] = (
+        None
+    )
     temperature: Annotated[float, Meta(description="what the trained model draws with unless told otherwise", gt=0)] = (
         1.0
     )

@@ -27,8 +27,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         False
     )
     reversible: Annotated[bool, Meta(description="two residual streams")] = False
-    shared_attention: Annotated[tuple[str, ...], Meta(description="cycled ids; equal ids share one attention")] = ()
-    shared_feed_forward: Annotated[tuple[str, ...], Meta(description="cycled ids; equal ids share one")] = ()
+    shared_attention: Annotated[
+        tuple[str, ...], Meta(description="ids, cycled over the layers; equal ids share one attention")
+    ] = ()
+    shared_feed_forward: Annotated[
+        tuple[str, ...], Meta(description="ids, cycled over the layers; equal ids share one feed-forward")
+    ] = ()
     shared_embeddings: Annotated[bool, Meta(description="the output layer's weights embed the input too")] = False
     attention_dropout: Annotated[float, Meta(description="dropout after attention", ge=0, lt=1)] = 0.0
     feed_forward_dropout: Annotated[float, Meta(description="dropout inside the feed-forward", ge=0, lt=1)] = 0.0

@@ -124,7 +124,7 @@ def check_codec(config: Config, codec: Codec, model_name: str, codec_name: str) 
         raise T2IError(
             f"{model_name} draws {rows} x {columns} of {config.codes} codes, "
             f"but {codec_name} has {codec.grid[0]} x {codec.grid[1]} of {codec.codes}",
-            "leave out the codec and the model's own is used, or import the model with --part codec=FILE",
+            "omit the codec to use the model's own, or import the model with --part codec=FILE",
         )
 
 
@@ -132,7 +132,9 @@ def begin_with(path: Path, rows: int | None, codec: Codec) -> Tensor:
     """The codes of the upper rows of a picture."""
     rows = rows or max(1, int(0.4375 * codec.grid[0]))
     if rows >= codec.grid[0]:
-        raise T2IError(f"prime_rows is {rows}, but an image has {codec.grid[0]} rows in all", "leave some to be drawn")
+        raise T2IError(
+            f"prime_rows is {rows}, but an image has {codec.grid[0]} rows in all", "leave some rows to be drawn"
+        )
     blank = codec.decode(torch.zeros(1, codec.grid[0] * codec.grid[1], dtype=torch.long))
     try:
         pixels = to_tensor(square(images.open_image(path), blank.shape[-1]))

@@ -59,7 +59,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         for each in told:
             if each.category not in self.has_told:
                 self.has_told.add(each.category)
-                warnings.warn(f"{each.message} (of other captions it is not told)", each.category, stacklevel=2)
+                warnings.warn(f"{each.message} (reported once)", each.category, stacklevel=2)
         return text.masked_fill(text == self.tokenizer.padding, 0)
 
 

@@ -13,7 +13,7 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import DatasetPreparer, Entry
 
 Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
-Column = Annotated[str | None, Meta(description="its column or field; none: the first of the usual names")]
+Column = Annotated[str | None, Meta(description="column or field name; none tries the usual names")]
 Root = Annotated[str | None, Meta(description="folder that paths start from and must stay in; none: the file's own")]
 
 
@@ -43,7 +43,8 @@ class Csv(Table, frozen=True, forbid_unknown_fields=True):
 class Wukong(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Encoding = "auto"
     notebook: Annotated[
-        bool, Meta(description="divide and re-read the rows as text2img's notebook did, slips included, to compare")
+        bool,
+        Meta(description="split and parse rows exactly as text2img's notebook did, mistakes included, for comparison"),
     ] = False
 
 
@@ -52,9 +53,9 @@ class GoogleCc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WebDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    captions: Annotated[
-        Literal["required", "optional"], Meta(description="whether an image without its caption file is reported")
-    ] = "required"
+    captions: Annotated[Literal["required", "optional"], Meta(description="report images without a caption file")] = (
+        "required"
+    )
 
 
 class Parquet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

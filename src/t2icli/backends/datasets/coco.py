@@ -42,7 +42,9 @@ class CocoSource:
     def rows(self, source: Path) -> Iterator[SourceRow]:
         found = [path for path in sorted(source.rglob("captions_*.json")) if self._wanted(path)]
         if not found:
-            raise T2IError(f"there is no captions_train2017.json or its like in '{source}'", "or in its annotations/")
+            raise T2IError(
+                f"there is no captions_train2017.json or similar file in '{source}'", "or in its annotations/"
+            )
         for path in found:
             yield from self._part(path, source)
 

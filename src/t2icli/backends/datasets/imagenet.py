@@ -43,7 +43,7 @@ def _names(source: Path) -> dict[str, str]:
     """`n01440764 tench, Tinca tinca`: the first name of each class."""
     path = source / NAMES
     if not path.is_file():
-        raise T2IError(f"there is no {NAMES} in '{source}'", "leave out -o captions=names")
+        raise T2IError(f"there is no {NAMES} in '{source}'", "omit -o captions=names")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

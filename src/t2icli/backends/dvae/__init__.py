@@ -19,26 +19,26 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a discrete VAE, in the words of DALLE-pytorch."""
 
     image_size: Annotated[int, Meta(description="pixels of a side", ge=1)] = 256
-    num_layers: Annotated[int, Meta(description="how often the size is halved", ge=1)] = 3
+    num_layers: Annotated[int, Meta(description="number of downsampling steps", ge=1)] = 3
     num_tokens: Annotated[int, Meta(description="how many codes there are", ge=2)] = 512
     codebook_dim: Annotated[int, Meta(description="width of a code's vector", ge=1)] = 512
     hidden_dim: Annotated[int, Meta(description="width of the convolutions", ge=1)] = 64
     num_resnet_blocks: Annotated[int, Meta(description="residual blocks at the smallest size", ge=0)] = 0
     channels: Annotated[int, Meta(description="3 for RGB, 4 with transparency", ge=3, le=4)] = 3
-    mean: Annotated[tuple[float, ...], Meta(description="taken off each channel")] = (
+    mean: Annotated[tuple[float, ...], Meta(description="mean of each channel")] = (
         0.5,
         0.5,
         0.5,
         0.0,
     )
-    std: Annotated[tuple[float, ...], Meta(description="each channel is divided by")] = (0.5, 0.5, 0.5, 1.0)
+    std: Annotated[tuple[float, ...], Meta(description="standard deviation of each channel")] = (0.5, 0.5, 0.5, 1.0)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a discrete VAE, imported or trained here")]
+    model: Annotated[Model, Meta(description="a discrete VAE, imported or trained with t2i")]
     height: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
     width: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
-    batch: Annotated[int, Meta(description="pictures at once; does not change them", ge=1)] = 16
+    batch: Annotated[int, Meta(description="pictures at once; does not change the result", ge=1)] = 16
     device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on GPUs that have it, else fp32")
@@ -51,12 +51,14 @@ LOOP = LoopSettings(batch_size=32, lr=1e-3, optimizer="adam", schedule="exponent
 class TrainSettings(Shape, frozen=True, forbid_unknown_fields=True):
     """The shape, how the codes are drawn while training, and the loop."""
 
-    smooth_l1: Annotated[bool, Meta(description="compare pixels by smooth L1 instead of their squares")] = False
-    kl_weight: Annotated[float, Meta(description="pull towards even use of all codes, summed over a batch", ge=0)] = 0.0
-    straight_through: Annotated[bool, Meta(description="draw whole codes instead of soft mixtures")] = False
+    smooth_l1: Annotated[bool, Meta(description="smooth L1 pixel loss instead of squared error")] = False
+    kl_weight: Annotated[
+        float, Meta(description="weight of the loss that evens out code use, summed over a batch", ge=0)
+    ] = 0.0
+    straight_through: Annotated[bool, Meta(description="sample hard codes instead of soft mixtures")] = False
     reinmax: Annotated[bool, Meta(description="with straight_through: gradients exact to second order")] = False
-    temperature: Annotated[float, Meta(description="softness of the drawing at the start", gt=0)] = 1.0
-    temperature_min: Annotated[float, Meta(description="softness it ends with", gt=0)] = 0.5
+    temperature: Annotated[float, Meta(description="Gumbel temperature at the start", gt=0)] = 1.0
+    temperature_min: Annotated[float, Meta(description="Gumbel temperature at the end", gt=0)] = 0.5
     anneal_rate: Annotated[float, Meta(description="how fast it falls; see docs/dvae.md", ge=0)] = 1e-6
     crop_from: Annotated[float, Meta(description="smallest random cut by area; 1: the middle one", gt=0, le=1)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
@@ -107,7 +109,7 @@ def t2i_codecs() -> list[Entry[Codec]]:
     return [
         Entry(
             "dvae",
-            "discrete VAE: soft pictures as codes, by DALLE-pytorch or trained here",
+            "discrete VAE: soft pictures as codes; from DALLE-pytorch or trained with t2i",
             Settings,
             load,
             import_files,

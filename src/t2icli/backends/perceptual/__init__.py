@@ -14,7 +14,7 @@ from t2icli.store.models import Model
 
 
 class Lpips(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: Annotated[Model | None, Meta(description="LPIPS weights; without, the Laplacian takes its place")] = None
+    model: Annotated[Model | None, Meta(description="LPIPS weights; without them the Laplacian metric is used")] = None
 
 
 class Laplacian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +42,7 @@ def import_files(upstream: Upstream, folder: Path) -> None:
 @hookimpl
 def t2i_metrics() -> list[Entry[Metric]]:
     return [
-        Entry("lpips", "LPIPS: learnt distance of VGG16's features", Lpips, load_lpips, import_files),
+        Entry("lpips", "LPIPS: learned distance of VGG16 features", Lpips, load_lpips, import_files),
         Entry("laplacian", "differences of details at several scales; needs no weights", Laplacian, load_laplacian),
     ]
 

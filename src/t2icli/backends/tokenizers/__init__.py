@@ -23,7 +23,7 @@ class Chinese(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary: Annotated[
         str | None,
         Meta(
-            description=f"in place of a model: vocab.txt, its folder, or a hub name such as {ROBERTA}", extra=ELSEWHERE
+            description=f"instead of a model: vocab.txt, its folder, or a hub name such as {ROBERTA}", extra=ELSEWHERE
         ),
     ] = None
     strict: Strict = False
@@ -34,14 +34,14 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: Annotated[Model | None, Meta(description="a tokenizer, imported or trained here")] = None
+    model: Annotated[Model | None, Meta(description="a tokenizer, imported or trained with t2i")] = None
     file: Annotated[
-        Path | None, Meta(description="in place of a model: tokenizer.json, or its folder", extra=ELSEWHERE)
+        Path | None, Meta(description="instead of a model: tokenizer.json, or its folder", extra=ELSEWHERE)
     ] = None
     special: Annotated[bool, Meta(description="add the start and end ids the file asks for")] = True
     unknown: Annotated[
         Literal["keep", "drop"],
-        Meta(description="what the vocabulary lacks: its unknown token, or left out, as for one trained here"),
+        Meta(description="characters missing from the vocabulary: unknown token, or dropped"),
     ] = "keep"
     strict: Strict = False
 
@@ -53,9 +53,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["wordpiece", "bytes"],
         Meta(description="single Chinese characters and pieces of words, or runs of bytes that can spell anything"),
     ] = "wordpiece"
-    vocabulary: Annotated[int, Meta(description="at most so many tokens", ge=300)] = 16_384
-    frequency: Annotated[int, Meta(description="a token must be seen so often", ge=1)] = 2
-    lowercase: Annotated[bool, Meta(description="take upper and lower case for the same")] = True
+    vocabulary: Annotated[int, Meta(description="largest vocabulary", ge=300)] = 16_384
+    frequency: Annotated[int, Meta(description="minimum count of a token", ge=1)] = 2
+    lowercase: Annotated[bool, Meta(description="ignore case")] = True
 
 
 def load_chinese(settings: Chinese) -> Tokenizer:

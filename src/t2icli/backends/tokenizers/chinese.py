@@ -56,7 +56,7 @@ def _tokens(path: Path) -> list[str]:
         raise T2IError(f"cannot read the vocabulary '{path}': {error}") from error
     tokens = [token.rstrip("\r") for token in (tokens[:-1] if tokens[-1] == "" else tokens)]
     if UNKNOWN not in tokens:
-        raise T2IError(f"'{path}' is not a vocabulary of BERT: it has no {UNKNOWN}", "expected one token a line")
+        raise T2IError(f"'{path}' is not a BERT vocabulary: it has no {UNKNOWN}", "expected one token a line")
     return tokens
 
 
@@ -82,7 +82,7 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(hf_hub_download(repository, FILE, local_files_only=offline, etag_timeout=1))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        hint = "get vocab.txt by other means and run: t2i models import vocab.txt --as chinese"
+        hint = "download vocab.txt on another machine and run: t2i models import vocab.txt --as chinese"
         raise T2IError(f"cannot get {FILE} of '{repository}': {str(error).splitlines()[0]}", hint, code=1) from error
 
 

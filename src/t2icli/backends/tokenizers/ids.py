@@ -53,7 +53,7 @@ class IdTokenizer:
         told = f"{_short(text)!r} is {len(ids)} tokens long, the model takes {length}"
         kept = self.to_text(ids[:length])
         if self.strict:
-            raise T2IError(told, f"it would end after {_end(kept)!r}: say it in fewer words")
+            raise T2IError(told, f"it would be cut after {_end(kept)!r}: use fewer words")
         warnings.warn(f"{told}: cut after {_end(kept)!r}", TextCutWarning, stacklevel=3)
         return ids[:length]
 
@@ -90,7 +90,7 @@ def of_hugging_face(tokenizer: HuggingFace, *, special: bool, strict: bool, drop
             return list(read.ids)
         pairs = list(zip(read.ids, read.offsets, strict=True))
         lost = dict.fromkeys(text[start:end] for token, (start, end) in pairs if token == unknown)
-        told = f"{_short(text)!r}: not in the vocabulary, so left out: {' '.join(lost)}"
+        told = f"{_short(text)!r}: not in the vocabulary, ignored: {' '.join(lost)}"
         warnings.warn(told, UnknownWordWarning, stacklevel=3)
         return [token for token, _ in pairs if token != unknown]
 

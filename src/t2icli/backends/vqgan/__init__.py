@@ -18,10 +18,10 @@ from t2icli.training.settings import LoopSettings
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    model: Annotated[Model, Meta(description="a VQGAN, imported or trained here")]
+    model: Annotated[Model, Meta(description="a VQGAN, imported or trained with t2i")]
     height: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
     width: Annotated[int | None, Meta(description="pixels; none is what it was trained for")] = None
-    batch: Annotated[int, Meta(description="pictures at once; does not change them", ge=1)] = 16
+    batch: Annotated[int, Meta(description="pictures at once; does not change the result", ge=1)] = 16
     device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on GPUs that have it, else fp32")
@@ -47,7 +47,7 @@ def t2i_codecs() -> list[Entry[Codec]]:
     return [
         Entry(
             "vqgan",
-            "VQGAN: sharp pictures as codes, by taming-transformers or trained here",
+            "VQGAN: sharp pictures as codes; from taming-transformers or trained with t2i",
             Settings,
             load,
             import_files,
@@ -58,7 +58,9 @@ def t2i_codecs() -> list[Entry[Codec]]:
 class Adversary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The discriminator a VQGAN is trained against."""
 
-    weight: Annotated[float, Meta(description="share of the adversary's pull; 0 trains without one", ge=0)] = 0.8
+    weight: Annotated[
+        float, Meta(description="weight of the adversarial loss; 0 trains without a discriminator", ge=0)
+    ] = 0.8
     start: Annotated[int, Meta(description="step from which it takes part", ge=0)] = 20_000
     width: Annotated[int, Meta(description="features of its first layer", ge=1)] = 64
     layers: Annotated[int, Meta(description="halvings; more see larger patches", ge=1)] = 3
@@ -71,7 +73,7 @@ class Care(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning: Annotated[
         Literal["average", "gradient"], Meta(description="codes are averages of their latents, or learnt by gradient")
     ] = "average"
-    decay: Annotated[float, Meta(description="how slowly the averages move", ge=0, lt=1)] = 0.99
+    decay: Annotated[float, Meta(description="decay of the codebook's moving averages", ge=0, lt=1)] = 0.99
     begin: Annotated[int, Meta(description="steps without codes, after which k-means finds the first ones", ge=0)] = 200
     reseed_every: Annotated[int, Meta(description="steps after which unused codes begin again; 0 never", ge=0)] = 50
 
@@ -82,24 +84,24 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...; not with `start`")] = (
         VqganShape()
     )
-    start: Annotated[Model | None, Meta(description="a VQGAN to go on from")] = None
+    start: Annotated[Model | None, Meta(description="a VQGAN to continue from")] = None
     tune: Annotated[
         Literal["all", "decoder"],
-        Meta(description="decoder leaves the codes as they are, so that generators trained on them still fit"),
+        Meta(description="decoder keeps the codes unchanged, so that generators trained on them still fit"),
     ] = "all"
-    perceptual: Annotated[Part[Metric], Meta(description="what pictures are compared by, beside L1")] = part(
+    perceptual: Annotated[Part[Metric], Meta(description="perceptual metric of the loss, beside L1")] = part(
         "metric", "lpips"
     )
-    perceptual_weight: Annotated[float, Meta(description="weight of that metric", ge=0)] = 1.0
+    perceptual_weight: Annotated[float, Meta(description="weight of the perceptual metric", ge=0)] = 1.0
     squared_weight: Annotated[
         float, Meta(description="weight of squared differences, beside L1: more PSNR, softer pictures", ge=0)
     ] = 0.0
-    commitment: Annotated[float, Meta(description="weight of the latents' distance to their codes", ge=0)] = 1.0
+    commitment: Annotated[float, Meta(description="weight of the commitment loss", ge=0)] = 1.0
     attraction: Annotated[float, Meta(description="weight of the same for codes learnt by gradient", ge=0)] = 0.25
     codebook: Annotated[Care, Meta(description="how the codes are learnt")] = Care()
     adversary: Annotated[Adversary, Meta(description="the discriminator")] = Adversary()
-    temperature: Annotated[float, Meta(description="gumbel: softness of the first draws", gt=0)] = 1.0
-    cold: Annotated[float, Meta(description="gumbel: softness of the last draws", gt=0)] = 0.1
+    temperature: Annotated[float, Meta(description="gumbel: temperature at the start", gt=0)] = 1.0
+    cold: Annotated[float, Meta(description="gumbel: temperature at the end", gt=0)] = 0.1
     cooling: Annotated[int, Meta(description="gumbel: steps from the first to the last", ge=1)] = 50_000
     kl_weight: Annotated[float, Meta(description="gumbel: weight of even use of all codes", ge=0)] = 5e-4
     loop: Annotated[LoopSettings, Meta(description="how long, how fast and how carefully")] = LoopSettings(

@@ -48,7 +48,10 @@ def read_shape(path: Path) -> VqganShape:
     """The shape a taming configuration describes; the classes it names are never imported."""
     params, target = _model_table(path)
     if params.get("remap"):
-        raise T2IError(f"'{path}' remaps its codes to those of another file", "remapped models cannot be imported")
+        raise T2IError(
+            f"'{path}' remaps its codes to those of another file, which cannot be imported",
+            "remapped models cannot be imported",
+        )
     dd = params["ddconfig"]
     if dd.get("in_channels", 3) != 3 or dd.get("out_ch", 3) != 3 or dd.get("double_z"):
         raise T2IError(f"'{path}' is not for RGB images", "in_channels and out_ch must be 3, double_z false")
@@ -71,7 +74,7 @@ def _model_table(path: Path) -> tuple[dict[str, Any], str]:
         raise T2IError(f"cannot read '{path}': {str(error).splitlines()[0]}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise T2IError(
-            f"'{path}' is not taming's configuration", "expected model.target, model.params.ddconfig"
+            f"'{path}' is not a taming-transformers configuration", "expected model.target, model.params.ddconfig"
         ) from error
     if target not in QUANTIZERS:
         raise T2IError(f"'{path}' is for {target!r}, not a VQGAN", f"known: {', '.join(QUANTIZERS)}")

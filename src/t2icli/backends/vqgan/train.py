@@ -114,7 +114,7 @@ class VqganRecipe:
 
     def turns(self) -> Sequence[Turn]:
         if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
-            raise T2IError("a VQGAN cannot be trained in shards", "it is small enough: use --strategy ddp")
+            raise T2IError("a VQGAN cannot be trained with fsdp", "use --strategy ddp")
         if not self.model.is_gumbel and self.settings.codebook.learning == "average":
             self.model.vqgan.quantize.requires_grad_(False)
         trained = [parameter for parameter in self.model.vqgan.parameters() if parameter.requires_grad]

@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
         import jieba
     except ImportError as error:
         hint = "run: t2i install 't2icli[words]', or leave out --by word"
-        raise T2IError("Chinese has no spaces to cut words at", hint) from error
+        raise T2IError("Chinese text has no spaces to split words at", hint) from error
     jieba.setLogLevel("ERROR")
     return [word for word in jieba.lcut(text.lower()) if PIECES.search(word)]
 

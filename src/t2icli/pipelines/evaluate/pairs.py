@@ -114,7 +114,9 @@ def _table(path: Path, root: Path | None) -> Iterator[Picture]:
             hint = "name the pictures' folder with --root" if problem == "outside-root" else None
             raise T2IError(f"'{path}' row {number}: {problem}", hint)
         if not isinstance(row.image, Path):
-            raise T2IError(f"'{path}' row {number} names no file: {row.image}", "fetch the pictures with t2i prepare")
+            raise T2IError(
+                f"'{path}' row {number} does not name a file: {row.image}", "fetch the pictures with t2i prepare"
+            )
         yield Picture(str(row.image), row.captions, _reader(row.image))
 
 
@@ -148,7 +150,7 @@ def _captions(value: Any, text: str, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list) or not value:
-        raise T2IError(f"{where} has no sentence")
+        raise T2IError(f"{where} has no caption")
     if all(isinstance(each, str) for each in value):
         return tuple(value)
     try:
@@ -156,7 +158,7 @@ def _captions(value: Any, text: str, where: str) -> tuple[str, ...]:
     except (TypeError, ValueError) as error:
         raise T2IError(f"{where}: sentences must be text, or pairs of a kind and a text") from error
     if text not in kinds:
-        raise T2IError(f"{where} has no sentence of kind {text!r}", did_you_mean(text, map(str, kinds)))
+        raise T2IError(f"{where} has no caption of kind {text!r}", did_you_mean(text, map(str, kinds)))
     return (str(kinds[text]),)
 
 

@@ -212,7 +212,7 @@ def file(found: Sequence[Hit], folder: Path) -> list[Path]:
     """Copy pictures into a folder, in names that sort by rank; nothing there is replaced."""
     targets = [folder / f"{hit.rank:03d}-{hit.picture.file_name}" for hit in found]
     if taken := [target for target in targets if target.exists()]:
-        raise T2IError(f"'{taken[0]}' is there already", "give --copy another folder")
+        raise T2IError(f"'{taken[0]}' already exists", "give --copy another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for hit, target in zip(found, targets, strict=True):
         target.write_bytes(hit.picture.content())

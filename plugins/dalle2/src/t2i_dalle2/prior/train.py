@@ -38,7 +38,7 @@ PREVIEW_STEPS = 25
 
 
 class PriorRecipe:
-    without_caption = "left out"
+    without_caption = "skipped"
 
     def __init__(self, settings: PriorRecipeSettings) -> None:
         self.settings = settings
