@@ -72,7 +72,7 @@ def rerank(
     show.notes(models.stand_ins(judge.model for judge in judges))
     with show.bar("ranking", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
-    show.note(f"ranked by {', '.join((judge.name for judge in judges))}")
+    show.note(f"ranked by {', '.join(judge.name for judge in judges)}")
     best = ranking.ranked[:top]
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")

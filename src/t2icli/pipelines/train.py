@@ -67,7 +67,7 @@ def new_plan(asked: Mapping[str, Any], tell: Tell = silent) -> Plan:
     """A plan from what was asked for, every setting resolved; without a size, it is the original's."""
     for name, flag in (("recipe", "RECIPE"), ("train_data", "--train-data DATA")):
         if not asked.get(name):
-            raise T2IError(f"RECIPE or --train-data is missing", f"add {flag}")
+            raise T2IError(f"{flag.split()[0]} is missing", f"add {flag}")
     entry, _ = plugins.resolve("recipe", asked["recipe"])
     option = _of_recipe(entry, asked.get("option") or {})
     size = sizes.pick(entry, asked.get("size"), option, asked.get("device") or "auto")

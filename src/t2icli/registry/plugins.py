@@ -113,7 +113,7 @@ def _part(default: Part[Any], value: Any, model: Model | None, name: str) -> Par
         word, options = inside.card.backend, {"model": inside, **options}
     entry, chosen = configure(default.kind, default.name if word is None else word, options)
     used = getattr(chosen, "model", None)
-    if inside is not None and used is not None and used.sha256 != inside.sha256:
+    if model is not None and inside is not None and used is not None and used.sha256 != inside.sha256:
         raise T2IError(
             f"model {model.name!r} was trained with another {name}: {inside.sha256[:12]}, "
             f"but {used.name!r} is {used.sha256[:12]}",
