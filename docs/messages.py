@@ -111,7 +111,7 @@ def main() -> None:
     for package in PACKAGES:
         said, known = messages(package), catalogue(package)
         print(f"{package.name}: {len(said)} messages, {len(said - known.keys())} without a translation")
-        json.dump({text: "" for text in sorted(said - known.keys())}, sys.stdout, ensure_ascii=False, indent=1)
+        json.dump(dict.fromkeys(sorted(said - known.keys()), ""), sys.stdout, ensure_ascii=False, indent=1)
         print("\nno longer said:", *sorted(known.keys() - said), sep="\n  ")
 
 
