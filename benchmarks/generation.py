@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from table import record
 from torch import Tensor
 
+from t2icli import load
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Upstream
 from t2icli.nn import decode, devices, int8, weights
 from t2icli.nn.pixels import to_images
-from t2icli.registry import plugins
 from t2icli.store import models
 
 IMAGES, CODES, TEXT, WORDS = 16, 256, 64, 21128
@@ -97,7 +97,7 @@ def import_it(original: Any, scratch: Path) -> tuple[DallE, Any]:
     convert.convert(Upstream((file,), {}), folder)
     model = models.open_model(folder)
     config = msgspec.convert(model.card.config, Config)
-    return weights.load(DallE(config), model), plugins.load("codec", str(folder / "codec"), precision="fp32")
+    return weights.load(DallE(config), model), load("codec", str(folder / "codec"), precision="fp32")
 
 
 def draw(model: DallE, codec: Any, text: Tensor, n: int, length: int) -> None:

@@ -24,13 +24,13 @@ import torch
 from PIL import Image
 from table import record
 
+from t2icli import load
 from t2icli.backends.clip import Settings
 from t2icli.backends.clip.embed import Clip
 from t2icli.backends.clip.model import OwnTexts, report_prompt
-from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import generation
-from t2icli.registry import plugins
 from t2icli.registry.cosine import CosineRanker
+from t2icli.registry.open import Opened, open_one
 
 WRONG = 1 / 3
 
@@ -113,9 +113,9 @@ def gain(folder: Path, model: str | None, steps: int, n: int = 16) -> None:
     scenes = list({(s.shape, s.colour): s for s in shapes_data.scenes(held_out=True)}.values())
     prompts, judges = [scene.captions[0] for scene in scenes], {"pixels": by_pixels(scenes)}
     for name, path in models.items():
-        judges[name] = generation.of_embedder(provenance.load("embedder", name, {"model": str(path)}))
-    drawer = plugins.load("generator", model) if model else Forgetful(scenes)
-    source = provenance.Source("generator", model or "forgetful", model or "forgetful", None, drawer)
+        judges[name] = generation.of_embedder(open_one("embedder", name, {"model": str(path)}))
+    drawer = load("generator", model) if model else Forgetful(scenes)
+    source = Opened("generator", model or "forgetful", None, drawer)
     rows = []
     for ranker, other in (("clip", "brivl"), ("brivl", "clip")):
         by_other = generation.evaluate(source, prompts, n, judges[ranker], judges[other], seed=0).curve

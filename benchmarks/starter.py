@@ -29,9 +29,10 @@ from starter_checker import Judge
 from starter_data import Request
 from table import as_markdown
 
+from t2icli import load
 from t2icli.contract.kinds import Codec, Generator, Ranker
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import configure
 
 COUNTS = (1, 4, 16, 64)
 GENERATORS = ("dalle/starter", "clipgen/starter", "dalle2/starter")
@@ -50,7 +51,7 @@ def there(kind: str, words: list[str], wanted: tuple[str, ...]) -> dict[str, str
     found = {}
     for word in words or wanted:
         try:
-            entry, _ = plugins.resolve(kind, word)
+            entry, _ = configure.resolve(kind, word)
         except T2IError as error:
             if words:
                 raise
@@ -65,11 +66,11 @@ def judge_of(chosen: argparse.Namespace) -> Judge:
 
 
 def codec_of(chosen: argparse.Namespace) -> Codec:
-    return plugins.load("codec", chosen.codec)
+    return load("codec", chosen.codec)
 
 
 def rankers_of(chosen: argparse.Namespace) -> dict[str, Ranker]:
-    return {name: plugins.load("ranker", word) for name, word in there("ranker", chosen.ranker, RANKERS).items()}
+    return {name: load("ranker", word) for name, word in there("ranker", chosen.ranker, RANKERS).items()}
 
 
 def checker(chosen: argparse.Namespace) -> None:
@@ -103,7 +104,7 @@ def bench(chosen: argparse.Namespace) -> None:
     requests = data.prompts()[: chosen.prompts]
     real = ceilings(chosen, judge, requests)
     for name, word in there("generator", chosen.generator, GENERATORS).items():
-        generator, clock = plugins.load("generator", word), Clock()
+        generator, clock = load("generator", word), Clock()
         drawn = []
         for at, request in enumerate(requests):
             n = chosen.most if at < chosen.subset else chosen.n
@@ -122,7 +123,7 @@ def by_steps(chosen: argparse.Namespace) -> None:
     real = truth(judge, renderings(chosen, requests))
     rows = []
     for steps in chosen.unet_steps:
-        generator, clock = plugins.load("generator", "dalle2/starter", steps=(steps,), prior_steps=steps), Clock()
+        generator, clock = load("generator", "dalle2/starter", steps=(steps,), prior_steps=steps), Clock()
         drawn = [candidates(generator, each, requests, 1, {}, judge, clock=clock) for each in requests]
         (found,) = result(chosen, drawn, clock, [], real)["rows"]
         rows.append({"steps": steps, **found})

@@ -17,12 +17,12 @@ from starter_checker import Judge
 from starter_data import Request
 
 from t2i_starter import words
+from t2icli import load
 from t2icli.contract.kinds import Codec
 from t2icli.nn import fidelity
-from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import generation, retrieval
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
-from t2icli.registry import plugins
+from t2icli.registry.open import open_one
 
 Pixels = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ def sharpness(codec: Codec, pixels: Pixels) -> dict[str, float]:
 
 def retrieved(models: Sequence[str], requests: Sequence[Request], pixels: Pixels) -> list[dict[str, Any]]:
     """How often each name finds its picture, and each picture its name, among all of them."""
-    sources = [provenance.load("embedder", model, {}) for model in models]
+    sources = [open_one("embedder", model) for model in models]
     pictures = [
         Picture(f"{at}.png", (request.prompt,), lambda image=image: _png(image))
         for at, (request, image) in enumerate(zip(requests, images(pixels), strict=True))
@@ -86,7 +86,7 @@ def _png(image: Image.Image) -> bytes:
 
 def captioned(model: str, requests: Sequence[Request], pixels: Pixels) -> dict[str, Any]:
     """Whether the caption, read as a dish, has the vessel and the ingredient that the dish's name begins with."""
-    captions = [each[0] for each in plugins.load("captioner", model).caption(images(pixels), 1, seed=0)]
+    captions = [each[0] for each in load("captioner", model).caption(images(pixels), 1, seed=0)]
     meant = [words.read(caption.replace(" ", "")) or words.read(caption) for caption in captions]
     pairs = list(zip(meant, (each.dish for each in requests), strict=True))
     vessel = [dish is not None and data.vessel(dish) == data.vessel(true) for dish, true in pairs]

@@ -11,8 +11,9 @@ import starter_data as data
 from starter_candidates import RANDOM, Clock, candidates, percentages
 from starter_checker import Judge
 
+from t2icli import load
 from t2icli.contract.kinds import Ranker
-from t2icli.registry import plugins
+from t2icli.registry import configure
 
 SWEEP: Mapping[str, Sequence[Any]] = {
     "cfg_scale": (1.0, 2.0, 3.0, 4.0),
@@ -23,7 +24,7 @@ SWEEP: Mapping[str, Sequence[Any]] = {
 
 def settings(model: str, sweep: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Every combination of the swept settings that this generator has."""
-    entry, _ = plugins.resolve("generator", model)
+    entry, _ = configure.resolve("generator", model)
     known = {field.name for field in msgspec.structs.fields(entry.settings)}
     names = [name for name in sweep if name in known]
     for values in itertools.product(*(sweep[name] for name in names)):
@@ -36,7 +37,7 @@ def tune(
     """A row for each combination: the settings, who chose, vessel, ingredients, both, CPU seconds a picture."""
     requests = data.validation(prompts)
     for options in settings(model, sweep):
-        generator, clock = plugins.load("generator", model, **options), Clock()
+        generator, clock = load("generator", model, **options), Clock()
         drawn = [candidates(generator, each, requests, n, rankers, judge, clock=clock) for each in requests]
         spent = clock.seconds["drawing"] / (n * prompts)
         said = " ".join(f"{name}={value}" for name, value in options.items())

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from t2icli.registry import discovery
+
 os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "T2I_HOME": os.devnull + "/none"}
 
 import typer
@@ -18,7 +20,7 @@ from typer.main import get_command
 from t2icli import cli
 from t2icli.contract.kinds import KINDS
 from t2icli.prepare.settings import PRESETS, Limits, Rules
-from t2icli.registry import plugins, settings
+from t2icli.registry import settings
 
 HERE = Path(__file__).parent
 OURS = ("t2icli",)
@@ -74,7 +76,7 @@ def is_ours(offer) -> bool:  # type: ignore[no-untyped-def]
 
 def backends_page() -> str:
     """Every backend of ours, by kind, with its settings."""
-    found = plugins.installed()
+    found = discovery.installed()
     if found.broken:
         sys.exit("\n".join(map(str, found.broken)))
     lines = ["# Backends and their settings", "", "Generated from the program by `make docs`; the same as"]
@@ -113,7 +115,7 @@ def rules_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _fields(offer: plugins.Offer) -> list[settings.Field]:
+def _fields(offer: discovery.Offer) -> list[settings.Field]:
     return settings.describe(offer.entry.settings)
 
 

@@ -80,6 +80,6 @@ def __getattr__(name: str) -> Any:
 
 def load(kind: str, name: str, **options: Any) -> Any:
     """The thing itself: `load("generator", "dalle", model="runs/noodles/model", top_p=0.9)`."""
-    from t2icli.registry import plugins
+    from t2icli.registry.open import load
 
-    return plugins.load(kind, name, **options)
+    return load(kind, name, **options)

@@ -24,7 +24,7 @@ import typer.main
 from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.registry.discovery import Adder
 
 PANELS = {
@@ -126,7 +126,7 @@ def from_plugins() -> dict[str, Any]:
     """Commands that plugins add; one that fails to, or takes one of our names, is noted as broken."""
     found: dict[str, Any] = {}
     owners = dict.fromkeys(COMMANDS, "t2i itself")
-    here = plugins.installed()
+    here = discovery.installed()
     with here.isolation:
         for adder in here.commands:
             added: dict[str, Any] = {}
@@ -223,8 +223,8 @@ def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:
 
 
 def _report_broken_plugins() -> None:
-    if plugins.installed.cache_info().currsize and not show.quiet:
-        for broken in plugins.installed().broken:
+    if discovery.installed.cache_info().currsize and not show.quiet:
+        for broken in discovery.installed().broken:
             show.warn(str(broken))
 
 

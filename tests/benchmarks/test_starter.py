@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from t2i_starter.words import Dish
-from t2icli.registry import plugins
 
 
 class Grey:
@@ -233,7 +232,7 @@ def test_steps_are_compared_on_the_page(bench: ModuleType, tmp_path: Path, monke
 
     def load(kind: str, word: str, **options: object) -> object:
         asked.append(options["steps"])
-        return plugins.load(kind, "noise")
+        return load(kind, "noise")
 
     monkeypatch.setattr(bench, "plugins", SimpleNamespace(load=load))
     bench.main(["steps", str(tmp_path), "--unet-steps", "3", "9", *SMALL])

@@ -359,7 +359,7 @@ def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, se
         from t2icli.pipelines import acquire as work
         source = here.ModelSource("shelf/coco", "", "", files=(here.RemoteFile(({server.url("well")!r},), None),))
         found = discovery.collect([("shelf", "test", lambda: here.Shelf(source))])
-        plugins.installed = functools.cache(lambda: found)
+        discovery.installed = functools.cache(lambda: found)
         print(work.pull("shelf/coco").sha256)
     """)
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]

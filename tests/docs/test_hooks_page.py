@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli import testing
+from t2icli import load, testing
 from t2icli.contract import hookspecs
 from t2icli.contract.kinds import KINDS
 from t2icli.data import dataset, shards
 from t2icli.data.dataset import SourceRow
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.registry.discovery import HOOKS
 from t2icli.store import models
 from t2icli.testing import Runner
@@ -63,7 +63,7 @@ def test_an_example_keeps_its_kinds_promises(example: types.ModuleType, request:
     (entry,) = getattr(example, hook)()
     kind = hook[len("t2i_") : -1]
     getattr(testing, f"check_{kind}")(entry)
-    assert plugins.find(kind, entry.name) == entry
+    assert discovery.find(kind, entry.name) == entry
 
 
 @of("t2i_datasets")
@@ -71,7 +71,7 @@ def test_the_example_of_a_dataset_reads_a_folder(example: types.ModuleType, tmp_
     Image.new("RGB", (8, 8)).save(tmp_path / "beef-noodles.jpg")
     (entry,) = example.t2i_datasets()
     testing.check_dataset(entry, tmp_path)
-    (row,) = plugins.load("dataset", "names").rows(tmp_path)
+    (row,) = load("dataset", "names").rows(tmp_path)
     assert row.captions == ("beef noodles",)
 
 

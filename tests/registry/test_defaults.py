@@ -12,7 +12,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Captioner, Entry, ModelSource
 from t2icli.ground.errors import T2IError
-from t2icli.registry import defaults, plugins, settings
+from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.store import models
 from t2icli.store.models import Model
 from t2icli.testing import Runner
@@ -103,12 +103,12 @@ class Either(msgspec.Struct, frozen=True):
 def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runner) -> None:
     t2i.use(Plugin(either=Either))
     store(t2i.home, "either/1", 10)
-    _, chosen = plugins.configure("captioner", "either")
+    _, chosen = configure.configure("captioner", "either")
     assert chosen.model.name == "either/1"
     for model in ({}, {"model": None}):
-        _, chosen = plugins.configure("captioner", "either", {"weights": "elsewhere", **model})
+        _, chosen = configure.configure("captioner", "either", {"weights": "elsewhere", **model})
         assert chosen == Either(weights="elsewhere")
-    _, chosen = plugins.configure("captioner", "either", {"weights": None})
+    _, chosen = configure.configure("captioner", "either", {"weights": None})
     assert chosen.model.name == "either/1"
 
 
@@ -122,4 +122,4 @@ def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runn
     ],
 )
 def test_our_backends_mark_their_settings_that_do_so(t2i: Runner, kind: str, name: str, setting: str) -> None:
-    assert settings.is_replaced(plugins.find(kind, name).settings, {setting: "x"}, "model")
+    assert settings.is_replaced(discovery.find(kind, name).settings, {setting: "x"}, "model")

@@ -10,7 +10,7 @@ import typer
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import Runner
 
@@ -91,4 +91,4 @@ def test_a_plugin_that_does_not_work_is_told_of_at_once(t2i: Runner) -> None:
     with pytest.raises(AssertionError, match="must return Entry objects"):
         t2i.use(empty)
     t2i.use(empty, strict=False)
-    assert [broken.plugin for broken in plugins.installed().broken] == ["empty"]
+    assert [broken.plugin for broken in discovery.installed().broken] == ["empty"]

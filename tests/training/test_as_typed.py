@@ -11,10 +11,10 @@ import pytest
 
 from t2icli.ground import toml
 from t2icli.pipelines import prepare
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 
-RECIPES = sorted(plugins.installed().offers["recipe"])
+RECIPES = sorted(discovery.installed().offers["recipe"])
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 

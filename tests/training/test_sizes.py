@@ -24,7 +24,7 @@ from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground import machine, memory, toml
 from t2icli.nn import weights
 from t2icli.pipelines import sizes
-from t2icli.registry import parts, plugins
+from t2icli.registry import discovery, parts
 from t2icli.registry.settings import Part, in_place_of, part
 from t2icli.store import models
 from t2icli.testing import Runner
@@ -149,7 +149,7 @@ def test_epochs_win_over_the_steps_of_a_size(reads: Runner, folder: Path) -> Non
 
 
 def test_weights_that_are_gone_on_from_have_their_own_size(reads: Runner, folder: Path) -> None:
-    entry = plugins.find("recipe", "reads")
+    entry = discovery.find("recipe", "reads")
     for option in ({"start": "x"}, {"pretrained": "x"}):
         assert sizes.pick(entry, "auto", option, "cpu") == "original"
         assert sizes.under(entry, "tiny", option) == {"loop": {"max_steps": 2}, **option}
@@ -192,7 +192,7 @@ def test_a_tokenizer_that_was_named_is_not_replaced(reads: Runner, folder: Path)
 def test_nothing_is_learnt_where_another_setting_takes_its_place(reads: Runner, folder: Path) -> None:
     from t2icli.pipelines import made
 
-    entry = plugins.find("recipe", "reads")
+    entry = discovery.find("recipe", "reads")
     assert made.filled(entry, {}, lambda line: None) == {"words": {"name": "json"}}
     assert made.filled(entry, {"pretrained": "x"}, lambda line: None) == {"pretrained": "x"}
 
@@ -290,7 +290,7 @@ def test_processes_and_pieces_get_equal_shares_of_a_batch_cut_to_the_data(wide: 
 
 
 def every_size() -> Iterator[Any]:
-    for name, offer in plugins.installed().offers["recipe"].items():
+    for name, offer in discovery.installed().offers["recipe"].items():
         for size in offer.entry.sizes:
             yield pytest.param(offer.entry, size, id=f"{name}-{size}")
 

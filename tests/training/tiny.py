@@ -24,7 +24,7 @@ from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images, to_tensor
-from t2icli.registry import discovery, plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.training.settings import LoopSettings
 
@@ -148,7 +148,7 @@ def t2i(words: Sequence[str], folder: Path, home: Path, environment: Mapping[str
     os.dup2(said, 1)
     os.dup2(said, 2)
     here = discovery.collect([("tiny", "under test", Plugin)])
-    plugins.installed = functools.cache(lambda: here)  # type: ignore[assignment]
+    discovery.installed = functools.cache(lambda: here)  # type: ignore[assignment]
     torch.set_num_threads(1)
     sys.argv = ["t2i", *words]
     cli.main()

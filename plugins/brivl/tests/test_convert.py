@@ -12,9 +12,9 @@ from PIL import Image
 from t2i_brivl.convert import convert, inferred, renamed, without_classifier
 from t2i_brivl.model import Brivl, ImageTower
 from t2i_brivl.shape import FULL, Shape
+from t2icli import load
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
 
 
 def test_every_tensor_of_the_released_checkpoint_has_its_place(golden: Callable[[str], Path]) -> None:
@@ -51,7 +51,7 @@ def test_other_networks_of_timm_are_imported_without_their_classifiers(
     (tmp_path / "config.yml").write_text(config)
     files = (tmp_path / "other.pth", vocabulary, tmp_path / "config.yml", bert)
     convert(Upstream(files, {}), tmp_path / "model")
-    embedder = plugins.load("embedder", "brivl", model=tmp_path / "model")
+    embedder = load("embedder", "brivl", model=tmp_path / "model")
     assert embedder.embed_images([Image.new("RGB", (20, 20), "red")]).shape == (1, 256)
 
 

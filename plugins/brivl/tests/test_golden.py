@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from t2i_brivl.embed import BrivlEmbedder
 from t2i_brivl.inputs import pixels, scaled_boxes
 from t2i_brivl.model import pool_boxes
-from t2icli.registry import plugins
+from t2icli import load
 from t2icli.store.models import Model
 
 
@@ -26,7 +26,7 @@ def rows(brivl: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def embedder(imported: Model) -> BrivlEmbedder:
-    return plugins.load("embedder", "brivl", model=imported)
+    return load("embedder", "brivl", model=imported)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_pictures_without_boxes_have_the_original_embeddings(
 
 
 def test_sentences_have_the_original_ids_and_embeddings(imported_text: Model, sentences: Any) -> None:
-    embedder = plugins.load("embedder", "brivl", model=imported_text)
+    embedder = load("embedder", "brivl", model=imported_text)
     assert embedder.texts(sentences.texts).equal(sentences.ids)
     torch.testing.assert_close(embedder.embed_texts(sentences.texts), sentences.embeddings, atol=1e-5, rtol=0)
 
@@ -92,10 +92,10 @@ def test_boxes_are_cut_out_as_the_original_cuts_them(golden: Callable[[str], Pat
 def test_clip_sort_gives_the_originals_order_and_scores(brivl: Path, imported: Model) -> None:
     expected = json.loads((brivl / "clip_sort/expected.json").read_text())
     images = [Image.open(brivl / f"clip_sort/{i}.jpg") for i in range(expected["n"])]
-    scores = plugins.load("ranker", "brivl", model=imported, preprocess="clip_sort").score(expected["prompt"], images)
+    scores = load("ranker", "brivl", model=imported, preprocess="clip_sort").score(expected["prompt"], images)
     assert scores == pytest.approx(expected["scores"], abs=1e-5)
     assert sorted(range(len(scores)), key=lambda i: -scores[i]) == expected["order"]
-    normalised = plugins.load("ranker", "brivl", model=imported, image_size=456)
+    normalised = load("ranker", "brivl", model=imported, image_size=456)
     assert normalised.score(expected["prompt"], images) == pytest.approx(
         expected["scores_with_imagenet_normalisation"], abs=1e-5
     )

@@ -13,9 +13,10 @@ import t2i_brivl
 from t2i_brivl.contrast import Contrast
 from t2i_brivl.model import Brivl
 from t2i_brivl.recipe import Objective
+from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import configure, discovery
 from t2icli.testing import check_embedder, check_ranker, check_recipe, toys
 
 SMALL = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 256, "width": 16}}
@@ -31,11 +32,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 def small(objective: Objective) -> Contrast:
     torch.manual_seed(0)
-    return Contrast(Brivl(plugins.configure("recipe", "brivl", {"shape": SMALL})[1].shape), objective)
+    return Contrast(Brivl(configure.configure("recipe", "brivl", {"shape": SMALL})[1].shape), objective)
 
 
 def batch_of(data: PreparedDataset, rows: range) -> dict:
-    recipe = plugins.load("recipe", "brivl", shape=SMALL)
+    recipe = load("recipe", "brivl", shape=SMALL)
     samples = recipe.dataset(data, "val", {})
     return default_collate([samples[i] for i in rows])
 
@@ -43,7 +44,7 @@ def batch_of(data: PreparedDataset, rows: range) -> dict:
 def test_the_recipe_keeps_its_promises(data: PreparedDataset, tmp_path: Path) -> None:
     check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL)
     check_embedder(t2i_brivl.t2i_embedders()[0], model=str(tmp_path / "model"))
-    check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
+    check_ranker(discovery.find("ranker", "brivl"), model=str(tmp_path / "model"))
 
 
 def test_a_bert_tower_is_trained_with_its_vocabulary(
@@ -53,9 +54,9 @@ def test_a_bert_tower_is_trained_with_its_vocabulary(
     shape = {**SMALL, "text": "bert", "bert": {**bert, "top_layers": 1, "top_heads": 2}, "boxes": 3, "top_layers": 1}
     options = {"shape": shape, "vocabulary": str(golden("brivl/vocab.txt"))}
     check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", **options)
-    check_ranker(plugins.find("ranker", "brivl"), model=str(tmp_path / "model"))
+    check_ranker(discovery.find("ranker", "brivl"), model=str(tmp_path / "model"))
     with pytest.raises(T2IError, match="needs a vocabulary"):
-        plugins.load("recipe", "brivl", shape=shape)
+        load("recipe", "brivl", shape=shape)
 
 
 def test_without_negatives_from_the_batch_the_loss_is_the_originals(data: PreparedDataset) -> None:
@@ -111,14 +112,14 @@ def test_a_small_brivl_learns_what_colours_are_called(data: PreparedDataset) -> 
 def test_training_can_go_on_from_an_imported_model_with_its_lower_part_frozen(
     imported_text, data: PreparedDataset, tmp_path: Path
 ) -> None:
-    recipe = plugins.load("recipe", "brivl", start=str(imported_text.folder), cnn_from=3, bert_from=1)
+    recipe = load("recipe", "brivl", start=str(imported_text.folder), cnn_from=3, bert_from=1)
     trained = {name for name, p in recipe.model.towers.named_parameters() if p.requires_grad}
     assert "image.backbone.network.blocks.2.0.conv_pwl.weight" not in trained
     assert "image.backbone.network.blocks.3.0.conv_pwl.weight" in trained
     assert not any(name.startswith(("text.backbone.embeddings", "text.backbone.encoder.layer.0")) for name in trained)
     recipe.save(tmp_path / "model")
-    again = plugins.load("embedder", "brivl", model=str(tmp_path / "model"))
-    before = plugins.load("embedder", "brivl", model=imported_text)
+    again = load("embedder", "brivl", model=str(tmp_path / "model"))
+    before = load("embedder", "brivl", model=imported_text)
     torch.testing.assert_close(again.embed_texts(["红烧"]), before.embed_texts(["红烧"]))
 
 

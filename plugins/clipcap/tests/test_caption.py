@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from t2i_clipcap.words import joined, open_words
+from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.nn import int8, weights
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_captioner
 
@@ -21,7 +22,7 @@ IMAGES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue"
 @pytest.mark.usefixtures("fake")
 def test_clipcap_keeps_a_captioners_promises(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "LEAST", 0)
-    entry = plugins.find("captioner", "clipcap")
+    entry = discovery.find("captioner", "clipcap")
     check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8)
     check_captioner(entry, model=tiny_model, embedder="fake", max_tokens=8, beams=3)
     if int8.is_possible():
@@ -30,8 +31,8 @@ def test_clipcap_keeps_a_captioners_promises(tiny_model: Path, monkeypatch: pyte
 
 @pytest.mark.usefixtures("fake")
 def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
-    one = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=1)
-    all_at_once = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=3)
+    one = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=1)
+    all_at_once = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, batch=3)
     captions = all_at_once.caption(IMAGES, 3, seed=5)
     assert one.caption(IMAGES, 3, seed=5) == captions
     assert [of_image[:1] for of_image in captions] == all_at_once.caption(IMAGES, 1, seed=5)
@@ -43,7 +44,7 @@ def test_captions_depend_on_image_and_seed_alone(tiny_model: Path) -> None:
 def test_states_fit_to_be_replayed_give_the_same_captions(
     tiny_model: Path, fix_states: Callable[[], list[Any]]
 ) -> None:
-    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
+    captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
     expected = captioner.caption(IMAGES, 3, seed=5)
     states = fix_states()
     assert captioner.caption(IMAGES, 3, seed=5) == expected
@@ -52,7 +53,7 @@ def test_states_fit_to_be_replayed_give_the_same_captions(
 
 @pytest.mark.usefixtures("fake")
 def test_the_captions_of_an_image_are_drawn_apart(tiny_model: Path) -> None:
-    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, temperature=2.0)
+    captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, temperature=2.0)
     for captions in captioner.caption(IMAGES, 4, seed=5):
         assert len(set(captions)) > 1
 
@@ -60,8 +61,8 @@ def test_the_captions_of_an_image_are_drawn_apart(tiny_model: Path) -> None:
 @pytest.mark.usefixtures("fake")
 def test_of_several_candidates_those_that_fit_their_image_best_are_given(tiny_model: Path) -> None:
     parts = {"model": tiny_model, "embedder": "fake", "max_tokens": 8, "temperature": 2.0}
-    all_twelve = plugins.load("captioner", "clipcap", **parts)
-    chooser = plugins.load("captioner", "clipcap", candidates=6, **parts)
+    all_twelve = load("captioner", "clipcap", **parts)
+    chooser = load("captioner", "clipcap", candidates=6, **parts)
     embedder = chooser.embedder
     images = embedder.embed_images(IMAGES)
     drawn, chosen = all_twelve.caption(IMAGES, 12, seed=5), chooser.caption(IMAGES, 2, seed=5)
@@ -69,12 +70,12 @@ def test_of_several_candidates_those_that_fit_their_image_best_are_given(tiny_mo
         nearness = (embedder.embed_texts(candidates) @ image).tolist()
         ranked = sorted(set(candidates), key=lambda caption: -nearness[candidates.index(caption)])
         assert best == ranked[:2]
-    check_captioner(plugins.find("captioner", "clipcap"), candidates=3, **parts)
+    check_captioner(discovery.find("captioner", "clipcap"), candidates=3, **parts)
 
 
 @pytest.mark.usefixtures("fake")
 def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path) -> None:
-    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
+    captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8)
 
     class Ended(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,7 @@ def test_a_caption_that_ends_at_once_is_empty_not_a_crash(tiny_model: Path) -> N
 @pytest.mark.usefixtures("fake")
 def test_one_beam_is_the_likeliest_caption_and_beams_are_best_first(tiny_model: Path) -> None:
     def captions(**settings: object) -> list[list[str]]:
-        captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, **settings)
+        captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, **settings)
         return captioner.caption(IMAGES, 1, seed=0)
 
     assert captions(beams=1) == captions(temperature=0.0)
@@ -95,7 +96,7 @@ def test_one_beam_is_the_likeliest_caption_and_beams_are_best_first(tiny_model: 
 
 @pytest.mark.usefixtures("fake")
 def test_more_captions_than_beams_are_refused(tiny_model: Path) -> None:
-    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", beams=2)
+    captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", beams=2)
     with pytest.raises(T2IError, match="2 beams cannot give 3 captions"):
         captioner.caption(IMAGES, 3, seed=0)
 
@@ -103,13 +104,13 @@ def test_more_captions_than_beams_are_refused(tiny_model: Path) -> None:
 @pytest.mark.usefixtures("fake")
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
     with pytest.raises(T2IError, match=r"reads embeddings of 16 numbers, but Embedder gives 24"):
-        plugins.load("captioner", "clipcap", model=tiny_model, embedder={"name": "fake", "width": 24})
+        load("captioner", "clipcap", model=tiny_model, embedder={"name": "fake", "width": 24})
 
 
 @pytest.mark.parametrize("beams", [0, 2])
 def test_a_broken_model_is_refused_and_says_nothing(fake: Any, tiny_model: Path, beams: int) -> None:
     model = models.open_model(tiny_model)
-    captioner = plugins.load("captioner", "clipcap", model=model, embedder="fake")
+    captioner = load("captioner", "clipcap", model=model, embedder="fake")
     captioner.model.decoder.norm.weight.data[0] = torch.nan
     weights.save(captioner.model, tiny_model)
     models.seal(tiny_model, model.card)
@@ -126,7 +127,7 @@ def test_an_embedder_of_another_width_is_refused_through_the_front_door(fake: An
 
 @pytest.mark.usefixtures("fake")
 def test_captions_longer_than_the_model_are_refused_with_the_longest_it_can(tiny_model: Path) -> None:
-    captioner = plugins.load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=32)
+    captioner = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=32)
     with pytest.raises(T2IError, match="more than the model's 32 positions") as refused:
         captioner.caption(IMAGES, 1, seed=0)
     assert refused.value.hint == "set -o max_tokens=31"

@@ -13,7 +13,7 @@ from t2i_clipcap.flickr import FlickrSource, parse
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.report import every_row
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_dataset
 
 
@@ -35,7 +35,7 @@ def test_published_lines_are_read_as_the_original_read_them(golden: Callable[[st
 
 @pytest.mark.usefixtures("fake")
 def test_flickr30k_cn_keeps_a_data_sets_promises(source: Path) -> None:
-    check_dataset(plugins.find("dataset", "flickr30k-cn"), source)
+    check_dataset(discovery.find("dataset", "flickr30k-cn"), source)
 
 
 def test_captions_are_gathered_by_image_and_bad_lines_named(source: Path) -> None:

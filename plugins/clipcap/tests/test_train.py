@@ -13,10 +13,11 @@ from t2i_clipcap import RecipeSettings
 from t2i_clipcap.model import ClipCap
 from t2i_clipcap.train import Captioned, ClipCapRecipe
 from t2i_clipcap.words import open_words
+from t2icli import load
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_recipe, toys
 
 TINY = {"embedder": "fake", "prefix": 2, "given": 2, "width": 32, "layers": 1, "heads": 2, "positions": 32}
@@ -48,8 +49,8 @@ def test_clipcap_keeps_a_recipes_promises(
     data: PreparedDataset, few_words: Path, tmp_path: Path, mapper: str, tune: bool
 ) -> None:
     options = {**TINY, **TINY_MAPPER, "mapper": mapper, "tune": tune, "vocabulary": few_words}
-    check_recipe(plugins.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
-    captioner = plugins.load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
+    check_recipe(discovery.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
+    captioner = load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
     assert captioner.settings.max_tokens == 31  # as many as its 32 positions have room for
     assert len(captioner.caption([data.image(0)], 2, seed=0)[0]) == 2
 
@@ -126,15 +127,15 @@ def test_a_caption_that_is_too_long_is_cut(few_words: Path, data: PreparedDatase
 @pytest.mark.usefixtures("fake")
 def test_missing_gpt2_weights_are_named_with_what_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(T2IError, match="needs a GPT-2 to tune") as refused:
-        plugins.load("recipe", "clipcap", embedder="fake")
+        load("recipe", "clipcap", embedder="fake")
     assert "uer/gpt2-chinese-cluecorpussmall" in (refused.value.hint or "")
     (tmp_path / "gpt2").mkdir()
     with pytest.raises(T2IError, match="there are no GPT-2 weights in"):
-        plugins.load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"))
+        load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(T2IError, match="'uer/nothing' is not here and cannot be had"):
-        plugins.load("recipe", "clipcap", embedder="fake", gpt2="uer/nothing")
+        load("recipe", "clipcap", embedder="fake", gpt2="uer/nothing")
 
 
 @pytest.mark.usefixtures("fake")
@@ -146,7 +147,7 @@ def test_a_hugging_face_gpt2_computes_the_same_here(tmp_path: Path, few_words: P
     (tmp_path / "gpt2/vocab.txt").write_text(few_words.read_text(encoding="utf-8"), encoding="utf-8")
     words = len(json.loads(open_words(few_words).tokenizer.to_str())["model"]["vocab"])
     assert words == 18
-    recipe = plugins.load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"), prefix=2)
+    recipe = load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"), prefix=2)
     model, tokens = recipe.model.eval(), torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         ours = model.head(model.decoder(model.placed(model.words(tokens))))

@@ -12,10 +12,10 @@ import t2i_clipgen
 from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.vqgan import convert as vqgan_convert
+from t2icli import load
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.registry import plugins
 from t2icli.store import models
 
 
@@ -48,7 +48,7 @@ def test_an_imported_codec_makes_the_originals_codes(tiny: Any, tmp_path: Path) 
     (tmp_path / "shape.json").write_text(json.dumps({"size": tiny.sizes["resolution"]}))
     folder = tmp_path / "model"
     t2i_clipgen.import_codec(Upstream((tiny.find("vqgan.pt"), tmp_path / "shape.json"), {}), folder)
-    codec = plugins.load("codec", "clipgen-vqgan", model=models.open_model(folder))
+    codec = load("codec", "clipgen-vqgan", model=models.open_model(folder))
     assert codec.grid == tiny.io["vq/indices"].shape[1:]
     images = (tiny.io["vq/x"] + 1) / 2
     assert codec.encode(images).equal(tiny.io["vq/indices"].flatten(1))

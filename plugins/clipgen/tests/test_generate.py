@@ -11,9 +11,10 @@ from PIL import Image
 from t2i_clipgen.model import Prior
 from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.model import VQGAN
+from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_codec, check_generator
 
@@ -55,17 +56,17 @@ def test_stepping_through_the_cache_gives_the_whole_forward_passs_logits(prior: 
 def test_clipgen_keeps_a_generators_promises(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "LEAST", 0)
     for precision in ("fp32", "int8") if int8.is_possible() else ("fp32",):
-        check_generator(plugins.find("generator", "clipgen"), model=tiny_model, embedder="fake", precision=precision)
+        check_generator(discovery.find("generator", "clipgen"), model=tiny_model, embedder="fake", precision=precision)
 
 
 @pytest.mark.usefixtures("fake")
 def test_its_vqgan_keeps_a_codecs_promises(tiny_model: Path) -> None:
-    check_codec(plugins.find("codec", "clipgen-vqgan"), model=tiny_model / "codec")
+    check_codec(discovery.find("codec", "clipgen-vqgan"), model=tiny_model / "codec")
 
 
 @pytest.mark.usefixtures("fake")
 def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
-    generator = plugins.load("generator", "clipgen", model=tiny_model, embedder="fake")
+    generator = load("generator", "clipgen", model=tiny_model, embedder="fake")
     red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
     of_red, again, of_blue = (list(generator.generate_like(image, 2, seed=1)) for image in (red, red, blue))
     assert [image.tobytes() for image in of_red] == [image.tobytes() for image in again]
@@ -77,14 +78,14 @@ def test_a_model_imported_with_another_embedder_says_how_to_put_it_right(tiny_mo
     make_clip(tiny_model / "embedder", 32)
     models.seal(tiny_model, models.open_model(tiny_model).card)
     with pytest.raises(T2IError, match="embeddings of 16 numbers, but Clip gives 32") as refused:
-        plugins.load("generator", "clipgen", model=tiny_model)
+        load("generator", "clipgen", model=tiny_model)
     assert "import it again with --part embedder=FILE" in (refused.value.hint or "")
 
 
 @pytest.mark.usefixtures("fake")
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
     with pytest.raises(T2IError, match=r"conditioned on embeddings of 16 numbers, but Embedder gives 32"):
-        plugins.load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})
+        load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})
 
 
 def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:

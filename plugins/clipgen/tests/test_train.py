@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from t2i_clipgen import RecipeSettings
 from t2i_clipgen.model import Prior, Shape
 from t2i_clipgen.train import Conditions, noisy
+from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_recipe
 from t2icli.training.schedule import Schedule
@@ -28,21 +29,21 @@ TINY = {"embedder": "fake", "width": 32, "layers": 1, "heads": 2}
 def test_the_prior_keeps_a_recipes_promises(
     tiny_model: Path, data: PreparedDataset, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    entry = plugins.find("recipe", "clipgen")
+    entry = discovery.find("recipe", "clipgen")
     check_recipe(entry, data, tmp_path / "saved", codec={"model": tiny_model / "codec"}, **TINY, **options)
     saved = models.open_model(tmp_path / "saved")
     assert saved.part("codec").sha256 == models.open_model(tiny_model / "codec").sha256
-    assert len(list(plugins.load("generator", "clipgen", model=saved).generate("red", 2, seed=0))) == 2
+    assert len(list(load("generator", "clipgen", model=saved).generate("red", 2, seed=0))) == 2
 
 
 @pytest.mark.usefixtures("fake")
 def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: Path, data: PreparedDataset) -> None:
     started = models.open_model(tiny_model)
-    recipe = plugins.load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
+    recipe = load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
     assert recipe.shape == msgspec.convert(started.card.config, Shape)
     assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
     with pytest.raises(T2IError, match=f"its width is {recipe.shape.width}, but 96 was asked for"):
-        plugins.load("recipe", "clipgen", start=str(tiny_model), embedder="fake", width=96)
+        load("recipe", "clipgen", start=str(tiny_model), embedder="fake", width=96)
     for name, weight in load_file(started.file()).items():
         assert recipe.model.get_parameter(name).equal(weight)
     assert recipe.model.training and all(weight.requires_grad for weight in recipe.model.parameters())

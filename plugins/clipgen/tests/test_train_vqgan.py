@@ -10,9 +10,10 @@ import torch
 from t2i_clipgen import CodecRecipeSettings
 from t2i_clipgen.vqgan.model import VQGAN
 from t2i_clipgen.vqgan.train import VQGANRecipe
+from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_recipe
 
 TINY = {
@@ -54,14 +55,14 @@ def test_adversary_and_its_losses_are_the_originals(tiny: Any, vqgan: VQGAN) -> 
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("options", [{"adversary_start": 0}, {"begin": 2, "reseed_every": 1, "adversary_weight": 0}])
 def test_the_vqgan_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
-    check_recipe(plugins.find("recipe", "clipgen-vqgan"), data, tmp_path / "saved", **TINY, **options)
-    codec = plugins.load("codec", "clipgen-vqgan", model=tmp_path / "saved")
+    check_recipe(discovery.find("recipe", "clipgen-vqgan"), data, tmp_path / "saved", **TINY, **options)
+    codec = load("codec", "clipgen-vqgan", model=tmp_path / "saved")
     assert codec.encode(torch.rand(2, 3, 16, 16)).shape == (2, 64)
 
 
 @pytest.mark.usefixtures("fake")
 def test_the_adversary_waits_for_the_first_pass_to_end(data: PreparedDataset) -> None:
-    recipe: VQGANRecipe = plugins.load("recipe", "clipgen-vqgan", loop={"batch_size": 2}, **TINY)
+    recipe: VQGANRecipe = load("recipe", "clipgen-vqgan", loop={"batch_size": 2}, **TINY)
     recipe.dataset(data, "train", {})
     assert [recipe.has_adversary(step) for step in (0, 1, 2, 3)] == [False, False, True, True]
     images = torch.rand(2, 3, 16, 16)

@@ -15,7 +15,7 @@ from t2i_dalle2 import convert, folders
 from t2icli.contract.kinds import Upstream
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins, settings
+from t2icli.registry import discovery, settings
 from t2icli.store import models
 
 GROUPS = {"resnet_groups": 8}
@@ -206,4 +206,4 @@ def test_the_small_presets_of_the_readme_are_known_to_the_recipes() -> None:
     assert option.pop("embedder") == {"model": "runs/clip/model"}
     made = settings.convert(t2i_dalle2.DecoderRecipeSettings, option, "the preset")
     assert made.first.size == 32 and made.unets == 1
-    assert plugins.find("recipe", "dalle2-decoder").settings is t2i_dalle2.DecoderRecipeSettings
+    assert discovery.find("recipe", "dalle2-decoder").settings is t2i_dalle2.DecoderRecipeSettings

@@ -13,12 +13,13 @@ import torch
 from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
+import t2icli
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.commands import show
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_generator
 
@@ -26,7 +27,7 @@ QUICK = {"prior_steps": 3, "steps": (2,)}
 
 
 def load(model: Path, **options: Any) -> Any:
-    return plugins.load("generator", "dalle2", model=model, precision="fp32", **{**QUICK, **options})
+    return t2icli.load("generator", "dalle2", model=model, precision="fp32", **{**QUICK, **options})
 
 
 def seen(images: Any) -> list[bytes]:
@@ -35,7 +36,7 @@ def seen(images: Any) -> list[bytes]:
 
 @pytest.mark.usefixtures("fake")
 def test_dalle2_keeps_a_generators_promises_to_the_last_bit(tiny_model: Path) -> None:
-    entry = plugins.find("generator", "dalle2")
+    entry = discovery.find("generator", "dalle2")
     check_generator(entry, tolerance=0, model=tiny_model, **QUICK)
 
 

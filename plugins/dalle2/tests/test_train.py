@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_recipe
 from t2icli.training.loop import Training
 from t2icli.training.turns import RunningTurn
@@ -31,13 +32,13 @@ DECODER = {
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("options", [{}, {"encodings": False, "predicts": "v"}])
 def test_the_prior_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
-    check_recipe(plugins.find("recipe", "dalle2-prior"), data, tmp_path / "saved", **PRIOR, **options)
+    check_recipe(discovery.find("recipe", "dalle2-prior"), data, tmp_path / "saved", **PRIOR, **options)
 
 
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("options", [{}, {"unets": 1}])
 def test_the_decoder_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
-    check_recipe(plugins.find("recipe", "dalle2-decoder"), data, tmp_path / "saved", **DECODER, **options)
+    check_recipe(discovery.find("recipe", "dalle2-decoder"), data, tmp_path / "saved", **DECODER, **options)
 
 
 def words(options: dict[str, Any], before: str = "") -> list[str]:
@@ -133,7 +134,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         before = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *inputs: (told.append(name), before(*inputs))[1])
 
-    kind = type(plugins.load("embedder", "fake"))
+    kind = type(load("embedder", "fake"))
     for name in ("embed_images", "embed_texts", "embed_tokens"):
         noting(kind, name)
     noting(Training, "take_step")
@@ -161,13 +162,11 @@ def test_the_embedder_has_done_its_work_before_the_first_step(
 
 @pytest.mark.usefixtures("fake")
 def test_a_decoders_preview_is_what_the_generator_draws(data: PreparedDataset, tmp_path: Path) -> None:
-    recipe: Any = plugins.load("recipe", "dalle2-decoder", **DECODER)
+    recipe: Any = load("recipe", "dalle2-decoder", **DECODER)
     for unet in recipe.model.unets:
         torch.nn.init.normal_(unet.to_out.weight, std=0.2)  # else everything it says is zero
     recipe.save(tmp_path / "model")
-    generator: Any = plugins.load(
-        "generator", "dalle2", model=tmp_path / "model", steps=(2,), cfg_scale=1.0, precision="fp32"
-    )
+    generator: Any = load("generator", "dalle2", model=tmp_path / "model", steps=(2,), cfg_scale=1.0, precision="fp32")
     (drawn,) = generator.generate_like(data.image(1), 1, seed=9)
     (shown,) = recipe.preview({"embedding": generator.embedder.embed_images([data.image(1)])}, seed=9)
     assert shown.tobytes() == drawn.tobytes()
@@ -175,9 +174,9 @@ def test_a_decoders_preview_is_what_the_generator_draws(data: PreparedDataset, t
 
 @pytest.mark.usefixtures("fake")
 def test_a_priors_preview_is_what_the_generator_draws(make: Any, tiny_model: Path, tmp_path: Path) -> None:
-    recipe: Any = plugins.load("recipe", "dalle2-prior", **PRIOR, decoder=str(tiny_model))
+    recipe: Any = load("recipe", "dalle2-prior", **PRIOR, decoder=str(tiny_model))
     recipe.save(tmp_path / "prior")
-    generator: Any = plugins.load(
+    generator: Any = load(
         "generator", "dalle2", model=tiny_model, prior=str(tmp_path / "prior"), cfg_scale=1.0, precision="fp32"
     )
     (drawn,) = generator.generate("all red", 1, seed=9)
@@ -190,13 +189,13 @@ def test_a_priors_preview_is_what_the_generator_draws(make: Any, tiny_model: Pat
 def test_a_decoder_is_not_trained_around_a_prior_of_another_space(make: Any, tmp_path: Path) -> None:
     other = make.prior(tmp_path / "other", space="ab" * 32)
     with pytest.raises(T2IError, match=r"works with embedder abababababab"):
-        plugins.load("recipe", "dalle2-decoder", **DECODER, prior=str(other))
+        load("recipe", "dalle2-decoder", **DECODER, prior=str(other))
 
 
 @pytest.mark.usefixtures("fake")
 def test_betas_that_leave_nothing_are_refused_before_anything_is_trained() -> None:
     with pytest.raises(T2IError, match="end with no way back"):
-        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "timesteps": 12})
+        load("recipe", "dalle2-decoder", **{**DECODER, "timesteps": 12})
 
 
 def test_betas_that_nobody_knows_are_refused(fake: Any, data: PreparedDataset) -> None:
@@ -216,10 +215,10 @@ def test_betas_that_nobody_knows_are_refused(fake: Any, data: PreparedDataset) -
 )
 def test_sizes_that_no_network_can_have_are_refused(sizes: dict[str, Any], says: str) -> None:
     with pytest.raises(T2IError, match=says):
-        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "first": {**UNET, **sizes}})
+        load("recipe", "dalle2-decoder", **{**DECODER, "first": {**UNET, **sizes}})
 
 
 @pytest.mark.usefixtures("fake")
 def test_unets_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(T2IError, match="8 px are not larger"):
-        plugins.load("recipe", "dalle2-decoder", **{**DECODER, "second": UNET})
+        load("recipe", "dalle2-decoder", **{**DECODER, "second": UNET})

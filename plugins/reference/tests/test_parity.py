@@ -9,12 +9,13 @@ import msgspec
 import pytest
 import torch
 
+from t2icli import load
 from t2icli.backends.dalle import convert
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, Upstream
 from t2icli.nn import decode, weights
 from t2icli.nn.decode import Sampling
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_generator
 
@@ -99,9 +100,9 @@ def test_the_codec_taming_and_ours_agree_on_the_same_file(golden: Any, tmp_path:
     pytest.importorskip("taming")
     folder = golden("dalle/vqgan_full_axial")
     files = (folder / "last.ckpt", folder / "model.yaml")
-    theirs = plugins.load("codec", "taming", checkpoint=str(files[0]), config=str(files[1]))
-    plugins.find("codec", "vqgan").convert(Upstream(files, {}), tmp_path)
-    ours = plugins.load("codec", str(tmp_path))
+    theirs = load("codec", "taming", checkpoint=str(files[0]), config=str(files[1]))
+    discovery.find("codec", "vqgan").convert(Upstream(files, {}), tmp_path)
+    ours = load("codec", str(tmp_path))
     assert (ours.codes, tuple(ours.grid)) == (theirs.codes, theirs.grid)
     images = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     codes = theirs.encode(images)
@@ -133,4 +134,4 @@ def test_the_generator_dalle_pytorch_paints_from_its_own_file(golden: Any, t2i: 
     t2i_reference = pytest.importorskip("t2i_reference")
     t2i.use(t2i_reference, Letters())
     file = str(golden("dalle/stable_shared/dalle.pt"))
-    check_generator(plugins.find("generator", "dalle-pytorch"), file=file, tokenizer="letters", tolerance=0)
+    check_generator(discovery.find("generator", "dalle-pytorch"), file=file, tokenizer="letters", tolerance=0)

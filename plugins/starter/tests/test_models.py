@@ -22,7 +22,7 @@ import t2i_clipgen
 import t2i_dalle2
 import t2i_starter
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import configure
 from t2icli.store import models
 from t2icli.store.models import Card
 from t2icli.testing import Runner
@@ -178,7 +178,7 @@ def test_a_wheel_holds_the_models(shipped: Path, tmp_path: Path) -> None:
 
 def made(kind: str, name: str, folder: Path, **options: Any) -> Path:
     """What training would save, before its first step."""
-    entry, chosen = plugins.configure(kind, name, options)
+    entry, chosen = configure.configure(kind, name, options)
     torch.manual_seed(0)
     entry.load(chosen).save(folder)
     return folder

@@ -11,7 +11,7 @@ import typer
 from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Plain, Seed, random_seed
-from t2icli.registry import defaults, settings
+from t2icli.registry import settings
 
 if TYPE_CHECKING:
     from t2icli.pipelines.caption import Captioned
@@ -54,17 +54,16 @@ def caption(
 ) -> None:
     """Describe pictures."""
     from t2icli.pipelines import caption as work
-    from t2icli.pipelines import image_files, models, provenance, scoring
+    from t2icli.pipelines import image_files, models, scoring
+    from t2icli.registry.open import open_one
 
     paths = image_files.find(images)
     if text:
         work.check_text_files(paths, force=force)
     seed = random_seed() if seed is None else seed
-    word = model or defaults.name("captioner")
     options = config.options(context, option or ())
     of_rankers = settings.take_table(options, "ranker")
-    options = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
-    source = provenance.load("captioner", word, options)
+    source = open_one("captioner", model, options, batch=batch_size, device=device)
     judges = scoring.judges(rerank or (), of_rankers)
     show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     with show.bar(f"captioning with {source.name}", len(paths)) as advance:

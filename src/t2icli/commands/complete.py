@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 
 Offers = list[tuple[str, str]]
@@ -32,40 +32,40 @@ def rankers(incomplete: str) -> Offers:
 
 def model_names(incomplete: str) -> Offers:
     """Every model that is here."""
-    here = models.installed(plugins.installed().sources)
+    here = models.installed(discovery.installed().sources)
     return _starting(incomplete, ((name, model.card.about) for name, model in here.items()))
 
 
 def known_models(incomplete: str) -> Offers:
     """Models that can be pulled."""
-    sources = plugins.installed().sources
+    sources = discovery.installed().sources
     return _starting(incomplete, ((source.name, source.about) for source in sources if source.files))
 
 
 def converters(incomplete: str) -> Offers:
     """Backends that take files of other projects."""
-    kinds = plugins.installed().offers.values()
+    kinds = discovery.installed().offers.values()
     entries = (offer.entry for offers in kinds for offer in offers.values())
     return _starting(incomplete, ((entry.name, entry.about) for entry in entries if entry.convert))
 
 
 def kinds(incomplete: str) -> Offers:
     """Kinds of plugin."""
-    return _starting(incomplete, ((kind, "") for kind in plugins.installed().offers))
+    return _starting(incomplete, ((kind, "") for kind in discovery.installed().offers))
 
 
 def of_that_kind(ctx: Any, incomplete: str) -> Offers:
     """Entries of the kind that was typed before."""
     kind = ctx.params.get("kind")
-    return names(kind, models_too=False)(incomplete) if kind in plugins.installed().offers else []
+    return names(kind, models_too=False)(incomplete) if kind in discovery.installed().offers else []
 
 
 def _entries(kind: str) -> Offers:
-    return [(name, offer.entry.about) for name, offer in sorted(plugins.installed().offers[kind].items())]
+    return [(name, offer.entry.about) for name, offer in sorted(discovery.installed().offers[kind].items())]
 
 
 def _models(kind: str) -> Iterator[tuple[str, str]]:
-    here = plugins.installed()
+    here = discovery.installed()
     for name, model in models.installed(here.sources).items():
         if model.card.backend in here.offers[kind]:
             yield name, model.card.about

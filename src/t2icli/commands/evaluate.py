@@ -74,7 +74,7 @@ def retrieval(
     options = config.options(context, option or ())
     found = pairs.first(pairs.read(data, text=text, root=root), limit)
     words = ranker or [defaults.name("ranker")]
-    sources = embeddings.load_all(words, options, batch=batch_size, device=device)
+    sources = embeddings.open_embedders(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(source.model for source in sources))
     with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
         results = work.evaluate(sources, found, duplicates=duplicates, cache=cache, advance=advance)
@@ -165,9 +165,10 @@ def generation(
     as_json: Json = False,
 ) -> None:
     """Draw candidates and measure the gain from keeping the best of 1, 4, 16, 64: scores, R-precision, FD-<judge>."""
-    from t2icli.pipelines import models, provenance
+    from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import generation as work
+    from t2icli.registry.open import open_one
 
     options = dict(config.options(context, option or ()))
     of_rankers = settings.take_table(options, "ranker")
@@ -175,15 +176,14 @@ def generation(
     real = pairs.read(reference) if reference is not None else None
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
-    word = model or defaults.name("generator")
-    flags = {"batch": batch_size, "device": device}
-    source = provenance.load("generator", word, provenance.with_flags("generator", word, options, **flags))
-    rankers = {name: work.load_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
+    flags: dict[str, Any] = {"batch": batch_size, "device": device}
+    source = open_one("generator", model, options, **flags)
+    rankers = {name: work.open_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
     judges = {name: work.judging(each) for name, each in rankers.items()}
     distance = None
     if real is not None:
-        distance = work.Distance(embeddings.load(decider, of_rankers, **flags), real)
+        distance = work.Distance(embeddings.open_embedders([decider], of_rankers, **flags)[0], real)
     with show.bar("drawing", len(asked) * n) as advance:
         result = work.evaluate(
             source, asked, n, judges[chooser], judges[decider], seed=seed, distance=distance, drawn=advance
@@ -242,15 +242,16 @@ def codec(
     as_json: Json = False,
 ) -> None:
     """Encode and decode pictures: PSNR, SSIM, how many of the codes are used, and what they look like."""
-    from t2icli.pipelines import models, provenance
+    from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import charts, pairs
     from t2icli.pipelines.evaluate import codec as work
+    from t2icli.registry.open import open_one
 
     options = config.options(context, option or ())
     found = pairs.first(pairs.read(data, root=root, captions=False), limit)
     results = []
-    for word in model or [defaults.name("codec")]:
-        source = provenance.load("codec", word, provenance.with_flags("codec", word, options, device=device))
+    for word in model or (None,):
+        source = open_one("codec", word, options, device=device)
         show.notes(models.stand_ins([source.model]))
         with show.bar(source.name, len(found.pictures)) as advance:
             results.append(work.evaluate(source, found, batch=batch_size or 16, advance=advance))
@@ -306,18 +307,18 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Caption pictures and compare with reference captions: BLEU-4, ROUGE-L, CIDEr-D and ranker scores."""
-    from t2icli.pipelines import models, provenance, scoring
+    from t2icli.pipelines import models, scoring
     from t2icli.pipelines.evaluate import caption as work
     from t2icli.pipelines.evaluate import pairs
+    from t2icli.registry.open import open_one
 
     options = dict(config.options(context, option or ()))
     found = pairs.first(pairs.read(data, root=root), limit)
     judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
     show.notes(models.stand_ins(judge.model for judge in judges))
     results = []
-    for word in model or [defaults.name("captioner")]:
-        own = provenance.with_flags("captioner", word, options, batch=batch_size, device=device)
-        source = provenance.load("captioner", word, own)
+    for word in model or (None,):
+        source = open_one("captioner", word, options, batch=batch_size, device=device)
         show.notes(models.stand_ins([source.model]))
         with show.bar(source.name, len(found.pictures)) as advance:
             results.append(work.evaluate(source, found, n, seed=seed, by=by, judges=judges, advance=advance))

@@ -26,7 +26,7 @@ from t2icli.commands.options import (
 )
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
-from t2icli.registry import defaults, settings
+from t2icli.registry import settings
 
 
 def generate(
@@ -85,9 +85,10 @@ def generate(
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.pictures.album import Album
-    from t2icli.pipelines import doubts, models, provenance, scoring
+    from t2icli.pipelines import doubts, models, scoring
     from t2icli.pipelines import generate as work
     from t2icli.pipelines.like import open_example
+    from t2icli.registry.open import open_one
 
     if show_pictures:
         show.check_pictures()
@@ -95,18 +96,16 @@ def generate(
     wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
     example = open_example(like) if like is not None else None
     seed = random_seed() if seed is None else seed
-    word = model or defaults.name("generator")
     options = config.options(context, option or ())
     of_rankers = settings.take_table(options, "ranker")
-    options = provenance.with_flags("generator", word, options, batch=batch_size, device=device)
-    source = provenance.load("generator", word, options)
+    source = open_one("generator", model, options, batch=batch_size, device=device)
     plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
         show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
         of_rankers = {judge.name: judge.settings for judge in plan.judges}
         options = {**source.tables, "ranker": of_rankers or None}
-        tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=word)
+        tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=model or source.entry)
         kept_settings = album.keep_settings(tables)
         try:
             with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from t2icli.registry import plugins, settings
+from t2icli.registry import discovery, settings
 
 WITHIN = "loop."
 """The settings of a recipe that are flags of `t2i train` too."""
@@ -13,7 +13,7 @@ WITHIN = "loop."
 
 def add_defaults(command: Any, words: Sequence[str]) -> None:
     """Say in the help of each flag what the recipe among `words` uses unless told otherwise."""
-    offers = plugins.installed().offers["recipe"]
+    offers = discovery.installed().offers["recipe"]
     recipe = next((word for word in words if word in offers), None)
     if recipe is None or not {"-h", "--help"} & set(words):
         return

@@ -53,7 +53,7 @@ def search(
         show.check_pictures()
     options = config.options(context, option or ())
     found = pairs.read(data, root=root, captions=False)
-    source = embeddings.load(ranker or defaults.name("ranker"), options, batch=batch_size, device=device)
+    (source,) = embeddings.open_embedders([ranker or defaults.name("ranker")], options, batch=batch_size, device=device)
     show.notes(models.stand_ins([source.model]))
     with show.bar("embedding", len(found.pictures)) as advance:
         embedded = embeddings.embed(source, found, [prompts.clean(prompt)], cache, advance)

@@ -11,7 +11,7 @@ from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import Config, Device, Options, named_path
 from t2icli.commands.watch import watching
-from t2icli.registry import plugins, settings
+from t2icli.registry import discovery, settings
 from t2icli.training import launch
 
 OF_THE_LOOP = (
@@ -148,4 +148,4 @@ def _asked(context: typer.Context) -> dict[str, Any]:
 
 
 def _recipes() -> Any:
-    return sorted(plugins.installed().offers["recipe"].items())
+    return sorted(discovery.installed().offers["recipe"].items())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from t2icli.ground.errors import T2IError
-from t2icli.registry import defaults, plugins, settings
+from t2icli.registry import defaults, discovery, settings
 
 KINDS = {
     "generate": "generator",
@@ -52,7 +52,7 @@ def _hint(problem: Any, command: str, flag: str, argv: Sequence[str]) -> str:
 
 def _having(kind: str, name: str) -> Iterator[tuple[str, str]]:
     """The entries that have a setting of this name, be it in a table: `loop.lr`."""
-    for entry, offer in sorted(plugins.installed().offers[kind].items()):
+    for entry, offer in sorted(discovery.installed().offers[kind].items()):
         known = [field.name for field in settings.describe(offer.entry.settings)]
         found = next((full for full in known if full == name or full.endswith(f".{name}")), None)
         if found is not None:
@@ -61,7 +61,7 @@ def _having(kind: str, name: str) -> Iterator[tuple[str, str]]:
 
 def _chosen(kind: str, argv: Sequence[str]) -> str | None:
     """The entry that the words name, else the one that is used when none is named."""
-    offers = plugins.installed().offers[kind]
+    offers = discovery.installed().offers[kind]
     named = (word.partition("=")[0].partition("/")[0] for word in argv[1:])
     found = next((word for word in named if word in offers), None)
     if found is not None or kind not in FLAGS:

@@ -16,7 +16,7 @@ import msgspec
 from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pipelines import models as work
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import download, models
 from t2icli.store.models import Model
 
@@ -65,7 +65,7 @@ def _take(model: Model, backend: str, folder: Path) -> None:
 
 def _converters() -> dict[str, Entry[object]]:
     """The entries, of whatever kind, that can read files of other projects."""
-    kinds = plugins.installed().offers.values()
+    kinds = discovery.installed().offers.values()
     return {name: offer.entry for of_kind in kinds for name, offer in of_kind.items() if offer.entry.convert}
 
 
@@ -78,7 +78,7 @@ def _converter(backend: str) -> Entry[object]:
 
 def _file_or_model(path: Path) -> Path:
     """A part is given as a file, or as a model by its folder or its name in the store."""
-    if not path.exists() and path.as_posix() in (places := models.places(plugins.installed().sources)):
+    if not path.exists() and path.as_posix() in (places := models.places(discovery.installed().sources)):
         return places[path.as_posix()]
     return _readable(path)
 
@@ -180,7 +180,7 @@ def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
 
 def _source(name: str) -> ModelSource:
     """The model a plugin knows by this name, or the only one to be got for a backend of this name."""
-    known = {source.name: source for source in plugins.installed().sources}
+    known = {source.name: source for source in discovery.installed().sources}
     away = [source for source in known.values() if source.folder is None]
     of_backend = [source for source in away if work.backend_of(source.name) == name]
     if name not in known and len(of_backend) != 1:

@@ -21,7 +21,7 @@ from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import install
 from t2icli.pipelines import models as of_models
-from t2icli.registry import discovery, plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 
 SLOW_SECONDS = 0.5
@@ -124,7 +124,7 @@ def _cores() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    here = plugins.installed()
+    here = discovery.installed()
     for broken in here.broken:
         command = discovery.removal(broken.distribution)
         hint = f"update it, or run: {command}" if command else ""
@@ -180,7 +180,7 @@ def _network() -> Iterator[Finding]:
     """Whether the hosts that models would come from take a connection."""
     from t2icli.store.download import reachable
 
-    remotes = [remote for source in plugins.installed().sources for remote in of_models.remotes(source)]
+    remotes = [remote for source in discovery.installed().sources for remote in of_models.remotes(source)]
     by_host = {urllib.parse.urlsplit(url).netloc: url for remote in remotes for url in remote.urls}
     answered = reachable(list(by_host.values()))
     for host, url in sorted(by_host.items()):

@@ -7,7 +7,7 @@ from typing import Any
 
 from t2icli.pictures import vocabulary
 from t2icli.pipelines.scoring import Judge
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store.models import Card, Model, Usual
 
 OFTEN = 50
@@ -28,7 +28,7 @@ def lines(model: Model | None, judges: Sequence[Judge], rows: Sequence[Mapping[s
 
 
 def _unknown(model: Model, prompt: str) -> Iterator[str]:
-    sources = plugins.installed().sources
+    sources = discovery.installed().sources
     learnt = next((source.words for source in sources if source.name == model.name), None)
     if learnt is not None and (words := vocabulary.unknown(prompt, learnt())):
         yield f"it has not learnt {', '.join(words)}"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from t2icli.contract.kinds import Generator, SteppingGenerator
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.album import Album
-from t2icli.pipelines import like, scoring
-from t2icli.pipelines.provenance import Source
+from t2icli.pipelines import like, provenance, scoring
+from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +40,7 @@ class Plan:
     prompts: Sequence[str]
     n: int
     seed: int
-    source: Source[Generator]
+    source: Opened[Generator]
     judges: Sequence[scoring.Judge] = ()
     top: int | None = None
     """How many of each prompt's pictures to keep, all different; None is every one that was drawn."""
@@ -138,7 +138,7 @@ def _one_prompt(
         batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
         ranks = {row["seed"]: row["rank"] for row in filed if row["same_as"] is None}
         try:
-            album.add(_rows(plan, prompt, batch, settings, ranks), plan.source.record(), filed)
+            album.add(_rows(plan, prompt, batch, settings, ranks), provenance.record(plan.source), filed)
         finally:
             done = {row["seed"] for row in filed}
             waiting[:] = [each for each in waiting if each.seed not in done]

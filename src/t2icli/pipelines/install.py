@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import discovery, plugins
+from t2icli.registry import discovery
 from t2icli.registry.discovery import GROUP, plugins_of
 
 
@@ -68,7 +68,7 @@ def install(words: Sequence[str]) -> None:
     """Install for good; `words` are names, folders, addresses and flags of pip."""
     _run([*_installer(), "install", *_flags(), *words], watched=sys.stderr.isatty())
     importlib.invalidate_caches()
-    plugins.installed.cache_clear()
+    discovery.installed.cache_clear()
 
 
 def owner(name: str) -> str:

@@ -13,7 +13,8 @@ from t2icli.contract.kinds import Entry, Fit
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import sizes
-from t2icli.registry import defaults, plugins, settings
+from t2icli.registry import defaults, discovery, settings
+from t2icli.registry.open import load
 from t2icli.registry.settings import Part
 from t2icli.store import models
 
@@ -49,11 +50,11 @@ def _parts(entry: Entry[Any]) -> Iterator[tuple[str, Part[Any]]]:
 
 
 def _has_no_model(kind: str, backend: str) -> bool:
-    offer = plugins.installed().offers[kind].get(backend)
+    offer = discovery.installed().offers[kind].get(backend)
     if offer is None:
         return True
     wants_one = "model" in settings.names(offer.entry.settings)
-    return wants_one and models.default(backend, plugins.installed().sources) is None
+    return wants_one and models.default(backend, discovery.installed().sources) is None
 
 
 def _other(part: Part[Any]) -> str | None:
@@ -79,6 +80,6 @@ def unlearnt(entry: Entry[Any], chosen: Any) -> list[str]:
 
 def learn(data: PreparedDataset, folder: Path) -> models.Model:
     """A vocabulary from all captions of the data, in `folder`; the same captions give the same one."""
-    fit = cast(Fit, plugins.load("recipe", LEARNT_BY))
+    fit = cast(Fit, load("recipe", LEARNT_BY))
     fit.fit((caption for i in range(len(data)) for caption in data.captions(i)), folder)
     return models.open_model(folder)

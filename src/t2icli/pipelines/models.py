@@ -13,7 +13,7 @@ import msgspec
 
 from t2icli.contract.kinds import ModelSource, RemoteFile
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def rows() -> list[Row]:
     """Every model that is here, then those that plugins know of."""
-    sources = plugins.installed().sources
+    sources = discovery.installed().sources
     here = models.installed(sources)
     usual = _usual(here)
     found = [
@@ -91,7 +91,7 @@ def stand_ins(used: Iterable[Model | None]) -> list[str]:
 
 def _for_another(backend: str) -> str:
     """The commands that bring a backend a model of its own; each of them works."""
-    here = plugins.installed()
+    here = discovery.installed()
     known = [source for source in here.sources if backend_of(source.name) == backend and source.files]
     ways = [models.way_to_get(source) for source in known[:1]]
     if len(known) > 1:
@@ -125,7 +125,7 @@ def _size(source: ModelSource) -> int | None:
 
 def find(name: str) -> Model:
     """A model by its name or folder; a backend's name means its default model."""
-    sources = plugins.installed().sources
+    sources = discovery.installed().sources
     if not Path(name).is_dir() and (model := models.default(name, sources)) is not None:
         return model
     return models.find(name, sources)
@@ -151,7 +151,7 @@ def removable(name: str) -> Path:
     places = models.places()
     if name in places:
         return places[name]
-    here = plugins.installed()
+    here = discovery.installed()
     if any(source.name == name and source.folder for source in here.sources):
         distribution = here.shippers[name].partition(" ")[0]
         raise T2IError(f"model {name!r} is part of {distribution}", f"remove both: t2i uninstall {distribution}")
@@ -161,7 +161,7 @@ def removable(name: str) -> Path:
 def choose_default(backend: str, name: str | None) -> Model:
     """Make a model the one that a bare backend name means."""
     if name is None:
-        model = models.default(backend, plugins.installed().sources)
+        model = models.default(backend, discovery.installed().sources)
         if model is None:
             raise T2IError(f"there is no model for {backend!r}", did_you_mean(backend, (r.backend for r in rows())))
         return model
@@ -182,7 +182,7 @@ class Check(msgspec.Struct, frozen=True):
 def verify(names: Sequence[str] = (), tell: Callable[[str], None] = lambda _: None) -> list[Check]:
     """Read every byte of these models, or of all, and compare the hashes."""
     checks = []
-    for name in names or models.places(plugins.installed().sources):
+    for name in names or models.places(discovery.installed().sources):
         tell(name)
         try:
             found = list(problems(find(name)))

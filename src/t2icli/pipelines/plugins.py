@@ -6,7 +6,7 @@ import msgspec
 
 from t2icli.contract.kinds import KINDS
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import plugins, settings
+from t2icli.registry import discovery, settings
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ def rows(kind: str | None = None) -> list[Row]:
     """Every entry, or those of one kind."""
     return [
         Row(each, name, offer.entry.about, offer.plugin, offer.distribution)
-        for each, offers in plugins.installed().offers.items()
+        for each, offers in discovery.installed().offers.items()
         if kind in (None, each)
         for name, offer in sorted(offers.items())
     ]
@@ -56,12 +56,12 @@ def rows(kind: str | None = None) -> list[Row]:
 
 def broken() -> list[Broken]:
     """The plugins that were left out, with the reason."""
-    return [Broken(b.plugin, b.distribution, b.reason) for b in plugins.installed().broken]
+    return [Broken(b.plugin, b.distribution, b.reason) for b in discovery.installed().broken]
 
 
 def details(kind: str, name: str) -> Details:
     """One entry with its settings."""
-    entry = plugins.find(kind, name)
+    entry = discovery.find(kind, name)
     (row,) = (row for row in rows(kind) if row.name == name)
     fields = [Setting(f.name, f.type, f.default, f.about) for f in settings.describe(entry.settings)]
     return Details(row, fields, entry.convert is not None)

@@ -26,7 +26,8 @@ from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
 from t2icli.prepare.work import Told
-from t2icli.registry import plugins, settings
+from t2icli.registry import settings
+from t2icli.registry.open import load
 from t2icli.store import models
 
 PLAN = "plan.toml"
@@ -52,7 +53,7 @@ class Job:
 
     def blocks(self, captions: CaptionRules) -> Iterator[Block]:
         """The source's rows with the verdict on their captions."""
-        return blocks(plugins.load("dataset", self.source, **self.options), self.path, captions, self.stop)
+        return blocks(load("dataset", self.source, **self.options), self.path, captions, self.stop)
 
 
 def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:

@@ -1,14 +1,13 @@
-"""What made a picture: loaded once, written into every PNG, and compared when one is made again."""
+"""What made a picture: written into every PNG, and compared when it is drawn again."""
 
 from __future__ import annotations
 
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -16,10 +15,8 @@ from msgspec import Meta
 from t2icli.contract.kinds import PreciseGenerator
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins, settings
-from t2icli.store.models import Model
+from t2icli.registry.open import Opened
 
-T = TypeVar("T")
 NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm")
 """Packages whose version may change a picture; noted when they were used."""
 
@@ -64,62 +61,20 @@ def decoded(record: Mapping[str, Any], path: Path) -> Record:
         ) from error
 
 
-@dataclass(frozen=True)
-class Source(Generic[T]):
-    """A backend that has been loaded, and all that is known of it."""
-
-    kind: str
-    word: str
-    """What was asked for: an entry, a model's name, or a folder."""
-    entry: str
-    settings: Any
-    thing: T
-
-    @property
-    def model(self) -> Model | None:
-        return getattr(self.settings, "model", None)
-
-    @property
-    def tables(self) -> dict[str, Any]:
-        """The settings as plain tables, which make the same backend again."""
-        return settings.tables(self.settings)
-
-    @property
-    def name(self) -> str:
-        """The model's name; the backend's where there is none."""
-        return self.model.name if self.model else self.entry
-
-    def record(self) -> dict[str, Any]:
-        """What a PNG says about who made it."""
-        offer = plugins.installed().offers[self.kind][self.entry]
-        versions = _versions()
-        return {
-            "backend": self.entry,
-            "plugin": offer.distribution,
-            "model": self.name,
-            "sha256": self.model.sha256 if self.model else None,
-            "settings": self.tables,
-            "device": _device(self.settings),
-            "precision": self.thing.precision if isinstance(self.thing, PreciseGenerator) else None,
-            "versions": versions,
-            "machine": {name: fact for name, fact in machine.decisive().items() if name not in versions},
-        }
-
-
-def load(kind: str, word: str, options: Mapping[str, Any]) -> Source[Any]:
-    """Configure and load what a user called for."""
-    entry, chosen = plugins.configure(kind, word, options)
-    return Source(kind, word, entry.name, chosen, entry.load(chosen))
-
-
-def with_flags(kind: str, word: str, options: Mapping[str, Any], **flags: Any) -> dict[str, Any]:
-    """`--batch-size` and `--device` as the settings `batch` and `device` of a backend, where it has them."""
-    entry, _ = plugins.resolve(kind, word)
-    known = {field.name for field in msgspec.structs.fields(entry.settings)}
-    given = {name: value for name, value in flags.items() if value is not None}
-    if "device" in given and "device" not in known:
-        raise T2IError(f"{kind} {entry.name!r} has no device setting", "omit --device")
-    return {**options, **{name: value for name, value in given.items() if name in known}}
+def record(opened: Opened[Any]) -> dict[str, Any]:
+    """What a PNG says about the generator that drew it."""
+    versions = _versions()
+    return {
+        "backend": opened.entry,
+        "plugin": opened.distribution,
+        "model": opened.name,
+        "sha256": opened.model.sha256 if opened.model else None,
+        "settings": opened.tables,
+        "device": _device(opened.settings),
+        "precision": opened.thing.precision if isinstance(opened.thing, PreciseGenerator) else None,
+        "versions": versions,
+        "machine": {name: fact for name, fact in machine.decisive().items() if name not in versions},
+    }
 
 
 def _device(chosen: Any) -> str:

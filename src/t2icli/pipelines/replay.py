@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines import like, provenance
+from t2icli.registry.open import Opened, open_one
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +52,7 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
         source = _source(record, word, device)
         generator = like.again(source.thing, record.like, record.like_pixels, source.name)
         image = images.to_rgb(next(iter(generator.generate(prompt, 1, seed=record.seed))))
-        now = source.record()
+        now = provenance.record(source)
     before, pixels = images.open_image(path), images.pixels_sha256(image)
     return Replay(
         record=written,
@@ -76,15 +77,14 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
 
 
-def _source(record: provenance.Record, word: str | None, device: str | None) -> provenance.Source[Any]:
+def _source(record: provenance.Record, word: str | None, device: str | None) -> Opened[Any]:
     options = dict(record.settings)
     if record.precision is not None and "precision" in options:
         options["precision"] = record.precision
     if word is not None:
         options.pop("model", None)
-    options = provenance.with_flags("generator", word or record.backend, options, device=device)
     try:
-        return provenance.load("generator", word or record.backend, options)
+        return open_one("generator", word or record.backend, options, device=device)
     except T2IError as error:
         raise T2IError(
             f"the picture was drawn by {record.model} of {record.plugin}: {error.message}",

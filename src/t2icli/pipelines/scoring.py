@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.kinds import Ranker
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import provenance
+from t2icli.registry.open import open_several
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
@@ -40,22 +40,15 @@ class Judge:
 def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **flags: Any) -> list[Judge]:
     """`["clip=2", "brivl"]` or `["clip=2,brivl"]`: the rankers, loaded, with their weights.
 
-    `options` are settings of every one of them; a table called like a ranker goes to that one alone. `flags` are as
-    in `provenance.with_flags`.
+    `options` and `flags` are as in `open_several`.
     """
     named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
-    shared = dict(options or {})
-    if shared and not named:
+    if options and not named:
         raise T2IError("ranker settings were given without a ranker", "add --rerank RANKER")
     if named and not any(named.values()):
         raise T2IError("the weights of the rankers are all 0")
-    own = {name: shared.pop(name) for name in named if isinstance(shared.get(name), Mapping)}
-    return [_judge(name, weight, {**shared, **own.get(name, {})}, flags) for name, weight in named.items()]
-
-
-def _judge(name: str, weight: float, options: Mapping[str, Any], flags: Mapping[str, Any]) -> Judge:
-    source = provenance.load("ranker", name, provenance.with_flags("ranker", name, options, **flags))
-    return Judge(name, source.thing, weight, source.tables, source.model)
+    opened = open_several("ranker", named, options, **flags)
+    return [Judge(name, each.thing, named[name], each.tables, each.model) for name, each in opened.items()]
 
 
 def _named(word: str) -> tuple[str, float]:

@@ -22,7 +22,7 @@ from t2icli.pipelines.captions import captions
 from t2icli.pipelines.made import Tell
 from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import open_data
-from t2icli.registry import plugins, settings
+from t2icli.registry import configure, settings
 from t2icli.store import models
 from t2icli.training import launch
 from t2icli.training.progress import Watch, unwatched
@@ -68,11 +68,11 @@ def new_plan(asked: Mapping[str, Any], tell: Tell = silent) -> Plan:
     for name, flag in (("recipe", "RECIPE"), ("train_data", "--train-data DATA")):
         if not asked.get(name):
             raise T2IError(f"{flag.split()[0]} is missing", f"add {flag}")
-    entry, _ = plugins.resolve("recipe", asked["recipe"])
+    entry, _ = configure.resolve("recipe", asked["recipe"])
     option = _of_recipe(entry, asked.get("option") or {})
     size = sizes.pick(entry, asked.get("size"), option, asked.get("device") or "auto")
     option = made.filled(entry, sizes.under(entry, size, option), tell)
-    chosen = plugins.configure_entry("recipe", entry, option)
+    chosen = configure.configure_entry("recipe", entry, option)
     if launch.speaks():
         for line in stand_ins(within(chosen)):
             warnings.warn(line, UserWarning, stacklevel=2)
@@ -209,14 +209,14 @@ def build(plan: Plan) -> tuple[Recipe, LoopSettings]:
     """The recipe with its first weights, which depend on the seed alone."""
     from t2icli.training.order import seed_all
 
-    entry, chosen = plugins.configure("recipe", plan.recipe, plan.option)
+    entry, chosen = configure.configure("recipe", plan.recipe, plan.option)
     seed_all(chosen.loop.seed, "build")
     return cast(Recipe, entry.load(chosen)), chosen.loop
 
 
 def without_steps(plan: Plan) -> Fit | None:
     """What is to be trained, if it is learnt in one go."""
-    entry, chosen = plugins.configure("recipe", plan.recipe, plan.option)
+    entry, chosen = configure.configure("recipe", plan.recipe, plan.option)
     return cast(Fit, entry.load(chosen)) if "loop" not in chosen.__struct_fields__ else None
 
 
@@ -243,7 +243,7 @@ def _trained(plan: Plan, folder: Path, watch: Watch, tell: Tell) -> Outcome:
 
 def _with_vocabularies(plan: Plan, folder: Path, data: PreparedDataset, world: World, tell: Tell) -> Plan:
     """The plan with the vocabularies that were still to be learnt; the first process learns them, in `folder`."""
-    entry, chosen = plugins.configure("recipe", plan.recipe, plan.option)
+    entry, chosen = configure.configure("recipe", plan.recipe, plan.option)
     option = dict(plan.option)
     for name in made.unlearnt(entry, chosen):
         place = folder.absolute() / name
@@ -252,7 +252,7 @@ def _with_vocabularies(plan: Plan, folder: Path, data: PreparedDataset, world: W
             tell(f"{name}: {learnt.card.about}, learnt from the captions")
         world.wait()
         option[name] = {"name": made.LEARNT_AS, "model": str(place)}
-    _, chosen = plugins.configure("recipe", plan.recipe, option)
+    _, chosen = configure.configure("recipe", plan.recipe, option)
     return msgspec.structs.replace(plan, option=settings.tables(chosen))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from t2icli.ground.errors import T2IError
-from t2icli.registry import discovery, plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 
 
@@ -14,8 +14,8 @@ def name(kind: str) -> str:
 
     Models that stand in come after all others, in the order in which their plugin lists them.
     """
-    sources = plugins.installed().sources
-    offers = plugins.installed().offers[kind]
+    sources = discovery.installed().sources
+    offers = discovery.installed().offers[kind]
     listed = [name.partition("/")[0] for name in models.places(sources)]
     known = sorted(offers, key=lambda backend: listed.index(backend) if backend in listed else -1)
     usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)

@@ -317,3 +317,14 @@ def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:
 
 def _built_in(name: str) -> Callable[[], object]:
     return lambda: importlib.import_module(f"t2icli.backends.{name}")
+
+
+@functools.cache
+def installed() -> Plugins:
+    """The built-in backends and every distribution with an entry point in the group `t2icli`."""
+    return collect(announced())
+
+
+def find(kind: str, name: str) -> Entry[Any]:
+    """An entry by its name."""
+    return installed().find(kind, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins, settings
+from t2icli.registry import configure, discovery, settings
 from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
@@ -26,7 +26,7 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
     told = {key: value for key, value in own.items() if value is not None}
     files = {key: Path(value) for key, value in told.items() if isinstance(value, str) and Path(value).is_file()}
-    into = plugins.find(chosen.kind, chosen.name).convert
+    into = discovery.find(chosen.kind, chosen.name).convert
     if files and into is not None:
         (folder / name).mkdir()
         into(Upstream(tuple(files.values()), {}), folder / name)
@@ -51,7 +51,7 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
     if len(files) == 1 and (files[0] / models.CARD).is_file():
         models.copy(models.open_model(files[0]), target)
         return
-    into = plugins.find(kind, backend).convert
+    into = discovery.find(kind, backend).convert
     if into is None:
         raise T2IError(f"{kind} {backend!r} cannot import files", f"give a model folder: --part {name}=FOLDER")
     target.mkdir(parents=True)
@@ -60,7 +60,7 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
 
 def check_embedder(kind: str, folder: Path, width: int) -> None:
     """Refuse a model folder just made of imported files whose embedder's vectors are not as long as it reads."""
-    _, chosen = plugins.configure(kind, str(folder))
+    _, chosen = configure.configure(kind, str(folder))
     found = chosen.embedder.load().width
     if found != width:
         raise T2IError(

@@ -2,7 +2,7 @@
 
 A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
 Two field types are ours: a `Part` is another backend chosen by name, and a field called `model` of
-type `Model` is the model folder the backend loads; both are filled in by `t2icli.registry.plugins.configure`. So is a
+type `Model` is the model folder the backend loads; both are filled in by `t2icli.registry.configure`. So is a
 recipe's `start`, the model it continues from, whose parts are kept unless others are chosen.
 """
 

@@ -3,6 +3,7 @@ and its parts (a codec, a tokenizer) as sub-folders, so it is complete and canno
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -124,11 +125,29 @@ class Model:
 
 def open_model(folder: Path, name: str | None = None) -> Model:
     """Read a model folder's card; the weights are left alone until they are asked for."""
-    tables = toml.read(folder / CARD)
+    return Model(folder, _card(folder / CARD), name or str(folder))
+
+
+_cards: dict[Path, tuple[tuple[int, ...], Card]] = {}
+"""Cards that were read, each with the state of its file then: a run asks for the same ones again and again."""
+
+
+def _card(path: Path) -> Card:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        state = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if path in _cards and _cards[path][0] == state:
+            return _cards[path][1]
+        _cards[path] = state, _read_card(path)
+        return _cards[path][1]
+    return _read_card(path)  # which says why it cannot be read
+
+
+def _read_card(path: Path) -> Card:
     try:
-        return Model(folder, msgspec.convert(tables, Card), name or str(folder))
+        return msgspec.convert(toml.read(path), Card)
     except msgspec.ValidationError as error:
-        raise T2IError(f"'{folder / CARD}' is not a model card: {error}") from error
+        raise T2IError(f"'{path}' is not a model card: {error}") from error
 
 
 def seal(folder: Path, card: Card) -> Model:
@@ -191,8 +210,12 @@ def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
 
 def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
     """Every model that is here, by name. One whose card cannot be read is left out with a warning."""
+    return _opened(places(sources))
+
+
+def _opened(folders: Mapping[str, Path]) -> dict[str, Model]:
     found = {}
-    for name, folder in places(sources).items():
+    for name, folder in folders.items():
         try:
             found[name] = open_model(folder, name)
         except T2IError as error:
@@ -236,7 +259,8 @@ def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
     chosen = defaults().get(backend)
     if chosen is not None:
         return find(chosen, sources)
-    return preferred(model for model in installed(sources).values() if model.card.backend == backend)
+    own = {name: folder for name, folder in places(sources).items() if name.startswith(f"{backend}/")}
+    return preferred(model for model in _opened(own).values() if model.card.backend == backend)
 
 
 def preferred(known: Iterable[Model]) -> Model | None:

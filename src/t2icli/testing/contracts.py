@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from t2icli.contract.kinds import KINDS, Entry
-from t2icli.registry import plugins, settings
+from t2icli.registry import configure, settings
 from t2icli.store import models
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _load(kind: str, entry: Entry[Any], options: dict[str, Any]) -> Any:
     assert entry.about and len(entry.about.splitlines()) == 1, f"{entry.name!r} must be told about in one line"
     for field in settings.describe(entry.settings):
         assert field.about, f"setting {field.name!r} of {entry.name!r} needs a line of help: Meta(description=...)"
-    chosen = plugins.configure_entry(kind, entry, options)
+    chosen = configure.configure_entry(kind, entry, options)
     assert isinstance(chosen, msgspec.Struct) and chosen.__struct_config__.frozen, "settings must be frozen"
     thing = entry.load(chosen)
     assert isinstance(thing, KINDS[kind]), f"{entry.name!r} has not all a {kind} needs: see t2icli.contract.kinds"

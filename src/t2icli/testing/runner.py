@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 
 from t2icli import cli
-from t2icli.registry import discovery, plugins
+from t2icli.registry import discovery
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Runner:
         here = discovery.collect((_name(module), "under test", _already(module)) for module in modules)
         if strict and here.broken:
             raise AssertionError("\n".join(map(str, here.broken)))
-        self._monkeypatch.setattr(plugins, "installed", functools.cache(lambda: here))
+        self._monkeypatch.setattr(discovery, "installed", functools.cache(lambda: here))
 
     def run(self, *words: object, stdin: str = "") -> Result:
         """Whatever it does: the exit code and both streams."""

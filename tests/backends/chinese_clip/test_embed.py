@@ -14,10 +14,11 @@ from transformers import (
     ChineseCLIPProcessor,
 )
 
+from t2icli import load
 from t2icli.backends import chinese_clip
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_embedder, check_ranker
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"红烧牛肉面一碗的盘子abcdeghilnrtw"]
@@ -46,12 +47,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_embedder_and_ranker_keep_their_promises(folder: Path) -> None:
     check_embedder(chinese_clip.t2i_embedders()[0], source=str(folder))
-    check_ranker(plugins.find("ranker", "chinese-clip"), source=str(folder))
+    check_ranker(discovery.find("ranker", "chinese-clip"), source=str(folder))
 
 
 def test_embeddings_are_those_of_transformers(folder: Path) -> None:
     image = Image.effect_noise((50, 40), 80).convert("RGB")
-    embedder = plugins.load("embedder", "chinese-clip", source=str(folder))
+    embedder = load("embedder", "chinese-clip", source=str(folder))
     processor, model = ChineseCLIPProcessor.from_pretrained(folder), ChineseCLIPModel.from_pretrained(folder).eval()
     inputs = processor(text=["红烧牛肉面"], images=[image], return_tensors="pt", padding=True)
     with torch.no_grad():
@@ -61,11 +62,11 @@ def test_embeddings_are_those_of_transformers(folder: Path) -> None:
 
 
 def test_an_imported_repository_gives_the_same_embeddings(folder: Path, tmp_path: Path) -> None:
-    entry, imported = plugins.find("embedder", "chinese-clip"), tmp_path / "imported"
+    entry, imported = discovery.find("embedder", "chinese-clip"), tmp_path / "imported"
     imported.mkdir()
     entry.convert(Upstream(tuple(sorted(folder.iterdir())), {}), imported)
-    before = plugins.load("embedder", "chinese-clip", source=str(folder)).embed_texts(["红烧牛肉面"])
-    after = plugins.load("embedder", "chinese-clip", model=str(imported)).embed_texts(["红烧牛肉面"])
+    before = load("embedder", "chinese-clip", source=str(folder)).embed_texts(["红烧牛肉面"])
+    after = load("embedder", "chinese-clip", model=str(imported)).embed_texts(["红烧牛肉面"])
     torch.testing.assert_close(after, before)
     with pytest.raises(T2IError, match="missing: one file of weights"):
         some = [path for path in folder.iterdir() if path.suffix != ".safetensors"]
@@ -73,7 +74,7 @@ def test_an_imported_repository_gives_the_same_embeddings(folder: Path, tmp_path
 
 
 def test_a_prompt_longer_than_it_reads_is_cut_and_reported(folder: Path) -> None:
-    embedder = plugins.load("embedder", "chinese-clip", source=str(folder), length=5)
+    embedder = load("embedder", "chinese-clip", source=str(folder), length=5)
     with pytest.warns(UserWarning, match="has 7 tokens and was cut to the 5"):
         embedder.embed_texts(["红烧牛肉面"])
 
@@ -82,10 +83,10 @@ def test_without_a_network_the_message_comes_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("T2I_OFFLINE", "1")
     before = time.monotonic()
     with pytest.raises(T2IError, match="not here and there is no network"):
-        plugins.load("embedder", "chinese-clip")
+        load("embedder", "chinese-clip")
     assert time.monotonic() - before < 5
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(T2IError, match="holds no Chinese-CLIP"):
-        plugins.load("embedder", "chinese-clip", source=str(tmp_path))
+        load("embedder", "chinese-clip", source=str(tmp_path))

@@ -12,19 +12,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from t2icli import load
 from t2icli.backends.clip.convert import convert, inferred
 from t2icli.backends.clip.model import build
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import to_images
-from t2icli.registry import plugins
 from t2icli.store import models
 
 TEXTS = ["a bowl", "面"]
 
 
 def embedded(folder: Path) -> torch.Tensor:
-    return plugins.load("embedder", "clip", model=str(folder)).embed_texts(TEXTS)
+    return load("embedder", "clip", model=str(folder)).embed_texts(TEXTS)
 
 
 def test_a_checkpoint_of_open_clips_trainer_becomes_a_model(network: nn.Module, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_openais_vit_b_32_embeds_and_ranks_as_clip_gens_copy_when_asked_to(
         {name: recipe_weight(name, about["shape"]) for name, about in keys.items()}, tmp_path / "clip_vit_b32.pt"
     )
     convert(Upstream((tmp_path / "clip_vit_b32.pt",), {}), tmp_path / "model")
-    as_theirs = plugins.load("ranker", "clip", model=str(tmp_path / "model"), pixels="raw", keep_end=False)
+    as_theirs = load("ranker", "clip", model=str(tmp_path / "model"), pixels="raw", keep_end=False)
     texts = json.loads((golden("clipgen/clip") / "texts.json").read_text())
     with pytest.warns(UserWarning, match="was cut to the 77"):
         found = as_theirs.embedder.embed_texts(texts)

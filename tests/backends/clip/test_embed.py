@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from t2icli import load
 from t2icli.backends import clip
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import OwnTexts, report_prompt
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.pictures.images import open_image
-from t2icli.registry import plugins
 from t2icli.registry.settings import part
 from t2icli.store.models import Model
 
@@ -33,7 +33,7 @@ def images() -> list[Image.Image]:
 def test_embeddings_are_those_of_open_clip_itself(
     tiny_clip: Model, network: nn.Module, images: list[Image.Image]
 ) -> None:
-    clip = plugins.load("embedder", "clip", model=tiny_clip, batch=2)
+    clip = load("embedder", "clip", model=tiny_clip, batch=2)
     preprocess = open_clip.image_transform(32, is_train=False)
     texts = ["a bowl of noodles", "牛肉面"]
     with torch.no_grad():
@@ -46,13 +46,13 @@ def test_embeddings_are_those_of_open_clip_itself(
 
 def test_scores_do_not_depend_on_batch_size_or_order(tiny_clip: Model, images: list[Image.Image]) -> None:
     prompt = "a red plate"
-    scores = plugins.load("ranker", "clip", model=tiny_clip, batch=64).score(prompt, images)
-    one_by_one = plugins.load("ranker", "clip", model=tiny_clip, batch=1)
+    scores = load("ranker", "clip", model=tiny_clip, batch=64).score(prompt, images)
+    one_by_one = load("ranker", "clip", model=tiny_clip, batch=1)
     assert one_by_one.score(prompt, images[::-1]) == pytest.approx(scores[::-1], abs=1e-6)
 
 
 def test_a_prompt_is_encoded_once_however_many_batches_are_scored(tiny_clip: Model, images: list[Image.Image]) -> None:
-    ranker = plugins.load("ranker", "clip", model=tiny_clip)
+    ranker = load("ranker", "clip", model=tiny_clip)
     calls = []
     encode = ranker.embedder.model.encode_text
     ranker.embedder.model.encode_text = lambda ids: calls.append(len(ids)) or encode(ids)
@@ -62,19 +62,19 @@ def test_a_prompt_is_encoded_once_however_many_batches_are_scored(tiny_clip: Mod
 
 
 def test_no_images_have_no_scores(tiny_clip: Model) -> None:
-    assert plugins.load("ranker", "clip", model=tiny_clip).score("noodles", []) == []
-    assert plugins.load("embedder", "clip", model=tiny_clip).embed_images([]).shape == (0, 16)
+    assert load("ranker", "clip", model=tiny_clip).score("noodles", []) == []
+    assert load("embedder", "clip", model=tiny_clip).embed_images([]).shape == (0, 16)
 
 
 def test_a_prompt_longer_than_the_text_tower_is_cut_and_reported(tiny_clip: Model) -> None:
-    clip = plugins.load("embedder", "clip", model=tiny_clip)
+    clip = load("embedder", "clip", model=tiny_clip)
     with pytest.warns(UserWarning, match="has 32 tokens and was cut to the 12"):
         long = clip.embed_texts(["word " * 30])
     torch.testing.assert_close(long, clip.embed_texts(["word " * 10]))
 
 
 def test_features_that_are_not_numbers_are_refused(tiny_clip: Model, images: list[Image.Image]) -> None:
-    clip = plugins.load("embedder", "clip", model=tiny_clip)
+    clip = load("embedder", "clip", model=tiny_clip)
     clip.model.visual.proj.data[0, 0] = float("nan")
     with pytest.raises(T2IError, match="features that are not finite"):
         clip.embed_images(images)
@@ -85,7 +85,7 @@ def test_weights_that_do_not_fit_are_refused(tiny_clip: Model, network: nn.Modul
     with pytest.raises(T2IError, match="do not fit") as error:
         weights.fill(
             network,
-            plugins.load("embedder", "clip", model=tiny_clip).model.state_dict(),
+            load("embedder", "clip", model=tiny_clip).model.state_dict(),
             "x",
         )
     assert "visual.proj" in str(error.value.hint)
@@ -93,26 +93,26 @@ def test_weights_that_do_not_fit_are_refused(tiny_clip: Model, network: nn.Modul
 
 def test_an_unknown_tag_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(T2IError, match="no weights 'opena'") as error:
-        plugins.load("embedder", "clip", pretrained="opena")
+        load("embedder", "clip", pretrained="opena")
     assert error.value.hint == "did you mean 'openai'?"
 
 
 def test_without_a_network_the_message_names_what_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T2I_OFFLINE", "1")
     with pytest.raises(T2IError, match="there is no network") as error:
-        plugins.load("embedder", "clip", pretrained="laion2b_s34b_b79k")
+        load("embedder", "clip", pretrained="laion2b_s34b_b79k")
     assert "t2i models import FILE --as clip" in str(error.value.hint)
 
 
 def test_the_end_token_is_where_the_text_feature_is_taken(tiny_clip: Model) -> None:
-    as_made = plugins.load("embedder", "clip", model=tiny_clip)
-    at_end = plugins.load("embedder", "clip", model=tiny_clip, pool="eos")
+    as_made = load("embedder", "clip", model=tiny_clip)
+    at_end = load("embedder", "clip", model=tiny_clip, pool="eos")
     texts = ["noodles", "a bowl of soup"]
     torch.testing.assert_close(as_made.embed_texts(texts), at_end.embed_texts(texts))
 
 
 def test_image_features_are_what_is_brought_to_length_one(tiny_clip: Model, images: list[Image.Image]) -> None:
-    embedder = plugins.load("embedder", "clip", model=tiny_clip)
+    embedder = load("embedder", "clip", model=tiny_clip)
     features = embedder.image_features(images)
     assert features.norm(dim=1).sub(1).abs().min() > 0.01
     torch.testing.assert_close(torch.nn.functional.normalize(features, dim=1), embedder.embed_images(images))
@@ -122,7 +122,7 @@ def test_scores_do_not_depend_on_the_kind_of_file(tiny_clip: Model, images: list
     paths = [tmp_path / f"same{suffix}" for suffix in (".png", ".bmp", ".tiff", ".ppm")]
     for path in paths:
         images[0].save(path)
-    scores = plugins.load("ranker", "clip", model=tiny_clip).score("noodles", [open_image(path) for path in paths])
+    scores = load("ranker", "clip", model=tiny_clip).score("noodles", [open_image(path) for path in paths])
     assert scores == pytest.approx([scores[0]] * 4, abs=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_openais_files_are_known_by_their_hash() -> None:
 
 
 def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, network: nn.Module) -> None:
-    embedder = plugins.load("embedder", "clip", model=tiny_clip)
+    embedder = load("embedder", "clip", model=tiny_clip)
     tokens = embedder.embed_tokens(["a red bowl", "soup"])
     ends = [int(row.any(-1).nonzero().max()) for row in tokens]
     assert ends == [4, 2], "start, words and end are kept, what follows is zero"
@@ -145,7 +145,7 @@ def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, netw
 
 
 def test_a_prompt_that_is_cut_can_lose_its_end_token_as_in_clip_gen(tiny_clip: Model, network: nn.Module) -> None:
-    clip = plugins.load("embedder", "clip", model=tiny_clip, keep_end=False)
+    clip = load("embedder", "clip", model=tiny_clip, keep_end=False)
     short, long, other = "noodles", "word " * 30, "a dish of many words " * 9
     with pytest.warns(UserWarning, match="was cut to the 12"):
         found = clip.embed_texts([short, long, other])
@@ -169,13 +169,13 @@ def test_ids_are_those_of_clip_gen_also_where_a_text_is_cut(golden: Callable[[st
 def test_raw_pixels_reach_the_tower_stretched_and_not_normalised(
     tiny_clip: Model, network: nn.Module, images: list[Image.Image]
 ) -> None:
-    clip = plugins.load("embedder", "clip", model=tiny_clip, pixels="raw", batch=2)
+    clip = load("embedder", "clip", model=tiny_clip, pixels="raw", batch=2)
     pixels = [torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1 for image in images]
     stretched = torch.cat([nn.functional.interpolate(one, (32, 32), mode="bilinear") for one in pixels])
     with torch.no_grad():
         expected = network.encode_image(stretched, normalize=True)
     torch.testing.assert_close(clip.embed_images(images), expected, atol=1e-5, rtol=0)
-    usual = plugins.load("embedder", "clip", model=tiny_clip)
+    usual = load("embedder", "clip", model=tiny_clip)
     assert (usual.embed_images(images) - expected).abs().max() > 0.01
 
 

@@ -10,13 +10,14 @@ import torch.multiprocessing as processes
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from t2icli import load
 from t2icli.backends import clip
 from t2icli.backends.clip.convert import convert
 from t2icli.backends.clip.train import ClipRecipe
 from t2icli.contract.kinds import Upstream
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_embedder, check_ranker, check_recipe, toys
 
 TINY = {
@@ -51,32 +52,30 @@ def data(tmp_path: Path) -> PreparedDataset:
 def test_the_recipe_keeps_its_promises(architecture: str, data: PreparedDataset, tmp_path: Path) -> None:
     check_recipe(clip.t2i_recipes()[0], data, tmp_path / "model", architecture=architecture, context=20)
     check_embedder(clip.t2i_embedders()[0], model=str(tmp_path / "model"))
-    check_ranker(plugins.find("ranker", "clip"), model=str(tmp_path / "model"))
+    check_ranker(discovery.find("ranker", "clip"), model=str(tmp_path / "model"))
 
 
 def test_a_chinese_vocabulary_travels_with_the_model(
     architecture: str, vocabulary: Path, data: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "words").mkdir()
-    plugins.find("tokenizer", "chinese").convert(Upstream((vocabulary,), {}), tmp_path / "words")
+    discovery.find("tokenizer", "chinese").convert(Upstream((vocabulary,), {}), tmp_path / "words")
     tokenizer = {"name": "chinese", "model": str(tmp_path / "words")}
     check_recipe(
         clip.t2i_recipes()[0], data, tmp_path / "model", architecture=architecture, context=20, tokenizer=tokenizer
     )
-    embedder = plugins.load("embedder", "clip", model=str(tmp_path / "model"))
+    embedder = load("embedder", "clip", model=str(tmp_path / "model"))
     start, end = len(WORDS), len(WORDS) + 1
     ids = embedder.texts(["红色面"])[0].tolist()
     assert ids[0] == start and ids[4] == end and set(ids[5:]) == {0}
-    again = plugins.load("recipe", "clip", start=str(tmp_path / "model"))
+    again = load("recipe", "clip", start=str(tmp_path / "model"))
     again.save(tmp_path / "again")
-    check_ranker(plugins.find("ranker", "clip"), model=str(tmp_path / "again"))
+    check_ranker(discovery.find("ranker", "clip"), model=str(tmp_path / "again"))
 
 
 def test_a_tokenizer_that_cannot_travel_is_refused(architecture: str, vocabulary: Path) -> None:
     with pytest.raises(T2IError, match="must be a model"):
-        plugins.load(
-            "recipe", "clip", architecture=architecture, tokenizer={"name": "chinese", "vocabulary": str(vocabulary)}
-        )
+        load("recipe", "clip", architecture=architecture, tokenizer={"name": "chinese", "vocabulary": str(vocabulary)})
 
 
 def test_text_is_pooled_at_its_end_and_not_at_the_largest_id(
@@ -88,7 +87,7 @@ def test_text_is_pooled_at_its_end_and_not_at_the_largest_id(
     torch.save({"epoch": 30, "name": "RN50", "state_dict": state}, tmp_path / "epoch_30.pt")
     convert(Upstream((tmp_path / "epoch_30.pt",), {"tokenizer": (vocabulary,)}), tmp_path / "model")
     as_trained, at_end = (
-        plugins.load("embedder", "clip", model=str(tmp_path / "model"), pool=pool) for pool in ("model", "eos")
+        load("embedder", "clip", model=str(tmp_path / "model"), pool=pool) for pool in ("model", "eos")
     )
     ids = as_trained.texts(["红面a"])
     assert ids[0, :5].tolist() == [2, WORDS.index("红"), WORDS.index("面"), WORDS.index("a"), 3]
@@ -149,7 +148,7 @@ def test_in_chunks_the_loss_and_its_gradient_stay_those_of_the_whole_batch(archi
 
 def test_accumulation_that_would_cut_the_contrast_is_refused(architecture: str) -> None:
     with pytest.raises(T2IError, match="grad_accum") as error:
-        plugins.load("recipe", "clip", architecture=architecture, loop={"grad_accum": 4})
+        load("recipe", "clip", architecture=architecture, loop={"grad_accum": 4})
     assert "chunk=16" in str(error.value.hint)
 
 

@@ -6,12 +6,12 @@ from PIL import Image
 
 from t2icli.backends import colours
 from t2icli.backends.colours.rank import COLOURS, Colours, named, oklab
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_ranker
 
 
 def test_it_keeps_the_promises_of_a_ranker() -> None:
-    check_ranker(plugins.find("ranker", "colours"))
+    check_ranker(discovery.find("ranker", "colours"))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from t2icli import load
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
 from t2icli.store import models
 
 
@@ -41,7 +41,7 @@ def test_a_file_becomes_a_model_with_its_codec_inside(golden, tmp_path: Path, ca
     model = imported(golden(f"dalle/{case}/dalle.pt"), tmp_path / "model")
     assert (model.card.kind, model.card.backend) == ("generator", "dalle")
     assert model.part("codec").card.backend == "dvae"
-    assert plugins.load("codec", str(tmp_path / "model/codec")).codes == model.card.config["codes"]
+    assert load("codec", str(tmp_path / "model/codec")).codes == model.card.config["codes"]
 
 
 @pytest.mark.filterwarnings("ignore:no known tokenizer", "ignore:.*foreign classes")
@@ -49,7 +49,7 @@ def test_a_file_becomes_a_model_with_its_codec_inside(golden, tmp_path: Path, ca
 def test_a_vqgan_s_weights_are_those_inside_the_file(golden, tmp_path: Path, files: list[str]) -> None:
     folder = golden("dalle/vqgan_full_axial")
     model = imported(folder / "dalle.pt", tmp_path / "model", codec=tuple(folder / file for file in files))
-    codec = plugins.load("codec", str(tmp_path / "model/codec"), precision="fp32")
+    codec = load("codec", str(tmp_path / "model/codec"), precision="fp32")
     expected = np.load(folder / "expected.npz")
     painted = codec.decode(torch.from_numpy(expected["greedy_tokens"][:1]))
     assert model.part("codec").card.backend == "vqgan"

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+import t2icli
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_generator
 
 needs_int8 = pytest.mark.skipif(not int8.is_possible(), reason="no 8-bit kernels for this processor")
@@ -30,14 +31,14 @@ def folder(golden, letters: type, tmp_path: Path) -> str:
 
 
 def load(folder: str, **options: object):
-    return plugins.load("generator", folder, tokenizer="letters", **options)
+    return t2icli.load("generator", folder, tokenizer="letters", **options)
 
 
 @pytest.mark.filterwarnings("ignore:the text was cut")
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
 def test_it_keeps_a_generator_s_promises(folder: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "LEAST", 0)  # of a network as small as this one every layer
-    entry = plugins.find("generator", "dalle")
+    entry = discovery.find("generator", "dalle")
     check_generator(entry, model=folder, tokenizer="letters", precision=precision, tolerance=0)
 
 
@@ -105,7 +106,7 @@ def test_a_text_that_is_too_long_is_cut_with_a_warning_or_refused(folder: str) -
 def test_a_wrong_codec_is_refused_before_anything_is_drawn(folder: str, golden, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    plugins.find("codec", "dvae").convert(Upstream((golden("dalle/dvae_resblocks/vae.pt"),), {}), other)
+    discovery.find("codec", "dvae").convert(Upstream((golden("dalle/dvae_resblocks/vae.pt"),), {}), other)
     for named in ({"name": "dvae"}, {}):  # a model of its own backend is meant where none is named
         with pytest.raises(T2IError, match="made with another codec"):
             load(folder, codec={**named, "model": str(other)})

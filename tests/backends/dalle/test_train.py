@@ -16,7 +16,7 @@ from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.store.models import Card
 from t2icli.testing import Runner, toys
@@ -90,7 +90,7 @@ def test_the_recipe_keeps_the_promises_of_a_recipe(
     data: PreparedDataset, codec: Path, vocabulary: Path, tmp_path: Path
 ) -> None:
     tokenizer = {"name": "chinese", "vocabulary": str(vocabulary)}
-    entry, tiny = plugins.find("recipe", "dalle"), {"dim": 32, "depth": 1, "heads": 2, "text_length": 4}
+    entry, tiny = discovery.find("recipe", "dalle"), {"dim": 32, "depth": 1, "heads": 2, "text_length": 4}
     check_recipe(entry, data, tmp_path / "model", codec=str(codec), tokenizer=tokenizer, **tiny)
 
 
@@ -195,7 +195,7 @@ def test_words_that_are_lost_are_told_of_beside_texts_that_are_cut(t2i: Runner, 
     rows = [SourceRow(f"{i}", picture(COLOURS[i]), ("red " * 9,) if i < 2 else ("a pear",)) for i in range(4)]
     data = shards.write(tmp_path / "pairs", rows)
     tokenizer = {"name": "json", "model": tmp_path / "words/model"}
-    recipe = plugins.load("recipe", "dalle", codec=str(codec), tokenizer=tokenizer, text_length=4, dim=32, depth=1)
+    recipe = t2icli.load("recipe", "dalle", codec=str(codec), tokenizer=tokenizer, text_length=4, dim=32, depth=1)
     pairs = recipe.dataset(data, "train", {"codes": torch.zeros(4, 4, dtype=torch.int32)})
     with pytest.warns(UserWarning) as told:
         [pairs[i] for i in range(len(pairs))]

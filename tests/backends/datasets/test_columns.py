@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from t2icli import load
 from t2icli.backends.datasets import addresses
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import blocks
 from t2icli.prepare.settings import Rules
-from t2icli.registry import plugins
 
 U = "http://x/"
 CASES = {
@@ -33,7 +33,7 @@ CASES = {
 
 
 def both_ways(name: str, path: Path) -> tuple[list[Any], list[Any]]:
-    source = plugins.load("dataset", name)
+    source = load("dataset", name)
     by_row = list(source.rows(path))
     by_column = []
     for block in blocks(source, path, CaptionRules(Rules())):

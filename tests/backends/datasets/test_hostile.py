@@ -12,6 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from t2icli import load
 from t2icli.backends.datasets import text
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
@@ -19,7 +20,6 @@ from t2icli.pictures import images
 from t2icli.pictures.album import Album
 from t2icli.pipelines.prepare import Job, open_data, prepare
 from t2icli.prepare import report
-from t2icli.registry import plugins
 
 ZH = "一碗好吃的红烧牛肉面，配上青菜和葱花。"
 HANT = "一碗好吃的紅燒牛肉麵，配上青菜和蔥花，圖書館裡的學生們"
@@ -27,7 +27,7 @@ FR = "L'été à la mer avec une crème brûlée\n" * 9
 
 
 def rows(name: str, source: Path, **options: Any) -> list[SourceRow]:
-    return list(plugins.load("dataset", name, **options).rows(source))
+    return list(load("dataset", name, **options).rows(source))
 
 
 def told(found: list[SourceRow]) -> list[Any]:

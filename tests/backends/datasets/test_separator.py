@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from t2icli.registry import plugins
+from t2icli import load
 
 
 @pytest.mark.parametrize("between", ["\t", ",", ";"])
@@ -13,5 +13,5 @@ def test_the_first_line_of_a_csv_says_what_separates_its_cells(tmp_path: Path, b
     caption = "a red plate, round" if between == "\t" else "a red plate"
     lines = [between.join(("title", "filepath")), between.join((caption, "red.png"))]
     (tmp_path / "train_clean.csv").write_text("\n".join(lines) + "\n")
-    row = next(iter(plugins.load("dataset", "csv").rows(tmp_path / "train_clean.csv")))
+    row = next(iter(load("dataset", "csv").rows(tmp_path / "train_clean.csv")))
     assert row.captions == (caption,) and row.image == tmp_path / "red.png"

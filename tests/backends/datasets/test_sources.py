@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from t2icli import load
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import check_dataset
 
 
@@ -25,7 +26,7 @@ def jpg() -> bytes:
 
 
 def rows(name: str, source: Path, **options: Any) -> list[SourceRow]:
-    return list(plugins.load("dataset", name, **options).rows(source))
+    return list(load("dataset", name, **options).rows(source))
 
 
 def told(found: list[SourceRow]) -> list[tuple[Any, tuple[str, ...]]]:
@@ -145,9 +146,9 @@ def test_images_of_one_name_and_two_formats_have_two_keys(write: Any, tmp_path: 
 def test_sources_keep_their_promises(write: Any, tmp_path: Path) -> None:
     write("set/a.jpg", jpg())
     write("t.csv", f"url,caption\n{URL},a\n{URL},b\n")
-    check_dataset(plugins.find("dataset", "folder"), tmp_path / "set")
-    check_dataset(plugins.find("dataset", "csv"), tmp_path / "t.csv")
-    check_dataset(plugins.find("dataset", "imagenet"), tmp_path / "set")
+    check_dataset(discovery.find("dataset", "folder"), tmp_path / "set")
+    check_dataset(discovery.find("dataset", "csv"), tmp_path / "t.csv")
+    check_dataset(discovery.find("dataset", "imagenet"), tmp_path / "set")
 
 
 @pytest.mark.parametrize("zipped", [False, True])

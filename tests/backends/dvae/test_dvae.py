@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2icli import load
 from t2icli.backends.dvae import Settings, Shape
 from t2icli.backends.dvae.convert import convert, read_shape
 from t2icli.backends.dvae.model import DiscreteVAE, divergence, second_order
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.registry import plugins, settings
+from t2icli.registry import discovery, settings
 from t2icli.store import models, upstream
 from t2icli.testing import check_codec
 
@@ -87,11 +88,11 @@ def test_its_divergence_is_upstreams(sharpness: float) -> None:
 
 
 def test_as_a_codec_it_keeps_its_promises(case: Case) -> None:
-    check_codec(plugins.find("codec", "dvae"), model=case.model)
+    check_codec(discovery.find("codec", "dvae"), model=case.model)
 
 
 def test_other_sizes_work(case: Case) -> None:
-    tall = plugins.load("codec", "dvae", model=case.model, height=16, width=48)
+    tall = load("codec", "dvae", model=case.model, height=16, width=48)
     images = torch.rand(3, 3, 16, 48)
     assert tall.grid == (16 // 2**case.shape.num_layers, 48 // 2**case.shape.num_layers)
     assert tall.decode(tall.encode(images)).shape == images.shape

@@ -15,7 +15,7 @@ from t2icli.backends.dvae import TrainSettings
 from t2icli.backends.dvae.train import VaeRecipe
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.testing import Runner, toys
 from t2icli.testing.contracts import check_codec, check_recipe
 
@@ -38,7 +38,7 @@ def recipe(**chosen: object) -> VaeRecipe:
 
 
 def test_the_recipe_keeps_the_promises_of_a_recipe(data: PreparedDataset, tmp_path: Path) -> None:
-    check_recipe(plugins.find("recipe", "vae"), data, tmp_path / "model", **TINY)
+    check_recipe(discovery.find("recipe", "vae"), data, tmp_path / "model", **TINY)
 
 
 def test_training_gives_a_codec_that_brings_pictures_back(t2i: Runner, data: PreparedDataset) -> None:
@@ -49,7 +49,7 @@ def test_training_gives_a_codec_that_brings_pictures_back(t2i: Runner, data: Pre
     images = torch.stack([VaeRecipe.dataset(recipe(), data, "val", {})[i] for i in range(len(data))])
     assert (codec.decode(codec.encode(images)) - images).abs().mean() < 0.1
     assert Path("runs/vae/previews/step-000000150.png").is_file()
-    check_codec(plugins.find("codec", "dvae"), model="runs/vae/model")
+    check_codec(discovery.find("codec", "dvae"), model="runs/vae/model")
 
 
 def test_the_drawing_cools_as_upstream_cools_it() -> None:

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from t2icli import load
 from t2icli.backends.perceptual.convert import convert
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn.perceptual import Lpips
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import Runner, check_metric
 
@@ -61,7 +62,7 @@ def test_whole_and_in_two_files_it_imports_the_same(tmp_path: Path, state: dict[
         convert(Upstream(tuple(tmp_path / name for name in files), {}), folder)
     one, two = (models.open_model(tmp_path / str(n)) for n in (1, 2))
     assert one.card.files == two.card.files
-    check_metric(plugins.find("metric", "lpips"), model=one)
+    check_metric(discovery.find("metric", "lpips"), model=one)
 
 
 def test_weights_that_lack_a_layer_are_refused(tmp_path: Path) -> None:
@@ -73,21 +74,21 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path: Path) -> None:
 
 def test_without_its_weights_the_laplacian_takes_its_place_and_says_so(t2i: Runner) -> None:
     with pytest.warns(UserWarning, match="lpips/vgg16 is not here"):
-        metric = plugins.load("metric", "lpips")
+        metric = load("metric", "lpips")
     assert metric.name == "laplacian"
 
 
 def test_the_laplacian_keeps_its_promises() -> None:
-    check_metric(plugins.find("metric", "laplacian"))
+    check_metric(discovery.find("metric", "laplacian"))
 
 
 def test_the_laplacian_works_on_pictures_of_any_size() -> None:
-    metric = plugins.load("metric", "laplacian", levels=8)
+    metric = load("metric", "laplacian", levels=8)
     for size in ((1, 1), (5, 7), (33, 64)):
         assert metric.distance(torch.zeros(1, 3, *size), torch.ones(1, 3, *size)).isfinite().all()
 
 
 def test_the_laplacian_sees_a_blur_that_keeps_the_mean() -> None:
-    metric = plugins.load("metric", "laplacian")
+    metric = load("metric", "laplacian")
     sharp = torch.tensor([[0.0, 1.0] * 8, [1.0, 0.0] * 8] * 8).expand(1, 3, 16, 16)
     assert metric.distance(sharp, torch.full_like(sharp, 0.5)) > 0.3

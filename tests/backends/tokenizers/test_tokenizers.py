@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from t2icli import load
 from t2icli.contract.kinds import Upstream
 from t2icli.data import shards
 from t2icli.ground.errors import T2IError
-from t2icli.registry import parts, plugins
+from t2icli.registry import configure, discovery, parts
 from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Card
@@ -50,7 +51,7 @@ def real_vocabulary(golden: Callable[[str], Path]) -> Path:
 
 
 def test_chinese_ids_are_those_of_berts_own_tokenizer(golden: Callable[[str], Path], real_vocabulary: Path) -> None:
-    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
+    tokenizer = load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
     for case in json.loads((golden("chinese") / "tokenizer.json").read_text(encoding="utf-8")):
         row = tokenizer.encode([case["text"]], 24)[0].tolist()
         assert row == case["ids"] + [0] * (24 - len(case["ids"]))
@@ -61,7 +62,7 @@ def test_chinese_ids_are_those_of_berts_own_tokenizer(golden: Callable[[str], Pa
 def test_chinese_ids_are_those_of_transformers(real_vocabulary: Path) -> None:
     from transformers import BertTokenizer
 
-    ours = plugins.load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
+    ours = load("tokenizer", "chinese", vocabulary=str(real_vocabulary))
     theirs = BertTokenizer(str(real_vocabulary))
     texts = ["Crème brûlée 法式焦糖布丁！", "１２３ＡＢＣ　全角", "a[MASK]b", "émoji 😀 ok", "x" * 120, "don't—stop…"]
     for text in texts:
@@ -70,14 +71,14 @@ def test_chinese_ids_are_those_of_transformers(real_vocabulary: Path) -> None:
 
 def test_each_tokenizer_keeps_its_promises(vocabulary: Path) -> None:
     words = ["a red apple", "红烧牛肉面"]
-    check_tokenizer(plugins.find("tokenizer", "chinese"), texts=words, vocabulary=str(vocabulary))
-    check_tokenizer(plugins.find("tokenizer", "clip"))
+    check_tokenizer(discovery.find("tokenizer", "chinese"), texts=words, vocabulary=str(vocabulary))
+    check_tokenizer(discovery.find("tokenizer", "clip"))
 
 
 def test_clip_ids_are_open_clips_without_start_and_end() -> None:
     from open_clip import tokenize
 
-    tokenizer = plugins.load("tokenizer", "clip")
+    tokenizer = load("tokenizer", "clip")
     theirs = tokenize(["a bowl of beef noodles!"])[0]
     ours = tokenizer.encode(["a bowl of beef noodles!"], 77)[0]
     n = int((theirs != 0).sum()) - 2
@@ -86,20 +87,20 @@ def test_clip_ids_are_open_clips_without_start_and_end() -> None:
 
 
 def test_a_text_that_is_too_long_is_cut_and_said_to_be(vocabulary: Path) -> None:
-    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary))
+    tokenizer = load("tokenizer", "chinese", vocabulary=str(vocabulary))
     with pytest.warns(UserWarning, match=r"'红烧牛肉面' is 5 tokens long, the model takes 3: cut after '红 烧 牛'"):
         assert tokenizer.encode(["红烧牛肉面"], 3).tolist() == [[6, 7, 8]]
 
 
 def test_strict_refuses_a_text_that_is_too_long(vocabulary: Path) -> None:
-    tokenizer = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary), strict=True)
+    tokenizer = load("tokenizer", "chinese", vocabulary=str(vocabulary), strict=True)
     with pytest.raises(T2IError, match="5 tokens long, the model takes 3"):
         tokenizer.encode(["红烧牛肉面"], 3)
 
 
 def test_a_vocabulary_is_found_by_file_and_by_folder(vocabulary: Path) -> None:
-    by_file = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary))
-    by_folder = plugins.load("tokenizer", "chinese", vocabulary=str(vocabulary.parent))
+    by_file = load("tokenizer", "chinese", vocabulary=str(vocabulary))
+    by_folder = load("tokenizer", "chinese", vocabulary=str(vocabulary.parent))
     assert torch.equal(by_file.encode(["牛肉"], 4), by_folder.encode(["牛肉"], 4))
 
 
@@ -107,32 +108,32 @@ def test_imported_ones_are_models_and_can_be_parts(t2i: Runner, vocabulary: Path
     t2i.ok("models", "import", vocabulary, "--as", "chinese", "--name", "small")
     model = models.find("chinese/small")
     parts.keep(
-        Part("tokenizer", "chinese", plugins.configure("tokenizer", "chinese/small")[1]), tmp_path / "m", "tokenizer"
+        Part("tokenizer", "chinese", configure.configure("tokenizer", "chinese/small")[1]), tmp_path / "m", "tokenizer"
     )
     (tmp_path / "m/weights").write_text("x")
     whole = models.seal(tmp_path / "m", Card(kind="generator", backend="x"))
     inside = whole.part("tokenizer")
     assert inside.sha256 == model.sha256
-    assert plugins.load("tokenizer", "chinese", model=inside).encode(["面"], 2).tolist() == [[10, 0]]
+    assert load("tokenizer", "chinese", model=inside).encode(["面"], 2).tolist() == [[10, 0]]
 
 
 def test_what_is_not_a_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "words.txt").write_text("one\ntwo\n")
     with pytest.raises(T2IError, match="not a vocabulary of BERT"):
-        plugins.load("tokenizer", "chinese", vocabulary=str(tmp_path / "words.txt"))
+        load("tokenizer", "chinese", vocabulary=str(tmp_path / "words.txt"))
     with pytest.raises(T2IError, match="no vocabulary"):
-        plugins.load("tokenizer", "chinese", vocabulary=str(tmp_path / "none.txt"))
+        load("tokenizer", "chinese", vocabulary=str(tmp_path / "none.txt"))
     monkeypatch.setenv("T2I_OFFLINE", "1")
     with pytest.raises(T2IError, match=r"cannot get vocab\.txt of 'nobody/nothing'"):
-        plugins.load("tokenizer", "chinese", vocabulary="nobody/nothing")
+        load("tokenizer", "chinese", vocabulary="nobody/nothing")
 
 
 def test_what_is_not_a_tokenizer_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(T2IError, match="is not a tokenizer"):
-        plugins.load("tokenizer", "json", file=str(tmp_path))
+        load("tokenizer", "json", file=str(tmp_path))
     with pytest.raises(T2IError, match="no file"):
-        plugins.load("tokenizer", "json", file=str(tmp_path / "absent.json"))
+        load("tokenizer", "json", file=str(tmp_path / "absent.json"))
 
 
 def test_a_json_file_may_ask_for_start_and_end_ids(tmp_path: Path, vocabulary: Path) -> None:
@@ -144,11 +145,11 @@ def test_a_json_file_may_ask_for_start_and_end_ids(tmp_path: Path, vocabulary: P
     tokenizer.post_processor = TemplateProcessing("[CLS] $0 [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 4)])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (folder := tmp_path / "model").mkdir()
-    plugins.find("tokenizer", "json").convert(Upstream((tmp_path / "tokenizer.json",), {}), folder)
+    discovery.find("tokenizer", "json").convert(Upstream((tmp_path / "tokenizer.json",), {}), folder)
     model = models.open_model(folder)
-    assert plugins.load("tokenizer", "json", model=model).encode(["面"], 4).tolist() == [[3, 10, 4, 0]]
-    assert plugins.load("tokenizer", "json", model=model, special=False).encode(["面"], 4).tolist() == [[10, 0, 0, 0]]
-    check_tokenizer(plugins.find("tokenizer", "json"), texts=["a red apple", "红烧牛肉面"], model=model)
+    assert load("tokenizer", "json", model=model).encode(["面"], 4).tolist() == [[3, 10, 4, 0]]
+    assert load("tokenizer", "json", model=model, special=False).encode(["面"], 4).tolist() == [[10, 0, 0, 0]]
+    check_tokenizer(discovery.find("tokenizer", "json"), texts=["a red apple", "红烧牛肉面"], model=model)
 
 
 CAPTIONS = ["红烧牛肉面", "a bowl of beef noodles", "牛肉面加鸡蛋", "A bowl of red noodles", "红烧肉"] * 4
@@ -160,19 +161,19 @@ def test_a_vocabulary_is_trained_on_a_caption_file(t2i: Runner, pieces: str) -> 
     t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run", "-o", f"pieces={pieces}")
     model = models.open_model(Path("run/model"))
     assert (model.card.kind, model.card.backend) == ("tokenizer", "json")
-    check_tokenizer(plugins.find("tokenizer", "json"), texts=["a bowl of noodles", "红烧牛肉"], model=model)
-    assert plugins.load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
+    check_tokenizer(discovery.find("tokenizer", "json"), texts=["a bowl of noodles", "红烧牛肉"], model=model)
+    assert load("tokenizer", "json", model=model).encode(["牛肉面"], 8)[0].count_nonzero() <= 3
 
 
 def test_words_that_a_trained_vocabulary_lacks_are_left_out_and_named(t2i: Runner) -> None:
     """No caption it was trained with had an unknown token, so nothing has learnt what one means."""
     Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")
     t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run")
-    tokenizer = plugins.load("tokenizer", "json", model="run/model")
+    tokenizer = load("tokenizer", "json", model="run/model")
     with pytest.warns(UserWarning, match="'北京红烧牛肉面': not in the vocabulary, so left out: 北 京"):
         read = tokenizer.encode(["北京红烧牛肉面"], 8)
     assert torch.equal(read, tokenizer.encode(["红烧牛肉面"], 8))
-    kept = plugins.load("tokenizer", "json", model="run/model", unknown="keep")
+    kept = load("tokenizer", "json", model="run/model", unknown="keep")
     assert kept.encode(["北京红烧牛肉面"], 8).count_nonzero() == tokenizer.encode(["红烧牛肉面"], 8).count_nonzero() + 2
 
 
@@ -205,7 +206,7 @@ def test_captions_of_a_prepared_dataset_train_one_too(t2i: Runner) -> None:
     said = t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run", "--dry-run")
     assert "20" in said.stdout
     t2i.ok("train", "tokenizer", "--train-data", "data", "--output", "run")
-    assert plugins.load("tokenizer", "json", model="run/model").vocabulary > 10
+    assert load("tokenizer", "json", model="run/model").vocabulary > 10
 
 
 def test_flags_of_the_loop_are_ignored_with_a_warning(t2i: Runner) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from t2icli import load
 from t2icli.backends.vqgan import Adversary, Care, Training
 from t2icli.backends.vqgan.convert import read_shape
 from t2icli.backends.vqgan.train import VqganRecipe
@@ -19,7 +20,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.nn.codebook import Codebook
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Nearest
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import Runner, check_recipe
 
@@ -60,8 +61,8 @@ def test_the_recipe_keeps_its_promises(
     pictures: dataset.PreparedDataset, tmp_path: Path, quantizer: str, learning: str
 ) -> None:
     options = {**QUICK, "shape": {**SMALL, "quantizer": quantizer}, "codebook": {"begin": 0, "learning": learning}}
-    check_recipe(plugins.find("recipe", "vqgan"), pictures, tmp_path / "model", **options)
-    codec = plugins.load("codec", "vqgan", model=models.open_model(tmp_path / "model"))
+    check_recipe(discovery.find("recipe", "vqgan"), pictures, tmp_path / "model", **options)
+    codec = load("codec", "vqgan", model=models.open_model(tmp_path / "model"))
     assert codec.grid == (4, 4) and codec.codes == 16
 
 
@@ -89,7 +90,7 @@ def test_the_codebooks_loss_is_tamings(golden: Callable[[str], Path]) -> None:
 
 def recipe(**changes: object) -> VqganRecipe:
     options = {**QUICK, "shape": SMALL, **changes}
-    return plugins.load("recipe", "vqgan", **options)
+    return load("recipe", "vqgan", **options)
 
 
 def test_the_adversary_waits_for_its_step() -> None:
@@ -147,7 +148,7 @@ def test_tuning_the_decoder_changes_pictures_but_no_code(tmp_path: Path, quantiz
     optimizer.step()
     turn.after()
     tuned.save(tmp_path / "second")
-    first, second = (plugins.load("codec", "vqgan", model=tmp_path / name) for name in ("first", "second"))
+    first, second = (load("codec", "vqgan", model=tmp_path / name) for name in ("first", "second"))
     images = torch.rand(4, 3, 16, 16)
     codes = first.encode(images)
     assert torch.equal(codes, second.encode(images))
@@ -214,7 +215,7 @@ def trained(t2i: Runner, pictures: dataset.PreparedDataset, steps: int) -> list[
 def test_it_trains_from_the_command_line(t2i: Runner, pictures: dataset.PreparedDataset) -> None:
     lines = trained(t2i, pictures, 6)
     assert {"loss", "l1", "laplacian", "psnr", "codebook", "codes"} <= set(lines[-1])
-    assert plugins.load("codec", "vqgan", model="run/model").grid == (4, 4)
+    assert load("codec", "vqgan", model="run/model").grid == (4, 4)
 
 
 @pytest.mark.slow

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from t2icli import load
 from t2icli.backends.vqgan.convert import convert, read_shape, to_config
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan, meta
-from t2icli.registry import plugins
+from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.store.models import Card, Model
 from t2icli.testing import check_codec
@@ -101,12 +102,12 @@ def test_it_decodes_as_upstream(case: Case) -> None:
 
 
 def test_as_a_codec_it_keeps_its_promises(case: Case) -> None:
-    check_codec(plugins.find("codec", "vqgan"), model=case.model)
+    check_codec(discovery.find("codec", "vqgan"), model=case.model)
 
 
 @pytest.mark.parametrize("size", [(32, 96)])
 def test_other_sizes_work(case: Case, size: tuple[int, int]) -> None:
-    codec = plugins.load("codec", "vqgan", model=case.model, height=size[0], width=size[1])
+    codec = load("codec", "vqgan", model=case.model, height=size[0], width=size[1])
     images = torch.rand(1, 3, *size)
     assert codec.decode(codec.encode(images)).shape == images.shape
 
@@ -130,14 +131,14 @@ def test_the_full_size_networks_have_upstreams_parameters(
 
 
 def test_a_small_one_keeps_its_promises(tmp_path: Path) -> None:
-    check_codec(plugins.find("codec", "vqgan"), model=small(tmp_path))
-    assert plugins.load("codec", "vqgan", model=small(tmp_path)).grid == (4, 4)
+    check_codec(discovery.find("codec", "vqgan"), model=small(tmp_path))
+    assert load("codec", "vqgan", model=small(tmp_path)).grid == (4, 4)
 
 
 def test_codes_that_are_told_apart_depend_on_their_own_pixels_alone(tmp_path: Path) -> None:
     model = small(tmp_path, msgspec.structs.replace(SMALL, apart=True))
-    check_codec(plugins.find("codec", "vqgan"), model=model)
-    network = plugins.load("codec", "vqgan", model=model).model
+    check_codec(discovery.find("codec", "vqgan"), model=model)
+    network = load("codec", "vqgan", model=model).model
     images = torch.rand(2, 3, 32, 32)
     others = images.clone()
     others[:, :, 8:16, 16:24] = torch.rand(2, 3, 8, 8)
@@ -146,17 +147,17 @@ def test_codes_that_are_told_apart_depend_on_their_own_pixels_alone(tmp_path: Pa
 
 
 def test_bf16_codes_are_nearly_all_the_same(case: Case) -> None:
-    exact = plugins.load("codec", "vqgan", model=case.model).encode(case.images)
-    rough = plugins.load("codec", "vqgan", model=case.model, precision="bf16").encode(case.images)
+    exact = load("codec", "vqgan", model=case.model).encode(case.images)
+    rough = load("codec", "vqgan", model=case.model, precision="bf16").encode(case.images)
     assert (exact == rough).float().mean() > 0.9
 
 
 def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     model = small(tmp_path)
     with pytest.raises(T2IError, match="no whole codes") as caught:
-        plugins.load("codec", "vqgan", model=model, height=30)
+        load("codec", "vqgan", model=model, height=30)
     assert caught.value.hint == "use multiples of 8"
-    codec = plugins.load("codec", "vqgan", model=model)
+    codec = load("codec", "vqgan", model=model)
     with pytest.raises(T2IError, match="do not fit a codec"):
         codec.encode(torch.rand(1, 3, 64, 64))
     with pytest.raises(T2IError, match="grid of 4 x 4"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from t2icli.registry import plugins
+from t2icli import load
 
 
 def check(
@@ -22,7 +22,7 @@ def check(
     """Compare an imported BriVL 1.0 with the vectors its makers published."""
     from t2i_brivl.check import compare
 
-    agreements = compare(plugins.load("embedder", model, image_size=image_size), pictures)
+    agreements = compare(load("embedder", model, image_size=image_size), pictures)
     for each in agreements:
         typer.echo(f"{each.cosine:.6f}  {'same' if each.is_same else 'different'}  {each.what}")
     if not all(each.is_same for each in agreements):

@@ -14,7 +14,7 @@ import msgspec
 
 from t2i_dalle2.shapes import DecoderShape, PriorShape
 from t2icli.ground.errors import T2IError
-from t2icli.registry import parts, plugins
+from t2icli.registry import discovery, parts
 from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Card, Model
@@ -90,14 +90,14 @@ def decoder_shape(model: Model) -> DecoderShape:
 
 def find_prior(word: str) -> Model:
     """A prior by its name or folder; a whole model stands for the one inside."""
-    model = models.find(word, plugins.installed().sources)
+    model = models.find(word, discovery.installed().sources)
     if model.card.backend == DECODER and "prior" in model.card.parts:
         return model.part("prior")
     return _made_for(PRIOR, model)
 
 
 def find_decoder(word: str) -> Model:
-    return _made_for(DECODER, models.find(word, plugins.installed().sources))
+    return _made_for(DECODER, models.find(word, discovery.installed().sources))
 
 
 def _made_for(backend: str, model: Model) -> Model:

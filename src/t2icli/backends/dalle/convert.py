@@ -19,7 +19,8 @@ from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.registry import parts, plugins
+from t2icli.registry import parts
+from t2icli.registry.open import load
 from t2icli.store import models, upstream
 from t2icli.store.models import Card
 from t2icli.store.upstream import Contents
@@ -97,7 +98,7 @@ def convert(files: Upstream, folder: Path) -> None:
     weights.fill(model, network(tensors, config), f"'{path.name}'")
     weights.save(model, folder)
     codec = _codec(files, contents, tensors, folder)
-    check_codec(config, plugins.load("codec", str(folder / "codec")), f"'{path.name}'", f"codec {codec!r}")
+    check_codec(config, load("codec", str(folder / "codec")), f"'{path.name}'", f"codec {codec!r}")
     settings = tokenizer(files, config, folder)
     models.seal(
         folder,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from t2icli.contract.kinds import Captioner
-from t2icli.pipelines import provenance, scoring
+from t2icli.pipelines import scoring
 from t2icli.pipelines.evaluate import caption_scores
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.registry.open import Opened
 
 By = Literal["character", "word"]
 
@@ -36,7 +37,7 @@ class Result:
 
 
 def evaluate(
-    source: provenance.Source[Captioner],
+    source: Opened[Captioner],
     pairs: Pairs,
     n: int = 1,
     *,

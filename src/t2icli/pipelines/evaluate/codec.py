@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.kinds import Codec
-from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate.pairs import Pairs
+from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ class Result:
 
 
 def evaluate(
-    source: provenance.Source[Codec], pairs: Pairs, *, batch: int = 16, advance: Callable[[int], None] = lambda n: None
+    source: Opened[Codec], pairs: Pairs, *, batch: int = 16, advance: Callable[[int], None] = lambda n: None
 ) -> Result:
     """Encode and decode every picture, cut to a square of the codec's own size."""
     import torch

@@ -14,8 +14,9 @@ import numpy as np
 from t2icli.contract.kinds import Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.registry import discovery
+from t2icli.registry.open import Opened, open_several
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,28 +37,19 @@ class Embedded:
     unreadable: Mapping[str, str]
 
 
-def load_all(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> list[provenance.Source[Embedder]]:
-    """Several: `["clip,brivl"]` or `["clip", "brivl"]`; a table called like one of them goes to that one alone."""
+def open_embedders(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> list[Opened[Embedder]]:
+    """Those that `["clip,brivl"]` or `["clip", "brivl"]` name; one that only ranks cannot embed by itself."""
     names = [word.strip() for several in words for word in several.split(",") if word.strip()]
-    shared = {key: value for key, value in options.items() if not (key in names and isinstance(value, Mapping))}
-    own = {name: value for name in names if isinstance(value := options.get(name), Mapping)}
-    return [load(name, {**shared, **own.get(name, {})}, **flags) for name in names]
-
-
-def load(word: str, options: Mapping[str, Any], **flags: Any) -> provenance.Source[Embedder]:
-    """The embedder a user calls for; one that only ranks cannot tell pictures apart by itself."""
-    from t2icli.registry import plugins
-
-    kinds = plugins.installed().offers
-    if word in kinds["ranker"] and word not in kinds["embedder"]:
-        raise T2IError(
-            f"{word!r} ranks pictures but does not embed them", "use one of: " + ", ".join(kinds["embedder"])
-        )
-    return provenance.load("embedder", word, provenance.with_flags("embedder", word, options, **flags))
+    kinds = discovery.installed().offers
+    for name in names:
+        if name in kinds["ranker"] and name not in kinds["embedder"]:
+            hint = f"use one of: {', '.join(kinds['embedder'])}"
+            raise T2IError(f"{name!r} ranks pictures but does not embed them", hint)
+    return list(open_several("embedder", names, options, **flags).values())
 
 
 def embed(
-    source: provenance.Source[Embedder],
+    source: Opened[Embedder],
     pairs: Pairs,
     texts: Sequence[str],
     cache: Path | None = None,
@@ -84,7 +76,7 @@ def embed(
     return Embedded(images, found, unreadable)
 
 
-def identity(source: provenance.Source[Embedder]) -> str:
+def identity(source: Opened[Embedder]) -> str:
     """Whatever changes the embeddings, in one hash."""
     tables = {name: value for name, value in source.tables.items() if name not in NOT_THE_RESULT}
     model = source.model.sha256 if source.model else ""

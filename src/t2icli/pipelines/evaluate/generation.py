@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,13 @@ import numpy as np
 
 from t2icli.contract.kinds import Embedder, Generator
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import provenance
 from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import Pairs
 from t2icli.pipelines.generate import draw
+from t2icli.registry import configure, discovery
+from t2icli.registry.open import Opened, open_several
 from t2icli.store.models import Usual, write_card
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def prompts_in(path: Path) -> list[str]:
 
 
 def evaluate(
-    generator: provenance.Source[Generator],
+    generator: Opened[Generator],
     prompts: Sequence[str],
     n: int,
     ranker: Judge,
@@ -149,7 +150,7 @@ def least(k: int, seen: Sequence[Seen]) -> float:
     return float(np.quantile(best, 1 / OFTEN))
 
 
-def calibrate(generator: provenance.Source[Generator], ranker: provenance.Source[Any], result: Result) -> None:
+def calibrate(generator: Opened[Generator], ranker: Opened[Any], result: Result) -> None:
     """Keep in a generator's card what its best scored: prompts that score less are drawn with a note."""
     if (model := generator.model) is None:
         raise T2IError(f"{generator.name!r} has no model whose card could keep it", "leave out --calibrate")
@@ -170,15 +171,13 @@ def of_embedder(embedder: Embedder) -> Judge:
     return judge
 
 
-def load_ranker(word: str, options: dict[str, Any], **flags: Any) -> provenance.Source[Any]:
+def open_ranker(word: str, options: Mapping[str, Any], **flags: Any) -> Opened[Any]:
     """An embedder where there is one of that name, for it reads each prompt and each picture once; else a ranker."""
-    from t2icli.registry import plugins
-
-    kind = "embedder" if plugins.resolve("ranker", word)[0].name in plugins.installed().offers["embedder"] else "ranker"
-    return provenance.load(kind, word, provenance.with_flags(kind, word, options, **flags))
+    embeds = configure.resolve("ranker", word)[0].name in discovery.installed().offers["embedder"]
+    return open_several("embedder" if embeds else "ranker", [word], options, **flags)[word]
 
 
-def judging(source: provenance.Source[Any]) -> Judge:
+def judging(source: Opened[Any]) -> Judge:
     thing = source.thing
     if isinstance(thing, Embedder):
         return of_embedder(thing)
@@ -188,7 +187,7 @@ def judging(source: provenance.Source[Any]) -> Judge:
 class Distance:
     """The Frechet distance of drawn pictures from real ones on an embedder's features, which alone are kept."""
 
-    def __init__(self, source: provenance.Source[Embedder], real: Pairs, most: int = 10_000) -> None:
+    def __init__(self, source: Opened[Embedder], real: Pairs, most: int = 10_000) -> None:
         self.source, self.real = source, real.pictures[:most]
         self.drawn: list[NDArray[Any]] = []
 

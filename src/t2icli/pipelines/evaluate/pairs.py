@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, Split
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import plugins
+from t2icli.registry.open import load
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,10 +103,10 @@ def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
 def _table(path: Path, root: Path | None) -> Iterator[Picture]:
     """A folder or a table, read by the same code as `t2i prepare` reads them."""
     if path.is_dir():
-        source = plugins.load("dataset", "folder")
+        source = load("dataset", "folder")
     else:
         options = {"root": str(root)} if root else {}
-        source = plugins.load("dataset", "csv", **options)
+        source = load("dataset", "csv", **options)
     for number, row in enumerate(source.rows(path), start=2):
         if "skip" in row.extra:
             continue

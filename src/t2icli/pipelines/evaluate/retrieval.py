@@ -14,10 +14,10 @@ import numpy as np
 
 from t2icli.contract.kinds import Embedder
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import provenance
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class Result:
 
 
 def evaluate(
-    sources: Sequence[provenance.Source[Embedder]],
+    sources: Sequence[Opened[Embedder]],
     pairs: Pairs,
     *,
     duplicates: Duplicates = "right",
