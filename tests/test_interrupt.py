@@ -23,7 +23,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["t2icli.cli", "typer", "msgspec", "t2icli.registry.plugins"])
+@pytest.mark.parametrize("module", ["t2icli.cli", "typer", "msgspec", "t2icli.registry.discovery"])
 def test_ctrl_c_while_the_program_is_imported_is_quiet(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", EARLY, module], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
@@ -32,7 +32,13 @@ def test_ctrl_c_while_the_program_is_imported_is_quiet(module: str) -> None:
 def test_the_program_imports_nothing_before_it_can_answer() -> None:
     script = "import sys; before = {*sys.modules}; import t2icli.__main__; print(*sorted({*sys.modules} - before))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert {*done.stdout.split()} <= {"__future__", "t2icli", "t2icli.__main__", "t2icli.ground.errors"}
+    assert {*done.stdout.split()} <= {
+        "__future__",
+        "t2icli",
+        "t2icli.__main__",
+        "t2icli.ground",
+        "t2icli.ground.errors",
+    }
 
 
 STUCK = """

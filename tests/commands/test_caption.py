@@ -85,14 +85,14 @@ def test_a_ranker_puts_the_best_caption_first(t2i: Runner) -> None:
 def test_txt_writes_the_captions_beside_each_picture_and_replaces_none(t2i: Runner) -> None:
     t2i.ok("caption", "in", "-n", 2, "--seed", 0, "--txt")
     assert Path("in/1.txt").read_text() == "a red picture 1 wide, 0\na blue picture 1 wide, 0\n"
-    t2i.fails("caption", "in", "--txt", says="1.txt' is there already")
+    t2i.fails("caption", "in", "--txt", says="1.txt' already exists")
     t2i.ok("caption", "in", "--seed", 5, "--txt", "--force")
     assert Path("in/1.txt").read_text() == "a red picture 1 wide, 5\n"
 
 
 def test_two_pictures_that_want_one_text_file_are_told_of(t2i: Runner) -> None:
     Image.new("RGB", (1, 1)).save("in/1.jpg")
-    t2i.fails("caption", "in", "--txt", says="want the same text file")
+    t2i.fails("caption", "in", "--txt", says="would share one text file")
     assert not list(Path("in").glob("*.txt"))
     assert Wide.asked == []
 

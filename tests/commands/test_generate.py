@@ -178,12 +178,12 @@ def test_a_ranker_that_gives_no_numbers_is_named(t2i: Runner) -> None:
         (["--rerank", "rad"], "did you mean 'red'?"),
         (["--rerank", "red=x"], "the weight 'x' of ranker 'red'"),
         (["--rerank", "red=0"], "all 0"),
-        (["-o", "ranker.sign=1"], "nobody ranks"),
+        (["-o", "ranker.sign=1"], "without a ranker"),
         (["-m", "flut"], "did you mean 'flat'?"),
         (["-o", "sise=1"], "did you mean 'size'?"),
         (["-o", "size=large"], "'size' of generator 'flat' cannot be 'large'"),
         (["-n", 0], "greater than or equal to 1"),
-        (["--device", "cpu"], "does not let its device be chosen"),
+        (["--device", "cpu"], "has no device setting"),
         (["--prompts", "nowhere.txt"], "cannot read 'nowhere.txt'"),
         (["\x00"], "U+0000"),
         ([" "], "the prompt is empty"),
@@ -258,7 +258,7 @@ def test_a_mistake_beside_force_costs_no_picture(t2i: Runner) -> None:
 def test_files_of_others_are_not_overwritten(t2i: Runner, name: str) -> None:
     Path("site").mkdir()
     Path("site", name).write_text("mine")
-    t2i.fails("generate", "x", "--output", "site", says=f"{name}' is there already")
+    t2i.fails("generate", "x", "--output", "site", says=f"{name}' already exists")
     assert Path("site", name).read_text() == "mine"
     assert len(list(Path("site").iterdir())) == 1
 

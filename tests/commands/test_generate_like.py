@@ -66,7 +66,7 @@ def test_a_generator_that_goes_by_words_alone_is_refused(painter: Runner) -> Non
 
 
 def test_judges_need_words(painter: Runner) -> None:
-    painter.fails("generate", "--like", "photo.png", "-m", "painter", "--rerank", "colours", says="judges by a prompt")
+    painter.fails("generate", "--like", "photo.png", "-m", "painter", "--rerank", "colours", says="needs a prompt")
 
 
 def test_a_picture_that_is_none_is_named_with_the_reason(painter: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_a_damaged_model_folder_is_not_taken_in(shelf: Runner) -> None:
         (["--as", "shelf"], None, 2, "no file"),
         (["--as", "shelf"], b"junk", 1, "'shelf' cannot read weights.pt: KeyError: 'no weights in here'"),
         (["--as", "shelve"], b"weights", 2, "did you mean 'shelf'?"),
-        ([], b"weights", 2, "say --as BACKEND"),
+        ([], b"weights", 2, "add --as BACKEND"),
         (["--as", "shelf", "--part", "codec"], b"weights", 2, "has no '='"),
         (["--as", "shelf", "--codec", "nowhere.pt"], b"weights", 2, "no file 'nowhere.pt'"),
         (["--as", "shelf", "--name", "../../evil"], b"weights", 2, "cannot be a model's name"),
@@ -166,7 +166,7 @@ def test_only_a_model_of_that_backend_can_be_its_default(shelf: Runner) -> None:
 def test_rm_deletes_the_model_and_its_place_as_default(shelf: Runner) -> None:
     folder = put(shelf, "mine")
     shelf.ok("models", "default", "shelf", "mine")
-    shelf.fails("models", "rm", "shelf/mine", says="add -y")
+    shelf.fails("models", "rm", "shelf/mine", says="add --yes")
     assert folder.exists()
     shelf.ok("models", "rm", "shelf/mine", "-y")
     assert not folder.exists() and "shelf/mine" not in listed(shelf)
@@ -179,7 +179,7 @@ def test_rm_touches_nothing_outside_the_store(shelf: Runner, tmp_path: Path) -> 
     shelf.use(Shelf(ModelSource("shelf/starter", "small", "MIT", folder=shipped)))
     refused = shelf.fails("models", "rm", "shelf/starter", "-y", says="model 'shelf/starter' is part of under")
     assert "remove both: t2i uninstall under" in refused.stderr  # the distribution "under test", without its version
-    shelf.fails("models", "rm", shipped, "-y", says="the store has no model called")
+    shelf.fails("models", "rm", shipped, "-y", says="there is no model called")
     assert (shipped / models.CARD).is_file()
 
 
@@ -203,7 +203,7 @@ def test_one_damaged_card_does_not_hide_the_others(shelf: Runner) -> None:
     (put(shelf, "rotten") / models.CARD).write_text("kind = \n", encoding="utf-8")
     result = shelf.ok("models", "list", "--json")
     assert "shelf/whole" in {row["name"] for row in result.json()}
-    assert "model 'shelf/rotten' was left out" in result.stderr
+    assert "skipped model 'shelf/rotten'" in result.stderr
     shelf.fails("models", "show", "shelf/rotten", says="not valid TOML")
     shelf.ok("models", "rm", "shelf/rotten", "-y")
 
@@ -307,7 +307,7 @@ def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(t2i: Runner,
     program = f"""
 import os
 from pathlib import Path
-from t2icli import download
+from t2icli.store import download
 from t2icli.contract.kinds import RemoteFile
 def tell(name, done, total):
     if done > total // 2:
@@ -325,8 +325,8 @@ download.fetch(RemoteFile(({server.url("well")!r},), {server.sha256!r}), Path("f
     ("content", "code", "says"),
     [
         (b"<!doctype html><html>please log in</html>", 1, "is a web page"),
-        (b"PK\x03\x04 cut short", 1, "damaged or cut short"),
-        (bytes(range(256)), 1, "is not a file of weights"),
+        (b"PK\x03\x04 cut short", 1, "damaged or truncated"),
+        (bytes(range(256)), 1, "is not a weights file"),
     ],
 )
 def test_a_real_backend_says_why_a_file_is_none_of_its_own(
@@ -345,7 +345,10 @@ def test_who_waits_for_another_process_is_told() -> None:
 
         def release(self) -> None: ...
 
-    with pytest.warns(UserWarning, match="another t2i is fetching 'shelf/coco'"), acquire._alone(Held(), "shelf/coco"):
+    with (
+        pytest.warns(UserWarning, match="waiting for another t2i that is downloading 'shelf/coco'"),
+        acquire._alone(Held(), "shelf/coco"),
+    ):
         pass
 
 
@@ -355,7 +358,7 @@ def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, se
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import functools
         import test_models as here
-        from t2icli import discovery, plugins
+        from t2icli.registry import discovery
         from t2icli.pipelines import acquire as work
         source = here.ModelSource("shelf/coco", "", "", files=(here.RemoteFile(({server.url("well")!r},), None),))
         found = discovery.collect([("shelf", "test", lambda: here.Shelf(source))])

@@ -116,7 +116,7 @@ def test_pytest_finds_all_a_new_plugin_needs(t2i: Runner, tmp_path: Path) -> Non
         (["../evil"], "cannot be a plugin's name"),
         (["Pasta"], "cannot be a plugin's name"),
         (["pasta", "--kind", "rankr"], "did you mean 'ranker'?"),
-        (["taken"], "exists already"),
+        (["taken"], "already exists"),
     ],
 )
 def test_a_new_plugin_needs_a_good_name_and_a_free_place(t2i: Runner, words: list[str], says: str) -> None:
@@ -160,7 +160,7 @@ def environment(tmp_path: Path) -> Environment:
 @pytest.mark.slow
 def test_a_plugin_is_installed_used_and_uninstalled(environment: Environment, project: Path, tmp_path: Path) -> None:
     refused = environment.t2i("install", project, code=2)
-    assert "t2icli-throwaway" in refused and "add -y" in refused
+    assert "t2icli-throwaway" in refused and "add --yes" in refused
     assert "throwaway" not in environment.t2i("plugins", "generator")
     installed = environment.t2i("install", project, "-y")
     assert "now there is" in installed and "rings of colour" in installed
@@ -211,10 +211,10 @@ def test_what_a_broken_plugin_is_to_be_removed_with_removes_it(environment: Envi
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["numpy", "-y"], "is no plugin of t2i"),
+        (["numpy", "-y"], "is not a t2i plugin"),
         (["t2icli", "-y"], "the tool itself"),
         (["t2icli-nose", "-y"], "no distribution called"),
-        (["t2icli-noise"], "add -y"),
+        (["t2icli-noise"], "add --yes"),
     ],
 )
 def test_uninstall_refuses_what_is_no_plugin(t2i: Runner, words: list[str], says: str) -> None:
@@ -242,7 +242,7 @@ def test_install_shows_dependencies_and_asks_before_anything_is_done(
     t2i: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = pretend(monkeypatch, stdout=REPORT)
-    result = t2i.fails("install", "t2icli-x", says="add -y")
+    result = t2i.fails("install", "t2icli-x", says="add --yes")
     assert "t2icli-x" in result.stdout and "new" in result.stdout and "numpy" in result.stdout
     assert len(run) == 1 and "--dry-run" in run[0]
 
@@ -275,7 +275,7 @@ def test_who_watches_sees_the_installer_work(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_no_plugin_is_said_to_bring_nothing(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, stdout=REPORT)
-    assert "nothing of this is a plugin of t2i" in t2i.ok("install", "t2icli-x", "-y").stderr
+    assert "not a t2i plugin" in t2i.ok("install", "t2icli-x", "-y").stderr
 
 
 def test_an_extra_of_t2icli_is_installed_as_its_requirements_and_needs_no_plugin(
@@ -298,7 +298,7 @@ def test_a_distribution_of_ours_that_is_on_no_index_says_where_it_is(
 
 def test_what_is_here_already_is_not_installed_again(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     run = pretend(monkeypatch, stdout='{"install": []}')
-    assert "everything is here already" in t2i.ok("install", "t2icli-x", "-y").stderr
+    assert "everything is already installed" in t2i.ok("install", "t2icli-x", "-y").stderr
     assert len(run) == 1
 
 

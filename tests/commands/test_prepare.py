@@ -97,14 +97,14 @@ def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, na
         (("folder", "nowhere", "--output", "data"), "'nowhere' is not a folder"),
         ((), "takes a source"),
         (("foldr", "photos", "--output", "data"), "no dataset called 'foldr'"),
-        (("folder", "photos"), "where the dataset goes"),
+        (("folder", "photos"), "--output is missing"),
         (("photos", "--output", "data", "-o", "rules.max_lenght=3"), "did you mean 'max_length'"),
         (("photos", "--output", "data", "-o", "fetch.tries=0"), "'tries' of fetch"),
         (("photos", "--output", "data", "--preset", "wukong"), "did you mean 'wukong-food'"),
         (("photos", "--output", "data", "--preset", "wukong-food"), "needs a list of words"),
         (("photos", "--output", "data", "-o", "rules.words=none.txt"), "cannot read the word list"),
         (("photos", "--check"), "not a prepared dataset"),
-        (("photos", "--output", "photos"), "source and --output at once"),
+        (("photos", "--output", "photos"), "both SOURCE and --output"),
     ],
 )
 def test_what_was_typed_wrong_is_named(t2i: Runner, photos: Path, words: tuple[str, ...], says: str) -> None:
@@ -113,7 +113,7 @@ def test_what_was_typed_wrong_is_named(t2i: Runner, photos: Path, words: tuple[s
 
 def test_a_dataset_is_not_prepared_into_another(t2i: Runner, photos: Path) -> None:
     t2i.ok("prepare", photos, "--output", "data")
-    t2i.fails("prepare", photos, "--output", "data", "--shard-rows", "2", says="begun with another shard rows")
+    t2i.fails("prepare", photos, "--output", "data", "--shard-rows", "2", says="started with another shard rows")
 
 
 def test_the_settings_beside_the_data_make_the_same_data_again(t2i: Runner, photos: Path) -> None:

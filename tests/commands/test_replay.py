@@ -82,7 +82,7 @@ def test_another_model_is_told_by_its_hash(t2i: Runner, picture: Path) -> None:
 
 def test_a_model_that_has_moved_can_be_named(t2i: Runner, picture: Path) -> None:
     Path("model").rename("elsewhere")
-    t2i.fails("replay", picture, says="it was made by model")
+    t2i.fails("replay", picture, says="the picture was drawn by model")
     done = t2i.ok("replay", picture, "-m", "elsewhere").stdout
     assert "agrees" in done and "elsewhere" in done
 
@@ -97,7 +97,7 @@ def test_an_edited_file_is_told_from_another_result(t2i: Runner, picture: Path) 
 def test_the_new_picture_can_be_kept_but_replaces_nothing(t2i: Runner, picture: Path) -> None:
     t2i.ok("replay", picture, "--output", "again.png")
     assert Path("again.png").read_bytes() == picture.read_bytes()
-    t2i.fails("replay", picture, "--output", "again.png", says="is there already")
+    t2i.fails("replay", picture, "--output", "again.png", says="already exists")
 
 
 def record(**more: Any) -> Record:

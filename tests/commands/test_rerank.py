@@ -112,16 +112,16 @@ def test_pictures_can_be_filed_by_rank(t2i: Runner, how: str) -> None:
 def test_filing_replaces_nothing_and_then_files_nothing(t2i: Runner) -> None:
     Path("best").mkdir()
     Path("best/002-grass.png").write_text("mine")
-    t2i.fails("rerank", "blue", "pictures", "--copy", "best", says="002-grass.png' is there already")
+    t2i.fails("rerank", "blue", "pictures", "--copy", "best", says="002-grass.png' already exists")
     assert len(list(Path("best").iterdir())) == 1
-    t2i.fails("rerank", "blue", "pictures", "--copy", "a", "--move", "b", says="exclude each other")
+    t2i.fails("rerank", "blue", "pictures", "--copy", "a", "--move", "b", says="cannot be combined")
 
 
 def test_a_prompt_without_a_colour_gets_no_opinion_and_a_warning(t2i: Runner) -> None:
     done = t2i.ok("rerank", "a house", "pictures", "--ranker", "colours")
     assert done.stderr.splitlines() == [
-        "warning: the prompt names no colour, so the ranker 'colours' has no opinion",
-        "judged by colours",
+        "warning: the prompt names no colour, so the ranker 'colours' scores every picture alike",
+        "ranked by colours",
     ]
 
 

@@ -65,7 +65,7 @@ def test_the_pictures_that_fit_best_are_found_and_embedded_once(t2i: Runner, col
 def test_a_file_that_is_no_picture_is_named_and_the_rest_is_searched(t2i: Runner, collection: Path) -> None:
     t2i.use(Plugin())
     (collection / "bad.png").write_bytes(b"<html>")
-    result = t2i.fails("search", "red", collection, "-r", "mean", code=3, says="left out: ")
+    result = t2i.fails("search", "red", collection, "-r", "mean", code=3, says="skipped: ")
     assert "bad" in result.stderr and "red" in result.stdout
 
 
@@ -89,7 +89,7 @@ def test_captions_are_shown_and_pictures_of_a_dataset_copied(
     assert (first, second) == ("row-red\tsomething red; x", "row-orange\tsomething orange; x")
     assert sorted(path.name for path in Path("found").iterdir()) == ["001-row-red.png", "002-row-orange.png"]
     assert Image.open("found/001-row-red.png").getpixel((0, 0)) == (255, 0, 0)
-    t2i.fails(*words, "--copy", "found", says="001-row-red.png' is there already")
+    t2i.fails(*words, "--copy", "found", says="001-row-red.png' already exists")
     assert t2i.ok(*words, "--json").json()["results"][0]["captions"] == ["something red", "x"]
     monkeypatch.setattr(show, "is_plain", lambda asked: asked)
     assert "something orange; x" in t2i.ok(*words).stdout

@@ -78,7 +78,7 @@ def test_a_view_survives_the_way_to_another_process(ten: PreparedDataset) -> Non
 
 
 def test_an_error_while_writing_leaves_no_shard(tmp_path: Path) -> None:
-    with pytest.raises(T2IError, match="no image here"):
+    with pytest.raises(T2IError, match="no local image"):
         shards.write(tmp_path, [*rows(2), SourceRow("x", "http://x")])
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +115,7 @@ def test_tables_are_prepared_on_the_way(tmp_path: Path, name: str, text: str) ->
 
 def test_data_on_the_web_is_not_fetched_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.jpg,x\n")
-    with pytest.raises(T2IError, match="names images on the web"):
+    with pytest.raises(T2IError, match="lists images on the web"):
         open_data(tmp_path / "x.csv", cache=tmp_path / "cache")
 
 
@@ -156,5 +156,5 @@ def test_a_folder_is_read_as_what_lies_in_it(tmp_path: Path) -> None:
     assert guess_source(tmp_path) == "folder"
     (tmp_path / "0.tar").touch()
     assert guess_source(tmp_path) == "webdataset"
-    with pytest.raises(T2IError, match="no data we know"):
+    with pytest.raises(T2IError, match="not a known data format"):
         guess_source(tmp_path / "a.docx")

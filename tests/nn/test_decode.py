@@ -76,7 +76,7 @@ def test_the_batch_bounds_how_many_rows_are_computed_at_once(toy: Toy) -> None:
 
 def test_weights_that_give_no_numbers_are_refused(toy: Toy) -> None:
     toy.out.weight.data[3, 5] = torch.nan
-    with pytest.raises(T2IError, match="logits that are not numbers"):
+    with pytest.raises(T2IError, match="logits are NaN"):
         codes_of(toy, [1])
 
 

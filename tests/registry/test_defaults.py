@@ -97,7 +97,7 @@ def test_with_nothing_the_error_says_what_to_install(t2i: Runner) -> None:
 
 class Either(msgspec.Struct, frozen=True):
     model: Model | None = None
-    weights: Annotated[str | None, Meta(description="in place of a model", extra=settings.ELSEWHERE)] = None
+    weights: Annotated[str | None, Meta(description="instead of a model", extra=settings.ELSEWHERE)] = None
 
 
 def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runner) -> None:

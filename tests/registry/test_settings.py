@@ -158,7 +158,7 @@ class Shared(msgspec.Struct, frozen=True):
 
 def test_a_setting_that_may_be_none_keeps_its_line_of_help() -> None:
     assert settings.describe(Shared) == [
-        settings.Field("top_k", "int | none", "none", "draw from this many of the likeliest only")
+        settings.Field("top_k", "int | none", "none", "sample from this many of the most likely codes only")
     ]
 
 

@@ -158,6 +158,6 @@ def test_a_disk_that_is_too_small_is_noticed_before_it_is_full(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(T2IError, match="not enough room"):
+    with pytest.raises(T2IError, match="not enough disk space"):
         download.fetch(remote(server.url("well")), tmp_path)
     assert not any(path.suffix == ".pt" for path in tmp_path.iterdir())

@@ -197,7 +197,7 @@ def test_a_card_that_cannot_be_read_leaves_the_others_usable(home: Path) -> None
     make(home / "models/sample/whole")
     make(home / "models/sample/rotten")
     (home / "models/sample/rotten" / models.CARD).write_bytes(b"\xff")
-    with pytest.warns(UserWarning, match="model 'sample/rotten' was left out"):
+    with pytest.warns(UserWarning, match="skipped model 'sample/rotten'"):
         assert list(models.installed()) == ["sample/whole"]
     assert models.find("sample/whole")
 

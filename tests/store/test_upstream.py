@@ -161,7 +161,7 @@ def test_a_file_cut_short_is_an_error_with_the_reason(tmp_path: Path, kind: str,
         torch.save(dict(WEIGHTS), path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(T2IError, match="damaged or cut short") as caught:
+    with pytest.raises(T2IError, match="damaged or truncated") as caught:
         upstream.read(path)
     assert caught.value.code == 1
 
@@ -172,7 +172,7 @@ def test_a_file_cut_short_is_an_error_with_the_reason(tmp_path: Path, kind: str,
         (b"", "is empty"),
         (b"<!DOCTYPE html><title>Sign in</title>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (b"just words", "not a file of weights"),
+        (b"just words", "not a weights file"),
         (b"PK\x03\x04nonsense", "damaged"),
     ],
 )

@@ -59,7 +59,7 @@ def test_an_unreadable_picture_is_named(tiny_t2i: Runner, broken: Path, frozen: 
 @pytest.mark.parametrize("frozen", ["yes", "no"])
 def test_an_unreadable_picture_can_be_left_out(tiny_t2i: Runner, broken: Path, frozen: str) -> None:
     result = tiny_t2i.ok(*train(broken, "-o", f"frozen={frozen}", "--on-bad-sample", "skip"))
-    assert "sample 'p3' left out: " in result.stderr
+    assert "skipped sample 'p3': " in result.stderr
 
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_kept(

@@ -87,7 +87,7 @@ def test_a_signal_finishes_the_step_saves_and_exits_130(
 ) -> None:
     runs = Runs(data, tmp_path / "stopped")
     assert runs.stopped(2, 0, number) == 130
-    assert "go on with: t2i train --resume --output x" in (runs.folder / "said").read_text()
+    assert "continue with: t2i train --resume --output x" in (runs.folder / "said").read_text()
     assert runs.finish("--resume") == left_alone
 
 
@@ -130,8 +130,8 @@ def test_a_run_resumed_with_other_settings_is_refused_with_a_list(tiny_t2i: Runn
 
 
 def test_a_run_that_is_not_there_cannot_be_resumed(tiny_t2i: Runner) -> None:
-    tiny_t2i.fails("train", "--resume", "--output", "x", says="there is no run in 'x'")
-    tiny_t2i.fails("train", "tiny", "--resume", "--output", "x", says="there is no run in 'x'")
+    tiny_t2i.fails("train", "--resume", "--output", "x", says="there is no run to continue in 'x'")
+    tiny_t2i.fails("train", "tiny", "--resume", "--output", "x", says="there is no run to continue in 'x'")
 
 
 def test_a_run_may_be_made_longer_where_the_schedule_allows_it(tiny_t2i: Runner, data: Path) -> None:

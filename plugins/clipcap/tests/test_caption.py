@@ -103,7 +103,7 @@ def test_more_captions_than_beams_are_refused(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
-    with pytest.raises(T2IError, match=r"reads embeddings of 16 numbers, but Embedder gives 24"):
+    with pytest.raises(T2IError, match=r"expects embeddings of width 16, but Embedder has width 24"):
         load("captioner", "clipcap", model=tiny_model, embedder={"name": "fake", "width": 24})
 
 
@@ -116,13 +116,13 @@ def test_a_broken_model_is_refused_and_says_nothing(fake: Any, tiny_model: Path,
     models.seal(tiny_model, model.card)
     Image.new("RGB", (8, 8)).save("a.png")
     words = ("-m", tiny_model, "-o", "embedder=fake", "-o", "max_tokens=8", "-o", f"beams={beams}")
-    fake.fails("caption", "a.png", *words, code=1, says="logits that are not numbers")
+    fake.fails("caption", "a.png", *words, code=1, says="logits are NaN")
 
 
 def test_an_embedder_of_another_width_is_refused_through_the_front_door(fake: Any, tiny_model: Path) -> None:
     Image.new("RGB", (8, 8)).save("a.png")
     words = ("-m", tiny_model, "-o", "embedder=fake", "-o", "embedder.width=24")
-    fake.fails("caption", "a.png", *words, says="reads embeddings of 16 numbers, but Embedder gives 24")
+    fake.fails("caption", "a.png", *words, says="expects embeddings of width 16, but Embedder has width 24")
 
 
 @pytest.mark.usefixtures("fake")

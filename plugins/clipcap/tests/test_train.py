@@ -126,7 +126,7 @@ def test_a_caption_that_is_too_long_is_cut(few_words: Path, data: PreparedDatase
 
 @pytest.mark.usefixtures("fake")
 def test_missing_gpt2_weights_are_named_with_what_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(T2IError, match="needs a GPT-2 to tune") as refused:
+    with pytest.raises(T2IError, match="needs a GPT-2 to fine-tune") as refused:
         load("recipe", "clipcap", embedder="fake")
     assert "uer/gpt2-chinese-cluecorpussmall" in (refused.value.hint or "")
     (tmp_path / "gpt2").mkdir()
@@ -134,7 +134,7 @@ def test_missing_gpt2_weights_are_named_with_what_to_get(tmp_path: Path, monkeyp
         load("recipe", "clipcap", embedder="fake", gpt2=str(tmp_path / "gpt2"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(T2IError, match="'uer/nothing' is not here and cannot be had"):
+    with pytest.raises(T2IError, match="'uer/nothing' is not installed and cannot be downloaded"):
         load("recipe", "clipcap", embedder="fake", gpt2="uer/nothing")
 
 

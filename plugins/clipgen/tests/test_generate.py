@@ -84,7 +84,7 @@ def test_a_model_imported_with_another_embedder_says_how_to_put_it_right(tiny_mo
 
 @pytest.mark.usefixtures("fake")
 def test_an_embedding_of_another_width_is_refused_and_both_are_named(tiny_model: Path) -> None:
-    with pytest.raises(T2IError, match=r"conditioned on embeddings of 16 numbers, but Embedder gives 32"):
+    with pytest.raises(T2IError, match=r"expects embeddings of width 16, but Embedder has width 32"):
         load("generator", "clipgen", model=tiny_model, embedder={"name": "fake", "width": 32})
 
 

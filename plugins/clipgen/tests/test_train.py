@@ -42,7 +42,7 @@ def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: 
     recipe = load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
     assert recipe.shape == msgspec.convert(started.card.config, Shape)
     assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
-    with pytest.raises(T2IError, match=f"its width is {recipe.shape.width}, but 96 was asked for"):
+    with pytest.raises(T2IError, match=f"its width is {recipe.shape.width}, but 96 was requested"):
         load("recipe", "clipgen", start=str(tiny_model), embedder="fake", width=96)
     for name, weight in load_file(started.file()).items():
         assert recipe.model.get_parameter(name).equal(weight)

@@ -158,7 +158,7 @@ def test_a_process_that_ends_while_it_draws_is_told_of(started: list[subprocess.
     drawing()
     started[0].kill()
     started[0].wait()
-    with pytest.raises(T2IError, match="has ended"):
+    with pytest.raises(T2IError, match="died"):
         drawing()
 
 

@@ -27,7 +27,8 @@ class Plain:
         self.settings = settings
 
     def caption(self, images: Sequence[Image], n: int, *, seed: int) -> list[list[str]]:
-        return [[self._say(image, random.Random(seed + i)) for i in range(n)] for image in images]
+        chances = [random.Random(seed + i) for i in range(len(images))]
+        return [[self._say(image, chance) for _ in range(n)] for image, chance in zip(images, chances, strict=True)]
 
     def _say(self, image: Image, chance: random.Random) -> str:
         from PIL.ImageStat import Stat

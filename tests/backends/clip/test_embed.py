@@ -180,7 +180,7 @@ def test_raw_pixels_reach_the_tower_stretched_and_not_normalised(
 
 
 def test_a_vocabulary_of_its_own_always_keeps_the_end_token() -> None:
-    with pytest.raises(T2IError, match="for models with CLIP's own vocabulary"):
+    with pytest.raises(T2IError, match="needs a model with CLIP's own vocabulary"):
         text_reader(
             {"architecture": {"text_cfg": {}}, "frame": [1, 2]},
             part("tokenizer", "chinese"),

@@ -123,7 +123,7 @@ def test_training_goes_on_from_a_model_with_its_own_network_and_parts(
     torch.testing.assert_close(load_file(second.file()), load_file(first.file()), rtol=0, atol=1e-8)
     assert second.part("codec").sha256 == first.part("codec").sha256
     t2i.ok(*more, "-o", "feed_forward_dropout=0.1", "--max-steps", 1, "--resume")
-    assert "its dim is 32, but 64 was asked for" in t2i.fails(*more, "-o", "dim=64", "--output", "other").stderr
+    assert "its dim is 32, but 64 was requested" in t2i.fails(*more, "-o", "dim=64", "--output", "other").stderr
 
 
 def test_no_start_is_a_training_from_nothing(codec: Path, vocabulary: Path) -> None:

@@ -119,7 +119,7 @@ def test_imported_ones_are_models_and_can_be_parts(t2i: Runner, vocabulary: Path
 
 def test_what_is_not_a_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "words.txt").write_text("one\ntwo\n")
-    with pytest.raises(T2IError, match="not a vocabulary of BERT"):
+    with pytest.raises(T2IError, match="not a BERT vocabulary"):
         load("tokenizer", "chinese", vocabulary=str(tmp_path / "words.txt"))
     with pytest.raises(T2IError, match="no vocabulary"):
         load("tokenizer", "chinese", vocabulary=str(tmp_path / "none.txt"))
@@ -170,7 +170,7 @@ def test_words_that_a_trained_vocabulary_lacks_are_left_out_and_named(t2i: Runne
     Path("captions.txt").write_text("\n".join(CAPTIONS) + "\n", encoding="utf-8")
     t2i.ok("train", "tokenizer", "--train-data", "captions.txt", "--output", "run")
     tokenizer = load("tokenizer", "json", model="run/model")
-    with pytest.warns(UserWarning, match="'北京红烧牛肉面': not in the vocabulary, so left out: 北 京"):
+    with pytest.warns(UserWarning, match="'北京红烧牛肉面': not in the vocabulary, ignored: 北 京"):
         read = tokenizer.encode(["北京红烧牛肉面"], 8)
     assert torch.equal(read, tokenizer.encode(["红烧牛肉面"], 8))
     kept = load("tokenizer", "json", model="run/model", unknown="keep")

@@ -189,7 +189,7 @@ def test_a_configuration_cannot_name_code_to_run(tmp_path: Path) -> None:
             YAML.format(target="taming.models.vqgan.VQModel", out=3).replace("n_embed: 8", "n_embed: 8, remap: a.npy"),
             "remaps",
         ),
-        ("just: words", "not taming's configuration"),
+        ("just: words", "not a taming-transformers configuration"),
         ("model: [", "cannot read"),
     ],
 )

@@ -107,7 +107,7 @@ def test_the_command_prints_the_curve_and_draws_it(t2i: Runner, tmp_path: Path) 
     (tmp_path / "prompts.txt").write_text("\n".join(COLOURS[:3]))
     words = ("evaluate", "generation", tmp_path / "prompts.txt", "-m", "forgetful", "-r", "colours", "-n", "16")
     shown = t2i.ok(*words, "--plot", tmp_path / "curve.png")
-    assert "R-precision" in shown.stdout and "chosen and judged by the same ranker" in shown.stderr
+    assert "R-precision" in shown.stdout and "the same ranker chooses and judges" in shown.stderr
     assert open_image(tmp_path / "curve.png").size == (960, 480)
     curve = t2i.ok(*words, "--json").json()["best_of"]
     assert [each["n"] for each in curve] == [1, 4, 16] and curve[2]["r_precision"] > curve[0]["r_precision"]

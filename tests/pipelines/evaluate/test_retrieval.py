@@ -134,7 +134,7 @@ def test_what_is_no_picture_is_named_and_the_rest_is_measured(folder: Path, sour
     [
         ('{"sentences": [["sur_text", "a"]], "bbox": []}', "line 2 has no picture: it has sentences, bbox"),
         ('{"image_id": "a.png", "bbox": []}', "line 2 has no sentence: it has image_id, bbox"),
-        ('{"image_id": "a.png", "sentences": [["alt_text", "a"]]}', "line 2 has no sentence of kind 'sur_text'"),
+        ('{"image_id": "a.png", "sentences": [["alt_text", "a"]]}', "line 2 has no caption of kind 'sur_text'"),
         ('{"image_id": "a.png", "sentences": [[', "line 2 is not JSON"),
         ("[1]", "line 2 is not a JSON object"),
     ],
