@@ -95,6 +95,19 @@ starter-clipgen: starter-clip starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior
 
+# The layers of which `t2i prepare plates -o look=photo` composes dishes: path-traced, about 25 minutes on one core. What
+# is there is not rendered again; to render one anew, delete it. Blender's package is for one Python version alone.
+LAYERS_PYTHON ?= python3.11
+.PHONY: starter-layers
+starter-layers: .venv-layers/ready
+	.venv-layers/bin/python recipes/starter/layers/render.py runs/starter/layers
+	.venv-layers/bin/python recipes/starter/layers/store.py runs/starter/layers plugins/starter/src/t2i_starter/layers
+
+.venv-layers/ready:
+	$(LAYERS_PYTHON) -m venv .venv-layers
+	.venv-layers/bin/python -m pip install --quiet --disable-pip-version-check bpy==4.5.15 pillow==13.0.0
+	@touch $@
+
 # Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
 bench: bench-startup bench-prepare bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
 
@@ -121,6 +134,6 @@ bench-starter: setup
 	$(BIN)/python benchmarks/starter.py bench runs/bench/starter
 
 clean:
-	rm -rf $(VENV) .venv-reference .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-reference .venv-layers .pytest_cache .mypy_cache .ruff_cache
 
 include plugins/reference/setup.mk

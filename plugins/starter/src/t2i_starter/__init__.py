@@ -29,11 +29,18 @@ STAND_IN = "a small model of drawn dishes, to try things with"
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 128
     seed: Annotated[int, Meta(description="another seed draws other dishes")] = 0
-    things: Annotated[float, Meta(description="share of pictures that show a single thing: a cat", ge=0, le=1)] = 0.12
+    look: Annotated[
+        Literal["drawn", "photo"],
+        Meta(description="photo composes path-traced layers, of dishes alone; the shipped models know drawn ones"),
+    ] = "drawn"
+    things: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="share of pictures that show a single thing, a cat: 0.12 unless given, none of look=photo"),
+    ] = None
     held_out: Annotated[float, Meta(description="share of compositions kept for the test split", ge=0, lt=1)] = 0.02
     plating: Annotated[
         Literal["free", "neat"],
-        Meta(description="neat lays the pieces upright in four places, which a small model learns in minutes"),
+        Meta(description="of look=drawn: neat lays the pieces upright in four places, which a small model learns"),
     ] = "free"
     copies: Annotated[int, Meta(description="pictures of each name, when SOURCE is a file of names", ge=1)] = 1
 

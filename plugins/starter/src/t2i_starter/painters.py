@@ -19,8 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from t2i_starter import plates
+from PIL import Image
+
+from t2i_starter import photos, plates
 from t2i_starter.plates import Plating
+from t2i_starter.servings import Serving
 from t2i_starter.words import Dish
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
@@ -83,8 +86,8 @@ def crew(count: int) -> Crew | None:
 class Drawing:
     """A picture as the bytes of a PNG, when called."""
 
-    what: Dish | str
-    """A dish, or a single thing by its character."""
+    what: Dish | Serving | str
+    """A dish, drawn; one as it is served, composed of layers; or a single thing by its character."""
     seed: int
     size: int
     plating: Plating
@@ -97,11 +100,18 @@ class Drawing:
         return Drawing, (self.what, self.seed, self.size, self.plating)
 
     def draw(self) -> bytes:
-        wanted = self.seed, self.size, self.plating
-        image = plates.draw_thing(self.what, *wanted) if isinstance(self.what, str) else plates.draw(self.what, *wanted)
         stream = io.BytesIO()
-        image.save(stream, "PNG", compress_level=1)  # half of the time of a picture went into packing it tighter
+        self._image().save(
+            stream, "PNG", compress_level=1
+        )  # half of the time of a picture went into packing it tighter
         return stream.getvalue()
+
+    def _image(self) -> Image.Image:
+        if isinstance(self.what, Serving):
+            return photos.draw(self.what, self.seed, self.size)
+        if isinstance(self.what, str):
+            return plates.draw_thing(self.what, self.seed, self.size, self.plating)
+        return plates.draw(self.what, self.seed, self.size, self.plating)
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from t2i_starter import Settings, painters, words
+from t2i_starter import Settings, painters, servings, words
 from t2i_starter.painters import Crew, Drawing
+from t2i_starter.servings import Serving
 from t2i_starter.words import Dish
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
@@ -39,7 +40,10 @@ def things() -> tuple[Thing, ...]:
 
 class Plates:
     def __init__(self, settings: Settings) -> None:
+        if settings.look == "photo" and settings.things:
+            raise T2IError("look=photo has no pictures of single things", "leave out things, or use look=drawn")
         self.settings = settings
+        self.things = 0.12 if settings.things is None else settings.things
 
     def rows(self, source: Path) -> Iterator[SourceRow]:
         if source.is_file():
@@ -54,7 +58,9 @@ class Plates:
     def invented(self, at: int, crew: Crew | None = None) -> SourceRow:
         """Row `at`, from seed and `at` alone: asking for more rows later keeps the first ones."""
         random = Random(f"plates {self.settings.seed} {at}")
-        if random.random() < self.settings.things:
+        if self.settings.look == "photo":
+            return self._serving(random, at, crew)
+        if random.random() < self.things:
             return self._thing(random, at, crew)
         dish = words.invent(random)
         names = words.say(dish, random)
@@ -62,6 +68,22 @@ class Plates:
             names = words.ask(names, words.measures()[dish.form], words.TASTY, random)
         extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
         drawing = self._drawing(dish, random.getrandbits(32), crew)
+        return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names, extra)
+
+    def _serving(self, random: Random, at: int, crew: Crew | None) -> SourceRow:
+        dish = words.invent(random)
+        while servings.problem(Serving(dish)):
+            dish = words.invent(random)
+        names = words.say(dish, random)
+        serving, said = servings.invent(dish, random)
+        if said == "count":
+            names = servings.say_count(names, serving)
+        elif said == "vessel":
+            names = servings.say_vessel(names, serving, random)
+        elif random.random() < ASKED:
+            names = words.ask(names, servings.measure(serving), words.TASTY, random)
+        extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
+        drawing = self._drawing(serving, random.getrandbits(32), crew)
         return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names, extra)
 
     def _thing(self, random: Random, at: int, crew: Crew | None) -> SourceRow:
@@ -72,7 +94,7 @@ class Plates:
         names = words.ask(names, thing.measure, words.PRETTY, random) if asked else (names[0], words.one(names[1]))
         return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names)
 
-    def _drawing(self, what: Dish | str, seed: int, crew: Crew | None) -> Drawing:
+    def _drawing(self, what: Dish | Serving | str, seed: int, crew: Crew | None) -> Drawing:
         return Drawing(what, seed, self.settings.size, self.settings.plating, crew)
 
     def _named(self, source: Path) -> Iterator[SourceRow]:
@@ -80,11 +102,16 @@ class Plates:
         crew = painters.crew(len(lines) * self.settings.copies)
         for number, line in enumerate(lines, 1):
             name = line.strip()
-            dish = words.read(name) if name else None
+            serving = servings.read(name) if name else None
+            problem = "no known dish word" if serving is None else self._problem(serving)
             for copy in range(self.settings.copies):
                 key = f"{source.stem}-{number:06d}-{copy}"
-                if dish is None:
-                    yield SourceRow(key, None, (name,), {"problem": "no known dish word"})
+                if serving is None or problem:
+                    yield SourceRow(key, None, (name,), {"problem": problem})
                     continue
-                extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
-                yield SourceRow(key, self._drawing(dish, self.settings.seed * 1000 + copy, crew), (name,), extra)
+                extra = {"split": "test"} if serving.dish.held_out(self.settings.held_out) else {}
+                what = serving if self.settings.look == "photo" else serving.dish
+                yield SourceRow(key, self._drawing(what, self.settings.seed * 1000 + copy, crew), (name,), extra)
+
+    def _problem(self, serving: Serving) -> str:
+        return servings.problem(serving) if self.settings.look == "photo" else ""

@@ -31,7 +31,7 @@ class Dish:
         return int(hashlib.sha256(made_of.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
-def _rows(name: str) -> Iterator[list[str]]:
+def rows(name: str) -> Iterator[list[str]]:
     for line in (files("t2i_starter") / f"{name}.tsv").read_text(encoding="utf-8").splitlines():
         yield [*line.split("\t"), "", "", ""]
 
@@ -39,30 +39,30 @@ def _rows(name: str) -> Iterator[list[str]]:
 @functools.cache
 def pictures() -> dict[str, str]:
     """The picture of every ingredient."""
-    return {key: picture for key, picture, *_ in _rows("ingredients")}
+    return {key: picture for key, picture, *_ in rows("ingredients")}
 
 
 @functools.cache
 def english() -> dict[Word, str]:
-    names = {Word("ingredient", key): name for key, _, name, *_ in _rows("ingredients")}
+    names = {Word("ingredient", key): name for key, _, name, *_ in rows("ingredients")}
     for kind, table in (("form", "forms"), ("cooking", "cooking")):
-        names |= {Word(kind, key): name for key, name, *_ in _rows(table)}
+        names |= {Word(kind, key): name for key, name, *_ in rows(table)}
     return names
 
 
 @functools.cache
 def chinese() -> dict[Word, tuple[str, ...]]:
     """Every word's Chinese names, the usual ones first."""
-    names = {Word("ingredient", key): _split(zh) for key, _, _, zh, *_ in _rows("ingredients")}
+    names = {Word("ingredient", key): _split(zh) for key, _, _, zh, *_ in rows("ingredients")}
     for kind, table in (("form", "forms"), ("cooking", "cooking")):
-        names |= {Word(kind, key): _split(zh) for key, _, zh, *_ in _rows(table)}
+        names |= {Word(kind, key): _split(zh) for key, _, zh, *_ in rows(table)}
     return names
 
 
 @functools.cache
 def measures() -> dict[str, str]:
     """By what every form is counted: a bowl, a plate, a piece."""
-    return {key: measure for key, _, _, measure, *_ in _rows("forms")}
+    return {key: measure for key, _, _, measure, *_ in rows("forms")}
 
 
 def _split(words: str) -> tuple[str, ...]:
@@ -76,6 +76,7 @@ def _dictionary() -> dict[str, Word]:
         if name:
             words.setdefault(name, word)
             words.setdefault(name.removesuffix("s"), word)
+            words.setdefault(f"{name}s", word)
     return words
 
 
