@@ -58,7 +58,11 @@ def test_every_vessel_comes_in_every_colour_and_every_layer_is_used() -> None:
     folder = Path(t2i_starter.__file__).parent / "layers"
     stored = {path.stem.rsplit("-", 1)[0] for path in folder.glob("*.webp")}
     known = {f"vessel-{vessel}" for vessel in servings.COLOURS} | {"table", "napkin", "chopsticks", "scallions"}
-    known |= set(words.pictures()) | {word.key for word in words.english() if word.kind == "form"}
+    known |= (
+        set(photos.RESHAPED.values())
+        | set(words.pictures())
+        | {word.key for word in words.english() if word.kind == "form"}
+    )
     assert {name for name in stored if not name.startswith("in-")} <= known
     assert sum(path.stat().st_size for path in folder.glob("*.webp")) < 4e6
 

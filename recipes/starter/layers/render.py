@@ -40,6 +40,7 @@ INGREDIENTS: dict[str, Model] = {
     **meat.MODELS,
     **vegetables.MODELS,
     **roots.MODELS,
+    **roots.COOKED,
     **seafood.MODELS,
     **fruit.MODELS,
     **pantry.MODELS,

@@ -270,6 +270,35 @@ def egg(random: Random) -> list[Mesh]:
     return placed
 
 
+def scrambled(random: Random) -> list[Mesh]:
+    """Egg stirred in a pan: soft folds, yellow with some white."""
+    folds = []
+    for x, y, z in heap(random, 24, 0.30, 0.16):
+        size = random.uniform(0.075, 0.13)
+        fold = blob((size, size * 0.75, size * 0.5), rgb("f5c53a"), (0.8, 0.9), detail=26)
+        fold = fold.rough(0.030, 11, seed_of(random), 3).mottled(rgb("fdf3cf"), 8, seed_of(random), 0.25, 0.7)
+        browned = fold.mottled(rgb("d9902a"), 10, seed_of(random), 0.5, 0.9)
+        folds.append(browned.turned(random.uniform(0, 6.3), *random.normal(0, 0.4, 2)).moved(x, y, z + 0.05))
+    return [merge(folds).of("wet")]
+
+
+def friedegg(random: Random) -> list[Mesh]:
+    """Eggs sunny side up, the rim crisp."""
+
+    def one(random: Random) -> list[Mesh]:
+        first, second = random.uniform(0, 6, 2)
+        shape: Outline = lambda a: 0.22 * (1 + 0.08 * np.cos(2 * a + first) + 0.06 * np.cos(3 * a + second))  # noqa: E731
+        paint = lambda share, angle, side: mix(rgb("fdfaf0"), rgb("c98a3c"), step(share, 0.90, 1.0))  # noqa: E731
+        white = slab(shape, 0.035, paint, 0.015).rough(0.006, 14, seed_of(random))
+        yolk = blob((0.088, 0.088, 0.055), rgb("f5a51c"), detail=30).moved(0, 0, 0.02)
+        return [white.of("wet"), yolk.of("wet")]
+
+    return lay(random, ((-0.19, 0.13), (0.20, 0.11), (0.0, -0.17)), one, 0.05, tilt=0.12)
+
+
+COOKED = {"scrambled": scrambled, "friedegg": friedegg}
+"""How an ingredient looks when cooking changes its shape."""
+
 MODELS = {
     "potato": potato,
     "sweetpotato": sweetpotato,

@@ -255,7 +255,6 @@ def octopus(random: Random) -> list[Mesh]:
                 )
             )
     for side in (-1, 1):
-        parts.append(blob((0.034,) * 3, rgb("f3e6d8"), detail=14).moved(0.075 * side, 0.0, 0.245))
         parts.append(blob((0.018,) * 3, rgb("15100e"), detail=10).moved(0.078 * side, -0.026, 0.256))
     return [merge(parts).of("wet")]
 

@@ -15,8 +15,8 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from t2i_starter import words
-from t2i_starter.servings import CUPS, GLASSES, HOLLOW, OWN_DISH, Serving, served
+from t2i_starter import plates, words
+from t2i_starter.servings import CUPS, HOLLOW, Serving, served
 from t2i_starter.words import Dish
 
 SIZE = 240
@@ -47,6 +47,9 @@ COOKED: dict[str, tuple[tuple[int, int, int], float]] = {
     "grilled": ((120, 72, 42), 0.42), "sweet": ((220, 100, 52), 0.30), "curry": ((226, 168, 54), 0.34),
     "creamy": ((252, 244, 224), 0.22), "stewed": ((228, 206, 160), 0.20),
 }  # fmt: skip
+
+RESHAPED = {("egg", "stirfried"): "scrambled", ("egg", "fried"): "friedegg"}
+"""What cooking gives another shape."""
 
 
 def draw(serving: Serving, seed: int, size: int = SIZE) -> Image.Image:
@@ -92,7 +95,7 @@ def _set_table(scene: Image.Image, random: Random) -> None:
 
 def _plated(serving: Serving, random: Random) -> Image.Image:
     dish = serving.dish
-    scene = _filled(serving, random.randrange(2)).copy()
+    scene = _filled(serving.vessel, serving.colour, contents(serving), random.randrange(2)).copy()
     for name, place in sorted(_pieces(dish, random), key=lambda piece: piece[1][1]):
         _composite(scene, _cooked(name, dish.cooking), place)
     if dish.form in ("noodles", "soup", "congee", "hotpot"):
@@ -103,12 +106,11 @@ def _plated(serving: Serving, random: Random) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=512)
-def _filled(serving: Serving, variant: int) -> Image.Image:
+def _filled(vessel: str, colour: str, inside: str, variant: int) -> Image.Image:
     """Vessel and contents on a clear ground; do not change it, it is shared."""
     scene = Image.new("RGBA", (SIZE, SIZE))
-    if serving.vessel:
-        scene.alpha_composite(layer(f"vessel-{serving.vessel}-{serving.colour}"))
-    inside = contents(serving)
+    if vessel:
+        scene.alpha_composite(layer(f"vessel-{vessel}-{colour}"))
     if inside:
         scene.alpha_composite(layer(f"in-{inside}-{0 if inside in CUPS else variant}"))
     return scene
@@ -136,15 +138,15 @@ def _pieces(dish: Dish, random: Random) -> list[tuple[str, Place]]:
     """Layers and where they lie: of three ingredients the first is left, the second right, the third in front."""
 
     def piece(key: str, place: Place) -> tuple[str, Place]:
-        return f"{key}-{random.randrange(VARIANTS)}", place
+        return f"{RESHAPED.get((key, dish.cooking), key)}-{random.randrange(VARIANTS)}", place
 
-    form, keys = dish.form, _put_in(dish)
+    form, keys = dish.form, plates.served(dish).ingredients
     if form in ("dumplings", "buns", "tangyuan"):
         shared = CORNERS[::-1][: len(keys)]
         return [piece(form, place) for place in CORNERS[: 4 - len(keys)]] + [
             piece(*one) for one in zip(keys, shared, strict=True)
         ]
-    if form in ALONE:
+    if form in plates.THINGS:
         beside = [piece(key, place) for key, place in zip(keys, ASIDE, strict=False)]
         if form in CUPS:
             return beside
@@ -152,17 +154,12 @@ def _pieces(dish: Dish, random: Random) -> list[tuple[str, Place]]:
     return [piece(keys[at], place) for at, place in _arranged(form, keys, random)]
 
 
-def _put_in(dish: Dish) -> tuple[str, ...]:
-    """What the kitchen puts in when the name leaves it open."""
-    return dish.ingredients or {"hotpot": ("chilli",), "salad": ("tomato",), "soup": ("egg",)}.get(dish.form, ())
-
-
 def _arranged(form: str, keys: tuple[str, ...], random: Random) -> list[tuple[int, Place]]:
     """Which ingredient lies where; a few ways for each number of them."""
     few = form in ("noodles", "rice", "friednoodles", "friedrice")  # what lies under them is to be seen
     front = random.choice(FRONTS)
     if len(keys) == 1 and keys[0] in LONG:
-        return [(0, place) for place in ((0, -24), (0, 24))]
+        return [(0, place) for place in ((12, -24), (-12, 24))]
     if len(keys) == 1:
         ways = ((LEFT, RIGHT), ABREAST) if few else (CORNERS, (LEFT, RIGHT, front))
         return [(0, place) for place in random.choice(ways)]
@@ -170,27 +167,6 @@ def _arranged(form: str, keys: tuple[str, ...], random: Random) -> list[tuple[in
         ways = ((LEFT, RIGHT), ABREAST) if few else (CORNERS, (LEFT, RIGHT), ABREAST)
         return [(0 if place[0] < 0 else 1, place) for place in random.choice(ways)]
     return list(zip(range(len(keys)), (LEFT, RIGHT, front), strict=False))
-
-
-ALONE = frozenset(
-    {
-        "cake",
-        "cupcake",
-        "cookies",
-        "pie",
-        "pudding",
-        "pizza",
-        "burger",
-        "fries",
-        "sushi",
-        "riceball",
-        "zongzi",
-        "mooncake",
-    }
-    | {"skewers", "icecream", "shavedice", "donut", "pancake", "roll", "bento", "candy", "flatbread", "bread"}
-    | {*CUPS, *GLASSES, *OWN_DISH}
-)
-"""Forms that are one thing rather than a vessel of things."""
 
 
 @functools.lru_cache(maxsize=1024)
