@@ -1,8 +1,6 @@
 """Path-trace the layers of which `t2i prepare plates -o look=photo` composes its pictures; needs `bpy`.
 
-    python render.py FOLDER [KEY ...] [--draft]
-
-What is in FOLDER is not rendered again, so that a run that was stopped goes on. With keys, those alone are rendered.
+What is in FOLDER is not rendered again, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -14,8 +12,10 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import contents
 import drinks
@@ -31,11 +31,11 @@ import tableware
 import vegetables
 from layout import Model
 from mesh import Mesh
-from scene import Studio, plane
+from scene import SPAN, Studio, plane
 
 VARIANTS = 3
-FULL, CLUSTER, THING = 240, 144, 216
-"""Pixels of a vessel, of an ingredient, of a form that is one thing, all at one scale."""
+FULL = 240
+"""Pixels of a vessel; what is smaller is rendered at the same scale."""
 INGREDIENTS: dict[str, Model] = {
     **meat.MODELS,
     **vegetables.MODELS,
@@ -49,12 +49,18 @@ INGREDIENTS: dict[str, Model] = {
 THINGS: dict[str, Model] = {**sweets.MODELS, **snacks.MODELS}
 REACH = {"fish": 0.62, "honey": 0.33, "crab": 0.47, "lobster": 0.52}
 """Radius of an ingredient on the plate, where it is not 0.44."""
+LAID = (("chopsticks", tableware.chopsticks, 2), ("napkin", tableware.napkin, 3), ("scallions", contents.scallions, 2))
 
 
 @dataclass(frozen=True)
 class Layer:
     name: str
-    shoot: Callable[[Studio, Path, int], None]
+    meshes: Callable[[], list[Mesh]]
+    pixels: int = FULL
+    effort: int = 1
+    """How many times the usual samples."""
+    view: dict[str, Any] = field(default_factory=dict)
+    """More that `Studio.shoot` is to know."""
 
     @property
     def key(self) -> str:
@@ -63,84 +69,52 @@ class Layer:
 
 def layers() -> Iterator[Layer]:
     """All of them; the second and third variants of ingredients last."""
-    yield from _tables()
-    yield from _vessels()
+    for kind in tableware.TABLES:
+        yield Layer(f"table-{kind}", partial(tableware.table, kind), view={"opaque": True})
+    for key, model, count in LAID:
+        for variant in range(count):
+            yield Layer(f"{key}-{variant}", partial(model, _random(key, variant)))
+    for key, (shape, colours) in tableware.VESSELS.items():
+        for colour in colours:
+            view = {"ground": plane(tableware.FEET[key])}
+            yield Layer(f"vessel-{key}-{colour}", partial(shape, colour), view=view)
     yield from _contents()
     for variant in range(VARIANTS):
         for key, model in INGREDIENTS.items():
-            yield _cluster(key, model, variant, CLUSTER, REACH.get(key, 0.44))
-        if variant < 2:
-            for key, model in THINGS.items():
-                yield _cluster(key, model, variant, THING, 0.66)
-            for key, model in drinks.MODELS.items():
-                yield _drink(key, model, variant)
+            yield _cluster(key, model, variant, REACH.get(key, 0.44), 0.24)
+        for key, model in THINGS.items() if variant < 2 else ():
+            yield _cluster(key, model, variant, 0.66, 0.56)
+        for key, model in drinks.MODELS.items() if variant < 2 else ():
+            # Glass is half clear, and the denoiser leaves the alpha alone.
+            yield Layer(f"{key}-{variant}", partial(_drink, key, model, variant), effort=3, view={"height": 0.5})
+
+
+def _contents() -> Iterator[Layer]:
+    """What fills a vessel, shaded and covered by its wall."""
+    for within, fillings, count in (
+        ("bowl", contents.HOLLOW, 2),
+        ("plate", contents.FLAT, 2),
+        ("cup", contents.CUPS, 1),
+    ):
+        wall = tableware.VESSELS[within][0]("white")
+        for key, model in fillings.items():
+            for variant in range(count):
+                filling = partial(model, _random(key, variant))
+                yield Layer(f"in-{key}-{variant}", filling, view={"hidden": wall, "table": False})
 
 
 def _random(key: str, variant: int) -> np.random.Generator:
     return np.random.default_rng([variant, zlib.crc32(key.encode())])
 
 
-def _cluster(key: str, model: Model, variant: int, pixels: int, reach: float) -> Layer:
-    def shoot(studio: Studio, path: Path, samples: int) -> None:
-        studio.shoot(path, _sized(model(_random(key, variant)), reach), pixels=pixels, samples=samples)
-
-    return Layer(f"{key}-{variant}", shoot)
-
-
-def _drink(key: str, model: Model, variant: int) -> Layer:
-    def shoot(studio: Studio, path: Path, samples: int) -> None:
-        meshes = [mesh.scaled(1.25) for mesh in model(_random(key, variant))]
-        # Glass is half clear, and the denoiser leaves the alpha alone.
-        studio.shoot(path, meshes, pixels=FULL, samples=3 * samples, height=0.5)
-
-    return Layer(f"{key}-{variant}", shoot)
+def _cluster(key: str, model: Model, variant: int, reach: float, room: float) -> Layer:
+    """Of radius `reach`, with `room` for its height and its shadow."""
+    pixels = max(120, 2 * round((reach + room) * FULL / SPAN))
+    return Layer(f"{key}-{variant}", lambda: _sized(model(_random(key, variant)), reach), pixels)
 
 
-def _vessels() -> Iterator[Layer]:
-    for key, (model, colours) in tableware.VESSELS.items():
-        for colour in colours:
-
-            def shoot(studio: Studio, path: Path, samples: int, key=key, model=model, colour=colour) -> None:  # type: ignore[no-untyped-def]
-                studio.shoot(path, model(colour), pixels=FULL, samples=samples, ground=plane(tableware.FEET[key]))
-
-            yield Layer(f"vessel-{key}-{colour}", shoot)
-
-
-def _contents() -> Iterator[Layer]:
-    """What fills a vessel, shaded and covered by its wall."""
-    for within, fillings in (("bowl", contents.HOLLOW), ("plate", contents.FLAT), ("cup", contents.CUPS)):
-        for key, model in fillings.items():
-            for variant in range(1 if within == "cup" else 2):
-
-                def shoot(
-                    studio: Studio, path: Path, samples: int, within=within, key=key, model=model, variant=variant
-                ) -> None:  # type: ignore[no-untyped-def]
-                    wall = tableware.VESSELS[within][0]("white")
-                    studio.shoot(
-                        path, model(_random(key, variant)), pixels=FULL, samples=samples, hidden=wall, table=False
-                    )
-
-                yield Layer(f"in-{key}-{variant}", shoot)
-
-
-def _tables() -> Iterator[Layer]:
-    for kind in tableware.TABLES:
-
-        def shoot(studio: Studio, path: Path, samples: int, kind=kind) -> None:  # type: ignore[no-untyped-def]
-            studio.shoot(path, tableware.table(kind), pixels=FULL, samples=samples, opaque=True)
-
-        yield Layer(f"table-{kind}", shoot)
-    for key, model, count in (
-        ("chopsticks", tableware.chopsticks, 2),
-        ("napkin", tableware.napkin, 3),
-        ("scallions", contents.scallions, 2),
-    ):
-        for variant in range(count):
-
-            def shoot(studio: Studio, path: Path, samples: int, key=key, model=model, variant=variant) -> None:  # type: ignore[no-untyped-def]
-                studio.shoot(path, model(_random(key, variant)), pixels=FULL, samples=samples)
-
-            yield Layer(f"{key}-{variant}", shoot)
+def _drink(key: str, model: Model, variant: int) -> list[Mesh]:
+    return [mesh.scaled(1.25) for mesh in model(_random(key, variant))]
 
 
 def _sized(meshes: list[Mesh], reach: float) -> list[Mesh]:
@@ -166,33 +140,24 @@ def _quiet() -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("keys", nargs="*")
-    parser.add_argument("--draft", action="store_true", help="one variant, few samples, again if it is there")
+    parser.add_argument("keys", nargs="*", help="ingredients, forms or names of layers; all when none is given")
+    parser.add_argument("--draft", action="store_true", help="the first variant alone, with few samples, even if there")
     wanted = parser.parse_args()
     wanted.folder.mkdir(parents=True, exist_ok=True)
     studio = Studio()
     for layer in layers():
         path = wanted.folder / f"{layer.name}.png"
-        if wanted.keys and not {layer.key, layer.name} & set(wanted.keys):
-            continue
-        if wanted.draft and layer.name.endswith(("-1", "-2")):
-            continue
-        if path.exists() and not wanted.draft:
+        chosen = not wanted.keys or layer.key in wanted.keys or layer.name in wanted.keys
+        skipped = layer.name.endswith(("-1", "-2")) if wanted.draft else path.exists()
+        if not chosen or skipped:
             continue
         start = time.process_time()
-        part = path.with_suffix(".part.png")
-        try:
-            with _quiet():
-                layer.shoot(studio, part, 5 if wanted.draft else 14)
-        except Exception:
-            if not wanted.draft:
-                raise
-            import traceback
-
-            traceback.print_exc(limit=-2)
-            continue
+        part = path.with_suffix(f".{os.getpid()}.part.png")
+        with _quiet():
+            samples = layer.effort * (5 if wanted.draft else 14)
+            studio.shoot(part, layer.meshes(), pixels=layer.pixels, samples=samples, **layer.view)
         part.replace(path)
         print(f"{layer.name}: {time.process_time() - start:.1f} s of CPU", flush=True)
 

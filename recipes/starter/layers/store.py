@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 QUALITY = 82
-EDGE = 24
+EDGE = 14
 """Pixels over which a shadow fades towards the edge of its layer, which would show as a line."""
 
 
