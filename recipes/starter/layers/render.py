@@ -68,7 +68,7 @@ class Layer:
 
 
 def layers() -> Iterator[Layer]:
-    """All of them; the second and third variants of ingredients last."""
+    """All of them, those first that a picture of every word needs."""
     for kind in tableware.TABLES:
         yield Layer(f"table-{kind}", partial(tableware.table, kind), view={"opaque": True})
     for key, model, count in LAID:
@@ -78,27 +78,24 @@ def layers() -> Iterator[Layer]:
         for colour in colours:
             view = {"ground": plane(tableware.FEET[key])}
             yield Layer(f"vessel-{key}-{colour}", partial(shape, colour), view=view)
-    yield from _contents()
     for variant in range(VARIANTS):
+        yield from _contents(variant)
         for key, model in INGREDIENTS.items():
             yield _cluster(key, model, variant, REACH.get(key, 0.44), 0.24)
-        for key, model in THINGS.items() if variant < 2 else ():
+        for key, model in THINGS.items() if variant == 0 else ():
             yield _cluster(key, model, variant, 0.66, 0.56)
-        for key, model in drinks.MODELS.items() if variant < 2 else ():
+        for key, model in drinks.MODELS.items() if variant == 0 else ():
             # Glass is half clear, and the denoiser leaves the alpha alone.
             yield Layer(f"{key}-{variant}", partial(_drink, key, model, variant), effort=3, view={"height": 0.5})
 
 
-def _contents() -> Iterator[Layer]:
-    """What fills a vessel, shaded and covered by its wall."""
-    for within, fillings, count in (
-        ("bowl", contents.HOLLOW, 2),
-        ("plate", contents.FLAT, 2),
-        ("cup", contents.CUPS, 1),
-    ):
+def _contents(variant: int) -> Iterator[Layer]:
+    """What fills a vessel, shaded and covered by its wall; a second time what has pieces to lie otherwise."""
+    for within, fillings in (("bowl", contents.HOLLOW), ("plate", contents.FLAT), ("cup", contents.CUPS)):
         wall = tableware.VESSELS[within][0]("white")
         for key, model in fillings.items():
-            for variant in range(count):
+            smooth = within == "cup" or key.startswith(("soup", "sauce", "congee"))
+            if variant < (1 if smooth else 2):
                 filling = partial(model, _random(key, variant))
                 yield Layer(f"in-{key}-{variant}", filling, view={"hidden": wall, "table": False})
 

@@ -12,15 +12,17 @@ import numpy as np
 from PIL import Image
 
 QUALITY = 82
+FULL = 240
+"""Pixels of a whole picture; smaller layers end within it."""
 EDGE = 14
-"""Pixels over which a shadow fades towards the edge of its layer, which would show as a line."""
+"""Pixels over which a shadow fades towards the edge of a smaller layer, where it would end in a line."""
 
 
 def store(rendered: Path, stored: Path) -> None:
     image = Image.open(rendered)
     if rendered.stem.startswith("table-"):
         image = image.convert("RGB")
-    else:
+    elif image.width < FULL:
         image = _faded(np.asarray(image.convert("RGBA")))
     image.save(stored / f"{rendered.stem}.webp", quality=QUALITY, alpha_quality=90, method=6)
 

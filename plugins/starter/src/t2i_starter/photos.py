@@ -20,7 +20,6 @@ from t2i_starter.servings import CUPS, HOLLOW, Serving, served
 from t2i_starter.words import Dish
 
 SIZE = 240
-VARIANTS = 3
 TABLES = ("oak", "walnut", "pine", "stone", "slate", "linen", "checked", "mat")
 
 Place = tuple[int, int]
@@ -64,7 +63,9 @@ def draw(serving: Serving, seed: int, size: int = SIZE) -> Image.Image:
         share, places = COPIES[serving.count]
         side = round(SIZE * share)
         for x, y in places:
-            small = _plated(serving, random).resize((side, side), Image.Resampling.LANCZOS)
+            dish = _plated(serving, random)
+            dish.putalpha(ImageChops.multiply(dish.getchannel("A"), _frame()))
+            small = dish.resize((side, side), Image.Resampling.LANCZOS)
             _composite(scene, small, (x, y))
     picture = scene.convert("RGB")
     return picture if size == SIZE else picture.resize((size, size), Image.Resampling.LANCZOS)
@@ -78,6 +79,24 @@ def layer(name: str) -> Image.Image:
 
 
 @functools.cache
+def variants(name: str) -> int:
+    """How many layers there are of an ingredient, a filling, a thing."""
+    folder = files("t2i_starter") / "layers"
+    return next(count for count in range(10) if not (folder / f"{name}-{count}.webp").is_file())
+
+
+@functools.cache
+def _frame() -> Image.Image:
+    """Clear at the edge of the picture, where a shadow that runs out of it would end in a line."""
+    inside = np.minimum(np.arange(SIZE), np.arange(SIZE)[::-1]).clip(0, 12) / 12
+    return Image.fromarray((255 * np.minimum.outer(inside, inside)).astype(np.uint8))
+
+
+def _any(name: str, random: Random) -> str:
+    return f"{name}-{random.randrange(variants(name))}"
+
+
+@functools.cache
 def _table(kind: str) -> Image.Image:
     """Further away, a little out of focus."""
     sharp = layer(f"table-{kind}")
@@ -88,31 +107,32 @@ def _table(kind: str) -> Image.Image:
 
 def _set_table(scene: Image.Image, random: Random) -> None:
     if random.random() < 0.2:
-        scene.alpha_composite(layer(f"napkin-{random.randrange(3)}"))
+        scene.alpha_composite(layer(_any("napkin", random)))
     if random.random() < 0.25:
-        scene.alpha_composite(layer(f"chopsticks-{random.randrange(2)}"))
+        scene.alpha_composite(layer(_any("chopsticks", random)))
 
 
 def _plated(serving: Serving, random: Random) -> Image.Image:
     dish = serving.dish
-    scene = _filled(serving.vessel, serving.colour, contents(serving), random.randrange(2)).copy()
+    inside = contents(serving)
+    scene = _filled(serving.vessel, serving.colour, _any(f"in-{inside}", random) if inside else "").copy()
     for name, place in sorted(_pieces(dish, random), key=lambda piece: piece[1][1]):
         _composite(scene, _cooked(name, dish.cooking), place)
     if dish.form in ("noodles", "soup", "congee", "hotpot"):
-        _composite(scene, layer(f"scallions-{random.randrange(2)}"), (0, 0))
+        _composite(scene, layer(_any("scallions", random)), (0, 0))
     if serving.vessel in HOLLOW and random.random() < 0.3:
         scene.alpha_composite(_steam(random.randrange(4)))
     return scene
 
 
 @functools.lru_cache(maxsize=512)
-def _filled(vessel: str, colour: str, inside: str, variant: int) -> Image.Image:
+def _filled(vessel: str, colour: str, inside: str) -> Image.Image:
     """Vessel and contents on a clear ground; do not change it, it is shared."""
     scene = Image.new("RGBA", (SIZE, SIZE))
     if vessel:
         scene.alpha_composite(layer(f"vessel-{vessel}-{colour}"))
     if inside:
-        scene.alpha_composite(layer(f"in-{inside}-{0 if inside in CUPS else variant}"))
+        scene.alpha_composite(layer(inside))
     return scene
 
 
@@ -138,7 +158,7 @@ def _pieces(dish: Dish, random: Random) -> list[tuple[str, Place]]:
     """Layers and where they lie: of three ingredients the first is left, the second right, the third in front."""
 
     def piece(key: str, place: Place) -> tuple[str, Place]:
-        return f"{RESHAPED.get((key, dish.cooking), key)}-{random.randrange(VARIANTS)}", place
+        return _any(RESHAPED.get((key, dish.cooking), key), random), place
 
     form, keys = dish.form, plates.served(dish).ingredients
     if form in ("dumplings", "buns", "tangyuan"):
@@ -150,7 +170,7 @@ def _pieces(dish: Dish, random: Random) -> list[tuple[str, Place]]:
         beside = [piece(key, place) for key, place in zip(keys, ASIDE, strict=False)]
         if form in CUPS:
             return beside
-        return [(f"{form}-{random.randrange(2)}", (-36, 0) if keys else (0, 0)), *beside]
+        return [piece(form, (-36, 0) if keys else (0, 0)), *beside]
     return [piece(keys[at], place) for at, place in _arranged(form, keys, random)]
 
 
@@ -164,7 +184,7 @@ def _arranged(form: str, keys: tuple[str, ...], random: Random) -> list[tuple[in
         ways = ((LEFT, RIGHT), ABREAST) if few else (CORNERS, (LEFT, RIGHT, front))
         return [(0, place) for place in random.choice(ways)]
     if len(keys) == 2:
-        ways = ((LEFT, RIGHT), ABREAST) if few else (CORNERS, (LEFT, RIGHT), ABREAST)
+        ways = ((LEFT, RIGHT), ABREAST) if few else (CORNERS, ABREAST)
         return [(0 if place[0] < 0 else 1, place) for place in random.choice(ways)]
     return list(zip(range(len(keys)), (LEFT, RIGHT, front), strict=False))
 
