@@ -112,27 +112,27 @@ def fried_noodles(random: Random) -> list[Mesh]:
 
 
 def _grains(
-    random: Random, count: int, room: float, height: float, level: float, colour: str, size: float = 0.030
+    random: Random, count: int, room: float, height: float, level: float, colour: str, size: float = 0.048
 ) -> list[Mesh]:
     """A mound with grains all over it."""
-    base = blob((room, room, height), rgb(colour) * 0.92, detail=60).rough(0.012, 14, seed_of(random), 2)
+    base = blob((room, room, height), rgb(colour) * 0.88, detail=60).rough(0.012, 14, seed_of(random), 2)
     parts = [base.moved(0, 0, level)]
-    grain = blob((size, size * 0.42, size * 0.42), rgb(colour), detail=6)
+    grain = blob((size, size * 0.40, size * 0.40), rgb(colour), detail=8)
     for _ in range(count):
         direction = random.normal(size=3)
         direction[2] = abs(direction[2]) + 0.05
         x, y, z = direction / np.linalg.norm(direction) * [room, room, height] * random.uniform(0.97, 1.03)
         tint = Mesh(grain.vertices, grain.faces, grain.colours * random.uniform(0.94, 1.04))
         parts.append(tint.turned(*random.uniform(0, 3.1, 3)).moved(x, y, level + z))
-    return [merge(parts).of("soft")]
+    return [merge(parts).of("matte")]
 
 
 def rice(random: Random) -> list[Mesh]:
-    return _grains(random, 2600, 0.94, 0.26, -0.16, "faf7ee")
+    return _grains(random, 1700, 0.94, 0.26, -0.16, "ffffff")
 
 
 def fried_rice(random: Random) -> list[Mesh]:
-    mound = _grains(random, 2600, 0.78, 0.30, -0.13, "f0d48a")
+    mound = _grains(random, 1400, 0.78, 0.30, -0.13, "f0d48a")
     bits = []
     for _ in range(110):
         direction = random.normal(size=3)
@@ -153,15 +153,15 @@ def congee(random: Random) -> list[Mesh]:
 
     def paint(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         cloud = noise(np.stack([x * 5, y * 5, 0 * x], -1), seed, 3)
-        return mix(rgb("f6f1e2"), rgb("e6dec6"), 0.5 + 0.5 * cloud)
+        return mix(rgb("fcfaf4"), rgb("f2ecdd"), 0.5 + 0.5 * cloud)
 
-    surface = _disc(ROOM, LEVEL, paint, seed, 0.012).of("wet")
+    surface = _disc(ROOM, LEVEL, paint, seed, 0.012)
     grains = []
-    for _ in range(420):
+    for _ in range(260):
         far, angle = ROOM * 0.97 * np.sqrt(random.uniform()), random.uniform(0, 6.3)
-        grain = blob((0.036, 0.022, 0.014), rgb("fbf8ee"), detail=6).turned(random.uniform(0, 6.3))
+        grain = blob((0.048, 0.026, 0.016), rgb("fdfbf4"), detail=8).turned(random.uniform(0, 6.3))
         grains.append(grain.moved(far * np.cos(angle), far * np.sin(angle), LEVEL))
-    return [surface, merge(grains).of("wet")]
+    return [surface.of("liquid"), merge(grains).of("matte")]
 
 
 def sauce(random: Random, kind: str) -> list[Mesh]:

@@ -34,6 +34,8 @@ from mesh import Mesh
 from scene import SPAN, Studio, plane
 
 VARIANTS = 3
+SAMPLES = 10
+"""Of every pixel; the denoiser does the rest."""
 FULL = 240
 """Pixels of a vessel; what is smaller is rendered at the same scale."""
 INGREDIENTS: dict[str, Model] = {
@@ -86,7 +88,7 @@ def layers() -> Iterator[Layer]:
             yield _cluster(key, model, variant, 0.66, 0.56)
         for key, model in drinks.MODELS.items() if variant == 0 else ():
             # Glass is half clear, and the denoiser leaves the alpha alone.
-            yield Layer(f"{key}-{variant}", partial(_drink, key, model, variant), effort=3, view={"height": 0.5})
+            yield Layer(f"{key}-{variant}", partial(_drink, key, model, variant), 180, effort=2, view={"height": 0.5})
 
 
 def _contents(variant: int) -> Iterator[Layer]:
@@ -153,7 +155,7 @@ def main() -> None:
         start = time.process_time()
         part = path.with_suffix(f".{os.getpid()}.part.png")
         with _quiet():
-            samples = layer.effort * (5 if wanted.draft else 14)
+            samples = layer.effort * (5 if wanted.draft else SAMPLES)
             studio.shoot(part, layer.meshes(), pixels=layer.pixels, samples=samples, **layer.view)
         part.replace(path)
         print(f"{layer.name}: {time.process_time() - start:.1f} s of CPU", flush=True)
