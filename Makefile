@@ -95,7 +95,7 @@ starter-clipgen: starter-clip starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior
 
-# The layers of which `t2i prepare plates -o look=photo` composes dishes: path-traced, about 25 minutes on one core. What
+# The layers of which `t2i prepare plates -o look=photo` composes dishes: path-traced, about 16 minutes on one core. What
 # is there is not rendered again; to render one anew, delete it. Blender's package is for one Python version alone.
 LAYERS_PYTHON ?= python3.11
 .PHONY: starter-layers

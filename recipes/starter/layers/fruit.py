@@ -323,7 +323,7 @@ def melon(random: Random) -> list[Mesh]:
         colours = mix(rgb("f39a4a"), rgb("f8bc78"), 0.5 + 0.5 * np.cos(turn))
         skin = mix(rgb("b8b07a"), rgb("ece4bc"), step(net, 0.12, 0.04))
         colours = mix(mix(colours, rgb("cfd58a"), step(np.cos(turn), 0.05, 0.3)), skin, step(np.cos(turn), 0.35, 0.55))
-        piece = sheet(points, colours, closed_columns=True).turned(0.15, 0, 0.75)
+        piece = sheet(points, colours, closed_columns=True).turned(0.15, 0, -0.25)
         placed.append(piece.moved(random.normal(0, 0.01), 0.20 - 0.15 * at, 0.12))
     return [merge(placed).of("wet")]
 

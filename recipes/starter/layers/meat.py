@@ -56,9 +56,9 @@ def belly(random: Random) -> list[Mesh]:
         colours = piece.colours
         for low, colour in ((0.085, "f3d9b4"), (0.035, "8a3a1c"), (-0.012, "f0d4ae"), (-0.05, "85371a")):
             colours = mix(colours, rgb(colour), step(depth, low + 0.006, low - 0.006))
-        return [Mesh(piece.vertices, piece.faces, colours, "wet")]
+        return [Mesh(piece.vertices, piece.faces, colours, "wet").turned(0, 0, -0.55)]
 
-    return lay(random, FIVE, cube, 0.12, turn=-0.6, tilt=0.06)
+    return lay(random, FIVE, cube, 0.15, turn=-0.35, tilt=0.06)
 
 
 def lamb(random: Random) -> list[Mesh]:

@@ -49,7 +49,7 @@ INGREDIENTS: dict[str, Model] = {
     **snacks.CLUSTERS,
 }
 THINGS: dict[str, Model] = {**sweets.MODELS, **snacks.MODELS}
-REACH = {"fish": 0.62, "honey": 0.33, "crab": 0.47, "lobster": 0.52}
+REACH = {"fish": 0.62, "honey": 0.33, "crab": 0.47, "lobster": 0.60}
 """Radius of an ingredient on the plate, where it is not 0.44."""
 LAID = (("chopsticks", tableware.chopsticks, 2), ("napkin", tableware.napkin, 3), ("scallions", contents.scallions, 2))
 

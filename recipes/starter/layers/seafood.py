@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from layout import FOUR, THREE, Random, lay, seed_of
+from layout import THREE, Random, lay, seed_of
 from mesh import Mesh, blob, merge, mix, noise, rgb, sheet, step, tube
 
 
@@ -262,7 +262,7 @@ def octopus(random: Random) -> list[Mesh]:
 def clam(random: Random) -> list[Mesh]:
     """Open shells, ribbed like a fan, orange flesh within."""
 
-    def valve(seed: int, pitch: float) -> Mesh:
+    def valve(seed: int) -> Mesh:
         a = np.linspace(-1, 1, 90)[:, None] * 1.30
         t = np.linspace(0, 1, 40)[None]
         far = 0.215 * t * (0.80 + 0.20 * np.cos(a))
@@ -270,23 +270,18 @@ def clam(random: Random) -> list[Mesh]:
         z = -0.075 * np.sin(np.clip(t, 0, 1) * np.pi * 0.92) * np.cos(a * 0.9) + 0.005 * np.cos(a * 26) * t
         bands = 0.5 + 0.5 * np.sin(t * 26 + 2 * noise(np.stack([a + 0 * t, 2 * t + 0 * a, 0 * a * t], -1), seed))
         colours = mix(rgb("f2e6d2"), rgb("c79b6c"), 0.35 * bands + 0 * a)
-        return sheet(np.stack([x, y, z], -1), colours).turned(0, 0, pitch)
+        return sheet(np.stack([x, y, z], -1), colours)
 
     def shell(random: Random) -> list[Mesh]:
         seed = seed_of(random)
-        lower, upper = (
-            valve(seed, 0.0),
-            valve(seed + 1, 0.0).scaled(1, 1, -1).moved(0, 0.10).turned(0, 0, 1.15).moved(0, -0.10),
-        )
-        meat = (
-            blob((0.115, 0.085, 0.045), rgb("f0a050"), (1, 0.9), detail=28)
-            .rough(0.016, 14, seed)
-            .moved(0, -0.0, -0.010)
-        )
+        lower = valve(seed)
+        upper = valve(seed + 1).scaled(1, 1, -1).moved(0, 0.10).turned(0, 0, 1.45).moved(0, -0.10)
+        meat = blob((0.115, 0.085, 0.045), rgb("f0a050"), (1, 0.9), detail=28).rough(0.016, 14, seed).moved(0, 0, -0.01)
         edge = blob((0.135, 0.10, 0.022), rgb("f6dcb4"), detail=24).rough(0.012, 22, seed).moved(0, 0.0, -0.022)
-        return [lower.of("glaze"), upper.of("glaze"), meat.of("wet"), edge.of("wet")]
+        parts = [lower.of("glaze"), upper.of("glaze"), meat.of("wet"), edge.of("wet")]
+        return [part.turned(0, 0, -0.25) for part in parts]
 
-    return lay(random, FOUR, shell, 0.09, turn=np.pi + 0.25, tilt=0.08)
+    return lay(random, THREE, shell, 0.10, turn=np.pi + 0.2, tilt=0.08)
 
 
 def snail(random: Random) -> list[Mesh]:

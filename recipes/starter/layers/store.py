@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-QUALITY = 82
+QUALITY = 88
 FULL = 240
 """Pixels of a whole picture; smaller layers end within it."""
-EDGE = 14
-"""Pixels over which a shadow fades towards the edge of a smaller layer, where it would end in a line."""
 
 
 def store(rendered: Path, stored: Path) -> None:
@@ -28,9 +26,10 @@ def store(rendered: Path, stored: Path) -> None:
 
 
 def _faded(pixels: np.ndarray) -> Image.Image:
+    """Its shadow ends softly within the last sixth of the layer, where it would end in a line."""
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width]
-    inside = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]) / EDGE
+    inside = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]) / (width / 6)
     alpha = pixels[..., 3].astype(float)
     shadow = (pixels[..., :3].max(-1) < 40) & (alpha < 220)
     alpha = np.where(shadow, alpha * np.clip(inside, 0, 1), alpha)

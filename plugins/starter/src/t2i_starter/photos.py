@@ -42,8 +42,8 @@ SAUCE = {
 }  # fmt: skip
 # What cooking does to an ingredient: a colour, how far towards it.
 COOKED: dict[str, tuple[tuple[int, int, int], float]] = {
-    "braised": ((150, 84, 44), 0.42), "spicy": ((220, 82, 48), 0.28), "fried": ((214, 142, 60), 0.36),
-    "grilled": ((120, 72, 42), 0.42), "sweet": ((220, 100, 52), 0.30), "curry": ((226, 168, 54), 0.34),
+    "braised": ((150, 84, 44), 0.42), "spicy": ((226, 92, 56), 0.18), "fried": ((214, 142, 60), 0.36),
+    "grilled": ((120, 72, 42), 0.42), "sweet": ((220, 100, 52), 0.24), "curry": ((226, 168, 54), 0.34),
     "creamy": ((252, 244, 224), 0.22), "stewed": ((228, 206, 160), 0.20),
 }  # fmt: skip
 
