@@ -15,8 +15,8 @@ from t2i_starter import Settings, painters, photos, servings, words
 from t2i_starter.servings import Serving
 from t2i_starter.source import Plates
 from t2i_starter.words import Dish
-from t2icli.dataset import SourceRow
-from t2icli.errors import T2IError
+from t2icli.data.dataset import SourceRow
+from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 
 PHOTO = Settings(size=64, look="photo")
