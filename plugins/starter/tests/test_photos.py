@@ -30,6 +30,7 @@ def content(row: SourceRow) -> bytes:
 def test_every_ingredient_has_its_layers_but_those_that_are_left_out() -> None:
     for key in words.pictures():
         assert photos.variants(key) == (0 if key in servings.MISSING else 3), key
+        assert len({photos.layer(f"{key}-{at}").tobytes() for at in range(photos.variants(key))}) in (0, 3), key
         for variant in range(photos.variants(key)):
             solid = np.asarray(photos.layer(f"{key}-{variant}").getchannel("A")) > 240
             assert solid.mean() > 0.03, key
@@ -171,6 +172,13 @@ def test_what_has_no_layer_is_reported_not_drawn(name: str, problem: str, tmp_pa
     bad, good = Plates(PHOTO).rows(menu)
     assert bad.image is None and problem in bad.extra["problem"]
     assert Image.open(io.BytesIO(content(good))).size == (64, 64)
+
+
+def test_drawn_dishes_are_read_as_they_were(tmp_path: Path) -> None:
+    menu = tmp_path / "menu.txt"
+    menu.write_text("砂锅里的红烧牛肉\n", encoding="utf-8")
+    (row,) = Plates(Settings(size=32)).rows(menu)
+    assert isinstance(row.image, painters.Drawing) and row.image.what == Dish("claypot", "braised", ("beef",))
 
 
 def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:

@@ -22,7 +22,7 @@ def honey(random: Random) -> list[Mesh]:
         for k in range(7)
     ]
     stick = tube(np.linspace([0, 0, 0.20], [0, 0, 0.62], 12), 0.02, rgb("c58a48"), 12)
-    dipper = merge([*grooves, stick]).turned(0.3, 0.75, 0).moved(-0.08, 0.0, 0.27)
+    dipper = merge([*grooves, stick]).turned(0.3 + random.normal(0, 0.35), 0.75, 0).moved(-0.08, 0.0, 0.27)
     drip = blob((0.075, 0.075, 0.07), rgb("e58f0c"), detail=20).moved(-0.04, 0.01, 0.31).of("liquid")
     return [jar, rim, pool, dipper.of("wood"), drip]
 
@@ -56,8 +56,16 @@ def chocolate(random: Random) -> list[Mesh]:
         high = box((0.064, 0.064, 0.018), rgb("5a2e18"), 0.012, 10).moved(x, y, 0.056)
         return merge([low, high])
 
-    bar = merge([block(0.166 * i, 0.166 * j) for i in (-1, 0, 1) for j in (-0.5, 0.5)]).turned(0.3).moved(0.0, 0.12)
-    second = merge([block(0.166 * i, 0) for i in (-0.5, 0.5)]).turned(-0.35, 0.0, 0.1).moved(0.10, -0.17, 0.02)
+    bar = (
+        merge([block(0.166 * i, 0.166 * j) for i in (-1, 0, 1) for j in (-0.5, 0.5)])
+        .turned(0.3 + random.normal(0, 0.12))
+        .moved(0.0, 0.12)
+    )
+    second = (
+        merge([block(0.166 * i, 0) for i in (-0.5, 0.5)])
+        .turned(-0.35 + random.normal(0, 0.2), 0.0, 0.1)
+        .moved(0.10, -0.17, 0.02)
+    )
     return [part.of("waxy") for part in (bar, second, block(0, 0).turned(0.8, 0.25).moved(-0.22, -0.17, 0.03))]
 
 

@@ -96,7 +96,7 @@ def problem(serving: Serving) -> str:
         return f"look=photo shows {form} by threes, not {serving.count}"
     if serving.vessel and serving.vessel not in vessels_of(dish):
         return f"look=photo has no {form} in this vessel: {vessels()[serving.vessel].english}"
-    if serving.colour and serving.colour not in COLOURS[serving.vessel or vessels_of(dish)[0]]:
+    if serving.vessel and serving.colour not in ("", *COLOURS[serving.vessel]):
         return f"look=photo has no {colours()[serving.colour].english} {vessels()[serving.vessel].english}"
     return ""
 

@@ -102,16 +102,19 @@ class Plates:
         crew = painters.crew(len(lines) * self.settings.copies)
         for number, line in enumerate(lines, 1):
             name = line.strip()
-            serving = servings.read(name) if name else None
-            problem = "no known dish word" if serving is None else self._problem(serving)
+            what, problem = self._read(name)
             for copy in range(self.settings.copies):
                 key = f"{source.stem}-{number:06d}-{copy}"
-                if serving is None or problem:
+                if what is None or problem:
                     yield SourceRow(key, None, (name,), {"problem": problem})
                     continue
-                extra = {"split": "test"} if serving.dish.held_out(self.settings.held_out) else {}
-                what = serving if self.settings.look == "photo" else serving.dish
+                dish = what.dish if isinstance(what, Serving) else what
+                extra = {"split": "test"} if dish.held_out(self.settings.held_out) else {}
                 yield SourceRow(key, self._drawing(what, self.settings.seed * 1000 + copy, crew), (name,), extra)
 
-    def _problem(self, serving: Serving) -> str:
-        return servings.problem(serving) if self.settings.look == "photo" else ""
+    def _read(self, name: str) -> tuple[Dish | Serving | None, str]:
+        """What a name asks for, and why it cannot be shown."""
+        what = servings.read(name) if self.settings.look == "photo" else words.read(name)
+        if what is None:
+            return None, "no known dish word"
+        return what, servings.problem(what) if isinstance(what, Serving) else ""
