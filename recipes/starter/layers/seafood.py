@@ -62,6 +62,11 @@ def whole_fish(random: Random) -> Mesh:
     mouth = np.exp(-(((y + 0.012) / 0.006) ** 2)) * step(t, 0.075, 0.06)
     colours = mix(colours, rgb("3a2a24"), 0.8 * mouth)
     parts = [sheet(np.stack([x, y, z], -1), colours, closed_columns=True)]
+    parts += _fins_and_eye()
+    return merge(parts).of("wet")
+
+
+def _fins_and_eye() -> list[Mesh]:
     tail = _fin(
         [(0.30, -0.045), (0.31, 0.0), (0.30, 0.05), (0.53, -0.19), (0.44, 0.0), (0.53, 0.20)], 9, "8d938c", "4c5450"
     )
@@ -86,10 +91,10 @@ def whole_fish(random: Random) -> Mesh:
         "c3c2b6",
         "777a74",
     )
-    parts += [tail, dorsal, belly, anal, side.moved(0, 0, 0.085)]
+    parts = [tail, dorsal, belly, anal, side.moved(0, 0, 0.085)]
     for radius, colour, high in ((0.036, "f7f4e8", 0.066), (0.029, "eac04a", 0.073), (0.020, "14100c", 0.080)):
         parts.append(blob((radius, radius, 0.014), rgb(colour), detail=20).moved(-0.345, 0.030, high))
-    return merge(parts).of("wet")
+    return parts
 
 
 def fish(random: Random) -> list[Mesh]:
