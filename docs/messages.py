@@ -1,6 +1,6 @@
 """Every message of the program as the template that translations are keyed by.
 
-`python docs/messages.py` lists what a catalogue (`locale/zh.json` of each package) lacks, and what nothing says any more.
+`python docs/messages.py` lists what each catalogue (`locale/zh.json` of a package) lacks, and its stale entries.
 """
 
 from __future__ import annotations
