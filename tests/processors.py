@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-TESTS = ("tests/nn", "tests/backends", "tests/test_machine.py", "plugins")
+TESTS = ("tests/nn", "tests/backends", "tests/ground/test_machine.py", "plugins")
 HAS = torch.cpu.get_capabilities()
 ONEDNN = {
     "SSE41": "sse4_1",
