@@ -10,7 +10,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check ray clean \
-	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter
+	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
 
 setup: $(VENV)/ready
 
@@ -132,6 +132,11 @@ bench-shapes: setup
 bench-starter: setup
 	$(BIN)/python benchmarks/starter.py parts runs/bench/starter
 	$(BIN)/python benchmarks/starter.py bench runs/bench/starter
+
+# Everything hostile that we could think of, against the command line; minutes to an hour. One: make campaign FAMILY=images
+SEED ?= 0
+campaign: setup
+	$(BIN)/python benchmarks/hostile $(FAMILY) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .venv-reference .venv-layers .pytest_cache .mypy_cache .ruff_cache

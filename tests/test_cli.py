@@ -12,11 +12,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from t2icli import cli
 from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry
 from t2icli.testing import Runner
 
 PLUGIN = """
@@ -141,6 +144,27 @@ def test_a_bug_says_that_it_is_one(t2i: Runner, monkeypatch: pytest.MonkeyPatch)
     assert done.stderr == "error: ZeroDivisionError: division by zero\n  this is a bug; add --debug to see where\n"
 
 
+class Settings(msgspec.Struct, frozen=True):
+    pass
+
+
+def divides(settings: Settings) -> Any:
+    return 1 / 0
+
+
+class Divider:
+    __name__ = "divider"
+
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Any]]:
+        return [Entry("divider", "divides", Settings, divides)]
+
+
+def test_a_bug_of_a_plugin_is_called_that(t2i: Runner) -> None:
+    t2i.use(Divider())
+    assert "this is a bug of plugin 'divider' (" in t2i.fails("generate", "x", "-m", "divider", code=1).stderr
+
+
 def test_offline_is_told_to_the_libraries_before_they_are_imported(
     t2i: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +236,17 @@ def test_chinese_comes_out_as_utf_8_in_any_locale(site: Path, tmp_path: Path, lo
     assert done.returncode == 0, done.stderr
     assert folder in done.stdout and folder in done.stderr
     assert json.loads((tmp_path / "红/results.jsonl").read_text(encoding="utf-8"))["prompt"] == "红烧牛肉面"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("words", [["--help"], ["plugins", "--json"], ["generate", "-", "-m", "none"]], ids=" ".join)
+def test_a_stream_that_is_closed_leads_nowhere(site: Path, words: list[str], closed: tuple[int, ...]) -> None:
+    command = [sys.executable, "-m", "t2icli", *words]
+    run = f"import os; [os.close(n) for n in {closed}]; os.execvp({sys.executable!r}, {command})"
+    done = subprocess.run([sys.executable, "-c", run], env=program(site), capture_output=True, text=True, timeout=60)
+    assert done.returncode == (2 if words[0] == "generate" else 0)
+    assert "Traceback" not in done.stderr and "bug" not in done.stderr
+    assert (done.stdout == "") == (1 in closed or words[0] == "generate")
 
 
 def test_a_reader_that_goes_away_early_is_no_error_message(site: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ TOLD_TO_END = {129, INTERRUPTED, 143}
 def main() -> None:
     """Run the command line. Whoever told it to end sees no traceback and does not wait for work that goes on."""
     try:
+        _open_closed_streams()
         from t2icli import cli
 
         cli.main()
@@ -23,6 +24,19 @@ def main() -> None:
         if ended.code in TOLD_TO_END:
             _end(int(ended.code or 0))
         raise
+
+
+def _open_closed_streams() -> None:
+    """Let the streams that were closed before the program began, as by `>&-`, lead nowhere.
+
+    Otherwise they are None, and the next file that is opened takes their place: messages would be written into it.
+    """
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(lowest, True)
+    os.close(lowest)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 def _end(code: int) -> None:

@@ -12,6 +12,7 @@ import inspect
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -233,9 +234,21 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that knows no Chinese
             stream.reconfigure(encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "replace")
+    if "--debug" not in sys.argv:
+        threading.excepthook = lambda failed: show.warn(
+            f"a thread failed: {failed.exc_type.__name__}: {failed.exc_value}"
+        )
     with _ending_in_order():
         code = run(sys.argv[1:])
+    _close_results()
     sys.exit(code)
+
+
+def _close_results() -> None:
+    """The results are complete: what threads and exit functions of plugins write to stdout goes to stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        os.dup2(2, 1)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import errno
 import gc
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -434,6 +434,22 @@ def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
     t2i.fails("generate", "x", "-o", "short=1", "--output", "out", code=1, says=said)
     t2i.fails("generate", "x", "-o", "short=-1", "--output", "out", code=1, says="more pictures instead of 4")
     assert len(results("out")) == 7
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        (lambda self, prompt, n, *, seed: ["a text"], "the generator gave 'a text' instead of a picture"),
+        (lambda self, prompt, n, *, seed: [Image.new("RGB", (0, 4))], "instead of a picture"),
+        (lambda self, prompt, n, *, seed: 7, "breaks its promise: 'int' object is not iterable"),
+        (lambda self: [], "breaks its promise"),
+    ],
+)
+def test_what_is_no_picture_is_told_of(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch, gives: Callable[..., object], says: str
+) -> None:
+    monkeypatch.setattr(Flat, "generate", gives)
+    t2i.fails("generate", "x", "--output", "out", code=1, says=says)
 
 
 def test_two_runs_at_once_take_turns_at_filing(t2i: Runner, tmp_path: Path) -> None:

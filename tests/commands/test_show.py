@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,12 @@ def test_a_file_name_commands_no_terminal(t2i: Runner) -> None:
     told = t2i.run("rerank", "red", ".", "--ranker", "colours", "--json")
     assert told.json()["results"][0]["path"] == name
     assert not COMMANDING.search(told.stdout)
+
+
+def test_a_folder_that_cannot_be_copied_is_no_bug(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b").symlink_to("nowhere")
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "a", tmp_path / "c")
+    assert show.error(caught.value) == 1
+    assert f"cannot copy '{tmp_path}/a/b': " in (said := capsys.readouterr().err) and "bug" not in said

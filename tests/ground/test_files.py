@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -49,3 +50,14 @@ def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path: Path, monkeypatch: pyte
         shard._tar = Full()  # type: ignore[assignment]
         shard.add("a", b"", ["x"], {}, {"width": 1, "height": 1, "format": "png", "sha256": ""})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeff面\r\n汤\n".encode())
+    assert files.read_text(path).splitlines() == ["面", "汤"]
+    path.write_bytes("\ufeff面\n汤\n".encode() + b"\xff\n")
+    with pytest.raises(T2IError, match="not UTF-8: line 3"):
+        files.read_text(path)
+    with pytest.raises(T2IError, match="cannot read"):
+        files.read_text(tmp_path)

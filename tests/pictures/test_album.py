@@ -187,3 +187,10 @@ def test_runs_killed_at_random_moments_leave_nothing_behind(tmp_path: Path) -> N
             process.wait()
         subprocess.run([*words, "-n", "1"], check=True, stderr=subprocess.DEVNULL, timeout=120)
         check(out)
+
+
+def test_a_run_that_was_killed_before_its_first_picture_is_no_obstacle(tmp_path: Path) -> None:
+    for size in (1, 2):
+        with Album(tmp_path / "o").opened() as album:
+            album.keep_settings({"size": size})
+    assert (tmp_path / "o/settings-2.toml").exists()

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL.Image import Image
 
 from t2icli.ground.errors import T2IError
+from t2icli.pipelines import scoring
 from t2icli.pipelines.scoring import Judge, combined
 from t2icli.testing import Runner
 
@@ -46,3 +49,16 @@ def test_commas_and_repetition_mean_the_same(t2i: Runner) -> None:
     assert [(each.name, each.weight) for each in judges(["colours=2"])] == [("colours", 2.0)]
     assert [each.name for each in judges(["colours,colours"])] == ["colours"]
     assert judges([]) == []
+
+
+@pytest.mark.parametrize("key", ["chinese_clip", "chinese-clip"])
+def test_a_ranker_whose_name_has_a_hyphen_gets_its_settings(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(kind: str, name: str, options: dict[str, Any]) -> Any:
+        asked[name] = options
+        return SimpleNamespace(thing=Fixed(), tables={}, model=None)
+
+    monkeypatch.setattr(scoring.provenance, "load", load)
+    scoring.judges(["chinese-clip", "clip"], {key: {"batch": "2"}, "device": "cpu"})
+    assert asked == {"chinese-clip": {"device": "cpu", "batch": "2"}, "clip": {"device": "cpu"}}

@@ -90,6 +90,21 @@ def test_what_a_plugin_writes_to_stdout_in_any_way_goes_to_stderr(sample: Instal
     assert ended.stdout == "hello\n" and "from a hook, too" in ended.stderr
 
 
+LATE = """
+import atexit, threading
+atexit.register(lambda: print("from an exit function"))
+threading.Thread(target=lambda: 1 / 0).start()
+"""
+
+
+def test_what_a_plugin_leaves_running_writes_to_stderr_and_shows_no_traceback(sample: Installed) -> None:
+    ended = sample.run(LATE, "plugins", "--json")
+    assert ended.returncode == 0 and json.loads(ended.stdout)
+    assert "from an exit function" in ended.stderr
+    assert "warning: a thread failed: ZeroDivisionError" in ended.stderr and "Traceback" not in ended.stderr
+    assert "Traceback" in sample.run(LATE, "plugins", "--json", "--debug").stderr
+
+
 SWALLOWED = """
 import os, signal
 try:

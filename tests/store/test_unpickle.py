@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ U4 = (2**31 - 2).to_bytes(4, "little")
 def doubled(levels: int, end: bytes) -> bytes:
     """A tuple of one tuple twice, of one tuple twice, ...: some bytes a level, and every level doubles it."""
     return b"\x80\x04)" + b"2\x86" * levels + end
+
+
+def colliding(keys: Iterable[bytes]) -> bytes:
+    """A dictionary of these keys, each of which is compared with all before it."""
+    return b"\x80\x02cbuiltins\ncomplex\nq\x000cbuiltins\nfrozenset\nq\x010}" + b"".join(k + b"Ns" for k in keys) + b"."
 
 
 BOMBS = {
@@ -43,6 +49,15 @@ BOMBS = {
     + b"q\x01"
     + b"h\x00h\x01\x85R" * 60_000
     + b".",
+    "integers of one hash": colliding(
+        b"\x8a\x20" + (i * ((1 << 61) - 1)).to_bytes(32, "little") for i in range(40_000)
+    ),
+    "complex numbers of one hash": colliding(
+        b"h\x00" + struct.pack(">cdcd", b"G", -1_000_003.0 * i, b"G", i) + b"\x86R" for i in range(40_000)
+    ),
+    "sets of one hash": colliding(
+        b"h\x01(\x8a\x20" + (i * ((1 << 61) - 1)).to_bytes(32, "little") + b"l\x85R" for i in range(40_000)
+    ),
     "a hundred thousand classes": b"\x80\x02" + b"".join(b"ca\nb%d\n" % i for i in range(100_000)) + b".",
 }
 
@@ -147,3 +162,13 @@ def test_tensors_that_share_a_storage_are_read(tmp_path: Path) -> None:
 def test_stand_ins_of_one_class_are_one() -> None:
     reader = unpickle.Reader(100)
     assert reader.find("a", "B") is reader.find("a", "B")
+
+
+def test_many_keys_that_are_numbers_are_read(tmp_path: Path) -> None:
+    data = {
+        "ids": {140_000_000_000_000 + 64 * i: i for i in range(50_000)},
+        "rates": [{0.1: i, (0, 0.5): i} for i in range(5_000)],
+        "scales": {i / 7: i for i in range(50_000)},
+    }
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(data, 4))
+    assert upstream.read(tmp_path / "a.pkl").data == data

@@ -87,3 +87,14 @@ def test_the_parts_of_the_published_lists_become_the_splits(tmp_path: Path) -> N
 def test_a_place_without_a_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(T2IError, match="there is no caption list in"):
         list(FlickrSource(FlickrSettings()).rows(tmp_path))
+
+
+def test_a_damaged_byte_costs_one_line_and_another_encoding_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "flickr_caption.txt"
+    path.write_bytes("1.jpg#0\t一\n".encode() + b"2.jpg#0\t\xff\n" + "3.jpg#0\t三\n".encode())
+    rows = list(FlickrSource(FlickrSettings()).rows(path))
+    assert [row.extra.get("problem") for row in rows if row.extra.get("problem") != "no-such-file"] == ["bad-encoding"]
+    assert [row.captions for row in rows[1:]] == [("一",), ("三",)]
+    path.write_bytes("1.jpg#0\t红烧牛肉面\n".encode("gbk") * 3)
+    with pytest.raises(T2IError, match="is not UTF-8"):
+        list(FlickrSource(FlickrSettings()).rows(path))

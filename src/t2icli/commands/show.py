@@ -264,11 +264,32 @@ def _explained(problem: Exception) -> tuple[str, str | None, int]:
     if isinstance(problem, OSError) and problem.strerror:
         where = f" '{problem.filename}'" if problem.filename else ""
         return f"{problem.strerror[0].lower()}{problem.strerror[1:]}{where}", None, 1
+    if isinstance(problem, OSError) and problem.args and isinstance(problem.args[0], list):  # of shutil.copytree
+        source, _, reason = problem.args[0][0]
+        return f"cannot copy '{source}': {reason}", None, 1
     if isinstance(problem, ModuleNotFoundError) and (extra := extras.with_module(problem.name)):
         return f"the package {problem.name!r} is not installed", f"run: pip install 't2icli[{extra}]'", 2
     if type(problem).__name__ == "OutOfMemoryError" or isinstance(problem, MemoryError):
         return "out of memory", "a smaller --batch-size needs less", 1
-    return f"{type(problem).__name__}: {problem}", "this is a bug; add --debug to see where", 1
+    return f"{type(problem).__name__}: {problem}", f"this is a bug{_of_plugin(problem)}; add --debug to see where", 1
+
+
+def _of_plugin(problem: Exception) -> str:
+    """The plugin whose code an error came out of last; nothing where it was our own."""
+    from t2icli.registry import discovery
+
+    packages = {
+        getattr(offer.entry.load, "__module__", "t2icli").partition(".")[
+            0
+        ]: f" of plugin {offer.plugin!r} ({offer.distribution})"
+        for of_kind in (discovery.installed().offers.values() if discovery.installed.cache_info().currsize else ())
+        for offer in of_kind.values()
+    } | {"t2icli": ""}
+    culprit, step = "", problem.__traceback__
+    while step is not None:
+        culprit = packages.get(str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0], culprit)
+        step = step.tb_next
+    return culprit
 
 
 def _where_it_stands(problem: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Files that appear under their name whole, or not at all."""
+"""Files that appear under their name whole, or not at all; and texts that users have written."""
 
 from __future__ import annotations
 
@@ -39,3 +39,18 @@ def write(path: Path, text: str) -> Path:
     with whole(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
     return path
+
+
+def read_text(path: Path) -> str:
+    """A user's text in UTF-8, without a BOM; an error says in which line it is something else."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise T2IError(
+            f"'{path}' is not UTF-8: line {line}: {error.reason}", "convert it, or correct that line"
+        ) from error

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 
 if sys.version_info >= (3, 11):
@@ -18,11 +19,7 @@ else:
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
+        return tomllib.loads(files.read_text(path).replace("\r\n", "\n"))
     except ValueError as error:  # also a number with more digits than Python converts
         raise T2IError(f"'{path}' is not valid TOML: {error}") from error
     except RecursionError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -68,4 +69,7 @@ def save(module: nn.Module, folder: Path, name: str = WEIGHTS) -> None:
     """Write the module's state beside a card to come; tensors that are shared are stored once each name."""
     tensors = {key: value.detach().contiguous().cpu().clone() for key, value in module.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / name)
+    try:
+        save_file(tensors, folder / name)
+    except SafetensorError as error:  # a full disk, say
+        raise OSError(errno.EIO, f"cannot be written: {error}", str(folder / name)) from error

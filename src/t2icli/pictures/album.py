@@ -142,6 +142,8 @@ class Album:
         """Write `settings.toml`, or `settings-2.toml` ... where an earlier run had other ones; returns its name."""
         text = toml.dumps(tables)
         with self._locked():
+            if not (self.folder / RESULTS).exists():  # by which a later run knows that the settings are ours
+                self._note([], [])
             for name in _settings_names():
                 path = self.folder / name
                 if not path.exists():

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 
 
@@ -30,13 +31,7 @@ def clean(prompt: str, where: str = "the prompt") -> str:
 
 def read(path: Path) -> list[str]:
     """The prompts in a text file, one a line; empty lines are skipped."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise T2IError(f"cannot read '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
-    return from_lines(text.split("\n"), f"'{path}'")
+    return from_lines(files.read_text(path).split("\n"), f"'{path}'")
 
 
 def from_lines(lines: Sequence[str], where: str) -> list[str]:

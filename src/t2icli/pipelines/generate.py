@@ -160,18 +160,30 @@ def _one_prompt(
 
 def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Candidate]:
     """The generator's pictures with their seeds, after seeing that it keeps its promise of exactly n."""
+    from PIL.Image import Image as PILImage
+
     from t2icli.pictures.images import pixels_sha256, to_rgb
 
     count = 0
     first: dict[str, int] = {}
-    for count, image in enumerate(generator.generate(prompt, n, seed=seed), start=1):
+    for count, image in enumerate(_begun(generator, prompt, n, seed), start=1):
         if count > n:
             break
+        if not (isinstance(image, PILImage) and image.width and image.height):
+            raise T2IError(f"the generator gave {image!r} instead of a picture", code=1)
         own, picture = seed + count - 1, to_rgb(image)
         pixels = pixels_sha256(picture)
         yield Candidate(own, picture, pixels, first.setdefault(pixels, own))
     if count != n:
         raise T2IError(f"the generator gave {'more' if count > n else count} pictures instead of {n}", code=1)
+
+
+def _begun(generator: Generator, prompt: str, n: int, seed: int) -> Iterator[Image]:
+    """The pictures to come; a method with other parameters, or one that gives no iterable, is told of."""
+    try:
+        return iter(generator.generate(prompt, n, seed=seed))
+    except TypeError as error:
+        raise T2IError(f"the generator breaks its promise: {error}", "add --debug to see where", code=1) from error
 
 
 @contextlib.contextmanager

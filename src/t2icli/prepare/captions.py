@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.languages import language
 from t2icli.prepare.settings import Rules
@@ -141,12 +142,7 @@ def _ends(texts: Any) -> Any:
 
 def read_words(path: Path) -> list[str]:
     """A word list: one a line, UTF-8."""
-    try:
-        words = sorted({line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()} - {""})
-    except OSError as error:
-        raise T2IError(f"cannot read the word list '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise T2IError(f"the word list '{path}' is not UTF-8") from error
+    words = sorted({line.strip() for line in files.read_text(path).splitlines()} - {""})
     if not words:
         raise T2IError(f"the word list '{path}' is empty")
     return words

@@ -8,6 +8,7 @@ form written in Python, which torch builds on too.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Callable, Iterable
 from typing import IO, Any, ClassVar
@@ -16,6 +17,10 @@ HEAVIEST = 1_000_000
 """Items of a tuple and of the tuples in it."""
 PROGRAM = 16 << 20
 """Bytes of the pickle in a torch file, which names tensors and does not hold them: 100,000 of them take as much."""
+
+
+CHOSEN = (int, float, complex, tuple, frozenset)
+"""Kinds of keys whose hash a file can choose."""
 
 
 class TooMuch(pickle.UnpicklingError):
@@ -31,6 +36,7 @@ class Budget:
     def __init__(self, size: int) -> None:
         self.left = 4 * size + (1 << 20)
         self._heavy: dict[int, tuple[int, tuple[Any, ...]]] = {}
+        self._same: dict[int, list[Any]] = {}
 
     def spend(self, items: int) -> None:
         self.left -= items
@@ -51,8 +57,25 @@ class Budget:
             self._heavy[id(value)] = (weight, value)
 
     def hash(self, keys: Iterable[Any]) -> None:
-        """Pay for hashing."""
-        self.spend(sum(self.weigh(key) for key in keys if type(key) is tuple))
+        """Pay for hashing, and for comparing with earlier keys of the same hash.
+
+        Whoever wants them finds numbers, and tuples and sets of them, that share one. The hashes of texts are secret,
+        and small integers are their own.
+        """
+        for key in keys:
+            if type(key) in CHOSEN:
+                weight = len(key) if type(key) is frozenset else self.weigh(key) if type(key) is tuple else 1
+                self.spend(weight if weight > 1 else 0)
+                with contextlib.suppress(TypeError):  # a tuple with a list in it, which nothing can hash
+                    self._compare(key, weight)
+
+    def _compare(self, key: Any, weight: int) -> None:
+        if hash(key) == key:
+            return
+        others = self._same.setdefault(hash(key), [])
+        self.spend(weight * len(others))
+        if key not in others:
+            others.append(key)
 
 
 class Within:

@@ -17,7 +17,7 @@ import sys
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,7 +77,7 @@ class Harmless:
         for arg in args:
             if isinstance(arg, COPIED):
                 self._budget.spend(len(arg))
-                self._budget.hash(() if isinstance(arg, (str, bytes, bytearray)) else arg)
+                self._budget.hash(() if isinstance(arg, (str, bytes, bytearray)) else _keys(arg))
         made = self._call(*args)
         if type(made) is tuple:
             self._budget.note(made)
@@ -85,6 +85,14 @@ class Harmless:
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError("the file tries to change a function")
+
+
+def _keys(container: Iterable[Any]) -> Iterator[Any]:
+    """What a set or a dictionary made of this may hash: the items, and the first of each pair."""
+    for item in container:
+        yield item
+        if isinstance(item, (tuple, list)) and len(item) == 2:
+            yield item[0]
 
 
 COPIED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from t2icli import load
+from t2icli.backends.tokenizers import Training
+from t2icli.backends.tokenizers.train import TokenizerFit
 from t2icli.contract.kinds import Upstream
 from t2icli.data import shards
 from t2icli.ground.errors import T2IError
@@ -221,3 +223,9 @@ def test_empty_captions_are_refused(t2i: Runner) -> None:
     Path("captions.txt").write_text("\n\n")
     t2i.fails("train", "tokenizer", "--train-data", "captions.txt", says="nothing to learn")
     t2i.fails("train", "tokenizer", "--train-data", "none.txt", "--output", "y", says="no data at")
+
+
+def test_a_vocabulary_that_cannot_be_written_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").mkdir()  # the library's own way of saving raises a bare Exception
+    with pytest.raises(T2IError, match="cannot write"):
+        TokenizerFit(Training()).fit(["红烧牛肉面", "a red bowl"], tmp_path)

@@ -22,9 +22,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     temperature: Temperature = 1.0
     top_k: TopK | None = None
     top_p: TopP | None = 0.8
-    beams: Annotated[int, Meta(description="beam width; 0 samples instead of searching", ge=0)] = 0
+    beams: Annotated[int, Meta(description="beam width; 0 samples instead of searching", ge=0, le=1000)] = 0
     candidates: Annotated[
-        int, Meta(description="captions drawn for each one returned; the embedder keeps the best", ge=1)
+        int, Meta(description="captions drawn for each one returned; the embedder keeps the best", ge=1, le=1000)
     ] = 1
     max_tokens: Annotated[int, Meta(description="longest caption, in tokens", ge=1)] = 100
     batch: Annotated[int, Meta(description="images at a time; does not change the captions", ge=1)] = 16

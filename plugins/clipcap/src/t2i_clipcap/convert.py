@@ -17,6 +17,7 @@ from t2i_clipcap.model import ClipCap
 from t2i_clipcap.words import FILE, Words, open_words
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
+from t2icli.ground.files import write
 from t2icli.nn import weights
 from t2icli.registry import parts
 from t2icli.store import models
@@ -106,7 +107,7 @@ def convert(upstream: Upstream, folder: Path) -> None:
     model = ClipCap(config.shape)
     weights.fill(model, tensors, files.checkpoint.name)
     weights.save(model, folder)
-    words.tokenizer.save(str(folder / FILE))
+    write(folder / FILE, words.tokenizer.to_str(pretty=True))
     parts.convert("embedder", "clip", upstream, "embedder", folder)
     models.seal(folder, card(config, about=f"ClipCap, {config.shape.mapper.name} mapper", source=files.checkpoint.name))
     parts.check_embedder("captioner", folder, config.shape.mapper.condition)

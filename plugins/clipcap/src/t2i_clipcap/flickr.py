@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PART = re.compile(r"(train|val|test)\.txt$")
 """The published lists are one file a part: flickr_caption-train.txt."""
+DAMAGED = "\ufffd"
+"""Stands in a line where its bytes are not UTF-8."""
 FOLDERS = ("images", "flickr30k-images", "flickr30k_images")
 
 
@@ -41,7 +43,9 @@ class FlickrSource:
             for number, line in enumerate(read_lines(path), start=1):
                 where = f"{path.name}:{number}"
                 image, caption = parse(line)
-                if image and caption:
+                if DAMAGED in line:
+                    yield SourceRow(where, None, (), {"problem": "bad-encoding", "line": where})
+                elif image and caption:
                     found = described.setdefault(image, Described(part=part_of(path)))
                     found.captions.append(caption)
                     found.lines.append(where)
@@ -95,9 +99,11 @@ def image_folder(source: Path) -> Path:
 
 
 def read_lines(path: Path) -> list[str]:
+    """The lines, with `DAMAGED` where one is not UTF-8; a file that is mostly something else is refused."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise T2IError(f"cannot read '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise T2IError(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from error
+    if 2 * sum(DAMAGED in line for line in lines) > len(lines):
+        raise T2IError(f"'{path}' is not UTF-8", f"convert it: iconv -f GB18030 -t UTF-8 '{path.name}'")
+    return lines

@@ -19,6 +19,7 @@ from t2i_clipcap.model import ClipCap, MapperShape, Shape
 from t2i_clipcap.words import FILE, Words, open_words
 from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
 from t2icli.data.dataset import PreparedDataset
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Whole, from_whole
@@ -82,7 +83,7 @@ class ClipCapRecipe:
 
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
-        self.words.tokenizer.save(str(folder / FILE))
+        files.write(folder / FILE, self.words.tokenizer.to_str(pretty=True))
         longest = min(self.settings.max_tokens, self.shape.positions - self.settings.prefix + 1)
         own = {"max_tokens": longest} | parts.keep(self.settings.embedder, folder, "embedder")
         config = Config(self.shape, unit=self.settings.unit)

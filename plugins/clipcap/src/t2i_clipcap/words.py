@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2icli.ground.errors import T2IError
+from t2icli.ground.files import read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -88,7 +89,7 @@ def _in_folder(folder: Path) -> Path:
 def _pieces(vocabulary: Path) -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    lines = vocabulary.read_text(encoding="utf-8").split("\n")
+    lines = read_text(vocabulary).split("\n")
     words = {line.rstrip("\r"): i for i, line in enumerate(lines) if line.strip()}
     if "[SEP]" not in words or "[UNK]" not in words:
         raise T2IError(f"'{vocabulary}' is no BERT vocabulary: it has no [SEP] and [UNK]", "give one word a line")

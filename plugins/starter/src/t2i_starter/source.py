@@ -15,6 +15,7 @@ from t2i_starter.servings import Serving
 from t2i_starter.words import Dish
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
+from t2icli.ground.files import read_text
 
 
 class Thing(NamedTuple):
@@ -98,7 +99,7 @@ class Plates:
         return Drawing(what, seed, self.settings.size, self.settings.plating, crew)
 
     def _named(self, source: Path) -> Iterator[SourceRow]:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(source).splitlines()
         crew = painters.crew(len(lines) * self.settings.copies)
         for number, line in enumerate(lines, 1):
             name = line.strip()

@@ -24,6 +24,9 @@ TOO_LONG = "\udcfe\n"
 COMMON = b"\xd7\xf9"
 """The last of GB2312's first level: signs, and the 3755 most used characters."""
 
+KOREAN = 20
+"""Different Hangul that make a text Korean: a Chinese one with as many characters has some of other bytes."""
+
 BINARY = {
     b"PK\x03\x04": "an Excel workbook or another zip: save it as CSV in UTF-8",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as CSV in UTF-8",
@@ -136,6 +139,10 @@ def guess_encoding(path: Path) -> str:
     read, broken = _decoded(start, "utf-8")
     if not broken or 2 * broken <= sum(not character.isascii() for character in read):
         return "utf-8-sig"
+    if _is_korean(start):
+        raise T2IError(
+            f"the encoding of '{path}' may be EUC-KR or GBK", "name it: -o encoding=euc-kr, or -o encoding=gb18030"
+        )
     if _is_chinese(start):
         return "gb18030"
     if not _is_western(start):
@@ -169,6 +176,15 @@ def _is_chinese(start: bytes) -> bool:
     foreign = [character for character in read if not character.isascii()]
     usual = sum(b"\xa1\xa1" <= character.encode("gb2312", "ignore") <= COMMON for character in foreign)
     return 10 * broken <= len(foreign) and 2 * usual >= len(foreign)
+
+
+def _is_korean(start: bytes) -> bool:
+    """Whether its characters are Hangul in EUC-KR. In GBK the same bytes are those common characters whose
+    pronunciation begins with a letter up to S, which is all that short Chinese texts alone may have."""
+    read, broken = _decoded(start, "euc-kr")
+    foreign = {character for character in read if not character.isascii()}
+    hangul = sum("가" <= character <= "힣" for character in foreign)
+    return not broken and hangul >= KOREAN and 20 * hangul >= 19 * len(foreign)
 
 
 def _is_western(start: bytes) -> bool:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from t2icli.backends.tokenizers import Training
 from t2icli.backends.tokenizers.json import FILE, seal
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -28,7 +29,7 @@ class TokenizerFit:
         if tokenizer.get_vocab_size() <= 3:
             raise T2IError("there is nothing to learn a vocabulary from", "the captions are empty")
         folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(folder / FILE))
+        files.write(folder / FILE, tokenizer.to_str(pretty=True))
         # No caption here had an unknown token, so models trained with this vocabulary never learn what one means.
         seal(folder, source="trained here", unknown="drop")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, Split
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry.open import load
 
@@ -122,7 +123,7 @@ def _table(path: Path, root: Path | None) -> Iterator[Picture]:
 
 def _jsonl(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
     """BriVL's test sets and other JSON lines; whatever is wrong is said with its line."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(files.read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"'{path}' line {number}"
