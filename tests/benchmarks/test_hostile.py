@@ -24,14 +24,14 @@ FAULTS = {
     "open('executed', 'w')": "executed",
     "open('.a.txt.7.part', 'w')": "left over: .a.txt.7.part",
     "import time; time.sleep(60)": "not done after 1 s",
-    "a = b'x' * 300_000_000": "MB, more than 100",
+    "import time; a = b'x' * 300_000_000; time.sleep(0.5)": "MB, more than 100",
 }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it measures by Linux's means")
 @pytest.mark.parametrize("code", FAULTS)
 def test_what_does_not_hold_is_noticed(tmp_path: Path, code: str) -> None:
-    case = Case("x", [code], program=(sys.executable, "-c"), seconds=1 if "sleep" in code else 60, megabytes=100)
+    case = Case("x", [code], program=(sys.executable, "-c"), seconds=1 if "sleep(60)" in code else 60, megabytes=100)
     found = case.run(tmp_path)
     assert len(found) == 2 and FAULTS[code] in found[0]
 
