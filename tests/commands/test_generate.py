@@ -445,7 +445,7 @@ def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
         (lambda self: [], "breaks its promise"),
     ],
 )
-def test_what_is_no_picture_is_told_of(
+def test_what_is_no_picture_is_an_error_of_the_generator(
     t2i: Runner, monkeypatch: pytest.MonkeyPatch, gives: Callable[..., object], says: str
 ) -> None:
     monkeypatch.setattr(Flat, "generate", gives)

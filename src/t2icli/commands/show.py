@@ -278,18 +278,22 @@ def _of_plugin(problem: Exception) -> str:
     """The plugin whose code an error came out of last; nothing where it was our own."""
     from t2icli.registry import discovery
 
-    packages = {
-        getattr(offer.entry.load, "__module__", "t2icli").partition(".")[
-            0
-        ]: f" of plugin {offer.plugin!r} ({offer.distribution})"
-        for of_kind in (discovery.installed().offers.values() if discovery.installed.cache_info().currsize else ())
-        for offer in of_kind.values()
-    } | {"t2icli": ""}
+    offers = discovery.installed().offers.values() if discovery.installed.cache_info().currsize else ()
+    owners = {_package(each.entry.load): each for of_kind in offers for each in of_kind.values()}
+    owners.pop("t2icli", None)
     culprit, step = "", problem.__traceback__
     while step is not None:
-        culprit = packages.get(str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0], culprit)
+        package = str(step.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in owners:
+            culprit = f" of plugin {owners[package].plugin!r} ({owners[package].distribution})"
+        elif package == "t2icli":
+            culprit = ""
         step = step.tb_next
     return culprit
+
+
+def _package(function: object) -> str:
+    return str(getattr(function, "__module__", "t2icli")).partition(".")[0]
 
 
 def _where_it_stands(problem: Any) -> str | None:

@@ -179,7 +179,7 @@ def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Ca
 
 
 def _begun(generator: Generator, prompt: str, n: int, seed: int) -> Iterator[Image]:
-    """The pictures to come; a method with other parameters, or one that gives no iterable, is told of."""
+    """The pictures to come, or an error that names what is wrong with the generator's method."""
     try:
         return iter(generator.generate(prompt, n, seed=seed))
     except TypeError as error:

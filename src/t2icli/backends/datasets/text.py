@@ -180,7 +180,7 @@ def _is_chinese(start: bytes) -> bool:
 
 def _is_korean(start: bytes) -> bool:
     """Whether its characters are Hangul in EUC-KR. In GBK the same bytes are those common characters whose
-    pronunciation begins with a letter up to S, which is all that short Chinese texts alone may have."""
+    pronunciation begins with a letter up to R, which is all that short Chinese texts alone may have."""
     read, broken = _decoded(start, "euc-kr")
     foreign = {character for character in read if not character.isascii()}
     hangul = sum("가" <= character <= "힣" for character in foreign)
