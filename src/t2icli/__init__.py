@@ -20,18 +20,21 @@ if TYPE_CHECKING:
         Embedder,
         Entry,
         Fit,
+        Frozen,
         Generator,
         Metric,
         ModelSource,
+        ParamGroup,
         Ranker,
         Recipe,
         RemoteFile,
         Tokenizer,
+        Turn,
         Upstream,
     )
     from t2icli.data.dataset import PreparedDataset, SourceRow
     from t2icli.registry.settings import Part, part
-    from t2icli.store.models import Card, Model
+    from t2icli.store.models import Card, Model, seal
     from t2icli.training.settings import LoopSettings
 
 __all__ = [
@@ -42,11 +45,13 @@ __all__ = [
     "Embedder",
     "Entry",
     "Fit",
+    "Frozen",
     "Generator",
     "LoopSettings",
     "Metric",
     "Model",
     "ModelSource",
+    "ParamGroup",
     "Part",
     "PreparedDataset",
     "Ranker",
@@ -55,16 +60,18 @@ __all__ = [
     "SourceRow",
     "T2IError",
     "Tokenizer",
+    "Turn",
     "Upstream",
     "hookimpl",
     "load",
     "part",
+    "seal",
 ]
 _HOMES = {
     "contract.hookspecs": ("hookimpl",),
     "data.dataset": ("PreparedDataset", "SourceRow"),
     "registry.settings": ("Part", "part"),
-    "store.models": ("Card", "Model"),
+    "store.models": ("Card", "Model", "seal"),
     "training.settings": ("LoopSettings",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry
+from t2icli import Codec, Entry, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor

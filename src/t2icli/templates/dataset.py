@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry
+from t2icli import DatasetPreparer, Entry, hookimpl
 
 if TYPE_CHECKING:
-    from t2icli.data.dataset import SourceRow
+    from t2icli import SourceRow
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +26,7 @@ class Table:
         self.settings = settings
 
     def rows(self, source: Path) -> Iterator[SourceRow]:
-        from t2icli.data.dataset import SourceRow
+        from t2icli import SourceRow
 
         with source.open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines)):

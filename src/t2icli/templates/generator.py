@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator
+from t2icli import Entry, Generator, hookimpl
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Metric
+from t2icli import Entry, Metric, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor

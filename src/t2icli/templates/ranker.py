@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Ranker
+from t2icli import Entry, Ranker, hookimpl
 
 if TYPE_CHECKING:
     from PIL.Image import Image

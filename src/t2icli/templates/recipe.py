@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Frozen, Generator, ParamGroup, Recipe, Turn
-from t2icli.store.models import Card, Model, seal
-from t2icli.training.settings import LoopSettings
+from t2icli import Card, Entry, Frozen, Generator, LoopSettings, Model, ParamGroup, Recipe, Turn, hookimpl, seal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from t2icli.data.dataset import PreparedDataset
+    from t2icli import PreparedDataset
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
