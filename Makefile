@@ -9,7 +9,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check ray clean \
+.PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check docs-site ray clean \
 	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
 
 setup: $(VENV)/ready
@@ -55,6 +55,16 @@ docs: setup
 
 docs-check: setup
 	$(BIN)/python docs/generate.py --check
+
+# The documentation in English and Chinese, with search. To read it: python3 -m http.server --directory build/site
+docs-site: setup .venv-docs/ready
+	$(BIN)/python docs/generate.py --site build/pages
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/ready: constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt mkdocs-material mkdocs-static-i18n jieba
+	@touch $@
 
 # Preparing data on a Ray cluster: daft and ray are too large for everyone.
 ray: setup
@@ -139,6 +149,6 @@ campaign: setup
 	$(BIN)/python benchmarks/hostile $(FAMILY) --seed $(SEED)
 
 clean:
-	rm -rf $(VENV) .venv-reference .venv-layers .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-docs .venv-reference .venv-layers build .pytest_cache .mypy_cache .ruff_cache
 
 include plugins/reference/setup.mk

@@ -1,11 +1,14 @@
-"""Write the pages that the program itself knows best: docs/cli.md, docs/backends.md and docs/rules.md.
+"""Write what the program itself knows best: docs/cli.md and the examples of docs/hooks.md.
 
-`python docs/generate.py` writes them, `--check` fails when they are out of date.
+`python docs/generate.py` writes them, `--check` fails if they are out of date, `--site FOLDER` collects the pages of
+the documentation site, with those that only the site has: backends.md and rules.md.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,23 @@ from t2icli.prepare.settings import PRESETS, Limits, Rules
 from t2icli.registry import settings
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+TEMPLATES = ROOT / "src/t2icli/templates"
+EXAMPLE = re.compile(r"(^## t2i_(\w+)s\n(?:(?!## )[^\n]*\n)*?)```python\n(?:(?!```)[^\n]*\n)*```", re.MULTILINE)
+"""A section of hooks.md up to the end of its example: what stands before it, and the kind."""
+PAGES = (
+    "*.md",
+    "docs/*.md",
+    "docs/site.css",
+    "docs/pictures/*",
+    "plugins/*/README.md",
+    "examples/*/README.md",
+    "LICENSE",
+    "plugins/*/NOTICE",
+)
+"""What the site is made of, as it lies in the repository, so that links between pages hold in both."""
+OTHER_LANGUAGE = re.compile(r"^\[(中文|English)\]\(README\S*\)\n\n", re.MULTILINE)
+"""The link to the other language's README; the site has a menu for that."""
 OURS = ("t2icli",)
 APART = ("t2icli-reference",)
 """Not installed by `make setup`, so not on a page that must come out the same everywhere."""
@@ -79,7 +99,7 @@ def backends_page() -> str:
     found = discovery.installed()
     if found.broken:
         sys.exit("\n".join(map(str, found.broken)))
-    lines = ["# Backends and their settings", "", "Generated from the program by `make docs`; the same as"]
+    lines = ["# Backends and their settings", "", "Generated from the program by `make docs-site`; the same as"]
     lines += ["`t2i plugins KIND NAME` shows. Set one with `-o NAME=VALUE`, or in a file given by `--config`.", ""]
     for kind in KINDS:
         offers = {name: offer for name, offer in found.offers[kind].items() if is_ours(offer)}
@@ -96,7 +116,7 @@ def backends_page() -> str:
 
 def rules_page() -> str:
     """What `t2i prepare` can be asked of captions, pictures and servers."""
-    lines = ["# Rules and limits of `t2i prepare`", "", "Generated from the program by `make docs`.", ""]
+    lines = ["# Rules and limits of `t2i prepare`", "", "Generated from the program by `make docs-site`.", ""]
     for word, struct in (("rules", Rules), ("fetch", Limits)):
         rows = (
             f"| `{f.name}` | {_cell(f.type)} | {_cell(f.default)} | {_cell(f.about)} |"
@@ -123,10 +143,38 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def hooks_page() -> str:
+    """docs/hooks.md with each kind's template as its example."""
+
+    def with_template(section: re.Match[str]) -> str:
+        template = TEMPLATES / f"{section[2]}.py"
+        if not template.is_file():  # models and commands are no kinds: their examples are written in the page
+            return section[0]
+        return f"{section[1]}```python\n{template.read_text(encoding='utf-8')}```"
+
+    return EXAMPLE.sub(with_template, (HERE / "hooks.md").read_text(encoding="utf-8"))
+
+
+def collect(folder: Path) -> None:
+    """Everything the site shows, below `folder`; a page in Chinese is called NAME.zh.md there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in sorted(path for pattern in PAGES for path in ROOT.glob(pattern)):
+        target = folder / str(path.relative_to(ROOT)).replace(".zh-CN.md", ".zh.md")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".md":
+            target.write_text(OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+        else:
+            shutil.copyfile(path, target)
+    for name, text in {"backends.md": backends_page(), "rules.md": rules_page()}.items():
+        (folder / "docs" / name).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
+    if "--site" in sys.argv:
+        collect(Path(sys.argv[sys.argv.index("--site") + 1]))
+        return
     stale = []
-    pages = {"cli.md": cli_page(), "backends.md": backends_page(), "rules.md": rules_page()}
-    for name, text in pages.items():
+    for name, text in {"cli.md": cli_page(), "hooks.md": hooks_page()}.items():
         path = HERE / name
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
