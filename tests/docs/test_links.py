@@ -20,8 +20,10 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 def headings(page: Path) -> set[str]:
     """The anchors of a page's headings, as both the repository's host and the site form them."""
-    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    named = re.findall(r'<a id="([^"]+)">', text)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles} | set(named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -44,3 +46,14 @@ def test_the_site_has_every_page_and_every_page_is_in_its_menu(tmp_path: Path) -
     assert {page.replace(".zh.md", ".md") for page in pages} == menu
     assert "`temperature`" in (tmp_path / "docs/backends.md").read_text(encoding="utf-8")
     assert "`min_side`" in (tmp_path / "docs/rules.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name.endswith(".zh.md")], ids=lambda page: page.name)
+def test_a_page_in_chinese_shows_the_commands_of_the_page_in_english(page: Path) -> None:
+    def commands(path: Path) -> list[str]:
+        blocks = re.findall(
+            r"^```(?:bash|sh|python)\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        return [line.split(" #")[0].rstrip() for block in blocks for line in block.splitlines()]
+
+    assert commands(page) == commands(page.with_name(page.name.replace(".zh.md", ".md")))
