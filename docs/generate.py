@@ -162,7 +162,8 @@ def collect(folder: Path) -> None:
         target = folder / str(path.relative_to(ROOT)).replace(".zh-CN.md", ".zh.md")
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            target.write_text(OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+            text = OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8"))
+            target.write_text(text.replace(".zh.md)", ".md)"), encoding="utf-8")  # the site picks the language
         else:
             shutil.copyfile(path, target)
     for name, text in {"backends.md": backends_page(), "rules.md": rules_page()}.items():
