@@ -43,6 +43,8 @@ PAGES = (
 """What the site is made of, as it lies in the repository, so that links between pages hold in both."""
 OTHER_LANGUAGE = re.compile(r"^\[(中文|English)\]\(README\S*\)\n\n", re.MULTILINE)
 """The link to the other language's README; the site has a menu for that."""
+BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])")
+"""A line break within a Chinese sentence, which browsers would show as a space."""
 OURS = ("t2icli",)
 APART = ("t2icli-reference",)
 """Not installed by `make setup`, so not on a page that must come out the same everywhere."""
@@ -162,7 +164,7 @@ def collect(folder: Path) -> None:
         target = folder / str(path.relative_to(ROOT)).replace(".zh-CN.md", ".zh.md")
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text = OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8"))
+            text = BREAK.sub("", OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8")))
             target.write_text(text.replace(".zh.md)", ".md)"), encoding="utf-8")  # the site picks the language
         else:
             shutil.copyfile(path, target)
