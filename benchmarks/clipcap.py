@@ -1,4 +1,4 @@
-"""ClipCap: how fast it captions beside the original's way of doing it, and whether it names what it sees.
+"""ClipCap: how fast it captions beside the original's way of doing it, and how well it captions held-out scenes.
 
     python benchmarks/clipcap.py speed [--tokens 30]
     python benchmarks/clipcap.py batch
@@ -104,7 +104,7 @@ def shapes(folder: Path) -> None:
     if not (run / "model/model.toml").exists():
         print(f"clipcap trained in {train(run, data, clip):.0f} s", flush=True)
     record(
-        "ClipCap names what it sees",
+        "ClipCap on held-out scenes",
         "Likeliest captions, in Chinese, of drawn scenes that were held out.",
         ("", "right, %"),
         [("shape and colour", 100 * right(run / "model"))],

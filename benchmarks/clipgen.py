@@ -1,4 +1,4 @@
-"""CLIP-GEN: how fast it samples beside its own way of doing it, and whether it draws what it was never told.
+"""CLIP-GEN: how fast it samples beside its own way of doing it, and how well it draws held-out scenes.
 
     python benchmarks/clipgen.py speed [--images 8]
     python benchmarks/clipgen.py shapes FOLDER
@@ -116,10 +116,10 @@ def shapes(folder: Path, steps: int) -> None:
         print(*rows[-1], flush=True)
     known, unmet = (len(shapes_data.scenes(held_out=held_out)) for held_out in (False, True))
     record(
-        "CLIP-GEN draws what it was never told",
+        "CLIP-GEN on held-out scenes",
         f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, on pictures alone but in\n"
-        f"the last row. It met pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's\n"
-        f"training too, which tells {seen:.0%} of them apart. Drawn of the likeliest codes, or of the 10 likeliest.",
+        f"the last row. It saw pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's\n"
+        f"training too, which distinguishes {seen:.0%} of them. Drawn with top_k=1, in the last column with 10.",
         ("noise", "share of captions", "right", "of known scenes", "of held-out ones", "right, of 10 codes"),
         rows,
     )

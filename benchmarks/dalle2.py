@@ -1,4 +1,4 @@
-"""DALL-E 2: whether a prior and a decoder of drawn shapes draw what they were never told, and how fast they sample.
+"""DALL-E 2: how well a prior and a decoder draw held-out scenes, and how fast they sample.
 
     python benchmarks/dalle2.py FOLDER [--clip MODEL] [--prior-steps 1500] [--decoder-steps 2000]
 
@@ -96,7 +96,7 @@ def main() -> int:
     print(f"decoder trained in {seconds:.0f} s", flush=True)
     found = {name: right(decoder / "model", steps, chosen.cfg_scale) for name, steps in SAMPLERS.items()}
     record(
-        "DALL-E 2 draws what it was never told",
+        "DALL-E 2 on held-out scenes",
         f"Of {len(shapes_data.scenes(held_out=True))} prompts of scenes that were held out, in percent;\n"
         f"{chosen.prior_steps} steps of the prior, {chosen.decoder_steps} of a decoder of {SIZE} pixels, "
         f"guidance {chosen.cfg_scale:g}.",

@@ -65,7 +65,7 @@ def report(ours: float, eight_bits: float, shipped: float, cached: float, floors
     least = sorted(floors)[len(floors) // 2]
     runs = {
         "dalle-pytorch 1.6.6 as shipped (scaled)": shipped,
-        "dalle-pytorch with its cache really passed on": cached,
+        "dalle-pytorch with its cache passed on": cached,
         "t2i, fp32": ours,
         "t2i, int8": eight_bits,
         "floor, fp32": least,
@@ -75,7 +75,7 @@ def report(ours: float, eight_bits: float, shipped: float, cached: float, floors
 
 As shipped, it computes the whole sequence again for every code: {SHIPPED_STEPS} codes in the middle of the image were
 timed and scaled to {CODES}. The floor is the matrix products of {IMAGES} texts and images, {flops() / 1e9:.0f} GFLOP,
-at the rate at which products of {IMAGES} rows with the very weights run here (median of {len(floors)} measurements
+at the rate of products of {IMAGES} rows with the same weights here (median of {len(floors)} measurements
 around the others, from {min(floors):.3g} to {max(floors):.3g} s). All painting is included. Peak memory grew by
 {memory:.0f} MB from {IMAGES} images to {4 * IMAGES}, {IMAGES} at a time."""
     record("Generation", about, ["run", f"CPU s for {IMAGES} images", "codes/s", "times fp32's", "times int8's"], rows)

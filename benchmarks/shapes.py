@@ -115,7 +115,7 @@ def main() -> int:
     spent = train(chosen.folder, chosen.vae_steps, chosen.dalle_steps)
     found = score(chosen.folder)
     record(
-        "DALL-E draws what it was never shown",
+        "DALL-E on held-out scenes",
         f"Of {len(shapes_data.scenes(held_out=True))} drawn scenes that were held out, in percent; vae trained for "
         f"{chosen.vae_steps} steps in {spent['vae']:.0f} s,\ndalle for {chosen.dalle_steps} in {spent['dalle']:.0f} s.",
         ("prompts", "shape", "colour", "both"),

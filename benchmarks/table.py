@@ -12,7 +12,7 @@ import torch
 PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench`; each section was measured in one run, so that its ratios hold where its seconds do not.
+Written by `make bench`. Each section was measured in one run: compare within a section, not across sections.
 """
 
 

@@ -61,7 +61,7 @@ def report(taken: dict[str, float], best: str) -> None:
     about = f"""{__doc__.splitlines()[0]}
 
 Codes are encoded once before the first step, each half of the sequence needs only its own rows of the output layer, and
-Adam is fused; clipping and the check for numbers that are none are included. The loss is the same to 1e-4. The floor is
+Adam is fused; gradient clipping and the check for NaN are included. The loss is the same to 1e-4. The floor is
 the layers' matrix products alone, {FLOP / 1e9:.0f} GFLOP at the rate of a large product here. The processor
 {"computes" if best == "t2i, bf16" else "does not compute"} in bf16."""
     rows = [[name, value, BATCH / value, value / taken[best]] for name, value in taken.items()]
