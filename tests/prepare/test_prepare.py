@@ -137,7 +137,7 @@ def test_a_source_that_changed_before_its_end_is_refused(server: Any, tmp_path: 
 def test_other_rules_do_not_mix_into_an_earlier_run(server: Any, tmp_path: Path) -> None:
     source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a")])
     prepare(job(source))
-    with pytest.raises(T2IError, match="begun with another rules"):
+    with pytest.raises(T2IError, match="started with another rules"):
         prepare(job(source, min_side=5))
 
 

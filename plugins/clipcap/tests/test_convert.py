@@ -51,7 +51,7 @@ def test_an_imported_checkpoint_captions(
 ) -> None:
     embedder = tmp_path / "embedder"
     files = (tiny.folder / "checkpoint.pt", vocabulary, shape_json)
-    with pytest.raises(T2IError, match="the embedder the model was made with is missing"):
+    with pytest.raises(T2IError, match="the model's embedder is missing"):
         t2i_clipcap.import_files(Upstream(files, {}), tmp_path / "none")
     width = tiny.io["data/clip_embeds"].shape[1]
     other = {"embedder": (make_clip(tmp_path / "other", width + 4),)}

@@ -64,7 +64,7 @@ def test_a_file_that_is_no_prior_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
-    with pytest.raises(T2IError, match="the codec the model was made with is missing"):
+    with pytest.raises(T2IError, match="the model's codec is missing"):
         t2i_clipgen.import_prior(Upstream((tiny.find("gpt.pt"), tmp_path / "shape.json"), {}), tmp_path / "model")
 
 

@@ -128,13 +128,13 @@ def test_a_prior_of_another_width_is_refused_and_both_are_named(make: Any, tiny_
 @pytest.mark.usefixtures("fake")
 def test_a_prior_of_another_clip_is_refused_and_both_are_named(make: Any, tiny_model: Path, tmp_path: Path) -> None:
     other = make.prior(tmp_path / "other", space="ab" * 32)
-    with pytest.raises(T2IError, match=r"works with embedder abababababab, but decoder '.*' with .*fake"):
+    with pytest.raises(T2IError, match=r"uses embedder abababababab, but decoder '.*' uses .*fake"):
         load(tiny_model, prior=str(other))
 
 
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize(
-    ("embedder", "says"), [({"width": 8}, "of 16 numbers, but embedder 'fake' with 8"), ({"taste": "salty"}, "salty")]
+    ("embedder", "says"), [({"width": 8}, "width 16, but embedder 'fake' uses width 8"), ({"taste": "salty"}, "salty")]
 )
 def test_another_embedder_is_refused(tiny_model: Path, embedder: dict[str, Any], says: str) -> None:
     with pytest.raises(T2IError, match=says):

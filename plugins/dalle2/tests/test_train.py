@@ -188,7 +188,7 @@ def test_a_priors_preview_is_what_the_generator_draws(make: Any, tiny_model: Pat
 @pytest.mark.usefixtures("fake")
 def test_a_decoder_is_not_trained_around_a_prior_of_another_space(make: Any, tmp_path: Path) -> None:
     other = make.prior(tmp_path / "other", space="ab" * 32)
-    with pytest.raises(T2IError, match=r"works with embedder abababababab"):
+    with pytest.raises(T2IError, match=r"uses embedder abababababab"):
         load("recipe", "dalle2-decoder", **DECODER, prior=str(other))
 
 

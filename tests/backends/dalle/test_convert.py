@@ -64,7 +64,7 @@ def test_a_wrong_codec_is_refused_and_both_are_named(golden, tmp_path: Path) -> 
 
 
 def test_a_vqgan_that_was_not_given_is_asked_for(golden, tmp_path: Path) -> None:
-    with pytest.raises(T2IError, match="codec the model was made with is missing"):
+    with pytest.raises(T2IError, match="the model's codec is missing"):
         imported(golden("dalle/vqgan_full_axial/dalle.pt"), tmp_path / "model")
 
 

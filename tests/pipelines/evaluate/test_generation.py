@@ -15,7 +15,7 @@ from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate.generation import AT_ONCE, evaluate, frechet
-from t2icli.pipelines.provenance import Source
+from t2icli.registry.open import Opened
 from t2icli.testing import Runner
 
 COLOURS = ("red", "green", "blue", "black")
@@ -39,18 +39,18 @@ def by_colour(prompts: Sequence[str], images: Sequence[Image.Image]) -> np.ndarr
 
 
 @pytest.fixture
-def source() -> Source:
-    return Source("generator", "forgetful", "forgetful", Settings(), Forgetful())
+def source() -> Opened:
+    return Opened("generator", "forgetful", Settings(), Forgetful())
 
 
-def test_the_best_of_more_candidates_fits_more_often(source: Source) -> None:
+def test_the_best_of_more_candidates_fits_more_often(source: Opened) -> None:
     result = evaluate(source, COLOURS, 64, by_colour, by_colour, seed=0)
     assert [each.n for each in result.curve] == [1, 4, 16, 64]
     found = [each.r_precision for each in result.curve]
     assert 25 < found[0] < 65 and found[1] > found[0] + 15 and found[2] > 98
 
 
-def test_a_ranker_that_knows_nothing_gains_nothing_in_the_judges_eyes(source: Source) -> None:
+def test_a_ranker_that_knows_nothing_gains_nothing_in_the_judges_eyes(source: Opened) -> None:
     noise = np.random.default_rng(0)
     result = evaluate(
         source, COLOURS, 64, lambda prompts, images: noise.random((len(prompts), len(images))), by_colour, seed=0
@@ -59,14 +59,14 @@ def test_a_ranker_that_knows_nothing_gains_nothing_in_the_judges_eyes(source: So
 
 
 def test_a_picture_that_fits_another_prompt_as_well_is_no_hit() -> None:
-    source = Source("generator", "forgetful", "forgetful", Settings(), Forgetful())
+    source = Opened("generator", "forgetful", Settings(), Forgetful())
     alike = evaluate(
         source, COLOURS, 1, by_colour, lambda prompts, images: np.ones((len(prompts), len(images))), seed=0
     )
     assert alike.curve[0].r_precision == 0
 
 
-def test_candidates_are_seen_a_few_at_a_time_and_let_go(source: Source) -> None:
+def test_candidates_are_seen_a_few_at_a_time_and_let_go(source: Opened) -> None:
     met: list[weakref.ref[Image.Image]] = []
     most = 0
 
@@ -80,7 +80,7 @@ def test_candidates_are_seen_a_few_at_a_time_and_let_go(source: Source) -> None:
     assert result.candidates == 200 and most <= 2 * AT_ONCE
 
 
-def test_one_prompt_is_not_enough(source: Source) -> None:
+def test_one_prompt_is_not_enough(source: Opened) -> None:
     with pytest.raises(T2IError, match="at least two different prompts"):
         evaluate(source, ["red", "red"], 2, by_colour, by_colour, seed=0)
 

@@ -16,7 +16,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 from t2icli.pipelines.evaluate.retrieval import Rows, ranks, search, summary
-from t2icli.pipelines.provenance import Source
+from t2icli.registry.open import Opened
 
 
 def rows(table: np.ndarray) -> Rows:
@@ -79,14 +79,14 @@ class Corner:
 
 
 @pytest.fixture
-def source() -> Source:
+def source() -> Opened:
     import msgspec
 
     class Settings(msgspec.Struct, frozen=True):
         batch: int = 4
 
     Corner.seen = 0
-    return Source("embedder", "corner", "corner", Settings(), Corner())
+    return Opened("embedder", "corner", Settings(), Corner())
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_picture_that_is_there_twice_is_counted_fairly_or_as_the_originals_did(folder: Path, source: Source) -> None:
+def test_a_picture_that_is_there_twice_is_counted_fairly_or_as_the_originals_did(folder: Path, source: Opened) -> None:
     found = pairs.read(folder / "pairs.csv")
     fair = retrieval.evaluate([source], found)[0]
     assert (fair.images, fair.texts, fair.text_to_image.recall[1]) == (3, 4, 100.0)
@@ -108,7 +108,7 @@ def test_a_picture_that_is_there_twice_is_counted_fairly_or_as_the_originals_did
     assert (original.images, original.texts, original.text_to_image.recall[1]) == (4, 4, 50.0)
 
 
-def test_embeddings_are_kept_and_used_again(folder: Path, source: Source) -> None:
+def test_embeddings_are_kept_and_used_again(folder: Path, source: Opened) -> None:
     found, cache = pairs.read(folder / "pairs.csv"), folder / "cache"
     first = retrieval.evaluate([source], found, cache=cache)
     second = retrieval.evaluate([source], pairs.read(folder / "pairs.csv"), cache=cache)
@@ -120,7 +120,7 @@ def test_embeddings_are_kept_and_used_again(folder: Path, source: Source) -> Non
     assert Corner.seen == 8
 
 
-def test_what_is_no_picture_is_named_and_the_rest_is_measured(folder: Path, source: Source) -> None:
+def test_what_is_no_picture_is_named_and_the_rest_is_measured(folder: Path, source: Opened) -> None:
     with (folder / "pairs.csv").open("a") as table:
         table.write("broken.png\ta green door\n")
     result = retrieval.evaluate([source], pairs.read(folder / "pairs.csv"))[0]

@@ -45,7 +45,8 @@ def open_embedders(words: Iterable[str], options: Mapping[str, Any], **flags: An
         if name in kinds["ranker"] and name not in kinds["embedder"]:
             hint = f"use one of: {', '.join(kinds['embedder'])}"
             raise T2IError(f"{name!r} ranks pictures but does not embed them", hint)
-    return list(open_several("embedder", names, options, **flags).values())
+    opened = open_several("embedder", names, options, **flags)
+    return [opened[name] for name in names]
 
 
 def embed(
