@@ -10,7 +10,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check docs-site ray clean \
-	bench bench-startup bench-prepare bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
+	bench bench-startup bench-prepare bench-mixed bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
 
 setup: $(VENV)/ready
 
@@ -119,9 +119,9 @@ starter-layers: .venv-layers/ready
 	@touch $@
 
 # Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
-bench: bench-startup bench-prepare bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
+bench: bench-startup bench-prepare bench-mixed bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
 
-bench-startup bench-prepare: setup
+bench-startup bench-prepare bench-mixed: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py

@@ -17,7 +17,6 @@ from starter_data import Request
 
 from t2icli.contract.kinds import Generator, Ranker
 from t2icli.pipelines.evaluate.generation import frechet
-from t2icli.pipelines.generate import draw
 
 RANDOM = "random"
 """Stands for no ranker: the first candidate is taken."""
@@ -113,7 +112,7 @@ def candidates(
 ) -> Candidates:
     """n pictures of one request, scored and judged; the pictures themselves are kept on request."""
     prompt = request.prompt
-    images = clock.time("drawing", lambda: [each.image for each in draw(generator, prompt, n, seed=seed)])
+    images = clock.time("drawing", lambda: list(generator.generate(prompt, n, seed=seed)))
     scores = {
         name: np.asarray(clock.time(name, lambda ranker=ranker: ranker.score(prompt, images)))
         for name, ranker in rankers.items()

@@ -350,9 +350,9 @@ def test_a_terminal_is_shown_the_steps_of_what_is_being_drawn(monkeypatch: pytes
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(show, "quiet", False)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with show.bar_with_steps("drawing", 4) as (advance, stepped):
+    with show.bar_with_steps("drawing", 4) as (advance, watch):
         advance()
-        stepped(7, 25)
+        watch.step(7, 25)
     assert "1/4" in terminal.getvalue() and "7/25" in terminal.getvalue()
 
 

@@ -32,12 +32,16 @@ if TYPE_CHECKING:
         Turn,
         Upstream,
     )
+    from t2icli.contract.requests import PER_PICTURE, Abilities, Request
     from t2icli.data.dataset import PreparedDataset, SourceRow
+    from t2icli.ground.watch import Watch
     from t2icli.registry.settings import Part, part
     from t2icli.store.models import Card, Model, seal
     from t2icli.training.settings import LoopSettings
 
 __all__ = [
+    "PER_PICTURE",
+    "Abilities",
     "Captioner",
     "Card",
     "Codec",
@@ -57,11 +61,13 @@ __all__ = [
     "Ranker",
     "Recipe",
     "RemoteFile",
+    "Request",
     "SourceRow",
     "T2IError",
     "Tokenizer",
     "Turn",
     "Upstream",
+    "Watch",
     "hookimpl",
     "load",
     "part",
@@ -69,7 +75,9 @@ __all__ = [
 ]
 _HOMES = {
     "contract.hookspecs": ("hookimpl",),
+    "contract.requests": ("PER_PICTURE", "Abilities", "Request"),
     "data.dataset": ("PreparedDataset", "SourceRow"),
+    "ground.watch": ("Watch",),
     "registry.settings": ("Part", "part"),
     "store.models": ("Card", "Model", "seal"),
     "training.settings": ("LoopSettings",),

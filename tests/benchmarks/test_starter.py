@@ -19,7 +19,7 @@ from t2i_starter.words import Dish
 class Grey:
     """A codec that keeps nothing."""
 
-    codes, grid = 1, (1, 1)
+    codes, grid, size = 1, (1, 1), (128, 128)
 
     def encode(self, images):
         return torch.zeros(len(images), 1, dtype=torch.long)

@@ -133,8 +133,8 @@ class Waiting:
         for i in range(n):
             if i == n - 1:
                 assert self.waits != "generator" or self.judged.wait(60), "nothing was judged while drawing"
+                self.drawn.set()
             yield Image.new("RGB", (8, 8), (i, 0, 0))
-        self.drawn.set()
 
     def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
         assert self.waits != "ranker" or self.drawn.wait(60), "drawing waited for the judge"

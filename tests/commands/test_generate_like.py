@@ -1,79 +1,95 @@
-"""`t2i generate --like`, with a generator that draws the picture's own colour."""
+"""`t2i generate` with pictures to go by: --like, --from and --mask, with toys that take all of them or none."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from PIL import Image
 
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator
 from t2icli.pictures import images
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
-
-class Settings(msgspec.Struct, frozen=True):
-    pass
-
-
-class Words:
-    def __init__(self, settings: Settings) -> None:
-        pass
-
-    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
-        yield from (Image.new("RGB", (4, 4), (0, 0, 0)) for _ in range(n))
-
-
-class Painter(Words):
-    def generate_like(self, image: Image.Image, n: int, *, seed: int) -> Iterator[Image.Image]:
-        red, green, _ = image.getpixel((0, 0))
-        yield from (Image.new("RGB", (4, 4), (red, green, (seed + i) % 256)) for i in range(n))
-
-
-class Plugin:
-    @hookimpl
-    def t2i_generators(self) -> list[Entry[Generator]]:
-        return [Entry("painter", "paints", Settings, Painter), Entry("words", "reads", Settings, Words)]
+PAINTER = ("-m", "toy-painter", "--seed", 5, "--output", "out")
 
 
 @pytest.fixture
 def painter(t2i: Runner) -> Runner:
-    t2i.use(Plugin())
+    t2i.use(toys)
     Image.new("RGB", (9, 9), (10, 20, 30)).save("photo.png")
     return t2i
 
 
+def colours(file: str) -> tuple[object, object]:
+    """Of the upper left and the lower right corner."""
+    image = images.open_image(Path("out", file))
+    return image.getpixel((0, 0)), image.getpixel((image.width - 1, image.height - 1))
+
+
 def test_pictures_go_by_the_picture_and_need_no_words(painter: Runner) -> None:
-    words = ("generate", "--like", "photo.png", "-m", "painter", "-n", 2, "--seed", 5, "--output", "out", "--json")
-    rows = painter.ok(*words).json()["results"]
-    assert [Image.open(f"out/{row['file']}").getpixel((0, 0)) for row in rows] == [(10, 20, 5), (10, 20, 6)]
+    rows = painter.ok("generate", "--like", "photo.png", "-n", 2, *PAINTER, "--json").json()["results"]
+    assert [colours(row["file"])[0] for row in rows] == [(5, 20, 0), (6, 20, 0)]
     assert {row["prompt"] for row in rows} == {"like photo.png"}
 
 
-def test_it_can_be_replayed_until_the_picture_changes(painter: Runner) -> None:
-    painter.ok("generate", "--like", "photo.png", "-m", "painter", "-n", 1, "--seed", 5, "--output", "out")
+def test_a_picture_to_start_from_is_kept_but_for_what_the_mask_says(painter: Runner) -> None:
+    mask = Image.new("L", (2, 2))
+    mask.putpixel((0, 0), 255)
+    mask.save("mask.png")
+    painter.ok("generate", "x", "--from", "photo.png", "-n", 1, *PAINTER)
+    above, below = colours("000.png")
+    assert above == (10, 20, 30) and below != above
+    row = painter.ok("generate", "x", "--from", "photo.png", "--mask", "mask.png", "-n", 1, *PAINTER, "--json").json()
+    assert colours("001.png") == (below, above)
+    known = {"source": "photo.png", "mask": "mask.png"}
+    for record in (row["results"][0], images.read_record(Path("out/001.png"))):
+        assert {name: Path(record[name]).name for name in known} == known
+        assert record["mask_pixels"] == images.pixels_sha256(images.open_image(Path("mask.png")))
+
+
+def test_prompts_are_drawn_in_one_call_and_filed_each_by_itself(painter: Runner) -> None:
+    prompts = ("red", "blue", "red", "green")
+    rows = painter.ok("generate", *prompts, "-n", 2, *PAINTER, "--json").json()["results"]
+    assert [(row["prompt"], row["seed"], row["rank"]) for row in rows] == [
+        (prompt, seed, rank) for prompt in prompts for seed, rank in ((5, 1), (6, 2))
+    ]
+    for row in rows:
+        painter.ok("replay", f"out/{row['file']}")
+
+
+@pytest.mark.parametrize("flag", ["--like", "--from", "--mask"])
+def test_it_can_be_replayed_until_the_picture_changes(painter: Runner, flag: str) -> None:
+    Image.new("RGB", (9, 9), (70, 80, 90)).save("base.png")
+    more = ("--from", "base.png") if flag == "--mask" else ()
+    painter.ok("generate", "x", flag, "photo.png", *more, "-n", 1, *PAINTER)
     painter.ok("replay", "out/000.png")
     Image.new("RGB", (9, 9), (11, 20, 30)).save("photo.png")
-    painter.fails("replay", "out/000.png", code=1, says="has changed since pictures were drawn like it")
+    painter.fails("replay", "out/000.png", code=1, says=f"has changed since it was given as {flag}")
 
 
-def test_a_generator_that_goes_by_words_alone_is_refused(painter: Runner) -> None:
-    painter.fails("generate", "--like", "photo.png", "-m", "words", says="'words' goes by words alone")
-
-
-def test_judges_need_words(painter: Runner) -> None:
-    painter.fails("generate", "--like", "photo.png", "-m", "painter", "--rerank", "colours", says="needs a prompt")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--like", "photo.png", "-m", "toy"), "'toy' cannot draw with --like"),
+        (("x", "--from", "photo.png", "-m", "toy"), "'toy' takes a prompt alone"),
+        (("x", "--mask", "photo.png", "-m", "toy-painter"), "--mask needs a picture to change"),
+        (("--from", "photo.png", "-m", "toy-painter"), "there is no prompt"),
+        (("--like", "photo.png", "-m", "toy-painter", "--rerank", "colours"), "--rerank needs a prompt"),
+    ],
+)
+def test_what_a_generator_cannot_draw_is_refused_before_anything_is_drawn(
+    painter: Runner, words: tuple[str, ...], says: str
+) -> None:
+    painter.fails("generate", *words, "--output", "out", says=says)
+    assert not Path("out").exists()
 
 
 def test_a_picture_that_is_none_is_named_with_the_reason(painter: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(says: str) -> None:
-        painter.fails("generate", "--like", "photo.png", "-m", "painter", "--output", "out", says=says)
+        painter.fails("generate", "--like", "photo.png", "-m", "toy-painter", "--output", "out", says=says)
 
-    painter.fails("generate", "--like", "nothing.png", "-m", "painter", says="there is no file 'nothing.png'")
+    painter.fails("generate", "--like", "nothing.png", "-m", "toy-painter", says="there is no file 'nothing.png'")
     photo = Path("photo.png")
     Image.effect_noise((64, 64), 50).save(photo)
     whole = photo.read_bytes()
@@ -95,5 +111,5 @@ def test_a_path_that_is_no_text_is_refused_before_anything_is_drawn(painter: Run
         Path("photo.png").rename(name)
     except OSError:
         pytest.skip("this file system knows no such names")
-    painter.fails("generate", "--like", name, "-m", "painter", "--output", "out", says="is not valid UTF-8")
+    painter.fails("generate", "--like", name, "-m", "toy-painter", "--output", "out", says="is not valid UTF-8")
     assert not Path("out").exists()

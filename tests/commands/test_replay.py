@@ -211,6 +211,8 @@ def test_pictures_of_earlier_versions_are_replayed(t2i: Runner, picture: Path) -
         {"like": 3},
         {"like": "a\0"},
         {"like": "x/" * 3000},
+        {"source": 3},
+        {"mask": "x/" * 3000},
         {"model": 1},
     ],
     ids=lambda changes: str(changes)[:40],

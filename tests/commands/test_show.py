@@ -33,9 +33,9 @@ def transfer() -> None:
 
 
 def steps() -> None:
-    with show.bar_with_steps(PAYLOAD, 2) as (advance, stepped):
+    with show.bar_with_steps(PAYLOAD, 2) as (advance, watch):
         advance()
-        stepped(1, 2)
+        watch.step(1, 2)
 
 
 def rows_going_by() -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.nn import decode
-from t2icli.nn.decode import Sampling
+from t2icli.nn.decode import Condition, Row, Sampling
 
 VOCABULARY = 12
 
@@ -156,6 +157,28 @@ def test_sequences_of_several_prompts_continue_their_own(toy: Toy) -> None:
     assert mixed[1:] == codes_of(toy, [7, 8], condition=prompts[1:])
 
 
+def test_rows_of_any_sampling_and_length_are_mixed_and_each_is_as_alone(toy: Toy) -> None:
+    greedy, warm = Sampling(temperature=0), Sampling(temperature=2.0)
+    conditions = [Condition(torch.linspace(-1, i, 48)[None], length) for i, length in enumerate((10, 10, 6))]
+    null = Condition(torch.zeros(1, 48), 10)
+    guided = [Row(condition, 3, Sampling(cfg_scale=2.0), null) for condition in conditions[:2]]
+    rows = [Row(condition, seed, how) for seed in (1, 2) for how in (greedy, warm) for condition in conditions] + guided
+    alone = [codes.tolist() for row in rows for codes in decode.sample_rows(toy, [row])]
+    for batch in (1, 3, 16):
+        assert [codes.tolist() for codes in decode.sample_rows(toy, rows, batch=batch)] == alone
+    assert {len(codes) for codes in alone} == {10, 6}
+
+
+def test_a_condition_is_read_once_however_many_rows_and_blocks_have_it(toy: Toy) -> None:
+    reads: list[Tensor] = []
+    own = toy.prefill
+    toy.prefill = lambda condition, length: reads.append(condition) or own(condition, length)  # type: ignore[method-assign]
+    condition, null = (Condition(torch.full((1, 48), value), 10) for value in (1.0, 0.0))
+    rows = (Row(condition, seed, Sampling(cfg_scale=2.0), null) for seed in range(50))
+    assert len(list(decode.sample_rows(toy, rows, batch=16))) == 50
+    assert len(reads) == 2
+
+
 def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy) -> None:
     expected = codes_of(toy, list(range(40)), batch=32)
     toy.room = 16
@@ -171,6 +194,11 @@ def test_one_sequence_that_does_not_fit_is_an_error_with_advice(toy: Toy) -> Non
 
 
 def test_progress_is_told_step_by_step(toy: Toy) -> None:
-    told: list[tuple[int, int]] = []
-    codes_of(toy, [0], on_step=lambda done, total: told.append((done, total)))
-    assert told == [(i, 10) for i in range(1, 11)]
+    steps: list[tuple[int, int]] = []
+
+    class Steps(Watch):
+        def step(self, done: int, of: int) -> None:
+            steps.append((done, of))
+
+    codes_of(toy, [0], watch=Steps())
+    assert steps == [(i, 10) for i in range(1, 11)]

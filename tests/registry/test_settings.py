@@ -189,3 +189,17 @@ def test_a_nested_table_is_described_by_the_dotted_names_that_set_it() -> None:
 )
 def test_a_setting_called_start_is_a_model_only_where_its_type_says_so(kind: Any, holds: bool) -> None:
     assert settings.is_model(kind) is holds
+
+
+def test_settings_of_one_picture_are_those_that_are_marked() -> None:
+    class Marked(msgspec.Struct, frozen=True):
+        top_k: TopK | None = None
+        batch: int = 4
+
+    assert settings.per_picture(Marked) == {"top_k"}
+    assert settings.for_one_picture(Marked, {"top_k": "64"}, "generator 'x'") == {"top_k": 64}
+    assert settings.for_one_picture(Marked, {"top_k": "none"}, "generator 'x'") == {"top_k": None}
+    with pytest.raises(T2IError, match="has no setting 'batch' that may differ per picture"):
+        settings.for_one_picture(Marked, {"batch": 2}, "generator 'x'")
+    with pytest.raises(T2IError, match="'top_k' of generator 'x' cannot be 0"):
+        settings.for_one_picture(Marked, {"top_k": 0}, "generator 'x'")

@@ -108,7 +108,7 @@ class EmbedderThatLooksAround(HonestEmbedder):
 
 
 class HonestCodec:
-    codes, grid = 256, (2, 3)
+    codes, grid, size = 256, (2, 3), (8, 12)
 
     def __init__(self, settings: Settings) -> None: ...
 

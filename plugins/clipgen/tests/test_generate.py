@@ -12,6 +12,7 @@ from t2i_clipgen.model import Prior
 from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.model import VQGAN
 from t2icli import load
+from t2icli.contract.requests import Request, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
 from t2icli.registry import discovery
@@ -68,7 +69,9 @@ def test_its_vqgan_keeps_a_codecs_promises(tiny_model: Path) -> None:
 def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
     generator = load("generator", "clipgen", model=tiny_model, embedder="fake")
     red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
-    of_red, again, of_blue = (list(generator.generate_like(image, 2, seed=1)) for image in (red, red, blue))
+    of_red, again, of_blue = (
+        list(generator.draw(numbered(Request("", 1, like=image), 2))) for image in (red, red, blue)
+    )
     assert [image.tobytes() for image in of_red] == [image.tobytes() for image in again]
     assert of_red[0].tobytes() != of_blue[0].tobytes()
 

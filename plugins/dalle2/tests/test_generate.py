@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.commands import show
+from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_generator
@@ -28,6 +30,20 @@ QUICK = {"prior_steps": 3, "steps": (2,)}
 
 def load(model: Path, **options: Any) -> Any:
     return t2icli.load("generator", "dalle2", model=model, precision="fp32", **{**QUICK, **options})
+
+
+class Previews(Watch):
+    """Keeps all it is called with."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.pictures: list[tuple[int, Image.Image]] = []
+
+    def step(self, done: int, of: int) -> None:
+        self.steps.append((done, of))
+
+    def preview(self, index: int, picture: Callable[[], Image.Image]) -> None:
+        self.pictures.append((index, picture()))
 
 
 def seen(images: Any) -> list[bytes]:
@@ -76,10 +92,12 @@ def test_the_words_matter_and_so_does_their_order(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_every_step_of_prior_and_unets_is_reported(tiny_model: Path) -> None:
-    generator, steps = load(tiny_model, prior_steps=4, steps=(3, 2)), []
-    generator.on_step = lambda done, total: steps.append((done, total))
-    list(generator.generate("red", 1, seed=0))
-    assert steps == [(i, 9) for i in range(1, 10)]
+    generator, watch = load(tiny_model, prior_steps=4, steps=(3, 2)), Previews()
+    (image,) = generator.draw([Request("red", 0)], watch)
+    assert watch.steps == [(i, 9) for i in range(1, 10)]
+    assert [index for index, _ in watch.pictures] == [0] * 5, "the prior has no pictures to show"
+    assert watch.pictures[-1][1].size == image.size and watch.pictures[0][1].size != image.size
+    assert watch.pictures[-1][1].tobytes() == image.tobytes(), "the last estimate is the picture"
 
 
 @pytest.mark.parametrize("more", [("red",), ("--like", "red.png")])
@@ -87,16 +105,16 @@ def test_the_command_line_hears_of_every_step(
     fake: Any, tiny_model: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGB", (20, 20), "red").save("red.png")
-    told: list[tuple[int, int]] = []
+    watch = Previews()
 
     @contextlib.contextmanager
     def bars(about: str, total: int) -> Iterator[Any]:
-        yield lambda count=1: None, lambda done, steps: told.append((done, steps))
+        yield lambda count=1: None, watch
 
     monkeypatch.setattr(show, "bar_with_steps", bars)
     fake.ok("generate", *more, "-m", tiny_model, "-n", 1, "-o", "steps=2", "-o", "prior_steps=3", "--output", "out")
     steps = 7 if more == ("red",) else 4
-    assert told == [(i, steps) for i in range(1, steps + 1)]
+    assert watch.steps == [(i, steps) for i in range(1, steps + 1)]
 
 
 def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:
@@ -111,9 +129,9 @@ def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: P
 def test_a_decoder_without_a_prior_draws_like_a_picture_but_not_from_words(make: Any, tmp_path: Path) -> None:
     alone = make.decoder(tmp_path / "alone", prior=None)
     generator = load(alone)
-    assert len(list(generator.generate_like(Image.new("RGB", (9, 9)), 1, seed=0))) == 1
+    assert len(list(generator.draw([Request("", 0, like=Image.new("RGB", (9, 9)))]))) == 1
     with pytest.raises(T2IError, match="has no prior"):
-        generator.generate("red", 1, seed=0)
+        list(generator.generate("red", 1, seed=0))
     named = load(alone, prior=str(make.prior(tmp_path / "prior")))
     assert seen(named.generate("red", 1, seed=0)) == seen(load(make.decoder(tmp_path / "m")).generate("red", 1, seed=0))
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from t2icli import load
+from t2icli.contract.requests import Request
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
@@ -167,7 +168,7 @@ def test_a_decoders_preview_is_what_the_generator_draws(data: PreparedDataset, t
         torch.nn.init.normal_(unet.to_out.weight, std=0.2)  # else everything it says is zero
     recipe.save(tmp_path / "model")
     generator: Any = load("generator", "dalle2", model=tmp_path / "model", steps=(2,), cfg_scale=1.0, precision="fp32")
-    (drawn,) = generator.generate_like(data.image(1), 1, seed=9)
+    (drawn,) = generator.draw([Request("", 9, like=data.image(1))])
     (shown,) = recipe.preview({"embedding": generator.embedder.embed_images([data.image(1)])}, seed=9)
     assert shown.tobytes() == drawn.tobytes()
 

@@ -184,9 +184,17 @@ def generation(
     distance = None
     if real is not None:
         distance = work.Distance(embeddings.open_embedders([decider], of_rankers, **flags)[0], real)
-    with show.bar("drawing", len(asked) * n) as advance:
+    with show.bar_with_steps("drawing", len(asked) * n) as (advance, watch):
         result = work.evaluate(
-            source, asked, n, judges[chooser], judges[decider], seed=seed, distance=distance, drawn=advance
+            source,
+            asked,
+            n,
+            judges[chooser],
+            judges[decider],
+            seed=seed,
+            distance=distance,
+            drawn=advance,
+            watch=watch,
         )
     if calibrate:
         work.calibrate(source, rankers[chooser], result)

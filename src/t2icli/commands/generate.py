@@ -41,6 +41,12 @@ def generate(
         Path | None,
         typer.Option("--like", metavar="IMAGE", help="Draw pictures similar to this one instead of from a prompt."),
     ] = None,
+    source_image: Annotated[
+        Path | None, typer.Option("--from", metavar="IMAGE", help="Picture to start from, for generators that can.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="IMAGE", help="White where the picture of --from may change.")
+    ] = None,
     n: Annotated[
         int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures per prompt; picture i uses seed + i.")
     ] = 4,
@@ -85,21 +91,20 @@ def generate(
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.pictures.album import Album
-    from t2icli.pipelines import doubts, models, scoring
+    from t2icli.pipelines import conditions, doubts, models, scoring
     from t2icli.pipelines import generate as work
-    from t2icli.pipelines.like import open_example
     from t2icli.registry.open import open_one
 
     if show_pictures:
         show.check_pictures()
     work.check_top(top, n, judged=bool(rerank))
     wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
-    example = open_example(like) if like is not None else None
+    examples = conditions.opened(like=like, source=source_image, mask=mask)
     seed = random_seed() if seed is None else seed
     options = config.options(context, option or ())
     of_rankers = settings.take_table(options, "ranker")
     source = open_one("generator", model, options, batch=batch_size, device=device)
-    plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, example)
+    plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
         show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
@@ -108,11 +113,11 @@ def generate(
         tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=model or source.entry)
         kept_settings = album.keep_settings(tables)
         try:
-            with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, stepped):
-                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), stepped)
+            with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, watch):
+                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), watch)
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
-    found = doubts.lines(source.model, plan.judges, rows) if example is None else []
+    found = doubts.lines(source.model, plan.judges, rows) if like is None else []
     _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
     show.notes(found)

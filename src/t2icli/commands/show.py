@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 from t2icli.ground import extras
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import Progress, TaskID, TextColumn
 
 T = TypeVar("T")
 
@@ -154,17 +155,25 @@ def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 @contextlib.contextmanager
-def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None], Callable[[int, int], None]]]:
-    """Like `bar`, with a second one for what is at work: its function says how many steps are done, of how many."""
+def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None], Watch]]:
+    """Like `bar`, with a second one for the steps of what is being drawn, as far as the `Watch` is called."""
     if quiet or not sys.stderr.isatty():
-        yield lambda count=1: None, lambda done, steps: None
+        yield lambda count=1: None, unwatched
         return
     with _bars() as bars:
         whole, now = bars.add_task(about, total=total), bars.add_task("  steps", total=None, visible=False)
-        yield (
-            lambda count=1: bars.advance(whole, count),
-            lambda done, steps: bars.update(now, completed=done, total=steps, visible=True),
-        )
+        yield lambda count=1: bars.advance(whole, count), Steps(bars, now)
+
+
+class Steps(Watch):
+    """Shows steps in a bar."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self.bars, self.task = bars, task
+
+    def step(self, done: int, of: int) -> None:
+        if of > 1:  # a picture of one step is counted by the other bar
+            self.bars.update(self.task, completed=done, total=of, visible=True)
 
 
 def _bars() -> Progress:

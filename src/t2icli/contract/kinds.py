@@ -135,6 +135,8 @@ class Codec(Protocol):
     """How many different codes there are."""
     grid: tuple[int, int]
     """Rows and columns of codes in one image."""
+    size: tuple[int, int]
+    """Height and width of an image in pixels."""
 
     def encode(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> (b, n) codes in raster order."""
@@ -150,29 +152,6 @@ class Generator(Protocol):
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
         """Exactly n images; image i depends on the prompt, the settings and `seed + i` alone."""
         ...
-
-
-@runtime_checkable
-class LikeGenerator(Generator, Protocol):
-    """A generator that a picture can stand in for the prompt of: `t2i generate --like IMAGE`.
-
-    No kind of its own: a generator that is conditioned on an embedding simply has this method too.
-    """
-
-    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
-        """Exactly n images like this one; image i depends on it, the settings and `seed + i` alone."""
-        ...
-
-
-@runtime_checkable
-class SteppingGenerator(Generator, Protocol):
-    """A generator that tells how far it is with the images it is drawing at the moment, for they take a while.
-
-    No kind of its own: a generator that draws step by step simply has this attribute too.
-    """
-
-    on_step: Callable[[int, int], object] | None
-    """Called after each step with how many are done, and how many there are."""
 
 
 @runtime_checkable

@@ -6,14 +6,29 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from t2icli.contract.requests import PER_PICTURE
+
 Temperature = Annotated[
-    float, Meta(description="below 1 is more conservative, above 1 more diverse; 0 takes the most likely code", ge=0)
+    float,
+    Meta(
+        description="below 1 is more conservative, above 1 more diverse; 0 takes the most likely code",
+        ge=0,
+        extra=PER_PICTURE,
+    ),
 ]
-TopK = Annotated[int, Meta(description="sample from this many of the most likely codes only", ge=1)]
+TopK = Annotated[int, Meta(description="sample from this many of the most likely codes only", ge=1, extra=PER_PICTURE)]
 TopP = Annotated[
-    float, Meta(description="sample from the most likely codes whose probability adds up to this", gt=0, le=1)
+    float,
+    Meta(
+        description="sample from the most likely codes whose probability adds up to this",
+        gt=0,
+        le=1,
+        extra=PER_PICTURE,
+    ),
 ]
-CfgScale = Annotated[float, Meta(description="guidance: how far to push away from no prompt; 1 is none", ge=0)]
+CfgScale = Annotated[
+    float, Meta(description="guidance: how far to push away from no prompt; 1 is none", ge=0, extra=PER_PICTURE)
+]
 Batch = Annotated[int, Meta(description="pictures drawn at once; does not change the result", ge=1)]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 where the processor has it")

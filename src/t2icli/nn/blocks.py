@@ -8,10 +8,11 @@ is tried, once for each kind of layer and process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from t2icli.nn.devices import halved
 
+S = TypeVar("S")
 T = TypeVar("T")
 ROWS = 16
 """Rows of a block on a CPU."""
@@ -83,6 +85,35 @@ def by_themselves(compute: Callable[..., Tensor], columns: Sequence[Tensor], dev
         parts.append(part[: n - done])
         done += most
     return torch.cat(parts)
+
+
+def in_groups(
+    items: Iterable[S],
+    kind: Callable[[S], Hashable],
+    compute: Callable[[Mapping[int, S], int], Iterable[T]],
+    batch: int,
+) -> Iterator[T]:
+    """The results of `compute` in the items' order. Items are read in blocks of `batch`, and computed together where
+    they are of one kind.
+
+    `compute` gets items by their index among all, and how many a batch has, which is halved when memory runs out.
+    """
+    waiting = enumerate(items)
+    while block := list(islice(waiting, batch)):
+        groups: dict[Hashable, list[tuple[int, S]]] = {}
+        for index, item in block:
+            groups.setdefault(kind(item), []).append((index, item))
+        done: dict[int, T] = {}
+        for group in groups.values():
+            while group:
+                now = dict(group[:batch])
+                try:
+                    done |= zip(now, compute(now, batch), strict=True)
+                except torch.OutOfMemoryError as error:
+                    batch = halved(batch, error)
+                    continue
+                group = group[batch:]
+        yield from (done[index] for index, _ in block)
 
 
 def _in_threads(compute: Callable[[T], Tensor], items: Sequence[T]) -> Iterator[Tensor]:

@@ -16,16 +16,18 @@ Two promises hold for any such model:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from t2icli.ground.errors import T2IError
-from t2icli.nn.blocks import fill, filled
-from t2icli.nn.devices import halved
+from t2icli.ground.watch import Watch, unwatched
+from t2icli.nn.blocks import fill, filled, in_groups
 from t2icli.nn.packed import packed
 from t2icli.nn.replay import Step, stepper
 
@@ -76,8 +78,33 @@ class Sampling:
 FEW = 256
 """Classes that hold nearly all of a trained model's probability."""
 
-OnStep = Callable[[int, int], object]
-"""Called after each step with how many codes of the running batch are drawn, and how many there will be."""
+Paint = Callable[[Tensor], Image]
+"""The picture of the codes so far, (m,)."""
+
+
+@dataclass(eq=False)
+class Condition:
+    """What a model reads before it draws. Rows with the same one, not an equal one, have it read once."""
+
+    row: Any
+    """A tensor of one row, or a tuple of such tensors."""
+    length: int
+    """How many codes are drawn after it."""
+    prefilled: tuple[Tensor, State] | None = None
+    """The logits (1, v) of the first code and the state, once it was read."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence to draw."""
+
+    condition: Condition
+    seed: int
+    sampling: Sampling = Sampling()
+    null: Condition | None = None
+    """What guidance compares with."""
+    paint: Paint | None = None
+    """What makes previews of it."""
 
 
 def sample(
@@ -90,7 +117,7 @@ def sample(
     prompts: int = 1,
     owners: Sequence[int] | None = None,
     batch: int = 32,
-    on_step: OnStep | None = None,
+    watch: Watch = unwatched,
 ) -> Iterator[Tensor]:
     """Draw `length` codes, (length,), for each seed in turn; the condition is read once for all of them.
 
@@ -98,22 +125,57 @@ def sample(
     continues, the first if not given.
     """
     sampling = sampling or Sampling()
+    read = [Condition(row, length) for row in _rows(condition)]
+    own, null = read[:prompts], read[prompts:] if sampling.cfg_scale != 1 else [None] * prompts
     owners = owners or [0] * len(seeds)
-    logits, state = prefill(model, condition, length)
-    done = 0
-    while done < len(seeds):
-        now = slice(done, done + batch)
-        count = batch if logits.device.type != "cpu" else filled(len(seeds[now]))
-        rows = _guided(torch.tensor(fill(owners[now], count)), prompts, sampling).to(logits.device)
-        try:
-            with packed(model, len(rows)):
-                step = stepper(model, state.select(rows))
-                codes = decode(step, logits[rows], seeds[now], length, sampling, on_step)
-        except torch.OutOfMemoryError as error:
-            batch = halved(batch, error)
-            continue
-        yield from codes
-        done += batch
+    rows = (Row(own[owner], seed, sampling, null[owner]) for owner, seed in zip(owners, seeds, strict=True))
+    return sample_rows(model, rows, batch=batch, watch=watch)
+
+
+def sample_rows(
+    model: Autoregressive, rows: Iterable[Row], *, batch: int = 32, watch: Watch = unwatched
+) -> Iterator[Tensor]:
+    """The codes of each row, in their order. Rows are read in blocks of `batch`, which mix conditions."""
+
+    def compute(group: Mapping[int, Row], batch: int) -> Tensor:
+        return _sample_group(model, group, batch, watch)
+
+    return in_groups(rows, lambda row: (row.sampling, row.condition.length), compute, batch)
+
+
+def _sample_group(model: Autoregressive, rows: Mapping[int, Row], batch: int, watch: Watch) -> Tensor:
+    """The codes (n, length) of rows with one sampling and length, by their index among all."""
+    sampling, length = next((row.sampling, row.condition.length) for row in rows.values())
+    conditions = [row.condition for row in rows.values()]
+    nulls = [row.null for row in rows.values() if row.null is not None and sampling.cfg_scale != 1]
+    logits, state, places = _read(model, [conditions, nulls])
+    count = batch if logits.device.type != "cpu" else filled(len(rows))
+    repeated = torch.tensor([place for half in places if half for place in fill(half, count)], device=logits.device)
+    seeds = [row.seed for row in rows.values()]
+
+    def follow(drawn: Sequence[Tensor]) -> None:
+        watch.step(len(drawn), length)
+        for i, (index, row) in enumerate(rows.items()):
+            if row.paint is not None:
+                watch.preview(index, partial(_painted, row.paint, drawn, i))
+
+    with packed(model, len(repeated)):
+        step = stepper(model, state.select(repeated))
+        return decode(step, logits[repeated], seeds, length, sampling, follow)
+
+
+def _painted(paint: Paint, drawn: Sequence[Tensor], i: int) -> Image:
+    return paint(torch.stack([codes[i] for codes in drawn]))
+
+
+def _read(model: Autoregressive, halves: Sequence[Sequence[Condition]]) -> tuple[Tensor, State, list[list[int]]]:
+    """Logits and state of all that is conditioned on, each once, and the place of each condition among them."""
+    different = {id(condition): condition for half in halves for condition in half}
+    for condition in different.values():
+        condition.prefilled = condition.prefilled or _prefill_one(model, condition.row, condition.length)
+    prefilled = [condition.prefilled for condition in different.values() if condition.prefilled is not None]
+    place = {key: i for i, key in enumerate(different)}
+    return *_joined(prefilled), [[place[id(condition)] for condition in half] for half in halves]
 
 
 @torch.inference_mode()
@@ -123,9 +185,11 @@ def decode(
     seeds: Sequence[int],
     length: int,
     sampling: Sampling,
-    on_step: OnStep | None = None,
+    follow: Callable[[Sequence[Tensor]], object] = lambda drawn: None,
 ) -> Tensor:
     """The codes (n, length) of n seeds, all at once: first from `logits` (b, v), then from what `step` makes of codes.
+
+    `follow` is called after each step with the codes (n,) of every step so far.
 
     Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance there are 2b
     rows, those with the prompt first. Stops early when every row has.
@@ -141,8 +205,7 @@ def decode(
             codes = codes.masked_fill(finished, sampling.stop)
             finished |= codes == sampling.stop
         drawn.append(codes)
-        if on_step is not None:
-            on_step(len(drawn), length)
+        follow(drawn)
         if len(drawn) == length or (sampling.stop is not None and bool(finished.all())):
             break
         logits = step(codes[rows])
@@ -207,15 +270,15 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
     return probabilities.masked_fill(~chosen, 0.0)
 
 
-@torch.inference_mode()
 def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor, State]:
-    """The model's own, of each row by itself, so that none depends on how many there are.
+    """The model's own, of each row by itself, so that none depends on how many there are."""
+    return _joined([_prefill_one(model, row, length) for row in _rows(condition)])
 
-    Weights that give no numbers are refused, for codes would be drawn from them all the same.
-    """
-    each = [model.prefill(row, length) for row in _rows(condition)]
-    logits, (state, *others) = torch.cat([logits for logits, _ in each]), [state for _, state in each]
-    state = state.joined(others) if others else state
+
+@torch.inference_mode()
+def _prefill_one(model: Autoregressive, row: Any, length: int) -> tuple[Tensor, State]:
+    """Of one row. Weights that give no numbers are refused, for codes would be drawn from them all the same."""
+    logits, state = model.prefill(row, length)
     if logits.isnan().any():
         raise T2IError(
             "the model's logits are NaN",
@@ -225,9 +288,10 @@ def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor,
     return logits, state
 
 
-def _guided(owners: Tensor, prompts: int, sampling: Sampling) -> Tensor:
-    """Which row of the condition each row of the batch continues; with guidance the null rows follow."""
-    return owners if sampling.cfg_scale == 1 else torch.cat([owners, owners + prompts])
+@torch.inference_mode()
+def _joined(prefilled: Sequence[tuple[Tensor, State]]) -> tuple[Tensor, State]:
+    state, *others = [state for _, state in prefilled]
+    return torch.cat([logits for logits, _ in prefilled]), state.joined(others) if others else state
 
 
 def _rows(condition: Any) -> list[Any]:

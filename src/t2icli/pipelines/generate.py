@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.contract.kinds import Generator, SteppingGenerator
+from t2icli.contract.kinds import Generator
+from t2icli.contract.requests import Request, check, drawing, numbered
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.pictures.album import Album
-from t2icli.pipelines import like, provenance, scoring
+from t2icli.pipelines import conditions, provenance, scoring
 from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
@@ -44,16 +46,19 @@ class Plan:
     judges: Sequence[scoring.Judge] = ()
     top: int | None = None
     """How many of each prompt's pictures to keep, all different; None is every one that was drawn."""
-    example: like.Example | None = None
-    """A picture to go by in place of the words, which only the judges read then."""
+    examples: conditions.Examples = field(default_factory=dict)
+    """Pictures to go by besides the prompts."""
 
     def __post_init__(self) -> None:
-        _ = self.generator  # a generator that cannot go by a picture says so before anything is drawn
+        for request in self._firsts():  # a generator that cannot go by a picture is refused before anything is drawn
+            check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 
-    @property
-    def generator(self) -> Generator:
-        thing = self.source.thing
-        return thing if self.example is None else like.alike(thing, self.example, self.source.name)
+    def requests(self) -> Iterator[Request]:
+        """Every picture, prompt after prompt."""
+        return (request for first in self._firsts() for request in numbered(first, self.n))
+
+    def _firsts(self) -> list[Request]:
+        return [conditions.request(prompt, self.seed, self.examples) for prompt in self.prompts]
 
 
 def check_top(top: int | None, n: int, *, judged: bool) -> None:
@@ -101,19 +106,21 @@ def generate(
     album: Album,
     settings: str,
     drawn: Callable[[Candidate], None] = lambda candidate: None,
-    stepped: Callable[[int, int], None] | None = None,
+    watch: Watch = unwatched,
 ) -> list[dict[str, Any]]:
     """Fill `album`; returns its new rows. Whatever stops it, what was drawn before is filed.
 
-    `settings` is the name of the file with the run's settings; `drawn` hears of each picture as it comes, `stepped`
-    of each step on the way, where the generator tells of them.
+    `settings` is the name of the file with the run's settings; `drawn` is called with each picture as it comes, and
+    `watch` follows the steps on the way. All prompts are one stream of requests, so that few pictures of each make
+    full batches.
     """
-    if isinstance(plan.source.thing, SteppingGenerator):
-        plan.source.thing.on_step = stepped
     rows: list[dict[str, Any]] = []
     try:
+        images = iter(drawing(plan.source.thing).draw(plan.requests(), watch))
         for prompt in plan.prompts:
-            rows += _one_prompt(plan, prompt, album, settings, drawn)
+            rows += _one_prompt(plan, prompt, images, album, settings, drawn)
+        if next(images, None) is not None:
+            raise T2IError(f"the generator gave more pictures instead of {len(rows)}", code=1)
     except BaseException as error:
         with contextlib.suppress(T2IError):
             album.publish(grid=isinstance(error, Exception))  # whoever pressed Ctrl-C does not wait for a large sheet
@@ -123,9 +130,14 @@ def generate(
 
 
 def _one_prompt(
-    plan: Plan, prompt: str, album: Album, settings: str, drawn: Callable[[Candidate], None]
+    plan: Plan,
+    prompt: str,
+    images: Iterator[Image],
+    album: Album,
+    settings: str,
+    drawn: Callable[[Candidate], None],
 ) -> list[dict[str, Any]]:
-    """With judges the order is known only at the end; without, pictures are filed a few at a time.
+    """File the next n of `images`: with judges when all are ranked, without a few at a time.
 
     What an interruption keeps from being filed is filed on the way out.
     """
@@ -149,7 +161,7 @@ def _one_prompt(
         stack.callback(shutil.rmtree, shelf, ignore_errors=True)
         stack.callback(file)
         with _judging(plan.judges, prompt, shelf) as judge:
-            for candidate in draw(plan.generator, prompt, plan.n, seed=plan.seed):
+            for candidate in candidates(images, plan.n, seed=plan.seed):
                 waiting.append(candidate)
                 judge(candidate)
                 drawn(candidate)
@@ -158,32 +170,22 @@ def _one_prompt(
     return filed
 
 
-def draw(generator: Generator, prompt: str, n: int, *, seed: int) -> Iterator[Candidate]:
-    """The generator's pictures with their seeds, after seeing that it keeps its promise of exactly n."""
+def candidates(images: Iterator[Image], n: int, *, seed: int) -> Iterator[Candidate]:
+    """The next n pictures, which are of one prompt and the seeds from `seed` on."""
     from PIL.Image import Image as PILImage
 
     from t2icli.pictures.images import pixels_sha256, to_rgb
 
-    count = 0
     first: dict[str, int] = {}
-    for count, image in enumerate(_begun(generator, prompt, n, seed), start=1):
-        if count > n:
-            break
+    for own in range(seed, seed + n):
+        image = next(images, None)
+        if image is None:
+            raise T2IError(f"the generator gave {own - seed} pictures instead of {n}", code=1)
         if not (isinstance(image, PILImage) and image.width and image.height):
             raise T2IError(f"the generator gave {image!r} instead of a picture", code=1)
-        own, picture = seed + count - 1, to_rgb(image)
+        picture = to_rgb(image)
         pixels = pixels_sha256(picture)
         yield Candidate(own, picture, pixels, first.setdefault(pixels, own))
-    if count != n:
-        raise T2IError(f"the generator gave {'more' if count > n else count} pictures instead of {n}", code=1)
-
-
-def _begun(generator: Generator, prompt: str, n: int, seed: int) -> Iterator[Image]:
-    """The pictures to come, or an error that names what is wrong with the generator's method."""
-    try:
-        return iter(generator.generate(prompt, n, seed=seed))
-    except TypeError as error:
-        raise T2IError(f"the generator breaks its promise: {error}", "add --debug to see where", code=1) from error
 
 
 @contextlib.contextmanager
@@ -252,11 +254,11 @@ def _rows(
 ) -> Iterator[tuple[Image | None, dict[str, Any]]]:
     """Equal pictures share a rank; of the best `top` ranks one picture each is kept. `ranks` is by the first's seed."""
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}
-    example = plan.example.record() if plan.example is not None else {}
+    examples = conditions.record(plan.examples)
     for each in ranked(candidates, plan.judges):
         rank = ranks.setdefault(each.first, len(ranks) + 1)
         row = {"prompt": prompt, "rank": rank, "seed": each.seed, "same_as": each.same_as}
         row |= {"score": each.score, "scores": each.scores, "pixels": each.pixels}
-        row |= {**model, "settings_file": settings, **example}
+        row |= {**model, "settings_file": settings, **examples}
         is_kept = plan.top is None or (rank <= plan.top and each.same_as is None)
         yield each.image if is_kept else None, row

@@ -41,7 +41,12 @@ class Record(msgspec.Struct, frozen=True):
     machine: dict[str, str | Annotated[int, Meta(ge=1, le=1024)]] = {}
     """What else decides the last bits: processor, instruction_set, threads."""
     like: str | None = None
+    """The picture given as --like, and the hash of its pixels; so the others."""
     like_pixels: str | None = None
+    source: str | None = None
+    source_pixels: str | None = None
+    mask: str | None = None
+    mask_pixels: str | None = None
 
     @property
     def threads(self) -> int | None:

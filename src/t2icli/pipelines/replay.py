@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2icli.contract.requests import check, drawing
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
-from t2icli.pipelines import like, provenance
+from t2icli.pipelines import conditions, provenance
 from t2icli.registry.open import Opened, open_one
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
     prompt = record.prompt if record.like is not None else prompts.clean(record.prompt, f"the prompt in '{path}'")
     with _threads(record.threads):
         source = _source(record, word, device)
-        generator = like.again(source.thing, record.like, record.like_pixels, source.name)
-        image = images.to_rgb(next(iter(generator.generate(prompt, 1, seed=record.seed))))
+        generator = drawing(source.thing)
+        request = conditions.request(prompt, record.seed, conditions.recorded(record))
+        check(request, generator.abilities, repr(source.name))
+        image = images.to_rgb(next(iter(generator.draw([request]))))
         now = provenance.record(source)
     before, pixels = images.open_image(path), images.pixels_sha256(image)
     return Replay(

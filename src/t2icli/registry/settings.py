@@ -74,8 +74,7 @@ left out, so that nobody takes that for what was used."""
 def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
     """Whether `values` have a setting that stands in the place of `name`."""
     for field in msgspec.structs.fields(struct):
-        extras = [getattr(meta, "extra", None) or {} for meta in getattr(field.type, "__metadata__", ())]
-        marked = any(name in extra.get("in_place_of", ()) for extra in extras)
+        marked = any(name in extra.get("in_place_of", ()) for extra in _extras(field.type))
         if marked and not is_none(values.get(field.name)):
             return True
     return False
@@ -180,6 +179,31 @@ def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
     if missing:
         raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with -o {missing[0]}=...")
     return struct(**ready)
+
+
+def per_picture(struct: type) -> set[str]:
+    """The settings that may differ from picture to picture."""
+    return {
+        field.name
+        for field in msgspec.structs.fields(struct)
+        if any(extra.get("per_picture") for extra in _extras(field.type))
+    }
+
+
+def for_one_picture(struct: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """`Request.settings` from values of any source, refused where a setting is none of those in `per_picture`."""
+    fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name in per_picture(struct)}
+    for key in values:
+        if key not in fields:
+            raise T2IError(f"{owner} has no setting {key!r} that may differ per picture", did_you_mean(key, fields))
+    return {key: _value(fields[key], value, f"{key!r} of {owner}") for key, value in values.items()}
+
+
+def _extras(kind: Any) -> list[Mapping[str, Any]]:
+    """The marks of a field's type: `Meta(extra=...)`, also those of `TopK` in `TopK | None`."""
+    extras = [meta.extra for meta in getattr(kind, "__metadata__", ()) if getattr(meta, "extra", None)]
+    inner = typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated or _is_union(kind) else ()
+    return extras + [extra for each in inner for extra in _extras(each)]
 
 
 def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:

@@ -25,6 +25,7 @@ class Mosaic:
         self.levels = settings.levels
         self.codes = settings.levels**3
         self.grid = (settings.cells, settings.cells)
+        self.size = (self.square * settings.cells, self.square * settings.cells)
 
     def encode(self, images: Tensor) -> Tensor:
         import torch  # here, not at the top: `t2i --help` imports this module

@@ -7,9 +7,11 @@ Each takes an `Entry` and, by name, the settings to try it with; tiny ones make 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,9 @@ import numpy as np
 from PIL import Image
 
 from t2icli.contract.kinds import KINDS, Entry
+from t2icli.contract.requests import CONDITIONS, Abilities, BatchGenerator, Request, drawing, numbered
+from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.registry import configure, settings
 from t2icli.store import models
 
@@ -74,6 +79,8 @@ def check_codec(entry: Entry[Any], /, **options: Any) -> None:
     given = torch.randint(codec.codes, (2, n), generator=torch.Generator().manual_seed(0))
     images = codec.decode(given)
     _is_pixels(images, 2, "decode(codes)")
+    size = tuple(images.shape[2:])
+    assert tuple(codec.size) == size, f"size must be the height and width of its images, {size}, not {codec.size}"
     codes = codec.encode(images)
     _is_ids(codes, (2, n), codec.codes, f"encode(images) with a grid of {rows} x {columns}")
     back = codec.decode(codes)
@@ -102,6 +109,110 @@ def check_generator(entry: Entry[Any], /, *, tolerance: int = 0, **options: Any)
         for batch in (1, 2):
             again = _load("generator", entry, {**options, name: batch}).generate(PROMPT, 3, seed=7)
             assert _same_pictures(images, list(again), tolerance), f"images must not depend on {name}"
+    _check_requests(drawing(generator), entry, options, images, tolerance)
+
+
+def _check_requests(
+    generator: BatchGenerator, entry: Entry[Any], options: dict[str, Any], images: Sequence[Image.Image], tolerance: int
+) -> None:
+    """Requests in mixed batches, with every condition that it declares, cancelled and all the same afterwards."""
+    abilities = generator.abilities
+    unknown = set(abilities.conditions) - set(CONDITIONS)
+    assert not unknown, f"conditions must be among {', '.join(CONDITIONS)}, not {unknown}"
+    for image in images:
+        assert not abilities.sizes or image.size in abilities.sizes, f"{image.size} is not among abilities.sizes"
+    mixed = [Request(prompt, seed) for seed in (7, 8) for prompt in (PROMPT, TEXTS[0])] + _conditioned(abilities)
+    alone = [image for request in mixed for image in generator.draw([request])]
+    drawn = list(generator.draw(iter(mixed)))
+    assert len(drawn) == len(mixed), f"{len(mixed)} requests must give as many images, not {len(drawn)}"
+    assert _same_pictures(drawn, alone, tolerance), "an image must not depend on the requests it is drawn with"
+    assert _same_pictures(drawn[:1], images[:1], tolerance), "draw and generate must give the same image"
+    _check_watch(generator, mixed, drawn)
+    first = next(iter(generator.draw(_endless(mixed[0]))))
+    assert _same_pictures([first], drawn[:1], tolerance), "an image must not depend on how many requests there are"
+    _check_settings(generator, entry, options, mixed[0], tolerance)
+
+
+def _conditioned(abilities: Abilities) -> list[Request]:
+    """A request with each condition that is declared; `mask` goes with `source`."""
+    one, other = pictures()[:2]
+    requests = {
+        "like": Request(PROMPT, 7, like=one),
+        "source": Request(PROMPT, 7, source=one),
+        "mask": Request(PROMPT, 7, source=one, mask=other),
+    }
+    return [requests[name] for name in sorted(abilities.conditions)]
+
+
+def _endless(request: Request) -> Iterator[Request]:
+    yield from numbered(request, 10_000)
+    raise AssertionError("requests must be read as they are needed")
+
+
+class _Cancelled(Exception):
+    """Raised by the watch of a check."""
+
+
+class _Cancelling(Watch):
+    """Cancels at the given call of a step or a preview; looks at every preview."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.calls = at, 0
+
+    def step(self, done: int, of: int) -> None:
+        assert 0 <= done <= of, f"step({done}, {of}) must count up to the number of steps"
+        self._count()
+
+    def preview(self, index: int, picture: Callable[[], Image.Image]) -> None:
+        image = picture()
+        assert isinstance(image, Image.Image), f"previews must be PIL images, not {type(image).__name__}"
+        self._count()
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            raise _Cancelled
+
+
+def _check_watch(generator: BatchGenerator, requests: Sequence[Request], expected: Sequence[Image.Image]) -> None:
+    """Watching changes nothing, and after a call that was cancelled at any point all is as before."""
+    watch = _Cancelling()
+    assert _same_pictures(list(generator.draw(requests, watch)), expected, 0), "a watch must not change the images"
+    assert watch.calls, "a watch must be called with the steps"
+    for at in sorted({1, 2, watch.calls // 2, watch.calls} - {0}):
+        try:
+            list(generator.draw(requests, _Cancelling(at)))
+        except _Cancelled:
+            pass
+        else:
+            raise AssertionError("what a watch raises must end the call")
+        again = list(generator.draw(requests))
+        assert _same_pictures(again, expected, 0), "after a cancelled call the generator must be as good as new"
+
+
+def _check_settings(
+    generator: BatchGenerator, entry: Entry[Any], options: dict[str, Any], request: Request, tolerance: int
+) -> None:
+    """Settings of one picture do what they do for all, and leave its neighbours alone."""
+    chosen, changed = configure.configure_entry("generator", entry, options), dict[str, Any]()
+    for name in sorted(settings.per_picture(entry.settings)):
+        for word in ("2", "0.5", "1"):
+            with contextlib.suppress(T2IError):
+                value = settings.for_one_picture(entry.settings, {name: word}, entry.name)
+                if value[name] != getattr(chosen, name):
+                    changed |= value
+                    break
+    if not changed:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings that do not suit the weights
+        expected = _load("generator", entry, {**options, **changed}).draw([request])
+        requests = [request, replace(request, settings=changed), request]
+        before, own, after = generator.draw(requests)
+        (plain,) = generator.draw([request])
+    claim = f"the settings {', '.join(changed)} of one request must do what they do for all"
+    assert _same_pictures([own], list(expected), tolerance), claim
+    assert _same_pictures([before, after], [plain, plain], tolerance), "settings must not touch other requests"
 
 
 def check_ranker(entry: Entry[Any], /, **options: Any) -> None:

@@ -5,14 +5,15 @@ The module is a plugin, so a test can set its own beside it:
     t2i.use(my_plugin, toys)
     t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
 
-`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`.
+`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, and a generator that takes every
+condition and draws mixed requests `toy-painter`.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ from PIL import Image
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry
+from t2icli.contract.requests import CONDITIONS, PER_PICTURE, Abilities, Request, numbered
+from t2icli.ground.watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +74,48 @@ class Generator:
         green, blue = zlib.crc32(prompt.encode()).to_bytes(4, "big")[:2]
         for i in range(n):
             yield Image.new("RGB", (self.size, self.size), ((seed + i) % 256, green, blue))
+
+
+class PainterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    size: Annotated[int, Meta(description="width and height in pixels", ge=1)] = 8
+    blue: Annotated[int, Meta(description="how blue, of 255", ge=0, le=255, extra=PER_PICTURE)] = 0
+
+
+class Painter:
+    """Plain pictures: the seed decides how red, the prompt or the picture of --like how green.
+
+    A picture of --from keeps its upper half, or what is black in --mask.
+    """
+
+    def __init__(self, settings: PainterSettings) -> None:
+        self.size, self.blue = settings.size, settings.blue
+        self.abilities = Abilities(frozenset(CONDITIONS), ((self.size, self.size),))
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        return self.draw(numbered(Request(prompt, seed), n))
+
+    def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image.Image]:
+        for index, request in enumerate(requests):
+            painted = self.paint(request)
+            watch.step(1, 2)
+            watch.preview(index, painted.copy)
+            watch.step(2, 2)
+            yield painted
+
+    def paint(self, request: Request) -> Image.Image:
+        size = (self.size, self.size)
+        if request.like is not None:
+            green = request.like.convert("RGB").resize((1, 1)).tobytes()[1]
+        else:
+            green = zlib.crc32(request.prompt.encode()) % 256
+        painted = Image.new("RGB", size, (request.seed % 256, green, request.settings.get("blue", self.blue)))
+        if request.source is None:
+            return painted
+        changed = Image.new("L", size)
+        changed.paste(255, (0, self.size // 2, *size))
+        if request.mask is not None:
+            changed = request.mask.convert("L").resize(size, Image.Resampling.NEAREST)
+        return Image.composite(painted, request.source.convert("RGB").resize(size), changed)
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +168,10 @@ class Embedder:
 
 @hookimpl
 def t2i_generators() -> list[Entry[Any]]:
-    return [Entry("toy", "plain pictures, redder with the seed", GeneratorSettings, Generator)]
+    return [
+        Entry("toy", "plain pictures, redder with the seed", GeneratorSettings, Generator),
+        Entry("toy-painter", "plain pictures, or changed ones", PainterSettings, Painter),
+    ]
 
 
 @hookimpl

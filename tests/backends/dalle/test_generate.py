@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Upstream
+from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.nn import decode, int8
 from t2icli.registry import discovery
 from t2icli.testing import check_generator
@@ -72,6 +76,30 @@ def test_a_begun_image_is_continued(folder: str, golden) -> None:
     assert image.tobytes() != other.tobytes()
 
 
+def test_a_source_begins_its_picture_alone_as_prime_begins_every_one(folder: str, golden) -> None:
+    path = golden("dalle/mixed_attn_rotary_shift/image_0.png")
+    begun = list(load(folder, prime=str(path), prime_rows=3).generate("noodles", 2, seed=0))
+    generator = load(folder, prime_rows=3)
+    free, own = Request("noodles", 0), Request("noodles", 0, source=Image.open(path))
+    drawn = list(generator.draw([own, free, replace(own, seed=1)]))
+    assert [drawn[0].tobytes(), drawn[2].tobytes()] == [image.tobytes() for image in begun]
+    assert drawn[1].tobytes() == next(generator.generate("noodles", 1, seed=0)).tobytes()
+
+
+def test_previews_show_the_codes_so_far_and_grey(folder: str) -> None:
+    seen: list[np.ndarray] = []
+
+    class Previews(Watch):
+        def preview(self, index: int, picture: Callable[[], Image.Image]) -> None:
+            seen.append(np.asarray(picture()))
+
+    (image,) = load(folder).draw([Request("noodles", 0)], Previews())
+    assert len(seen) == 64 and np.array_equal(seen[-1], np.asarray(image))
+    half, grey = seen[31], 128
+    middle = image.height // 2
+    assert (half[middle:] == grey).all() and not (half[:middle] == grey).all()
+
+
 def pixels(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")) / 255).permute(2, 0, 1)[None].float()
 
@@ -86,12 +114,11 @@ def test_an_image_that_cannot_be_begun_with_is_refused(folder: str, golden, opti
 def test_guidance_acts_on_every_code(folder: str) -> None:
     """In the original it acts on the first alone."""
     generator = load(folder, cfg_scale=3.0, temperature=0.0, precision="fp32")  # bf16 has ties
-    text = generator.read("noodles")
-    condition = generator._condition(text)
-    (codes,) = decode.sample(generator.model, condition, [0], 64, generator.sampling)
+    own, null = generator.after(generator.read("noodles"), generator.null())
+    (codes,) = decode.sample_rows(generator.model, [generator.row(own, null, 0)])
     classes = generator.model.config.text_classes
     with torch.no_grad():
-        logits = generator.model(condition[0], codes.expand(2, -1))[:, -64:, classes:]
+        logits = generator.model(torch.cat([own.row[0], null.row[0]]), codes.expand(2, -1))[:, -64:, classes:]
     assert (logits[1] + 3 * (logits[0] - logits[1])).argmax(dim=1).equal(codes)
     assert not logits[0].argmax(dim=1).equal(codes)
 

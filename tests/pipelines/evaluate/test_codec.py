@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True): ...
 class Greys:
     """Keeps the brightness of each quarter of a picture of 16 x 16, in 4 steps."""
 
-    codes, grid = 4, (2, 2)
+    codes, grid, size = 4, (2, 2), (16, 16)
 
     def encode(self, images: Tensor) -> Tensor:
         quarters = torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2)

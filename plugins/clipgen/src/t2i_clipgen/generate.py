@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 from PIL.Image import Image
-from torch import Tensor
 
 from t2i_clipgen.model import Prior, Shape
 from t2icli.contract.kinds import Codec, Embedder
+from t2icli.contract.requests import Abilities, Readings, Request, numbered
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import decode, devices, weights
 from t2icli.nn.pixels import to_images
 from t2icli.registry import parts
@@ -36,19 +38,28 @@ class ClipGen:
     ) -> None:
         self.model, self.embedder, self.codec = prior, embedder, codec
         self.sampling, self.batch, self.precision = sampling, batch, precision
+        height, width = codec.size
+        self.abilities = Abilities(frozenset({"like"}), ((width, height),))
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
-        return self.draw(self.embedder.embed_texts([prompt]), n, seed)
+        return self.draw(numbered(Request(prompt, seed), n))
 
-    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
-        return self.draw(self.embedder.embed_images([image]), n, seed)
-
-    def draw(self, embedding: Tensor, n: int, seed: int) -> Iterator[Image]:
-        """n images for an embedding (1, condition)."""
-        length = self.model.shape.length
-        codes = decode.sample(self.model, embedding, range(seed, seed + n), length, self.sampling, batch=self.batch)
+    def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image]:
+        codes = decode.sample_rows(self.model, self._rows(requests), batch=self.batch, watch=watch)
         while some := list(islice(codes, self.batch)):
             yield from to_images(self.codec.decode(torch.stack(some)))
+
+    def _rows(self, requests: Iterable[Request]) -> Iterator[decode.Row]:
+        conditions, waiting = Readings(self._condition), iter(requests)
+        while block := list(islice(waiting, self.batch)):
+            for request, condition in zip(block, conditions(block), strict=True):
+                yield decode.Row(condition, request.seed, replace(self.sampling, **request.settings))
+
+    def _condition(self, request: Request) -> decode.Condition:
+        """The embedding (1, condition) of the picture, or of the prompt where there is none."""
+        embed = self.embedder
+        embedding = embed.embed_images([request.like]) if request.like else embed.embed_texts([request.prompt])
+        return decode.Condition(embedding, self.model.shape.length)
 
 
 def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedder_hint: str) -> None:

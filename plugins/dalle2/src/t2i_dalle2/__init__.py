@@ -11,6 +11,7 @@ from msgspec import Meta
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry, Generator, Recipe, Size, Upstream
+from t2icli.contract.requests import PER_PICTURE
 from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
 from t2icli.registry.settings import Part, part
 from t2icli.store.models import Model
@@ -24,16 +25,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
     sampler: Annotated[
-        Literal["auto", "ddpm", "ddim"], Meta(description="auto is ddpm where all steps are taken, else ddim")
+        Literal["auto", "ddpm", "ddim"],
+        Meta(description="auto is ddpm where all steps are taken, else ddim", extra=PER_PICTURE),
     ] = "auto"
     steps: Annotated[
-        tuple[int, ...], Meta(description="of the decoder; one number for each unet or one for all; else as trained")
+        tuple[int, ...],
+        Meta(description="of the decoder; one number for each unet or one for all; else as trained", extra=PER_PICTURE),
     ] = ()
     cfg_scale: CfgScale = 1.0
-    prior_steps: Annotated[int | None, Meta(description="of the prior; none is as trained")] = None
+    prior_steps: Annotated[int | None, Meta(description="of the prior; none is as trained", extra=PER_PICTURE)] = None
     prior_cfg_scale: CfgScale = 1.0
     candidates: Annotated[
-        int, Meta(description="embeddings the prior draws for each image; the nearest to the text is kept", ge=1)
+        int,
+        Meta(
+            description="embeddings the prior draws for each image; the nearest to the text is kept",
+            ge=1,
+            extra=PER_PICTURE,
+        ),
     ] = 2
     batch: Batch = 16
     precision: Precision = "auto"

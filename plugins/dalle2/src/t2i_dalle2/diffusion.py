@@ -15,8 +15,8 @@ from t2icli.ground.errors import T2IError
 
 Noise = Callable[[], Tensor]
 """Fresh normal noise of the shape that is drawn."""
-OnStep = Callable[[int, int], object]
-"""Called after each step with how many are done, and how many there are."""
+OnStep = Callable[[Tensor], object]
+"""Called after each step with the estimate of the clean thing."""
 
 
 def betas(name: str, timesteps: int) -> Tensor:
@@ -183,7 +183,7 @@ def sample(
         x = following
         _stop_if_broken(x, done, len(way), who)
         if on_step is not None:
-            on_step(done, len(way))
+            on_step(said.clean)
     return x
 
 

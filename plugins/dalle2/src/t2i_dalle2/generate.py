@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
+import torch.nn.functional as F
 from PIL.Image import Image
 from safetensors import safe_open
 from torch import Tensor
@@ -16,14 +20,16 @@ from torch import Tensor
 from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import OnStep, Schedule, Step, way_back
+from t2i_dalle2.diffusion import Schedule, Step, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import read
 from t2i_dalle2.prior.model import Prior
 from t2icli.contract.kinds import Embedder
+from t2icli.contract.requests import Abilities, Readings, Request, numbered
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices, weights
-from t2icli.nn.blocks import fill
+from t2icli.nn.blocks import fill, in_groups
 from t2icli.nn.embedding import autocast_precision
 from t2icli.nn.pixels import to_images
 from t2icli.registry import parts
@@ -32,8 +38,14 @@ from t2icli.store.models import Model
 if TYPE_CHECKING:
     from t2i_dalle2 import Settings
 
-Imagined = Callable[[list[int], OnStep], Tensor]
-"""An embedding (b, width) for each seed."""
+
+@dataclass(frozen=True)
+class Reading:
+    """What a request is drawn from, each of one row: a text, or the embedding of a picture in its place."""
+
+    text: Tensor | None = None
+    encodings: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -55,71 +67,120 @@ class Dalle2:
     """A decoder; with a prior also from texts."""
 
     def __init__(
-        self, decoder: Decoder, prior: Prior | None, embedder: Embedder, plan: Plan, device: torch.device
+        self,
+        decoder: Decoder,
+        prior: Prior | None,
+        embedder: Embedder,
+        plan: Plan,
+        device: torch.device,
+        replan: Callable[[tuple[tuple[str, Any], ...]], Plan],
     ) -> None:
         self.decoder, self.prior, self.embedder, self.plan, self.device = decoder, prior, embedder, plan, device
+        self.replan = replan
+        """The plan with some settings changed."""
         self.precision = plan.precision
-        self.on_step: OnStep | None = None
+        size = decoder.shape.unets[-1].size
+        self.abilities = Abilities(frozenset({"like"}), ((size, size),))
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
+        return self.draw(numbered(Request(prompt, seed), n))
+
+    def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image]:
+        def compute(group: Mapping[int, tuple[Request, Reading]], batch: int) -> list[Image]:
+            return self._draw_group(group, batch, watch)
+
+        return in_groups(self._read(requests), kind, compute, self.plan.batch)
+
+    def _read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Reading]]:
+        readings, waiting = Readings(self._read_one), iter(requests)
+        while block := list(islice(waiting, self.plan.batch)):
+            yield from zip(block, readings(block), strict=True)
+
+    def _read_one(self, request: Request) -> Reading:
+        if request.like is not None:
+            return Reading(embedding=self.embedder.embed_images([request.like]).to(self.device))
         if self.prior is None:
             raise T2IError(
                 "this model has no prior, so it cannot draw from words", "name one with -o prior=NAME, or use --like"
             )
-        prior, plan = self.prior, self.plan
-        text, encodings = read(self.embedder, [prompt], prior.shape)
-        text, encodings = text.to(self.device), None if encodings is None else encodings.to(self.device)
+        text, encodings = read(self.embedder, [request.prompt], self.prior.shape)
+        if encodings is not None:  # of one length, so that texts can be mixed
+            missing = self.prior.shape.text_length - encodings.shape[1]
+            encodings = F.pad(encodings, (0, 0, 0, max(0, missing))).to(self.device)
+        return Reading(text.to(self.device), encodings)
 
-        def imagined(seeds: list[int], on_step: OnStep) -> Tensor:
-            return imagine(
-                prior,
-                text,
-                encodings,
+    def _draw_group(self, group: Mapping[int, tuple[Request, Reading]], batch: int, watch: Watch) -> list[Image]:
+        """Pictures with the same settings, by their index in the whole call."""
+        requests, readings = zip(*group.values(), strict=True)
+        plan = self.replan(requests[0].own_settings) if requests[0].settings else self.plan
+        seeds = fill([request.seed for request in requests], batch)
+        follow = Following(watch, list(group), sum(map(len, plan.ways)))
+        try:
+            embedding = self._embeddings(fill(readings, batch), seeds, plan, follow)
+            pixels = draw(
+                self.decoder,
+                embedding,
                 seeds,
-                plan.prior_way,
-                candidates=plan.candidates,
-                scale=plan.prior_scale,
+                plan.ways,
+                scale=plan.scale,
                 precision=plan.precision,
-                on_step=on_step,
+                on_step=follow.pictures,
             )
+        except torch.OutOfMemoryError:
+            if batch > 1:
+                message = f"the GPU's memory is full: now {batch // 2} images at a time"
+                warnings.warn(message, UserWarning, stacklevel=2)
+            raise
+        return to_images(pixels[: len(group)])
 
-        return self.draw(imagined, n, seed, len(plan.prior_way))
+    def _embeddings(self, readings: Sequence[Reading], seeds: list[int], plan: Plan, follow: Following) -> Tensor:
+        """(b, width), those of pictures or those that the prior draws for texts."""
+        known = [each.embedding for each in readings if each.embedding is not None]
+        if known or self.prior is None:
+            return torch.cat(known)
+        follow.steps += len(plan.prior_way)
+        encodings = [each.encodings for each in readings if each.encodings is not None]
+        return imagine(
+            self.prior,
+            torch.cat([each.text for each in readings if each.text is not None]),
+            torch.cat(encodings) if encodings else None,
+            seeds,
+            plan.prior_way,
+            candidates=plan.candidates,
+            scale=plan.prior_scale,
+            precision=plan.precision,
+            on_step=follow.embeddings,
+        )
 
-    def generate_like(self, image: Image, n: int, *, seed: int) -> Iterator[Image]:
-        embedding = self.embedder.embed_images([image]).to(self.device)
-        return self.draw(lambda seeds, _: embedding.expand(len(seeds), -1), n, seed, 0)
 
-    def draw(self, imagined: Imagined, n: int, seed: int, before: int) -> Iterator[Image]:
-        """n images; `before` is how many steps their embeddings take."""
-        done, plan = 0, self.plan
-        batch = plan.batch
-        while done < n:
-            here = min(batch, n - done)
-            seeds = fill(range(seed + done, seed + done + here), batch)
-            tick = self._ticking(before + sum(map(len, plan.ways)))
-            try:
-                embedding = imagined(seeds, tick)
-                pixels = draw(
-                    self.decoder, embedding, seeds, plan.ways, scale=plan.scale, precision=plan.precision, on_step=tick
-                )
-            except torch.OutOfMemoryError as error:
-                batch = devices.halved(batch, error)
-                warnings.warn(f"the GPU's memory is full: now {batch} images at a time", UserWarning, stacklevel=2)
-                continue
-            yield from to_images(pixels[:here])
-            done += here
+def kind(item: tuple[Request, Reading]) -> Hashable:
+    """The same for what can be drawn in one batch."""
+    request, reading = item
+    return request.own_settings, reading.embedding is None
 
-    def _ticking(self, total: int) -> OnStep:
-        """Counts the steps of prior and unets as one."""
-        done = 0
 
-        def tick(_: int, __: int) -> None:
-            nonlocal done
-            done += 1
-            if self.on_step is not None:
-                self.on_step(done, total)
+@dataclass
+class Following:
+    """Counts the steps of prior and unets as one, and offers the estimates of the unets as previews."""
 
-        return tick
+    watch: Watch
+    indices: Sequence[int]
+    """Of the batch's pictures, in the whole call."""
+    steps: int
+    done: int = 0
+
+    def embeddings(self, _: Tensor) -> None:
+        self.done += 1
+        self.watch.step(self.done, self.steps)
+
+    def pictures(self, clean: Tensor) -> None:
+        self.embeddings(clean)
+        for index, picture in zip(self.indices, clean, strict=False):  # the batch may be filled up
+            self.watch.preview(index, partial(_painted, picture))
+
+
+def _painted(clean: Tensor) -> Image:
+    return to_images((clean[None].clamp(-1, 1) + 1) / 2)[0]
 
 
 def load(settings: Settings) -> Dalle2:
@@ -133,7 +194,12 @@ def load(settings: Settings) -> Dalle2:
     if chosen is not None:
         folders.check_same(folders.space_of(chosen), folders.space_of(settings.model))
         prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
-    return Dalle2(decoder, prior, embedder, plan_of(settings, decoder, prior, device), device)
+
+    @lru_cache(maxsize=16)
+    def replan(own: tuple[tuple[str, Any], ...]) -> Plan:
+        return plan_of(msgspec.structs.replace(settings, **dict(own)), decoder, prior, device)
+
+    return Dalle2(decoder, prior, embedder, replan(()), device, replan)
 
 
 def open_decoder(model: Model) -> Decoder:

@@ -26,6 +26,7 @@ class Taming:
         self.model = vae.eval()
         side = vae.image_size // 2**vae.num_layers
         self.codes, self.grid = vae.num_tokens, (side, side)
+        self.size = (vae.image_size, vae.image_size)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:

@@ -30,7 +30,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     top_p: TopP | None = None
     cfg_scale: CfgScale = 1.0
     prime: Annotated[Path, Meta(description="an image whose upper part every drawn image begins with")] | None = None
-    prime_rows: Annotated[int, Meta(description="rows of codes to keep of it; none is 7 of 16", ge=1)] | None = None
+    prime_rows: (
+        Annotated[int, Meta(description="rows of codes to keep of it, or of --from; none is 7 of 16", ge=1)] | None
+    ) = None
     strict: Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")] = False
     batch: Batch = 32
     precision: CodePrecision = "auto"

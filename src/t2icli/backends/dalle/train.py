@@ -110,8 +110,7 @@ class DallERecipe:
         return [Frozen("codes", f"{parts.identity(s.codec)} {cuts}", samples, run, s.crops)]
 
     def image_size(self) -> int:
-        rows, columns = self.codec.grid
-        return int(self.codec.decode(torch.zeros(1, rows * columns, dtype=torch.long)).shape[-1])
+        return self.codec.size[1]
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
         return Pairs(data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train")
@@ -134,8 +133,9 @@ class DallERecipe:
         text, codes = batch
         drawn_with = decode.Sampling(self.settings.temperature, cfg_scale=self.settings.cfg_scale)
         generator = DallEGenerator(self.model, self.tokenizer, self.codec, drawn_with)
-        drawn = [image for row in text for image in generator.draw(row[None], 1, seed=seed)]
-        return drawn + to_images(self.codec.decode(codes))
+        null = generator.null()
+        drawn = generator.paint(generator.row(*generator.after(row[None], null), seed) for row in text)
+        return list(drawn) + to_images(self.codec.decode(codes))
 
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)

@@ -47,7 +47,7 @@ def evaluate(
     from t2icli.nn.pixels import square, to_tensor
 
     codec = source.thing
-    size = own_size(codec)
+    size = codec.size[1]
     psnr, ssim, shown = [], [], []
     counts = torch.zeros(codec.codes, dtype=torch.int64)
     for start in range(0, len(pairs.pictures), batch):
@@ -72,12 +72,3 @@ def evaluate(
         dict(fidelity.usage(counts)),
         fidelity.pairs(above, below),
     )
-
-
-def own_size(codec: Codec) -> int:
-    """The side of the pictures it makes; what it says of its grid alone does not tell."""
-    import torch
-
-    rows, columns = codec.grid
-    with torch.inference_mode():
-        return int(codec.decode(torch.zeros(1, rows * columns, dtype=torch.int64)).shape[-1])

@@ -13,12 +13,14 @@ import msgspec
 import numpy as np
 
 from t2icli.contract.kinds import Embedder, Generator
+from t2icli.contract.requests import Request, drawing, numbered
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import Pairs
-from t2icli.pipelines.generate import draw
+from t2icli.pipelines.generate import candidates
 from t2icli.registry import configure, discovery
 from t2icli.registry.open import Opened, open_several
 from t2icli.store.models import Usual, write_card
@@ -101,6 +103,7 @@ def evaluate(
     seed: int,
     distance: Distance | None = None,
     drawn: Advance = lambda count: None,
+    watch: Watch = unwatched,
 ) -> Result:
     """Draw n candidates of every prompt, let `ranker` choose and `judge` decide whether the choice was good.
 
@@ -110,10 +113,12 @@ def evaluate(
     if len(prompts) < 2:
         raise T2IError("R-precision needs at least two different prompts")
     seen = []
-    for row, prompt in enumerate(prompts):
-        candidates = (candidate.image for candidate in draw(generator.thing, prompt, n, seed=seed))
+    requests = (request for prompt in prompts for request in numbered(Request(prompt, seed), n))
+    stream = iter(drawing(generator.thing).draw(requests, watch))
+    for row in range(len(prompts)):
+        own = (candidate.image for candidate in candidates(stream, n, seed=seed))
         found = []
-        while images := list(itertools.islice(candidates, AT_ONCE)):
+        while images := list(itertools.islice(own, AT_ONCE)):
             by_ranker = ranker(prompts, images)
             found.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
             if distance is not None:

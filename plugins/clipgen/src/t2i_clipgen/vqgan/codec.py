@@ -25,6 +25,7 @@ class Codec:
         self.batch = settings.batch
         self.codes = shape.codes
         self.grid = (shape.grid, shape.grid)
+        self.size = (shape.size, shape.size)
 
     def encode(self, images: Tensor) -> Tensor:
         return self._run(images, lambda some: self.model.encode(some * 2 - 1).flatten(1))

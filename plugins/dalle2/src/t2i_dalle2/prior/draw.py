@@ -63,13 +63,14 @@ def imagine(
     precision: str,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The embedding (b, width), of length 1, of an image for each seed, all of one text (1, width)."""
-    device, rows = text.device, len(seeds) * candidates
-    width = network.shape.width
-    luck = Luck(seeds, STREAM, (candidates, width), device)
-    many = encodings.expand(rows, -1, -1) if encodings is not None else None
-    denoise = Imagine(network, text.expand(rows, -1), many, scale, precision)
-    found = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
-    found = F.normalize(found, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
-    best = (found @ text[0]).argmax(dim=1)
-    return found[torch.arange(len(seeds), device=device), best]
+    """The embedding (b, width), of length 1, of an image for each seed, of texts (b, width) or one of them for all."""
+    device, b = text.device, len(seeds)
+    luck = Luck(seeds, STREAM, (candidates, network.shape.width), device)
+    text = text.expand(b, -1)
+    if encodings is not None:
+        encodings = encodings.expand(b, -1, -1).repeat_interleave(candidates, 0)
+    denoise = Imagine(network, text.repeat_interleave(candidates, 0), encodings, scale, precision)
+    drawn = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
+    drawn = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
+    best = (drawn @ text[:, :, None])[..., 0].argmax(dim=1)
+    return drawn[torch.arange(b, device=device), best]

@@ -1,0 +1,167 @@
+"""What a generator is asked for: pictures, each with its own prompt, seed, settings and conditions, many in one call.
+
+A generator that can draw pictures of different prompts together offers `draw` (`BatchGenerator`). A plugin that only
+offers `generate(prompt, n, *, seed)` takes part through `drawing`, which turns runs of requests into such calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from t2icli.contract.kinds import Generator
+from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+CONDITIONS: Mapping[str, str] = {"like": "--like", "source": "--from", "mask": "--mask"}
+"""What a picture may depend on besides its prompt: the field of `Request`, and the flag of `t2i generate`."""
+PER_PICTURE = {"per_picture": True}
+"""`Meta(extra=PER_PICTURE)` marks a setting that may differ from picture to picture without loading weights again."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture. It depends on these values and on the generator's settings alone, whatever else is drawn with it."""
+
+    prompt: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """In place of the generator's own, for this picture alone: settings marked with `PER_PICTURE`, already converted
+    (`registry.settings.for_one_picture`)."""
+    like: Image | None = None
+    """A picture that takes the place of the prompt."""
+    source: Image | None = None
+    """A picture to start from."""
+    mask: Image | None = None
+    """White where `source` is to be changed."""
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        return frozenset(name for name in CONDITIONS if getattr(self, name) is not None)
+
+    @property
+    def own_settings(self) -> tuple[tuple[str, Any], ...]:
+        """The same for requests that may be drawn in one batch."""
+        return tuple(sorted(self.settings.items()))
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a generator can draw."""
+
+    conditions: frozenset[str] = frozenset()
+    """Names among `CONDITIONS`."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Width and height of its pictures; the first is the usual one. Empty if they are not known beforehand."""
+
+
+@runtime_checkable
+class BatchGenerator(Generator, Protocol):
+    """A generator that draws pictures of different prompts together."""
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image]:
+        """One picture for each request, in their order; requests are read as they are needed.
+
+        `watch` follows steps and previews, and may raise to cancel: the generator is then as good as new.
+        """
+        ...
+
+
+def drawing(generator: Generator) -> BatchGenerator:
+    """Any generator as one that takes requests."""
+    return generator if isinstance(generator, BatchGenerator) else _OnePromptAtATime(generator)
+
+
+@dataclass(frozen=True)
+class _OnePromptAtATime:
+    """A generator that offers `generate` alone. Each of its pictures is one step."""
+
+    generator: Generator
+    abilities: Abilities = Abilities()
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
+        return self.generator.generate(prompt, n, seed=seed)
+
+    def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image]:
+        for first, n in _runs(requests):
+            watch.step(0, 1)
+            images = self._begun(first, n)
+            for done in range(n):
+                image = next(images, None)
+                if image is None:
+                    raise T2IError(f"the generator gave {done} pictures instead of {n}", code=1)
+                watch.step(1, 1)
+                yield image
+            if next(images, None) is not None:
+                raise T2IError(f"the generator gave more pictures instead of {n}", code=1)
+
+    def _begun(self, first: Request, n: int) -> Iterator[Image]:
+        """The pictures to come, or an error that names what is wrong with the generator's method."""
+        try:
+            return iter(self.generator.generate(first.prompt, n, seed=first.seed))
+        except TypeError as error:
+            raise T2IError(f"the generator breaks its promise: {error}", "add --debug to see where", code=1) from error
+
+
+RUN = 64
+"""Pictures asked of `generate` in one call at most, so that a run of any length needs no more memory."""
+
+
+def _runs(requests: Iterable[Request]) -> Iterator[tuple[Request, int]]:
+    """The first of each run of one prompt whose seeds count upwards, and how many there are."""
+    first, n = None, 0
+    for request in requests:
+        check(request, Abilities(), "this generator")
+        if request.settings:
+            raise T2IError(f"this generator cannot set {', '.join(request.settings)} for one picture", code=1)
+        if first is not None and n < RUN and (request.prompt, request.seed) == (first.prompt, first.seed + n):
+            n += 1
+            continue
+        if first is not None:
+            yield first, n
+        first, n = request, 1
+    if first is not None:
+        yield first, n
+
+
+def numbered(request: Request, n: int) -> Iterator[Request]:
+    """n requests like this one, with seeds counting upwards from its own."""
+    return (replace(request, seed=request.seed + i) for i in range(n))
+
+
+def check(request: Request, abilities: Abilities, owner: str) -> None:
+    """Whether a generator can draw this at all."""
+    for name in sorted(request.conditions - abilities.conditions):
+        known = " and ".join(flag for each, flag in CONDITIONS.items() if each in abilities.conditions)
+        takes = f"{owner} takes {known} beside a prompt" if known else f"{owner} takes a prompt alone"
+        raise T2IError(f"{owner} cannot draw with {CONDITIONS[name]}", f"{takes}; choose another with -m")
+    if request.mask is not None and request.source is None:
+        raise T2IError("--mask needs a picture to change", "add --from IMAGE")
+
+
+class Readings(Generic[T]):
+    """What a generator makes of prompts and conditions, once for all requests that share them in neighbouring blocks.
+
+    Pictures are told apart by identity. Nothing older than the last block is kept.
+    """
+
+    def __init__(self, read: Callable[[Request], T]) -> None:
+        self.read = read
+        self.kept: dict[tuple[Any, ...], tuple[Request, T]] = {}  # the request keeps its pictures, and so their ids
+
+    def __call__(self, requests: Sequence[Request]) -> list[T]:
+        keys = [(request.prompt, *(id(getattr(request, name)) for name in CONDITIONS)) for request in requests]
+        kept: dict[tuple[Any, ...], tuple[Request, T]] = {}
+        for key, request in zip(keys, requests, strict=True):
+            if key not in kept:
+                kept[key] = self.kept.get(key) or (request, self.read(request))
+        self.kept = kept
+        return [kept[key][1] for key in keys]
