@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from table import record
 
-from t2icli.contract.requests import Request, numbered
 from t2icli import load
+from t2icli.contract.requests import Request, numbered
 
 PICTURES, TURNS = 16, 3
 DISHES = ("an egg", "noodles", "rice", "a soup", "a red apple", "a bowl", "a tomato", "fish")

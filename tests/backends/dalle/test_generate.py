@@ -135,7 +135,7 @@ def test_a_wrong_codec_is_refused_before_anything_is_drawn(folder: str, golden, 
     other.mkdir()
     discovery.find("codec", "dvae").convert(Upstream((golden("dalle/dvae_resblocks/vae.pt"),), {}), other)
     for named in ({"name": "dvae"}, {}):  # a model of its own backend is meant where none is named
-        with pytest.raises(T2IError, match="trained with another codec"):
+        with pytest.raises(T2IError, match="was trained with another codec"):
             load(folder, codec={**named, "model": str(other)})
 
 
