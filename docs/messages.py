@@ -1,100 +1,151 @@
-"""Every message of the program as the template that translations are keyed by.
+"""Every message of the program, as the English template that its translation is filed under.
 
-`python docs/messages.py` lists what each catalogue (`locale/zh.json` of a package) lacks, and its stale entries.
+`python docs/messages.py` lists what each catalogue (`locale/zh.json` of a package) lacks, and what is no longer used.
+
+A message is a text that stands where messages go (the hint of an error, the help of a flag, a heading), or any other
+text of several words: they are raised in one module, put together in another and shown in a third.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = [ROOT / "src/t2icli", *sorted(ROOT.glob("plugins/*/src/t2i_*"))]
-MESSAGES = {
-    "T2IError": 2,
-    "warn": 1,
-    "note": 1,
-    "warning": 1,
-    "confirm": 1,
-    "bar": 1,
-    "bar_with_steps": 1,
-    "progress": 1,
-}
+
+SINKS = {"T2IError": 2, "translate": 1, "text": 1, "warn": 1, "note": 1, "confirm": 1, "bar": 1, "bar_with_steps": 1}
 """Functions that take messages, and how many of their first arguments are messages."""
 KEYWORDS = {"hint", "help", "description", "rich_help_panel", "title", "message"}
 """Arguments that are messages whatever they are given to."""
-SPEAKING = {"did_you_mean", "what_to_install"}
-"""Functions that return messages."""
+HEADINGS = {"columns", "PANELS", "HOW_LONG", "WRITING", "WHERE"}
+"""Names of constants whose texts are headings."""
+SEVERAL_WORDS = re.compile(r"[a-z]{2,}[,;:]? (\S+ )*\S*[a-z]{2,}|\} [a-z]{4,}|[a-z]{4,}:? \{", re.IGNORECASE)
+MARKUP = re.compile(r"</?\w+|\\[wds.]|^--\S+ [A-Z]+$|^[\w ]*_[\w ]*$|\|")
+"""HTML, patterns, lists of names and types."""
+FILES_ONLY = {"testing", "templates", "gallery.py", "page.py", "vocabulary.py", "machine.py", "__main__.py"}
+"""Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
+NOT_SHOWN = {"a picture of", "a photo of", "a {0} of {1}", "learnt without words", "t2icli (prepares image-text data)"}
+COLOURS = re.compile("[\u4e00-\u9fff]")
+WORDS = {
+    *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "yes", "no", "steps", "train"),
+    *("evaluate", "packages", "device", "cores", "plugins", "models"),
+    *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
+}
+"""Single words that are shown alone: they stand in tables and bars, where no rule tells them from names."""
+OF_TYPER = {
+    *("Usage:", "Arguments", "Options", "Commands", "(deprecated)", "[default: {}]", "[env var: {}]", "[required]"),
+    "Show this message and exit.",
+    "Install completion for the current shell.",
+    "Show completion for the current shell, to copy it or customize the installation.",
+    *("no such option: {0}", "no such option: {0} (Possible options: {1})", "did you mean {0}?", "missing command"),
+    *("no such command {0}", "missing argument {0}", "missing option {0}", "missing parameter {0}"),
+    *("got unexpected extra argument(s) ({0})", "got unexpected extra argument ({0})"),
+    *("invalid value: {0}", "invalid value for {0}: {1}", "option {0} requires an argument"),
+    *("option {0} does not take a value", "{0} is not one of {1}", "Value {0} is not a valid {1}"),
+    "Input should be a valid integer, unable to parse string as an integer",
+    "Input should be a valid number, unable to parse string as a number",
+    "Input should be greater than or equal to {0}",
+    "Input should be less than or equal to {0}",
+    *("{0} is not a valid integer", "{0} is not a valid float", "{0} is not in the range {1}"),
+}
+"""What Typer, and the click or pydantic in it, says in help and errors."""
+OF_THE_SYSTEM = {
+    *("no such file or directory '{0}'", "permission denied '{0}'", "is a directory '{0}'", "not a directory '{0}'"),
+    *("no space left on device '{0}'", "no space left on device", "file exists '{0}'", "No such file or directory"),
+    *("Permission denied", "No space left on device", "Is a directory", "Not a directory", "Read-only file system"),
+}
 
 
 def messages(package: Path) -> set[str]:
-    """The templates of all messages in a package."""
-    found: set[str] = set()
+    """The templates of all messages in a package; for t2icli also those of Typer and of the system."""
+    found: set[str] = WORDS | OF_TYPER | OF_THE_SYSTEM if package == PACKAGES[0] else set()
     for path in package.rglob("*.py"):
-        if "templates" not in path.relative_to(package).parts:
-            found |= set(_in_file(ast.parse(path.read_text(encoding="utf-8")), path))
-    return {text for text in found if any(letter.isalpha() for letter in text.replace("{", ""))}
+        if not FILES_ONLY & set(path.relative_to(package).parts):
+            found |= set(_in_file(ast.parse(path.read_text(encoding="utf-8"))))
+    return {text for text in found if re.search("[A-Za-z]{2}", text) and text not in NOT_SHOWN}
 
 
-def _in_file(tree: ast.Module, path: Path) -> Iterator[str]:
-    for function in ast.walk(tree):
-        if isinstance(function, (ast.FunctionDef, ast.Module)):
-            yield from _in_function(function, path)
+def _in_file(tree: ast.Module) -> Iterator[str]:
+    apart = set(_documentation(tree)) | set(_pieces(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and node not in apart:
+            yield from (text for text in templates(node) if _has_several_words(text))
+        if isinstance(node, ast.Call):
+            yield from (text for argument in _arguments(node) for text in templates(argument))
+        if isinstance(node, ast.FunctionDef) and _is_command(node):
+            yield from (ast.get_docstring(node) or "").split("\n\n")
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and _name(node) in HEADINGS and node.value:
+            yield from (text for part in _headings(node.value) for text in templates(part))
 
 
-def _in_function(function: ast.FunctionDef | ast.Module, path: Path) -> Iterator[str]:
-    nodes = list(_own(function))
-    values: dict[str, list[ast.expr]] = {}
-    for node in nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            values.setdefault(node.targets[0].id, []).append(node.value)
-    for node in nodes:
-        for argument in _arguments(node):
-            for known in values.get(argument.id, []) if isinstance(argument, ast.Name) else [argument]:
-                yield from templates(known)
-        if isinstance(node, ast.Return) and node.value and getattr(function, "name", "") in SPEAKING:
-            yield from templates(node.value)
-    if path.parent.name == "commands" and isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
-        if (about := ast.get_docstring(function)) and any(
-            isinstance(a.annotation, ast.expr) for a in function.args.args
-        ):
-            yield from about.split("\n\n")
+def _has_several_words(text: str) -> bool:
+    bare = text.strip()
+    return bool(SEVERAL_WORDS.search(bare)) and not MARKUP.search(bare) and not COLOURS.search(bare)
 
 
-def _own(function: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function without those of the functions within it."""
-    for child in ast.iter_child_nodes(function):
-        yield child
-        if not isinstance(child, (ast.FunctionDef, ast.ClassDef)) or isinstance(function, ast.ClassDef):
-            yield from _own(child)
-        elif isinstance(child, ast.ClassDef):
-            yield from (node for node in _own(child) if not isinstance(node, ast.FunctionDef))
-        else:
-            yield from _own(child.args)
+def _documentation(tree: ast.Module) -> Iterator[ast.expr]:
+    """Docstrings, those of attributes included."""
+    return (node.value for node in ast.walk(tree) if isinstance(node, ast.Expr))
 
 
-def _arguments(node: ast.AST) -> Iterator[ast.expr]:
-    if not isinstance(node, ast.Call):
-        return
+def _pieces(tree: ast.Module) -> Iterator[ast.AST]:
+    """The constants that f-strings are made of, and format specifications."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield from (part for part in node.values if isinstance(part, ast.Constant))
+            for part in node.values:
+                if isinstance(part, ast.FormattedValue) and part.format_spec is not None:
+                    yield from ast.walk(part.format_spec)
+
+
+def _is_command(function: ast.FunctionDef) -> bool:
+    """Whether its docstring is shown as help."""
+    decorators = " ".join(map(ast.unparse, function.decorator_list))
+    return (
+        ".command(" in decorators
+        or ".callback(" in decorators
+        or bool(re.search("typer.(Option|Argument)", ast.unparse(function.args)))
+    )
+
+
+def _name(node: ast.Assign | ast.AnnAssign) -> str:
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _headings(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Dict):
+        yield from filter(None, node.keys)
+    elif isinstance(node, (ast.List, ast.Tuple)):
+        yield from node.elts
+    else:
+        yield node
+
+
+def _arguments(node: ast.Call) -> Iterator[ast.expr]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    yield from node.args[: MESSAGES.get(name, 0)]
+    yield from node.args[: SINKS.get(name, 0)]
     if name == "Entry":
         yield from node.args[1:2]
-    if name == "table" and len(node.args) > 1 and isinstance(node.args[1], (ast.List, ast.Tuple)):
-        yield from node.args[1].elts
+    if name == "Finding":
+        yield from node.args[2:]
+    if name == "table":
+        yield from (part for argument in node.args[1:2] for part in _headings(argument))
+        yield from node.args[2:]
     yield from (keyword.value for keyword in node.keywords if keyword.arg in KEYWORDS)
 
 
 def templates(node: ast.expr) -> Iterator[str]:
     """What an expression may say, with holes for values."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
+        yield node.value.strip()
     elif isinstance(node, ast.JoinedStr):
         holes = iter(range(len(node.values)))
-        yield "".join(v.value if isinstance(v, ast.Constant) else f"{{{next(holes)}}}" for v in node.values)
+        yield "".join(v.value if isinstance(v, ast.Constant) else f"{{{next(holes)}}}" for v in node.values).strip()
     elif isinstance(node, ast.IfExp):
         yield from (*templates(node.body), *templates(node.orelse))
     elif isinstance(node, ast.BoolOp):
@@ -103,16 +154,17 @@ def templates(node: ast.expr) -> Iterator[str]:
 
 
 def catalogue(package: Path, language: str = "zh") -> dict[str, str]:
+    """The translations that a package brings."""
     path = package / "locale" / f"{language}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def main() -> None:
     for package in PACKAGES:
-        said, known = messages(package), catalogue(package)
-        print(f"{package.name}: {len(said)} messages, {len(said - known.keys())} without a translation")
-        json.dump(dict.fromkeys(sorted(said - known.keys()), ""), sys.stdout, ensure_ascii=False, indent=1)
-        print("\nno longer said:", *sorted(known.keys() - said), sep="\n  ")
+        used, known = messages(package), catalogue(package)
+        print(f"{package.name}: {len(used)} messages, {len(used - known.keys())} without a translation")
+        print(*sorted(used - known.keys()), sep="\n")
+        print("\nno longer used:", *sorted(known.keys() - used), sep="\n  ")
 
 
 if __name__ == "__main__":

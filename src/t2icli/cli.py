@@ -25,6 +25,7 @@ import typer.main
 from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.ground.translate import language
 from t2icli.registry import discovery
 from t2icli.registry.discovery import Adder
 
@@ -67,7 +68,7 @@ class Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """As much of a command as a list of them shows: reading the flags of all would take longer than the list."""
         if cmd_name in COMMANDS:
-            return listed(cmd_name)
+            return in_users_language(listed(cmd_name))
         return self.of_plugins.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -76,14 +77,23 @@ class Commands(typer.core.TyperGroup):
             command = built_in(name)
             if name == "train":
                 recipe_help.add_defaults(command, rest)
-            return name, command, rest
+            return name, in_users_language(command), rest
         if not (name in self.of_plugins or name.startswith("-") or ctx.resilient_parsing):
             raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
     @cached_property
     def of_plugins(self) -> dict[str, Any]:
-        return from_plugins()
+        return {name: in_users_language(command) for name, command in from_plugins().items()}
+
+
+def in_users_language(command: Any) -> Any:
+    """The command with its help translated; nothing is loaded for English."""
+    if language() == "en":
+        return command
+    from t2icli.commands.localized import localized
+
+    return localized(command)
 
 
 def listed(name: str) -> Any:
@@ -205,7 +215,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:
     try:
-        done = typer.main.get_command(app).main(argv, prog_name="t2i", standalone_mode=False)
+        done = in_users_language(typer.main.get_command(app)).main(argv, prog_name="t2i", standalone_mode=False)
         sys.stdout.flush()
         if done == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
             return show.interrupted()

@@ -129,7 +129,7 @@ def _arrived(model: Model, json: bool) -> None:
     if json:
         show.json({"name": model.name, "folder": str(model.folder), "sha256": model.sha256})
     else:
-        show.line(f"{model.name} is here: {size(model.size)} in {model.folder}")
+        show.text(f"{model.name} is here: {size(model.size)} in {model.folder}")
 
 
 @app.command()

@@ -67,15 +67,15 @@ def _show_details(details: work.Details, json: bool) -> None:
     if json:
         show.json(msgspec.to_builtins(details))
         return
-    show.line(f"{row.kind} {row.name}: {row.about}")
-    show.line(f"from {row.distribution}, plugin {row.plugin!r}")
+    show.text(f"{row.kind} {row.name}: {row.about}")
+    show.text(f"from {row.distribution}, plugin {row.plugin!r}")
     if details.can_import:
-        show.line(f"takes files of other projects: t2i models import FILE... --as {row.name}")
+        show.text(f"takes files of other projects: t2i models import FILE... --as {row.name}")
     if details.settings:
         cells = [(s.name, s.type, s.default, s.about) for s in details.settings]
         show.table(cells, ("setting", "type", "default", "meaning"))
     else:
-        show.line("it has no settings")
+        show.text("it has no settings")
 
 
 @app.command()

@@ -214,12 +214,12 @@ def _check(data: PreparedDataset, as_json: bool) -> int:
     for problem in problems(data):
         found.append(problem)
         if not as_json:
-            show.line(problem)
+            show.text(problem)
     shards = len(data.card.shards)
     if as_json:
         show.json({"images": len(data), "shards": shards, "problems": found})
     elif not found:
-        show.line(f"{len(data)} pictures in {shards} shard{'s' * (shards != 1)}, all as the card says")
+        show.text(f"{len(data)} pictures in {shards} shard{'s' * (shards != 1)}, all as the card says")
     return 1 if found else 0
 
 

@@ -51,11 +51,11 @@ def _show(path: Path, done: Replay, *, as_json: bool) -> None:
         show.json({"image": path, **about, "differences": changes, "record": done.record})
         return
     verdict = "agrees in every pixel with" if done.agrees else "differs from"
-    show.line(f"the new picture {verdict} '{path}' as it was first made")
+    show.text(f"the new picture {verdict} '{path}' as it was first made")
     if done.edited:
-        show.line("the file itself was changed since")
+        show.text("the file itself was changed since")
     if not done.agrees:
-        show.line(f"{done.changed_pixels} pixels differ: {_cause(done)}")
+        show.text(f"{done.changed_pixels} pixels differ: {_cause(done)}")
     if changes:
         show.table([[c["what"], c["then"], c["now"]] for c in changes], ["what", "then", "now"])
     limits = machine.limits_again(*done.differences.get("instruction set", ("", "")))

@@ -2,6 +2,8 @@
 
 File names, captions and the errors of plugins are strangers' text, and a terminal obeys what it is sent: every text
 passes `visible` on its way out. rich is imported when there is a table or a bar to draw.
+
+What is said to users is translated here; paths, captions and what programs read are not.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 from t2icli.ground import extras
 from t2icli.ground.errors import T2IError
+from t2icli.ground.translate import translate
 from t2icli.ground.watch import Watch, unwatched
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ WIDE = 10_000
 """Columns of a table that goes into a file or a pipe: nothing is cut there."""
 NARROW = 20
 """Columns that are left for each of the others where paths take more than the terminal has."""
+IN_WORDS = {"about", "meaning", "trains", "why", "what", "what to do", "state", "direction", "now", ""}
+"""Headings of columns whose cells are messages; other cells are names, captions and numbers."""
+YES = ("y", "yes", "是")
 COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal obeys in place of showing it: control characters but tab and newline, and those that reverse the
 direction of writing. Also halves of characters, which are bytes of a file's name that are no UTF-8."""
@@ -44,14 +50,20 @@ def visible(text: str) -> str:
 
 def _write(stream: TextIO, text: str, label: str = "", colour: int = 0) -> None:
     """A line, behind a label in colour."""
+    label, space = translate(label), "" if translate(label).endswith("：") else " "
     if label and stream.isatty() and not os.environ.get("NO_COLOR"):
         label = f"\x1b[{colour}m{label}\x1b[0m"
-    stream.write(f"{label} {visible(text)}\n" if label else f"{visible(text)}\n")
+    stream.write(f"{label}{space}{visible(text)}\n" if label else f"{visible(text)}\n")
 
 
 def line(text: str) -> None:
-    """A result of one line."""
+    """A result of one line, such as a path."""
     _write(sys.stdout, text)
+
+
+def text(message: str) -> None:
+    """A result in words."""
+    _write(sys.stdout, translate(message))
 
 
 def lines(results: Iterable[object]) -> None:
@@ -90,14 +102,15 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
     for index in used:
         numbers = all(isinstance(row[index], (int, float)) for row in listed)
         justify: Literal["right", "left"] = "right" if numbers else "left"
-        shown.add_column(Text(visible(columns[index])), justify=justify, overflow="fold", min_width=paths.get(index))
+        heading = Text(visible(translate(columns[index])))
+        shown.add_column(heading, justify=justify, overflow="fold", min_width=paths.get(index))
     for row in listed:
-        shown.add_row(*(Text(_cell(row[index])) for index in used))
+        shown.add_row(*(Text(_cell(row[index], columns[index])) for index in used))
     out = console(sys.stdout)
     if paths:
         out = console(sys.stdout, max(out.width, sum(paths.values()) + NARROW * (len(used) - len(paths))))
     if title:  # a table's own title is broken to the table's width
-        out.print(Text(visible(title), style="bold"))
+        out.print(Text(visible(translate(title)), style="bold"))
     out.print(shown)
 
 
@@ -107,18 +120,20 @@ def _width_of_paths(cells: Iterable[Any]) -> int:
     return max((cell_len(str(cell)) for cell in cells if isinstance(cell, Path)), default=0)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, heading: str) -> str:
     if value is None:
         return ""
     if isinstance(value, Percent):
         return f"{value:.1f} %"
-    return f"{value:.4f}" if isinstance(value, float) else visible(str(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return visible(translate(value) if isinstance(value, str) and heading in IN_WORDS else str(value))
 
 
 def note(text: str) -> None:
     """Something good to know that is no result: on stderr."""
     if not quiet:
-        _write(sys.stderr, text)
+        _write(sys.stderr, translate(text))
 
 
 def notes(texts: Iterable[str]) -> None:
@@ -130,7 +145,7 @@ def notes(texts: Iterable[str]) -> None:
 def warn(text: str) -> None:
     """A warning of one line."""
     if not quiet:
-        _write(sys.stderr, " ".join(str(text).split()), "warning:", 33)
+        _write(sys.stderr, " ".join(translate(str(text)).split()), "warning:", 33)
 
 
 def warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -144,7 +159,7 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
         yield from items
         return
     with _bars() as bars:
-        yield from bars.track(items, total=total, description=about)
+        yield from bars.track(items, total=total, description=translate(about))
 
 
 @contextlib.contextmanager
@@ -161,7 +176,8 @@ def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None]
         yield lambda count=1: None, unwatched
         return
     with _bars() as bars:
-        whole, now = bars.add_task(about, total=total), bars.add_task("  steps", total=None, visible=False)
+        whole = bars.add_task(translate(about), total=total)
+        now = bars.add_task(f"  {translate('steps')}", total=None, visible=False)
         yield lambda count=1: bars.advance(whole, count), Steps(bars, now)
 
 
@@ -245,9 +261,9 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise T2IError(f"no terminal to ask: {question}", "add --yes")
-    sys.stderr.write(f"{visible(question)} [y/N] ")
+    sys.stderr.write(f"{visible(translate(question))} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if sys.stdin.readline().strip().lower() not in YES:
         raise T2IError("cancelled", code=1)
 
 
@@ -259,9 +275,10 @@ def error(problem: Exception, *, as_json: bool = False) -> int:
         return code
     if not message:  # a group of commands without a command has shown its help already
         return code
-    _write(sys.stderr, message.replace("\n", "\n  "), "error:", 31)  # no line of it looks like another message
+    message = translate(message).replace("\n", "\n  ")  # no line of it looks like another message
+    _write(sys.stderr, message, "error:", 31)
     if hint:
-        _write(sys.stderr, f"  {hint}")
+        _write(sys.stderr, f"  {translate(hint)}")
     return code
 
 
@@ -332,7 +349,7 @@ def traceback(problem: Exception) -> None:
 
 def interrupted() -> int:
     """Say so; returns the exit code of Ctrl-C."""
-    _write(sys.stderr, "interrupted")
+    _write(sys.stderr, translate("interrupted"))
     return 130
 
 

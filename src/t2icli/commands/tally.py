@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from t2icli.commands import show
+from t2icli.ground.translate import translate
 
 SECONDS = 5.0
 """Between lines where there is no terminal."""
@@ -51,7 +52,7 @@ class Tally:
     def line(self, seconds: float) -> str:
         """`1200 rows  240/s  9.1 MB/s  ok 1100  http-404 80  timeout 20`."""
         total = self.counts.total()
-        parts = [f"{total} rows", f"{total / seconds:.0f}/s", f"{self.bytes / seconds / 1e6:.1f} MB/s"]
+        parts = [translate(f"{total} rows"), f"{total / seconds:.0f}/s", f"{self.bytes / seconds / 1e6:.1f} MB/s"]
         return "  ".join(parts + [f"{reason} {count}" for reason, count in self.counts.most_common(REASONS)])
 
 

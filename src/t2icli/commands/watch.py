@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from t2icli.commands import show
+from t2icli.ground.translate import translate
 from t2icli.training.progress import Progress, Watch, unwatched
 
 SECONDS = 5.0
@@ -61,7 +62,7 @@ class _Live:
             self.bars.console.print(line(progress))
             return
         if progress.what not in self.tasks:
-            self.tasks[progress.what] = self.bars.add_task(progress.what, total=progress.total, told="")
+            self.tasks[progress.what] = self.bars.add_task(translate(progress.what), total=progress.total, told="")
         told = "  ".join(_said(progress))
         self.bars.update(self.tasks[progress.what], completed=progress.done, total=progress.total, told=told)
 
@@ -77,8 +78,8 @@ def _bars() -> Any:
 def line(progress: Progress) -> str:
     """`train 20/500  loss 0.1234  64.0/s  12 s left`."""
     left = _left(progress)
-    parts = [f"{progress.what} {progress.done}/{progress.total}", *_said(progress)]
-    return "  ".join([*parts, f"{_time(left)} left"] if left else parts)
+    parts = [f"{translate(progress.what)} {progress.done}/{progress.total}", *_said(progress)]
+    return "  ".join([*parts, translate(f"{_time(left)} left")] if left else parts)
 
 
 def _left(progress: Progress) -> float:

@@ -8,17 +8,17 @@ that nothing but what prints knows of languages, and English users pay nothing.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata, util
 from pathlib import Path
 
 HOLE = re.compile(r"\{(\d+)\}")
 DEPTH = 3
 """Messages within messages: a value may be a message itself."""
 QUOTES = ("'", '"')
+JOINTS = ("; ", ": ")
+"""What joins messages, and puts what a message is about before it."""
 
 
 def language() -> str:
@@ -50,12 +50,26 @@ class Catalogue:
             return text.replace(bare, self.translate(bare, depth)) if bare else text
         if text in self.exact:
             return self.exact[text]
-        if not depth or text[:1] in QUOTES:  # what users typed stays as it is
+        if not depth or (text[:1] in QUOTES and text.count(text[0]) == 2 and text.endswith(text[0])):  # a word, quoted
             return text
         for template in self.templates:
             if (values := template.values(text)) is not None:
-                return template.filled([self.translate(value, depth - 1) for value in values])
-        return "\n".join(self.translate(line, depth - 1) for line in text.split("\n")) if "\n" in text else text
+                return template.filled(
+                    [self._value(*each, depth - 1) for each in zip(values, template.quoted, strict=True)]
+                )
+        return self._parts(text, depth - 1)
+
+    def _value(self, text: str, is_quoted: bool, depth: int) -> str:
+        """A value of one word or in quotes is a name; of several words it may be a message."""
+        return text if is_quoted or " " not in text.strip() else self.translate(text, depth)
+
+    def _parts(self, text: str, depth: int) -> str:
+        """Lines, messages in a row, and a message behind what it is about, each by itself."""
+        for joint in ("\n", *JOINTS):
+            first, found, rest = text.partition(joint)
+            if found:
+                return f"{self._value(first, False, depth)}{joint}{self.translate(rest, depth + 1)}"
+        return text
 
 
 class Template:
@@ -65,6 +79,8 @@ class Template:
         self.other = other
         self.parts: Sequence[str] = HOLE.split(english)[::2]
         self.length = sum(map(len, self.parts))
+        around = zip(self.parts, self.parts[1:], strict=False)
+        self.quoted = [before.endswith(QUOTES) and after.startswith(QUOTES) for before, after in around]
 
     def values(self, text: str) -> Sequence[str] | None:
         """What stands in the holes, if `text` was made from this template."""
@@ -81,19 +97,25 @@ class Template:
 
 @functools.cache
 def catalogue(spoken: str) -> Catalogue:
-    """The translations of t2icli and of every installed plugin that brings its own."""
+    """The translations of t2icli and of every installed plugin that brings its own; where they differ, the first."""
+    import json
+
     entries: dict[str, str] = {}
     for folder in packages():
-        path = folder / "locale" / f"{spoken}.json"
-        if path.is_file():
-            entries |= json.loads(path.read_text(encoding="utf-8"))
+        try:
+            of_package = json.loads((folder / "locale" / f"{spoken}.json").read_text(encoding="utf-8"))
+            entries = {**of_package, **entries}
+        except (OSError, ValueError, TypeError):  # there is none, or it is no dictionary: English is shown
+            continue
     return Catalogue(entries)
 
 
 def packages() -> Iterable[Path]:
     """The folders of t2icli and of the plugins' packages, none of which is imported."""
+    from importlib import metadata, util
+
     yield Path(__file__).parents[1]
     for point in metadata.entry_points(group="t2icli"):
         spec = util.find_spec(point.module.partition(".")[0])
-        if spec is not None and spec.origin is not None:
-            yield Path(spec.origin).parent
+        if spec is not None and spec.submodule_search_locations:
+            yield Path(spec.submodule_search_locations[0])

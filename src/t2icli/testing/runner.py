@@ -85,7 +85,13 @@ def t2i(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     here.mkdir()
     monkeypatch.chdir(here)
     # Wide and plain, so that no message is broken by a line end or a colour.
-    for name, value in {"T2I_HOME": str(home), "COLUMNS": "240", "NO_COLOR": "1", "TERM": "dumb"}.items():
+    for name, value in {
+        "T2I_HOME": str(home),
+        "COLUMNS": "240",
+        "T2I_LANG": "en",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     runner = Runner(home, monkeypatch)
