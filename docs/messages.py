@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+AROUND = " \n;,"
+"""Not part of a message; as in t2icli.ground.translate."""
 ROOT = Path(__file__).parents[1]
 PACKAGES = [ROOT / "src/t2icli", *sorted(ROOT.glob("plugins/*/src/t2i_*"))]
 
@@ -28,15 +30,25 @@ MARKUP = re.compile(r"</?\w+|\\[wds.]|^--\S+ [A-Z]+$|^[\w ]*_[\w ]*$|\|")
 """HTML, patterns, lists of names and types."""
 FILES_ONLY = {"testing", "templates", "gallery.py", "page.py", "vocabulary.py", "machine.py", "__main__.py"}
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
-NOT_SHOWN = {"a picture of", "a photo of", "a {0} of {1}", "learnt without words", "t2icli (prepares image-text data)"}
+NOT_SHOWN = {
+    "a picture of",
+    "a photo of",
+    "a {0} of {1}",
+    "learnt without words",
+    ": Value error",
+    "t2icli (prepares image-text data)",
+}
 COLOURS = re.compile("[\u4e00-\u9fff]")
+KINDS = ("tokenizer", "embedder", "codec", "generator", "ranker", "captioner", "recipe", "dataset", "metric", "plugin")
 WORDS = {
-    *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "yes", "no", "steps", "train"),
+    *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "steps", "train"),
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
+    *("row {0}", *(f"{{0}} of {kind} {{1}}" for kind in KINDS)),
+    *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
 }
-"""Single words that are shown alone: they stand in tables and bars, where no rule tells them from names."""
-OF_TYPER = {
+"""Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""
+OF_OTHERS = {
     *("Usage:", "Arguments", "Options", "Commands", "(deprecated)", "[default: {}]", "[env var: {}]", "[required]"),
     "Show this message and exit.",
     "Install completion for the current shell.",
@@ -50,9 +62,22 @@ OF_TYPER = {
     "Input should be a valid number, unable to parse string as a number",
     "Input should be greater than or equal to {0}",
     "Input should be less than or equal to {0}",
+    *(
+        "expected {0}, got {1}",
+        "expected {0} >= {1}",
+        "expected {0} <= {1}",
+        "expected {0} > {1}",
+        "expected {0} < {1}",
+    ),
+    *(
+        "expected {0}",
+        "invalid enum value {0}",
+        "object missing required field {0}",
+        "object contains unknown field {0}",
+    ),
     *("{0} is not a valid integer", "{0} is not a valid float", "{0} is not in the range {1}"),
 }
-"""What Typer, and the click or pydantic in it, says in help and errors."""
+"""What Typer, the click or pydantic in it, and msgspec say in help and errors."""
 OF_THE_SYSTEM = {
     *("no such file or directory '{0}'", "permission denied '{0}'", "is a directory '{0}'", "not a directory '{0}'"),
     *("no space left on device '{0}'", "no space left on device", "file exists '{0}'", "No such file or directory"),
@@ -62,7 +87,7 @@ OF_THE_SYSTEM = {
 
 def messages(package: Path) -> set[str]:
     """The templates of all messages in a package; for t2icli also those of Typer and of the system."""
-    found: set[str] = WORDS | OF_TYPER | OF_THE_SYSTEM if package == PACKAGES[0] else set()
+    found: set[str] = WORDS | OF_OTHERS | OF_THE_SYSTEM if package == PACKAGES[0] else set()
     for path in package.rglob("*.py"):
         if not FILES_ONLY & set(path.relative_to(package).parts):
             found |= set(_in_file(ast.parse(path.read_text(encoding="utf-8"))))
@@ -142,10 +167,12 @@ def _arguments(node: ast.Call) -> Iterator[ast.expr]:
 def templates(node: ast.expr) -> Iterator[str]:
     """What an expression may say, with holes for values."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value.strip()
+        yield node.value.strip(AROUND)
     elif isinstance(node, ast.JoinedStr):
         holes = iter(range(len(node.values)))
-        yield "".join(v.value if isinstance(v, ast.Constant) else f"{{{next(holes)}}}" for v in node.values).strip()
+        yield "".join(v.value if isinstance(v, ast.Constant) else f"{{{next(holes)}}}" for v in node.values).strip(
+            AROUND
+        )
     elif isinstance(node, ast.IfExp):
         yield from (*templates(node.body), *templates(node.orelse))
     elif isinstance(node, ast.BoolOp):

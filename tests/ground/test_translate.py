@@ -9,25 +9,37 @@ from t2icli.ground.translate import Catalogue
 
 ZH = Catalogue(
     {
-        "no {0} called {1}": "没有名为 {1} 的{0}",
-        "{0}: {1}": "{0}：{1}",
+        "no {0} called {1}": "没有名为 {1} 的 {0}",
         "did you mean {0}?": "是否想输入 {0}？",
-        "ranker": "排序器",
+        "name": "名称",
+        "'{0}' is empty": "'{0}' 是空的",
+        "{0} needs {1}": "{0} 需要 {1}",
         "nothing was done": "未执行任何操作",
     }
 )
 
 
-def test_values_take_their_places_and_are_translated_themselves() -> None:
-    assert ZH.translate("no ranker called 'brvl'") == "没有名为 'brvl' 的排序器"
+def test_values_take_their_places() -> None:
+    assert ZH.translate("no ranker called 'brvl'") == "没有名为 'brvl' 的 ranker"
 
 
 def test_the_template_with_the_most_words_wins() -> None:
-    assert ZH.translate("no ranker called 'a: b'") == "没有名为 'a: b' 的排序器"
+    assert ZH.translate("no ranker called 'a: b'") == "没有名为 'a: b' 的 ranker"
 
 
 def test_a_message_within_a_message_is_translated() -> None:
     assert ZH.translate("x.png: nothing was done") == "x.png：未执行任何操作"
+
+
+def test_names_stay_as_they_are_even_where_a_message_reads_the_same() -> None:
+    assert ZH.translate("name") == "名称"
+    assert ZH.translate("no name called 'nothing was done'") == "没有名为 'nothing was done' 的 name"
+    assert ZH.translate("'nothing was done' is empty") == "'nothing was done' 是空的"
+
+
+def test_messages_in_a_row_are_translated_one_by_one() -> None:
+    assert ZH.translate("clip needs weights; nothing was done") == "clip 需要 weights；未执行任何操作"
+    assert ZH.translate("some of it; is not known") == "some of it; is not known"
 
 
 def test_lines_are_translated_one_by_one() -> None:

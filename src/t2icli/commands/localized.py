@@ -43,7 +43,7 @@ def _translate(thing: Any, name: str) -> None:
 
 
 def _usage(original: Any, context: Any) -> str:
-    return str(original(context)).replace(USAGE, f"{translate(USAGE.strip())} ", 1)
+    return str(original(context)).replace(USAGE, translate(USAGE.strip()), 1)
 
 
 def _format_help(command: Any, original: Any, context: Any, formatter: Any) -> None:

@@ -219,7 +219,7 @@ def _check(data: PreparedDataset, as_json: bool) -> int:
     if as_json:
         show.json({"images": len(data), "shards": shards, "problems": found})
     elif not found:
-        show.text(f"{len(data)} pictures in {shards} shard{'s' * (shards != 1)}, all as the card says")
+        show.text(f"{len(data)} pictures, all as the card says; shards: {shards}")
     return 1 if found else 0
 
 

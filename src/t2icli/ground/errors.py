@@ -33,8 +33,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     near = difflib.get_close_matches(_letters(word), by_letters, n=1, cutoff=0.5)
     if near:
         return f"did you mean {by_letters[near[0]]!r}?"
-    more = f", ... and {len(words) - LISTED} more" if len(words) > LISTED else ""
-    return f"known: {', '.join(words[:LISTED])}{more}" if words else None
+    if len(words) > LISTED:
+        return f"known: {', '.join(words[:LISTED])}, ... and {len(words) - LISTED} more"
+    return f"known: {', '.join(words)}" if words else None
 
 
 def _letters(word: str) -> str:

@@ -17,8 +17,12 @@ HOLE = re.compile(r"\{(\d+)\}")
 DEPTH = 3
 """Messages within messages: a value may be a message itself."""
 QUOTES = ("'", '"')
-JOINTS = ("; ", ": ")
-"""What joins messages, and puts what a message is about before it."""
+AROUND = " \n;,"
+"""What stands around a piece of a message."""
+JOINTS = {"\n": "\n", "; ": "；", ", or ": "，或 ", ": ": "："}
+"""What joins messages, and puts what a message is about before it; as in Chinese, the one language there is."""
+SHORT = 12
+"""Characters of a template that may stand anywhere, such as "{0} needs {1}": it is not matched across a joint."""
 
 
 def language() -> str:
@@ -45,7 +49,7 @@ class Catalogue:
         self.templates = sorted(templates, key=lambda template: -template.length)
 
     def translate(self, text: str, depth: int = DEPTH) -> str:
-        bare = text.strip()
+        bare = text.strip(AROUND)
         if bare != text:
             return text.replace(bare, self.translate(bare, depth)) if bare else text
         if text in self.exact:
@@ -61,14 +65,14 @@ class Catalogue:
 
     def _value(self, text: str, is_quoted: bool, depth: int) -> str:
         """A value of one word or in quotes is a name; of several words it may be a message."""
-        return text if is_quoted or " " not in text.strip() else self.translate(text, depth)
+        return text if is_quoted or " " not in text.strip(AROUND) else self.translate(text, depth)
 
     def _parts(self, text: str, depth: int) -> str:
         """Lines, messages in a row, and a message behind what it is about, each by itself."""
-        for joint in ("\n", *JOINTS):
-            first, found, rest = text.partition(joint)
-            if found:
-                return f"{self._value(first, False, depth)}{joint}{self.translate(rest, depth + 1)}"
+        splits = [(text.split(english, 1), other) for english, other in JOINTS.items() if english in text]
+        for (first, rest), other in sorted(splits, key=lambda split: split[0][1] not in self.exact):
+            shown = [self._value(first, False, depth), self.translate(rest, depth + 1)]
+            return text if shown == [first, rest] else other.join(shown)
         return text
 
 
@@ -89,10 +93,16 @@ class Template:
         if any(part not in text for part in self.parts):
             return None
         found = re.fullmatch("(.*?)".join(map(re.escape, self.parts)), text, re.DOTALL)
-        return found.groups() if found else None
+        if found is None or (self.length < SHORT and any(map(_is_several, found.groups()))):
+            return None
+        return found.groups()
 
     def filled(self, values: Sequence[str]) -> str:
         return HOLE.sub(lambda hole: values[int(hole[1])], self.other)
+
+
+def _is_several(value: str) -> bool:
+    return not value.startswith(QUOTES) and any(joint in value for joint in JOINTS)
 
 
 @functools.cache

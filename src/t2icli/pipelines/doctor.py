@@ -103,7 +103,8 @@ def _torch() -> Iterator[Finding]:
     device = pick_device("auto")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
-    yield Finding("device", "ok", f"{device} ({name}), bf16 {'yes' if has_bf16(device) else 'no'}")
+    has = f"{device} ({name}), with bf16" if has_bf16(device) else f"{device} ({name}), without bf16"
+    yield Finding("device", "ok", has)
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         yield Finding(
             "device", "note", "there is an NVIDIA driver, but this torch cannot use it", "install a CUDA build"

@@ -95,7 +95,7 @@ def _for_another(backend: str) -> str:
     known = [source for source in here.sources if backend_of(source.name) == backend and source.files]
     ways = [models.way_to_get(source) for source in known[:1]]
     if len(known) > 1:
-        ways[0] += " (more: t2i models list)"
+        ways = [f"{ways[0]} (more: t2i models list)"]
     if backend in here.offers["recipe"]:
         ways.append(f"t2i train {backend} --train-data FOLDER")
     if any(backend in offers and offers[backend].entry.convert for offers in here.offers.values()):

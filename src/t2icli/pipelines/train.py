@@ -284,10 +284,11 @@ def _fitting(recipe: Recipe, chosen: LoopSettings, data: PreparedDataset, world:
 
 def _described(plan: Plan, loop: LoopSettings, parameters: int, found: Fitting | None) -> str:
     """`dalle, tiny: 2.1 million parameters, 16 samples a step, about 0.9 GB and 0.4 s a step`."""
-    told = [f"{parameters / 1e6:.1f} million parameters", f"{loop.batch_size} samples a step"]
+    name = f"{plan.recipe}, {plan.size}" if plan.size else plan.recipe
+    sizes = f"{name}: {parameters / 1e6:.1f} million parameters, {loop.batch_size} samples a step"
     if found is not None and found.memory is not None and found.seconds is not None:
-        told.append(f"about {found.memory / 1e9:.1f} GB of memory and {found.seconds:.2g} s a step")
-    return f"{plan.recipe}{f', {plan.size}' if plan.size else ''}: {', '.join(told)}"
+        return f"{sizes}, about {found.memory / 1e9:.1f} GB of memory and {found.seconds:.2g} s a step"
+    return sizes
 
 
 def parameters_of(recipe: Recipe) -> int:
@@ -314,7 +315,7 @@ def what_next(folder: Path) -> list[str]:
         return []
     caption = next(iter(captions_of(plan)), "PROMPT") if "{caption}" in command else ""
     words = {"caption": caption, "run": str(folder), "data": os.path.relpath(plan.train_data)}
-    return ["next: " + command.format(**{name: shlex.quote(word) for name, word in words.items()})]
+    return [f"next: {command.format(**{name: shlex.quote(word) for name, word in words.items()})}"]
 
 
 def captions_of(plan: Plan) -> Iterator[str]:
@@ -348,7 +349,7 @@ def preview(
         ("recipe", plan.recipe),
         *([("size", plan.size)] if plan.size else []),
         ("samples", f"{len(data)} to train on, {len(held_out) if held_out else 0} held out"),
-        ("steps", f"{steps} of {'at most ' if plan.batch_size else ''}{batch} samples"),
+        ("steps", f"{steps} of at most {batch} samples" if plan.batch_size else f"{steps} of {batch} samples"),
         ("trained parameters", f"{trained / 1e6:.1f} million"),
         ("memory", f"{trained * 4 * copies / 2**30:.2f} GiB, and the activations of a batch"),
         ("run", str(folder)),

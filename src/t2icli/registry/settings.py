@@ -233,11 +233,11 @@ def _within_bounds(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(map(_within_bounds, value))
     if isinstance(value, (str, Path)) and not is_utf8(value):
-        raise msgspec.ValidationError("Not valid UTF-8")
+        raise msgspec.ValidationError("not valid utf-8")
     if isinstance(value, float) and not math.isfinite(value):
-        raise msgspec.ValidationError("Not a finite number")
+        raise msgspec.ValidationError("not a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise msgspec.ValidationError("Integer does not fit into 64 bits")
+        raise msgspec.ValidationError("integer does not fit into 64 bits")
     return value
 
 
@@ -253,7 +253,7 @@ def is_utf8(text: str | Path) -> bool:
 def _from_text(kind: type, value: Any) -> Any:
     if issubclass(kind, Path) and isinstance(value, (str, Path)):
         if "\0" in str(value):
-            raise msgspec.ValidationError("A path has no NUL")
+            raise msgspec.ValidationError("a path has no nul")
         try:
             return Path(value).expanduser()
         except RuntimeError as error:  # ~somebody without a home
@@ -322,8 +322,7 @@ def _type_name(kind: Any) -> str:
     if _is_union(kind):
         return " | ".join(_type_name(choice) for choice in inner)
     if origin is Part:
-        kind = inner[0].__name__.lower()
-        return f"name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        return f"{inner[0].__name__.lower()} name"
     if origin in (tuple, list):
         return f"{_type_name(inner[0])},..."
     name = str(kind.__name__)
