@@ -111,7 +111,7 @@ def test_english_help_follows_chinese_help(chinese: Runner, monkeypatch: pytest.
 
 def test_tables_are_chinese_and_names_in_them_are_not_translated(chinese: Runner) -> None:
     page = chinese.ok("plugins", "ranker", "colours").stdout
-    assert "ranker colours: 统计中文或英文提示词中出现的颜色；无需权重" in page
+    assert "ranker colours：统计中文或英文提示词中出现的颜色；无需权重" in page
     assert re.search(r"设置项\s+类型\s+默认值\s+含义", page)
     assert re.search(r"size\s+int\s+64\s+图片缩小到的边长", page)
 
