@@ -15,7 +15,7 @@ from pathlib import Path
 
 from t2icli.registry import discovery
 
-os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "T2I_HOME": os.devnull + "/none"}
+os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "T2I_LANG": "en", "T2I_HOME": os.devnull + "/none"}
 
 import typer
 from typer.main import get_command

@@ -163,7 +163,8 @@ def _add(adder: Adder, added: dict[str, Any], owners: Mapping[str, str]) -> None
 app = typer.Typer(
     cls=Commands,
     epilog="A flag such as --batch-size may also stand in a file (--config FILE: batch_size = 8) or be set for good "
-    "(T2I_BATCH_SIZE=8). What is typed wins over the variable, that over the file.",
+    "(T2I_BATCH_SIZE=8). What is typed wins over the variable, that over the file. T2I_LANG=en or T2I_LANG=zh sets the "
+    "language of messages, else the system's does.",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda word: word.replace("_", "-"),
