@@ -73,6 +73,7 @@ def test_every_distribution_is_as_an_index_wants_it(dist: Path) -> None:
             (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
             about = email.message_from_bytes(archive.read(metadata))
         assert any(name.endswith("licenses/LICENSE") for name in names), wheel
+        assert wheel.name.startswith("t2icli_noise") or any(name.endswith("/locale/zh.json") for name in names), wheel
         # An index page has none of the files that a link within the source tree leads to.
         assert re.findall(r"\]\((?!https?://)[^)]*\)", str(about.get_payload())) == [], wheel
 

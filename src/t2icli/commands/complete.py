@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from t2icli.ground.translate import translate
 from t2icli.registry import discovery
 from t2icli.store import models
 
@@ -75,4 +76,4 @@ def _models(kind: str) -> Iterator[tuple[str, str]]:
 
 
 def _starting(incomplete: str, offers: Iterable[tuple[str, str]]) -> Offers:
-    return [(name, about) for name, about in dict(offers).items() if name.startswith(incomplete)]
+    return [(name, translate(about)) for name, about in dict(offers).items() if name.startswith(incomplete)]

@@ -174,7 +174,7 @@ def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
     for key in values:
         if key not in fields:
             raise T2IError(f"{owner} has no setting {key!r}", did_you_mean(key, fields))
-    ready = {key: _value(fields[key], value, f"{key!r} of {owner}") for key, value in values.items()}
+    ready = {key: _value(fields[key], value, f"setting {key!r} of {owner}") for key, value in values.items()}
     missing = [name for name, field in fields.items() if field.required and name not in ready]
     if missing:
         raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with -o {missing[0]}=...")
