@@ -39,12 +39,11 @@ NOT_SHOWN = {
     "t2icli (prepares image-text data)",
 }
 COLOURS = re.compile("[\u4e00-\u9fff]")
-KINDS = ("tokenizer", "embedder", "codec", "generator", "ranker", "captioner", "recipe", "dataset", "metric", "plugin")
 WORDS = {
     *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "steps", "train"),
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
-    *("row {0}", *(f"{{0}} of {kind} {{1}}" for kind in KINDS)),
+    *("row {0}", "version of {0}", "setting {0}", "setting {0} of {1}"),
     *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
 }
 """Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""
@@ -71,6 +70,11 @@ OF_OTHERS = {
     ),
     *(
         "expected {0}",
+        "Expected {0}, got {1}",
+        "Object missing required field {0}",
+        "Object contains unknown field {0}",
+        "Input data was truncated",
+        "JSON is malformed: {0}",
         "invalid enum value {0}",
         "object missing required field {0}",
         "object contains unknown field {0}",
@@ -82,6 +86,7 @@ OF_THE_SYSTEM = {
     *("no such file or directory '{0}'", "permission denied '{0}'", "is a directory '{0}'", "not a directory '{0}'"),
     *("no space left on device '{0}'", "no space left on device", "file exists '{0}'", "No such file or directory"),
     *("Permission denied", "No space left on device", "Is a directory", "Not a directory", "Read-only file system"),
+    *("file name too long '{0}'", "File name too long"),
 }
 
 

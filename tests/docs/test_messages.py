@@ -90,7 +90,7 @@ def test_wrong_flags_are_chinese(chinese: Runner) -> None:
     assert chinese.fails("rerank").stderr.startswith("错误：缺少参数 'PROMPT'")
     Image.new("RGB", (8, 8)).save("x.png")
     wrong = chinese.fails("rerank", "x", "x.png", "-r", "colours", "-o", "size=0").stderr
-    assert wrong == "错误：ranker 'colours' 的 'size' 不能为 '0'：应为 `int` >= 1\n  应为 int\n"
+    assert wrong == "错误：ranker 'colours' 的设置项 'size' 不能为 '0'：应为 `int` >= 1\n  应为 int\n"
 
 
 @pytest.mark.parametrize("words", [(), ("generate",), ("prepare",), ("train",), ("evaluate",), ("models", "import")])

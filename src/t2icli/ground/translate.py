@@ -54,7 +54,7 @@ class Catalogue:
             return text.replace(bare, self.translate(bare, depth)) if bare else text
         if text in self.exact:
             return self.exact[text]
-        if not depth or (text[:1] in QUOTES and text.count(text[0]) == 2 and text.endswith(text[0])):  # a word, quoted
+        if not depth or _is_quoted(text):
             return text
         for template in self.templates:
             if (values := template.values(text)) is not None:
@@ -101,8 +101,12 @@ class Template:
         return HOLE.sub(lambda hole: values[int(hole[1])], self.other)
 
 
+def _is_quoted(value: str) -> bool:
+    return value[:1] in QUOTES and value.count(value[0]) == 2 and value.endswith(value[0])
+
+
 def _is_several(value: str) -> bool:
-    return not value.startswith(QUOTES) and any(joint in value for joint in JOINTS)
+    return not _is_quoted(value) and any(joint in value for joint in JOINTS)
 
 
 @functools.cache
