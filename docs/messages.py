@@ -38,7 +38,7 @@ NOT_SHOWN = {
     ": Value error",
     "t2icli (prepares image-text data)",
 }
-COLOURS = re.compile("[\u4e00-\u9fff]")
+CHINESE = re.compile("[\u4e00-\u9fff]")
 WORDS = {
     *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "steps", "train"),
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
@@ -114,7 +114,7 @@ def _in_file(tree: ast.Module) -> Iterator[str]:
 
 def _has_several_words(text: str) -> bool:
     bare = text.strip()
-    return bool(SEVERAL_WORDS.search(bare)) and not MARKUP.search(bare) and not COLOURS.search(bare)
+    return bool(SEVERAL_WORDS.search(bare)) and not MARKUP.search(bare) and not CHINESE.search(bare)
 
 
 def _documentation(tree: ast.Module) -> Iterator[ast.expr]:

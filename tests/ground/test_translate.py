@@ -42,6 +42,11 @@ def test_messages_in_a_row_are_translated_one_by_one() -> None:
     assert ZH.translate("some of it; is not known") == "some of it; is not known"
 
 
+def test_a_message_of_any_length_is_shown() -> None:
+    text = "\n".join(["x: " * 5000, "a; " * 5000, *["nothing was done"] * 5000])
+    assert ZH.translate(text).count("未执行任何操作") == 5000
+
+
 def test_lines_are_translated_one_by_one() -> None:
     assert ZH.translate("nothing was done\n  did you mean 'brivl'?") == "未执行任何操作\n  是否想输入 'brivl'？"
 

@@ -19,8 +19,10 @@ DEPTH = 3
 QUOTES = ("'", '"')
 AROUND = " \n;,"
 """What stands around a piece of a message."""
-JOINTS = {"\n": "\n", "; ": "；", ", or ": "，或 ", ": ": "："}
-"""What joins messages, and puts what a message is about before it; as in Chinese, the one language there is."""
+JOINTS = {"\n": "\n", "; ": "；", ", or ": "，或 "}
+"""What joins messages; as in Chinese, the one language there is."""
+COLON = ": "
+"""Stands between what a message is about and the message."""
 SHORT = 12
 """Characters of a template that may stand anywhere, such as "{0} needs {1}": it is not matched across a joint."""
 
@@ -58,22 +60,28 @@ class Catalogue:
             return text
         for template in self.templates:
             if (values := template.values(text)) is not None:
-                return template.filled(
-                    [self._value(*each, depth - 1) for each in zip(values, template.quoted, strict=True)]
-                )
+                pairs = zip(values, template.quoted, strict=True)
+                return template.filled([self._value(value, depth - 1, is_quoted) for value, is_quoted in pairs])
         return self._parts(text, depth - 1)
 
-    def _value(self, text: str, is_quoted: bool, depth: int) -> str:
+    def _value(self, text: str, depth: int, is_quoted: bool = False) -> str:
         """A value of one word or in quotes is a name; of several words it may be a message."""
         return text if is_quoted or " " not in text.strip(AROUND) else self.translate(text, depth)
 
     def _parts(self, text: str, depth: int) -> str:
         """Lines, messages in a row, and a message behind what it is about, each by itself."""
-        splits = [(text.split(english, 1), other) for english, other in JOINTS.items() if english in text]
-        for (first, rest), other in sorted(splits, key=lambda split: split[0][1] not in self.exact):
-            shown = [self._value(first, False, depth), self.translate(rest, depth + 1)]
-            return text if shown == [first, rest] else other.join(shown)
-        return text
+        about, colon, message = text.partition(COLON)
+        if message not in self.exact:
+            for joint, other in JOINTS.items():
+                if joint in text:
+                    return _joined(text, joint, other, [self._value(piece, depth) for piece in text.split(joint)])
+        if not colon:
+            return text
+        return _joined(text, COLON, "：", [self._value(about, depth), self.translate(message, depth)])
+
+
+def _joined(text: str, joint: str, other: str, pieces: Sequence[str]) -> str:
+    return text if joint.join(pieces) == text else other.join(pieces)
 
 
 class Template:
@@ -106,7 +114,7 @@ def _is_quoted(value: str) -> bool:
 
 
 def _is_several(value: str) -> bool:
-    return not _is_quoted(value) and any(joint in value for joint in JOINTS)
+    return not _is_quoted(value) and any(joint in value for joint in (*JOINTS, COLON))
 
 
 @functools.cache
