@@ -31,19 +31,16 @@ MARKUP = re.compile(r"</?\w+|\\[wds.]|^--\S+ [A-Z]+$|^[\w ]*_[\w ]*$|\|")
 FILES_ONLY = {"testing", "templates", "gallery.py", "page.py", "vocabulary.py", "machine.py", "__main__.py"}
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
-    "a picture of",
-    "a photo of",
-    "a {0} of {1}",
-    "learnt without words",
-    ": Value error",
+    *("a picture of", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
     "t2icli (prepares image-text data)",
 }
+"""Words of prompts, of files and of what is replaced."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 WORDS = {
     *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "steps", "train"),
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
-    *("row {0}", "version of {0}", "setting {0}", "setting {0} of {1}"),
+    *("row {0}", "{0}, or {1}", "version of {0}", "setting {0}", "setting {0} of {1}"),
     *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
 }
 """Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""
@@ -68,17 +65,9 @@ OF_OTHERS = {
         "expected {0} > {1}",
         "expected {0} < {1}",
     ),
-    *(
-        "expected {0}",
-        "Expected {0}, got {1}",
-        "Object missing required field {0}",
-        "Object contains unknown field {0}",
-        "Input data was truncated",
-        "JSON is malformed: {0}",
-        "invalid enum value {0}",
-        "object missing required field {0}",
-        "object contains unknown field {0}",
-    ),
+    *("expected {0}", "Expected {0}, got {1}", "Input data was truncated", "JSON is malformed: {0}"),
+    *("Object missing required field {0}", "object missing required field {0}", "invalid enum value {0}"),
+    *("Object contains unknown field {0}", "object contains unknown field {0}"),
     *("{0} is not a valid integer", "{0} is not a valid float", "{0} is not in the range {1}"),
 }
 """What Typer, the click or pydantic in it, and msgspec say in help and errors."""

@@ -31,6 +31,11 @@ def test_a_message_within_a_message_is_translated() -> None:
     assert ZH.translate("x.png: nothing was done") == "x.png：未执行任何操作"
 
 
+def test_alternatives_are_joined_in_the_language() -> None:
+    catalogue = Catalogue({"{0}, or {1}": "{0}，或 {1}", "run: {0}": "请运行：{0}"})
+    assert catalogue.translate("run: t2i a, or t2i b, or t2i c") == "请运行：t2i a，或 t2i b，或 t2i c"
+
+
 def test_names_stay_as_they_are_even_where_a_message_reads_the_same() -> None:
     assert ZH.translate("name") == "名称"
     assert ZH.translate("no name called 'nothing was done'") == "没有名为 'nothing was done' 的 name"

@@ -19,7 +19,7 @@ DEPTH = 3
 QUOTES = ("'", '"')
 AROUND = " \n;,"
 """What stands around a piece of a message."""
-JOINTS = {"\n": "\n", "; ": "；", ", or ": "，或 "}
+JOINTS = {"\n": "\n", "; ": "；"}
 """What joins messages; as in Chinese, the one language there is."""
 COLON = ": "
 """Stands between what a message is about and the message."""
