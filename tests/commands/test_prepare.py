@@ -102,7 +102,7 @@ def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, na
         (("photos", "--output", "data", "-o", "fetch.tries=0"), "'tries' of fetch"),
         (("photos", "--output", "data", "--preset", "wukong"), "did you mean 'wukong-food'"),
         (("photos", "--output", "data", "--preset", "wukong-food"), "needs a list of words"),
-        (("photos", "--output", "data", "-o", "rules.words=none.txt"), "cannot read the word list"),
+        (("photos", "--output", "data", "-o", "rules.words=none.txt"), "cannot read 'none.txt'"),
         (("photos", "--check"), "not a prepared dataset"),
         (("photos", "--output", "photos"), "both SOURCE and --output"),
     ],

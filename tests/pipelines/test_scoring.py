@@ -55,10 +55,10 @@ def test_commas_and_repetition_mean_the_same(t2i: Runner) -> None:
 def test_a_ranker_whose_name_has_a_hyphen_gets_its_settings(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     asked: dict[str, Any] = {}
 
-    def load(kind: str, name: str, options: dict[str, Any]) -> Any:
+    def open_one(kind: str, name: str, options: dict[str, Any]) -> Any:
         asked[name] = options
         return SimpleNamespace(thing=Fixed(), tables={}, model=None)
 
-    monkeypatch.setattr(scoring.provenance, "load", load)
+    monkeypatch.setattr("t2icli.registry.open.open_one", open_one)
     scoring.judges(["chinese-clip", "clip"], {key: {"batch": "2"}, "device": "cpu"})
     assert asked == {"chinese-clip": {"device": "cpu", "batch": "2"}, "clip": {"device": "cpu"}}

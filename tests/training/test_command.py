@@ -32,6 +32,15 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(tiny_t2i: Runne
     assert not Path("runs").exists()
 
 
+def test_a_run_that_is_refused_leaves_nothing(tiny_t2i: Runner, data: Path) -> None:
+    tiny_t2i.fails("train", "tini", "--train-data", data, says="did you mean 'tiny'?")
+    tiny_t2i.fails("train", "tiny", says="--train-data is missing")
+    assert not Path("runs").exists()
+    Path("mine").mkdir()
+    tiny_t2i.fails("train", "tini", "--train-data", data, "--output", "mine", says="no recipe called 'tini'")
+    assert Path("mine").is_dir(), "a folder that was there stays"
+
+
 def test_the_settings_of_a_run_can_be_given_back(tiny_t2i: Runner, data: Path) -> None:
     tiny_t2i.ok("train", "tiny", "--train-data", data, *QUICK, "--lr", "0.005", "-o", "width=4", "--output", "x")
     written = toml.read(Path("x/settings.toml"))

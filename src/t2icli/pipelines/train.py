@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -186,14 +186,27 @@ def _alone(folder: Path) -> Iterator[None]:
     if launch.follow_starter():  # who holds the lock
         yield
         return
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                _remove_unused(folder, made)
     except Timeout as error:
         raise T2IError(
             f"another process is training in '{folder}'", "wait for it, or choose another --output"
         ) from error
+
+
+def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
+    """A run that was refused before it wrote anything leaves no lock, and none of the folders `made` for it."""
+    if made and [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        with contextlib.suppress(OSError):  # somebody else uses one by now
+            for each in made:
+                each.rmdir()
 
 
 def open_parts(plan: Plan) -> tuple[PreparedDataset, PreparedDataset | None]:
