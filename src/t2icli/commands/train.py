@@ -75,7 +75,7 @@ def train(
     warmup: Annotated[
         int | None, typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=HOW_LONG)
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.", rich_help_panel=HOW_LONG)] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.", rich_help_panel=HOW_LONG)] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.", rich_help_panel=HOW_LONG)] = None,
     clip: Annotated[float | None, typer.Option(help="Largest gradient norm.", rich_help_panel=HOW_LONG)] = None,
     ema: Annotated[
