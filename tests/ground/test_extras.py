@@ -34,4 +34,4 @@ def test_without_an_extra_its_package_and_the_command_to_install_it_are_named(
     monkeypatch.setitem(sys.modules, package, None)
     Path("list.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.png,red\n")
     words = ["prepare", "csv", "list.csv", "--output", "data", "-o", "rules.words=words.txt"]
-    t2i.fails(*words, says="run: pip install 't2icli[data]'")
+    t2i.fails(*words, says="run: t2i install 't2icli[data]'")

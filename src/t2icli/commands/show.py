@@ -294,7 +294,7 @@ def _explained(problem: Exception) -> tuple[str, str | None, int]:
         source, _, reason = problem.args[0][0]
         return f"cannot copy '{source}': {reason}", None, 1
     if isinstance(problem, ModuleNotFoundError) and (extra := extras.with_module(problem.name)):
-        return f"the package {problem.name!r} is not installed", f"run: pip install 't2icli[{extra}]'", 2
+        return f"the package {problem.name!r} is not installed", f"run: t2i install 't2icli[{extra}]'", 2
     if type(problem).__name__ == "OutOfMemoryError" or isinstance(problem, MemoryError):
         return "out of memory", "a smaller --batch-size needs less", 1
     return f"{type(problem).__name__}: {problem}", f"this is a bug{_of_plugin(problem)}; add --debug to see where", 1

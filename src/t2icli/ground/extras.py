@@ -16,8 +16,13 @@ def with_module(module: str | None) -> str | None:
 
 @cache
 def _extras() -> dict[str, str]:
-    found: dict[str, str] = {}
+    """The smallest extra with each package: an extra may include others, as `all` does."""
+    packages: dict[str, list[str]] = {}
     for requirement in requires("t2icli") or ():
         if match := EXTRA.match(requirement):
-            found.setdefault(match[1].replace("-", "_"), match[2])
+            packages.setdefault(match[2], []).append(match[1].replace("-", "_"))
+    found: dict[str, str] = {}
+    for extra in sorted(packages, key=lambda extra: len(packages[extra])):
+        for package in packages[extra]:
+            found.setdefault(package, extra)
     return found
