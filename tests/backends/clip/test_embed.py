@@ -144,6 +144,18 @@ def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, netw
     torch.testing.assert_close(embedded, embedder.embed_texts(["a red bowl", "soup"]), atol=1e-5, rtol=0)
 
 
+def test_the_tokens_of_texts_do_not_mix_between_threads(tiny_clip: Model) -> None:
+    embedder = load("embedder", "clip", model=tiny_clip)
+    texts, before = ["a red bowl", "soup"] * 8, torch.get_num_threads()
+    alone = {text: embedder.embed_tokens([text])[0] for text in texts}
+    try:
+        torch.set_num_threads(4)
+        together = embedder.embed_tokens(texts)
+    finally:
+        torch.set_num_threads(before)
+    assert all(row.equal(alone[text]) for text, row in zip(texts, together, strict=True))
+
+
 def test_a_prompt_that_is_cut_can_lose_its_end_token_as_in_clip_gen(tiny_clip: Model, network: nn.Module) -> None:
     clip = load("embedder", "clip", model=tiny_clip, keep_end=False)
     short, long, other = "noodles", "word " * 30, "a dish of many words " * 9

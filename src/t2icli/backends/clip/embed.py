@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -57,7 +58,14 @@ class Clip:
         width = _last_norm(self.model).weight.shape[0]
         run = dataclasses.replace(self.run, width=ids.shape[1] * width)
         end = getattr(self.texts, "end", END)
-        rows = run(ids, lambda one: (one,), partial(_tokens, self.model, end), finish=finite)
+        last = threading.local()  # texts go through the tower in several threads at a time
+        listening = _last_norm(self.model).register_forward_hook(
+            lambda _, inputs, output: setattr(last, "output", output)
+        )
+        try:
+            rows = run(ids, lambda one: (one,), partial(_tokens, self.model, end, last), finish=finite)
+        finally:
+            listening.remove()
         return rows.unflatten(1, (ids.shape[1], width))
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
@@ -75,17 +83,12 @@ def _last_norm(model: nn.Module) -> nn.Module:
     return norm
 
 
-def _tokens(model: nn.Module, end: int, ids: Tensor) -> Tensor:
-    """(b, context * width)."""
-    seen: list[Tensor] = []
-    listening = _last_norm(model).register_forward_hook(lambda _, inputs, output: seen.append(output))
-    try:
-        model.encode_text(ids)
-    finally:
-        listening.remove()
+def _tokens(model: nn.Module, end: int, last: threading.local, ids: Tensor) -> Tensor:
+    """(b, context * width) of what the tower's last norm leaves in `last.output`."""
+    model.encode_text(ids)
     is_end = ids == end
     is_text = is_end.cumsum(1) - is_end.long() == 0  # up to the first end token, which is one of them
-    return (seen[0] * is_text[..., None]).flatten(1)
+    return (last.output * is_text[..., None]).flatten(1)
 
 
 def _width(model: nn.Module) -> int:
