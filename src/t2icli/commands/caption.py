@@ -10,7 +10,19 @@ import typer
 
 from t2icli import config
 from t2icli.commands import complete, show
-from t2icli.commands.options import MOST, BatchSize, Config, Device, Force, Json, Options, Plain, Seed, random_seed
+from t2icli.commands.options import (
+    MOST,
+    BatchSize,
+    Config,
+    Device,
+    Force,
+    Json,
+    Options,
+    Plain,
+    Rerank,
+    Seed,
+    random_seed,
+)
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
@@ -31,15 +43,7 @@ def caption(
             autocompletion=complete.names("captioner"),
         ),
     ] = None,
-    rerank: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rerank",
-            metavar="RANKER",
-            help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
-            autocompletion=complete.rankers,
-        ),
-    ] = None,
+    rerank: Rerank = None,
     seed: Seed = None,
     option: Options = None,
     config_file: Config = None,

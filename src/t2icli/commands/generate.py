@@ -20,6 +20,7 @@ from t2icli.commands.options import (
     Json,
     Options,
     Plain,
+    Rerank,
     Seed,
     named_path,
     random_seed,
@@ -60,15 +61,7 @@ def generate(
             autocompletion=complete.names("generator"),
         ),
     ] = None,
-    rerank: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rerank",
-            metavar="RANKER",
-            help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
-            autocompletion=complete.rankers,
-        ),
-    ] = None,
+    rerank: Rerank = None,
     top: Annotated[
         int | None,
         typer.Option("--top", metavar="N", min=1, help="Keep this many of each prompt, the best; equal ones once."),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from t2icli import config
+from t2icli.commands import complete
 from t2icli.ground.errors import T2IError
 
 MOST = 1_000_000
@@ -77,3 +78,13 @@ Plain = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+Rerank = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rerank",
+        metavar="RANKER",
+        help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
+        autocompletion=complete.rankers,
+    ),
+]

@@ -18,8 +18,8 @@ MANY_CORES = 8
 
 
 def pick(entry: Entry[Any], word: str | None, option: Mapping[str, Any], device: str) -> str | None:
-    """The size to train; None for a recipe that has but one. `auto` goes by the machine, unless weights are gone on
-    from, which have a size already."""
+    """The size to train; None for a recipe with only one. `auto` depends on the machine, except when training continues
+    from existing weights, which already have a size."""
     if word not in (None, AUTO, *SIZES):
         raise T2IError(f"there is no size called {word!r}", did_you_mean(str(word), SIZES))
     if not entry.sizes:
