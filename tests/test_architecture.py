@@ -32,9 +32,13 @@ CLOSED = ("t2icli.backends", "t2icli.training.loop")
 """What plugins and backends must not import either: other backends, and the loop that drives them."""
 
 
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module a file names in an import, at any depth, outside `if TYPE_CHECKING`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     hidden = {
         id(inner)
         for node in ast.walk(tree)
@@ -48,6 +52,15 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif place := lazy(node):
+            yield place.replace(":", ".")
+
+
+def lazy(node: ast.AST) -> str | None:
+    """The place that `lazily("module:name")` will import, where it is written out."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily" and isinstance(node.args[0], ast.Constant):
+        return str(node.args[0].value)
+    return None
 
 
 def modules(source: Path) -> dict[str, Path]:
@@ -118,12 +131,25 @@ def test_plugins_and_backends_stand_on_what_lies_below_them_alone() -> None:
     assert not wrong
 
 
+def test_what_is_to_be_imported_lazily_exists() -> None:
+    files = {name: path for source in (SOURCE, *STRANGERS) for name, path in modules(source).items()}
+    places = {place for path in files.values() for node in ast.walk(parsed(path)) if (place := lazy(node))}
+    assert len(places) > 30
+    wrong = []
+    for place in places:
+        module, _, name = place.partition(":")
+        body = parsed(files[module]).body if module in files else []
+        if not any(getattr(each, "name", None) == name for each in body):
+            wrong.append(place)
+    assert not wrong
+
+
 def test_only_show_prints() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")
         if path.name not in ("show.py", "__main__.py") and path.parent.name != "testing"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
     ]
     assert not wrong

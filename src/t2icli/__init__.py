@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Tokenizer,
         Turn,
         Upstream,
+        lazily,
     )
     from t2icli.contract.requests import PER_PICTURE, Abilities, Request
     from t2icli.data.dataset import PreparedDataset, SourceRow
@@ -69,6 +70,7 @@ __all__ = [
     "Upstream",
     "Watch",
     "hookimpl",
+    "lazily",
     "load",
     "part",
     "seal",

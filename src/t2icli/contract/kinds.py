@@ -6,8 +6,10 @@ edge images are PIL, so that a plugin need not use torch at all.
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -43,12 +45,24 @@ class Entry(Generic[T]):
     settings: type
     """A frozen `msgspec.Struct`; importing it must stay cheap."""
     load: Callable[[Any], T]
-    """Settings in, the thing out. Heavy imports happen in here."""
+    """Settings in, the thing out. Heavy imports happen in here, see `lazily`."""
     convert: Callable[[Upstream, Path], None] | None = None
     """Turn upstream files into a model folder: `t2i models import FILE --as NAME`."""
     sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
+
+
+def lazily(place: str) -> Callable[..., Any]:
+    """A function or class that is imported only when it is called: `load=lazily("t2i_noise.noise:Noise")`.
+
+    So the module of a plugin stays quick to import, and what needs torch is in a module beside it.
+    """
+    return partial(_call, place)
+
+
+def _call(place: str, *arguments: Any) -> Any:
+    return pkgutil.resolve_name(place)(*arguments)
 
 
 @dataclass(frozen=True)

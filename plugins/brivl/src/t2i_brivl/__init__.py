@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -10,7 +9,7 @@ from msgspec import Meta
 
 from t2i_brivl.recipe import SIZES, RecipeSettings
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, Upstream
+from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, lazily
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
@@ -35,23 +34,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = "auto"
 
 
-def load(settings: Settings) -> Embedder:
-    from t2i_brivl.embed import load
-
-    return load(settings)
-
-
-# Not called `convert`: the module of that name takes its place in this package once it is imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2i_brivl.convert import convert
-
-    convert(upstream, folder)
-
-
-def load_recipe(settings: RecipeSettings) -> Recipe:
-    from t2i_brivl.train import BrivlRecipe
-
-    return BrivlRecipe(settings)
+load = lazily("t2i_brivl.embed:load")
+import_files = lazily("t2i_brivl.convert:convert")
+load_recipe = lazily("t2i_brivl.train:BrivlRecipe")
 
 
 @hookimpl

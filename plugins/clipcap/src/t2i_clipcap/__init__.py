@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, Upstream
+from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, lazily
 from t2icli.contract.sampling import CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.registry.settings import Part, in_place_of, part
 from t2icli.store.models import Model
@@ -121,29 +121,10 @@ class FlickrSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: Annotated[Path | None, Meta(description="folder of ID.jpg; else images/ beside the list")] = None
 
 
-def load_flickr(settings: FlickrSettings) -> DatasetPreparer:
-    from t2i_clipcap.flickr import FlickrSource
-
-    return FlickrSource(settings)
-
-
-def load_recipe(settings: RecipeSettings) -> Recipe:
-    from t2i_clipcap.train import ClipCapRecipe
-
-    return ClipCapRecipe(settings)
-
-
-def load_captioner(settings: Settings) -> Captioner:
-    from t2i_clipcap.caption import load
-
-    return load(settings)
-
-
-# Not called `convert`, for the module of that name would take its place in this package once imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2i_clipcap.convert import convert
-
-    convert(upstream, folder)
+load_flickr = lazily("t2i_clipcap.flickr:FlickrSource")
+load_recipe = lazily("t2i_clipcap.train:ClipCapRecipe")
+load_captioner = lazily("t2i_clipcap.caption:load")
+import_files = lazily("t2i_clipcap.convert:convert")
 
 
 @hookimpl

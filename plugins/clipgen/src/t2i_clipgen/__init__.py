@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +18,7 @@ from t2icli.contract.kinds import (
     Recipe,
     RemoteFile,
     Size,
-    Upstream,
+    lazily,
 )
 from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.registry.settings import Part, part
@@ -179,41 +178,12 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load_prior(settings: Settings) -> Generator:
-    from t2i_clipgen.generate import load
-
-    return load(settings)
-
-
-# Not called `convert`, for the module of that name would take its place in this package once imported.
-def import_prior(upstream: Upstream, folder: Path) -> None:
-    from t2i_clipgen.convert import convert
-
-    convert(upstream, folder)
-
-
-def load_recipe(settings: RecipeSettings) -> Recipe:
-    from t2i_clipgen.train import PriorRecipe
-
-    return PriorRecipe(settings)
-
-
-def load_codec_recipe(settings: CodecRecipeSettings) -> Recipe:
-    from t2i_clipgen.vqgan.train import VQGANRecipe
-
-    return VQGANRecipe(settings)
-
-
-def load_codec(settings: CodecSettings) -> Codec:
-    from t2i_clipgen.vqgan.codec import load
-
-    return load(settings)
-
-
-def import_codec(upstream: Upstream, folder: Path) -> None:
-    from t2i_clipgen.vqgan.convert import convert
-
-    convert(upstream, folder)
+load_prior = lazily("t2i_clipgen.generate:load")
+import_prior = lazily("t2i_clipgen.convert:convert")
+load_recipe = lazily("t2i_clipgen.train:PriorRecipe")
+load_codec_recipe = lazily("t2i_clipgen.vqgan.train:VQGANRecipe")
+load_codec = lazily("t2i_clipgen.vqgan.codec:load")
+import_codec = lazily("t2i_clipgen.vqgan.convert:convert")
 
 
 @hookimpl

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +9,7 @@ from msgspec import Meta
 
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Generator, Recipe, Size, Upstream
+from t2icli.contract.kinds import Embedder, Entry, Generator, Recipe, Size, lazily
 from t2icli.contract.requests import PER_PICTURE
 from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
 from t2icli.registry.settings import Part, part
@@ -148,29 +147,10 @@ DECODER_SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load_generator(settings: Settings) -> Generator:
-    from t2i_dalle2.generate import load
-
-    return load(settings)
-
-
-# Not called `convert`, for the module of that name would take its place in this package once imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2i_dalle2.convert import convert
-
-    convert(upstream, folder)
-
-
-def load_prior_recipe(settings: PriorRecipeSettings) -> Recipe:
-    from t2i_dalle2.prior.train import PriorRecipe
-
-    return PriorRecipe(settings)
-
-
-def load_decoder_recipe(settings: DecoderRecipeSettings) -> Recipe:
-    from t2i_dalle2.decoder.train import DecoderRecipe
-
-    return DecoderRecipe(settings)
+load_generator = lazily("t2i_dalle2.generate:load")
+import_files = lazily("t2i_dalle2.convert:convert")
+load_prior_recipe = lazily("t2i_dalle2.prior.train:PriorRecipe")
+load_decoder_recipe = lazily("t2i_dalle2.decoder.train:DecoderRecipe")
 
 
 @hookimpl

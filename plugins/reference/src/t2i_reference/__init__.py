@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Generator, Tokenizer
+from t2icli.contract.kinds import Codec, Entry, Generator, Tokenizer, lazily
 from t2icli.registry.settings import Part, part
 
 
@@ -30,16 +30,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cond_scale: Annotated[float, Meta(description="its guidance, which acts on the first code", ge=0)] = 1.0
 
 
-def load_codec(settings: CodecSettings) -> Codec:
-    from t2i_reference.codec import load
-
-    return load(settings)
-
-
-def load_generator(settings: Settings) -> Generator:
-    from t2i_reference.generate import load
-
-    return load(settings)
+load_codec = lazily("t2i_reference.codec:load")
+load_generator = lazily("t2i_reference.generate:load")
 
 
 @hookimpl

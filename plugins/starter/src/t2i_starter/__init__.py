@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry, ModelSource
+from t2icli.contract.kinds import DatasetPreparer, Entry, ModelSource, lazily
 
 MODELS = Path(__file__).parent / "models"
 SHIPPED = {
@@ -45,16 +44,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     copies: Annotated[int, Meta(description="pictures of each name, when SOURCE is a file of names", ge=1)] = 1
 
 
-def load(settings: Settings) -> DatasetPreparer:
-    from t2i_starter.source import Plates
-
-    return Plates(settings)
-
-
-def known_words() -> Collection[str]:
-    from t2i_starter.vocabulary import words
-
-    return words()
+load = lazily("t2i_starter.source:Plates")
+known_words = lazily("t2i_starter.vocabulary:words")
 
 
 @hookimpl

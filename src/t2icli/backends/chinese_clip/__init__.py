@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Upstream
+from t2icli.contract.kinds import Embedder, Entry, lazily
 from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
 
@@ -39,11 +38,7 @@ def load(settings: Settings) -> Embedder:
     return load(settings)
 
 
-# Not called `convert`: the module of that name takes its place in this package once it is imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.chinese_clip.convert import convert
-
-    convert(upstream, folder)
+import_files = lazily("t2icli.backends.chinese_clip.convert:convert")
 
 
 @hookimpl

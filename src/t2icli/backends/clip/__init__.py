@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, Upstream
+from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, lazily
 from t2icli.ground.errors import T2IError
 from t2icli.registry.settings import ELSEWHERE, Part, in_place_of, part
 from t2icli.store.models import Model
@@ -82,10 +81,7 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load_recipe(settings: RecipeSettings) -> Recipe:
-    from t2icli.backends.clip.train import ClipRecipe
-
-    return ClipRecipe(settings)
+load_recipe = lazily("t2icli.backends.clip.train:ClipRecipe")
 
 
 @hookimpl
@@ -105,11 +101,7 @@ def load(settings: Settings) -> Embedder:
     return load(settings)
 
 
-# Not called `convert`: the module of that name takes its place in this package once it is imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.clip.convert import convert
-
-    convert(upstream, folder)
+import_files = lazily("t2icli.backends.clip.convert:convert")
 
 
 @hookimpl

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Ranker
+from t2icli.contract.kinds import Entry, Ranker, lazily
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -18,10 +18,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="pictures are shrunk to this many pixels each way", ge=1, le=1024)] = 64
 
 
-def load(settings: Settings) -> Ranker:
-    from t2icli.backends.colours.rank import Colours
-
-    return Colours(settings)
+load = lazily("t2icli.backends.colours.rank:Colours")
 
 
 @hookimpl

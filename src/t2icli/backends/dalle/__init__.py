@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from t2icli.backends.dalle.config import Options
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, Upstream
+from t2icli.contract.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, lazily
 from t2icli.contract.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.registry.settings import Part, part
 from t2icli.store.models import Model
@@ -106,24 +106,9 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load(settings: Settings) -> Generator:
-    from t2icli.backends.dalle.generate import load
-
-    return load(settings)
-
-
-def load_recipe(settings: TrainSettings) -> Recipe:
-    from t2icli.backends.dalle.train import DallERecipe
-
-    recipe: Recipe = DallERecipe(settings)
-    return recipe
-
-
-# Not called `convert`, for the module of that name would take its place in this package once imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.dalle.convert import convert
-
-    convert(upstream, folder)
+load = lazily("t2icli.backends.dalle.generate:load")
+load_recipe = lazily("t2icli.backends.dalle.train:DallERecipe")
+import_files = lazily("t2icli.backends.dalle.convert:convert")
 
 
 @hookimpl

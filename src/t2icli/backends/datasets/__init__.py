@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry
+from t2icli.contract.kinds import DatasetPreparer, Entry, lazily
 
 Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
 Column = Annotated[str | None, Meta(description="column or field name; none tries the usual names")]
@@ -76,18 +74,7 @@ class ImageNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _entry(name: str, about: str, settings: type, place: str) -> Entry[DatasetPreparer]:
-    return Entry(name, about, settings, _loader(place))
-
-
-def _loader(place: str) -> Callable[[Any], DatasetPreparer]:
-    """Imports `module:class` of this folder when the source is used."""
-
-    def load(settings: Any) -> DatasetPreparer:
-        module, maker = place.split(":")
-        source: DatasetPreparer = getattr(import_module(f"{__name__}.{module}"), maker)(settings)
-        return source
-
-    return load
+    return Entry(name, about, settings, lazily(f"{__name__}.{place}"))
 
 
 @hookimpl

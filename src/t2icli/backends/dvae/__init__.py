@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Recipe, Size, Upstream
+from t2icli.contract.kinds import Codec, Entry, Recipe, Size, lazily
 from t2icli.contract.sampling import Device
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
@@ -83,25 +82,9 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load(settings: Settings) -> Codec:
-    from t2icli.backends.dvae.codec import load
-
-    codec: Codec = load(settings)
-    return codec
-
-
-def load_recipe(settings: TrainSettings) -> Recipe:
-    from t2icli.backends.dvae.train import VaeRecipe
-
-    recipe: Recipe = VaeRecipe(settings)
-    return recipe
-
-
-# Not called `convert`: the module of that name takes its place in this package once it is imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.dvae.convert import convert
-
-    convert(upstream, folder)
+load = lazily("t2icli.backends.dvae.codec:load")
+load_recipe = lazily("t2icli.backends.dvae.train:VaeRecipe")
+import_files = lazily("t2icli.backends.dvae.convert:convert")
 
 
 @hookimpl

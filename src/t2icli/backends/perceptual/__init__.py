@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Metric, ModelSource, RemoteFile, Upstream
+from t2icli.contract.kinds import Entry, Metric, ModelSource, RemoteFile, lazily
 from t2icli.store.models import Model
 
 
@@ -21,22 +20,9 @@ class Laplacian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: Annotated[int, Meta(description="scales to compare at, each half the size of the last", ge=1)] = 4
 
 
-def load_lpips(settings: Lpips) -> Metric:
-    from t2icli.backends.perceptual import model
-
-    return model.load_lpips(settings)
-
-
-def load_laplacian(settings: Laplacian) -> Metric:
-    from t2icli.backends.perceptual import model
-
-    return model.Laplacian(settings.levels)
-
-
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.perceptual.convert import convert
-
-    convert(upstream, folder)
+load_lpips = lazily("t2icli.backends.perceptual.model:load_lpips")
+load_laplacian = lazily("t2icli.backends.perceptual.model:Laplacian")
+import_files = lazily("t2icli.backends.perceptual.convert:convert")
 
 
 @hookimpl

@@ -16,8 +16,8 @@ ABSENT = "lpips/vgg16 is not here, so details are compared at several scales ins
 class Laplacian:
     name = "laplacian"
 
-    def __init__(self, levels: int = 4) -> None:
-        self.levels = levels
+    def __init__(self, settings: perceptual.Laplacian) -> None:
+        self.levels = settings.levels
 
     def distance(self, images: Tensor, others: Tensor) -> Tensor:
         return laplacian(2 * images - 1, 2 * others - 1, self.levels)
@@ -37,5 +37,5 @@ class Vgg16:
 def load_lpips(settings: perceptual.Lpips) -> Vgg16 | Laplacian:
     if settings.model is None:
         warnings.warn(ABSENT, UserWarning, stacklevel=2)
-        return Laplacian()
+        return Laplacian(perceptual.Laplacian())
     return Vgg16(weights.load(Lpips(), settings.model))

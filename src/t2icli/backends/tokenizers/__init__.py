@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, Upstream
+from t2icli.contract.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, lazily
 from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
 
@@ -58,34 +58,11 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowercase: Annotated[bool, Meta(description="ignore case")] = True
 
 
-def load_chinese(settings: Chinese) -> Tokenizer:
-    from t2icli.backends.tokenizers import chinese
-
-    return chinese.load(settings)
-
-
-def load_clip(settings: Clip) -> Tokenizer:
-    from t2icli.backends.tokenizers import clip
-
-    return clip.load(settings)
-
-
-def load_json(settings: Json) -> Tokenizer:
-    from t2icli.backends.tokenizers import json
-
-    return json.load(settings)
-
-
-def import_chinese(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.tokenizers import chinese
-
-    chinese.convert(upstream, folder)
-
-
-def import_json(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.tokenizers import json
-
-    json.convert(upstream, folder)
+load_chinese = lazily("t2icli.backends.tokenizers.chinese:load")
+load_clip = lazily("t2icli.backends.tokenizers.clip:load")
+load_json = lazily("t2icli.backends.tokenizers.json:load")
+import_chinese = lazily("t2icli.backends.tokenizers.chinese:convert")
+import_json = lazily("t2icli.backends.tokenizers.json:convert")
 
 
 @hookimpl
@@ -97,10 +74,7 @@ def t2i_tokenizers() -> list[Entry[Tokenizer]]:
     ]
 
 
-def load_training(settings: Training) -> Fit:
-    from t2icli.backends.tokenizers.train import TokenizerFit
-
-    return TokenizerFit(settings)
+load_training = lazily("t2icli.backends.tokenizers.train:TokenizerFit")
 
 
 @hookimpl

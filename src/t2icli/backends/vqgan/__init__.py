@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Size, Upstream
+from t2icli.contract.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Size, lazily
 from t2icli.contract.sampling import Device
 from t2icli.nn.shapes import VqganShape
 from t2icli.registry.settings import Part, part
@@ -28,18 +27,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = "auto"
 
 
-def load(settings: Settings) -> Codec:
-    from t2icli.backends.vqgan.codec import load
-
-    codec: Codec = load(settings)
-    return codec
-
-
-# Not called `convert`: the module of that name takes its place in this package once it is imported.
-def import_files(upstream: Upstream, folder: Path) -> None:
-    from t2icli.backends.vqgan.convert import convert
-
-    convert(upstream, folder)
+load = lazily("t2icli.backends.vqgan.codec:load")
+import_files = lazily("t2icli.backends.vqgan.convert:convert")
 
 
 @hookimpl
@@ -141,10 +130,7 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def load_training(settings: Training) -> Recipe:
-    from t2icli.backends.vqgan.train import VqganRecipe
-
-    return VqganRecipe(settings)
+load_training = lazily("t2icli.backends.vqgan.train:VqganRecipe")
 
 
 @hookimpl
