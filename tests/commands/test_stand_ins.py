@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from PIL import Image
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe, RemoteFile
-from t2icli.pipelines.train import new_plan
 from t2icli.registry.settings import Part, part
 from t2icli.store import models
 from t2icli.store.models import Card, Model
@@ -161,9 +159,10 @@ def test_a_model_of_ones_own_is_used_and_says_nothing(t2i: Runner) -> None:
     assert "drawn with also/own" in done.stderr and not said(done.stderr)
 
 
-def test_training_with_one_as_a_part_says_so(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=re.escape(f"judges/starter: {WORDS}")):
-        new_plan({"recipe": "learns", "train_data": str(tmp_path)})
+def test_training_with_one_as_a_part_says_so(t2i: Runner) -> None:
+    Path("captions.txt").write_text("a dish\n")
+    done = t2i.ok("train", "learns", "--train-data", "captions.txt", "--dry-run")
+    assert [line for line in said(done.stderr) if "judges/starter" in line]
 
 
 def test_lists_tell_them_from_others(t2i: Runner) -> None:

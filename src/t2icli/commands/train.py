@@ -113,6 +113,7 @@ def train(
     Ctrl-C saves within seconds; `t2i train --resume --output runs/x` goes on as if nothing had happened.
     """
     from t2icli.pipelines import train as pipeline
+    from t2icli.pipelines.training_plan import silent
 
     asked = _asked(context)
     if recipe is None and not (resume or asked.get("recipe")):
@@ -122,7 +123,7 @@ def train(
     if dry_run:
         show.table(pipeline.preview(asked, folder, resume=resume, tell=show.note), ("what", ""))
         return
-    tell = show.note if launch.speaks() else pipeline.silent
+    tell = show.note if launch.speaks() else silent
     with watching() as watch:
         outcome = pipeline.train(asked, folder, resume=resume, watch=watch, tell=tell)
     if outcome is not None and outcome.interrupted:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.prepare import is_prepared
+from t2icli.pipelines.prepare import check_data, is_prepared
 
 
 def captions(path: Path) -> Iterator[str]:
     """One line of text after the other."""
-    if not path.exists():
-        raise T2IError(f"there is no data at '{path}'")
+    check_data(path)
     if path.suffix == ".txt":
         yield from _lines(path)
     elif is_prepared(path):

@@ -13,7 +13,7 @@ from t2icli.contract.kinds import Entry, Fit
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import sizes
-from t2icli.registry import defaults, discovery, settings
+from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.registry.open import load
 from t2icli.registry.settings import Part
 from t2icli.store import models
@@ -76,6 +76,11 @@ def unlearnt(entry: Entry[Any], chosen: Any) -> list[str]:
         and not settings.is_replaced(type(part.settings), settings.tables(part.settings), "model")
         and not settings.is_replaced(entry.settings, settings.tables(chosen), name)
     ]
+
+
+def vocabulary(folder: Path) -> Part[Any]:
+    """The part that reads the vocabulary learnt in `folder`."""
+    return configure.part(Part("tokenizer", LEARNT_AS), {"model": str(folder)}, "tokenizer")
 
 
 def learn(data: PreparedDataset, folder: Path) -> models.Model:

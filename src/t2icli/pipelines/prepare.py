@@ -227,6 +227,12 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("t2icli", "pillow")}
 
 
+def check_data(path: Path) -> None:
+    """Whether there is anything at all."""
+    if not path.exists():
+        raise T2IError(f"there is no data at '{path}'")
+
+
 def is_prepared(path: Path) -> bool:
     """Whether a dataset was prepared here, be it half."""
     return (path / CARD).is_file() or (path / PLAN).is_file()
@@ -237,8 +243,7 @@ def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
     path = Path(path)
     if is_prepared(path):
         return PreparedDataset.open(path)
-    if not path.exists():
-        raise T2IError(f"there is no data at '{path}'")
+    check_data(path)
     folder = (cache or models.home() / "datasets") / _fingerprint(path)
     if not (folder / CARD).is_file():
         done = prepare(_OnTheWay(guess_source(path), path, folder), wait=True)

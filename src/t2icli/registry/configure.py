@@ -47,7 +47,7 @@ def configure_entry(
     values, model = _with_model(entry, fields, dict(options or {}), model, owner)
     values, model = _with_start(entry, fields, values, model, owner)
     for name, default in _parts(fields.values()):
-        values[name] = _part(default, values.get(name), model, name)
+        values[name] = part(default, values.get(name), name, model)
     return settings.convert(entry.settings, values, owner)
 
 
@@ -106,8 +106,8 @@ def _parts(fields: Iterable[msgspec.structs.FieldInfo]) -> Iterator[tuple[str, P
             yield field.name, field.default
 
 
-def _part(default: Part[Any], value: Any, model: Model | None, name: str) -> Part[Any]:
-    """A part as asked for, else the one inside the model, else the default."""
+def part(default: Part[Any], value: Any, name: str, model: Model | None = None) -> Part[Any]:
+    """A part as `value` says, else the one inside `model`, else the default."""
     if isinstance(value, Part):
         return value
     options = dict(value) if isinstance(value, Mapping) else {}
