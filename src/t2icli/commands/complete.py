@@ -44,10 +44,10 @@ def known_models(incomplete: str) -> Offers:
 
 
 def converters(incomplete: str) -> Offers:
-    """Backends that take files of other projects."""
+    """Backends that take files or repositories of other projects."""
     kinds = discovery.installed().offers.values()
     entries = (offer.entry for offers in kinds for offer in offers.values())
-    return _starting(incomplete, ((entry.name, entry.about) for entry in entries if entry.convert))
+    return _starting(incomplete, ((entry.name, entry.about) for entry in entries if entry.convert or entry.adopt))
 
 
 def kinds(incomplete: str) -> Offers:

@@ -71,6 +71,8 @@ def _show_details(details: work.Details, json: bool) -> None:
     show.text(f"from {row.distribution}, plugin {row.plugin!r}")
     if details.can_import:
         show.text(f"takes files of other projects: t2i models import FILE... --as {row.name}")
+    if details.can_adopt:
+        show.text(f"takes repositories of model hubs: t2i models import FOLDER --as {row.name}")
     if details.settings:
         cells = [(s.name, s.type, s.default, s.about) for s in details.settings]
         show.table(cells, ("setting", "type", "default", "meaning"))

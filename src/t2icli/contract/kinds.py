@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from t2icli.data.dataset import PreparedDataset, SourceRow
+    from t2icli.store.models import Card
 
 T = TypeVar("T")
 Size = Literal["tiny", "small", "base"]
@@ -48,6 +49,13 @@ class Entry(Generic[T]):
     """Settings in, the thing out. Heavy imports happen in here, see `lazily`."""
     convert: Callable[[Upstream, Path], None] | None = None
     """Turn upstream files into a model folder: `t2i models import FILE --as NAME`."""
+    adopt: Callable[[Path], Card] | None = None
+    """Use a repository of a model hub as it is: the card for a folder of its files, which keep the hub's names.
+
+    It is asked before weights are downloaded: the small files are there, weights may be missing. So it reads the
+    configuration, imports nothing heavy, and refuses with a `T2IError` what this backend cannot load. Source, licence
+    and hashes are added by the caller. `t2i models pull hf:OWNER/NAME --as NAME`, `t2i models import FOLDER --as NAME`.
+    """
     sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""

@@ -15,6 +15,7 @@ import msgspec
 
 from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.pipelines import adopt
 from t2icli.pipelines import models as work
 from t2icli.registry import discovery
 from t2icli.store import download, models
@@ -40,15 +41,18 @@ def import_files(
     )
     if backend is None and finished is None:
         raise T2IError(
-            "cannot tell which backend the files are for", f"add --as BACKEND, one of: {', '.join(_converters())}"
+            "cannot tell which backend the files are for",
+            f"add --as BACKEND, one of: {', '.join(sorted({*_converters(), *adopt.adopters()}))}",
         )
     owner = backend or finished.card.backend  # type: ignore[union-attr]
-    full = _full_name(owner, name or _as_name(files[0].stem))
+    full = _full_name(owner, name or _as_name(_title(files[0])))
     with _making(full) as draft:
         if draft is None:
             raise T2IError(f"there is already a model {full!r}", "choose another name with --name")
         if finished is not None:
             _take(finished, owner, draft)
+        elif len(files) == 1 and files[0].is_dir() and (entry := adopt.adopter(owner)) is not None:
+            adopt.adopt_folder(entry, files[0], draft)
         else:
             _convert(_converter(owner), upstream, draft)
     return models.open_model(models.store() / full, full)
@@ -70,9 +74,13 @@ def _converters() -> dict[str, Entry[object]]:
 
 
 def _converter(backend: str) -> Entry[object]:
+    if adopt.adopter(backend) is not None:
+        raise T2IError(f"{backend!r} imports a whole repository, not single files", "give the folder it lies in")
     able = _converters()
     if backend not in able:
-        raise T2IError(f"no backend called {backend!r} can import files", did_you_mean(backend, able))
+        raise T2IError(
+            f"no backend called {backend!r} can import files", did_you_mean(backend, [*able, *adopt.adopters()])
+        )
     return able[backend]
 
 
@@ -89,6 +97,12 @@ def _readable(path: Path) -> Path:
     if path.is_file() and not path.stat().st_size:
         raise T2IError(f"{str(path)!r} is empty", "the download may be incomplete")
     return path
+
+
+def _title(path: Path) -> str:
+    """What a file or folder is called; a snapshot in a hub's cache, whose folder is a number, like its repository."""
+    name = adopt.origin(path).partition("@")[0].rpartition("/")[2]
+    return name or (path.absolute().name if path.is_dir() else path.stem)
 
 
 def _as_name(stem: str) -> str:

@@ -98,8 +98,11 @@ def _for_another(backend: str) -> str:
         ways = [f"{ways[0]} (more: t2i models list)"]
     if backend in here.offers["recipe"]:
         ways.append(f"t2i train {backend} --train-data FOLDER")
-    if any(backend in offers and offers[backend].entry.convert for offers in here.offers.values()):
+    entries = [offers[backend].entry for offers in here.offers.values() if backend in offers]
+    if any(entry.convert for entry in entries):
         ways.append(f"t2i models import FILE --as {backend}")
+    if any(entry.adopt for entry in entries):
+        ways.append(f"t2i models import FOLDER --as {backend}")
     return f"; for another: {', or '.join(ways)}" if ways else ""
 
 

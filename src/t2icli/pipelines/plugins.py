@@ -42,6 +42,8 @@ class Details(msgspec.Struct, frozen=True):
     row: Row
     settings: list[Setting]
     can_import: bool
+    can_adopt: bool
+    """Whether it uses repositories of model hubs as they are."""
 
 
 def rows(kind: str | None = None) -> list[Row]:
@@ -64,7 +66,7 @@ def details(kind: str, name: str) -> Details:
     entry = discovery.find(kind, name)
     (row,) = (row for row in rows(kind) if row.name == name)
     fields = [Setting(f.name, f.type, f.default, f.about) for f in settings.describe(entry.settings)]
-    return Details(row, fields, entry.convert is not None)
+    return Details(row, fields, entry.convert is not None, entry.adopt is not None)
 
 
 def meant(word: str) -> list[Row]:

@@ -241,9 +241,9 @@ def _entry(entry: object) -> Entry[Any]:
         raise TypeError(f"an entry's name is made of a-z, 0-9, '.', '_' and '-', unlike {entry.name!r}")
     if not (isinstance(entry.settings, type) and issubclass(entry.settings, msgspec.Struct)):
         raise TypeError(f"the settings of {entry.name!r} must be a msgspec.Struct, not {entry.settings!r}")
-    if not callable(entry.load) or not (entry.convert is None or callable(entry.convert)):
+    if not callable(entry.load) or not all(each is None or callable(each) for each in (entry.convert, entry.adopt)):
         # A likely slip: a submodule called `convert` replaces the function of that name once it is imported.
-        raise TypeError(f"load and convert of {entry.name!r} must be functions")
+        raise TypeError(f"load, convert and adopt of {entry.name!r} must be functions")
     return entry
 
 

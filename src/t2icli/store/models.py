@@ -6,11 +6,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +20,17 @@ import msgspec
 from t2icli.contract.kinds import ModelSource
 from t2icli.ground import files, toml
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.ground.home import home as home
+from t2icli.store import verified
+from t2icli.store.verified import file_sha256 as file_sha256
 
 CARD = "model.toml"
 DEFAULTS = "defaults.toml"
 WEIGHTS = "weights.safetensors"
 BESIDE = re.compile(r"\.\./\w[\w.-]*")
 """What a link may be: a model beside this one, and nothing else of the machine it is opened on."""
+UNSAFE = '\\:*?"<>|' + "".join(map(chr, range(32)))
+"""What a file's name cannot hold on Windows; the rest of a path on it."""
 
 
 class Usual(msgspec.Struct, frozen=True):
@@ -54,7 +58,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     """Defaults of the backend's settings that suit this model, such as a temperature."""
     files: dict[str, str] = {}
-    """sha256 of every file beside the card."""
+    """sha256 of every file, by its path below the card with `/`; those of the parts are on their own cards."""
     parts: dict[str, str] = {}
     """sha256 of every part, a sub-folder of that name."""
     links: dict[str, str] = {}
@@ -66,9 +70,18 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
 
     def __post_init__(self) -> None:
+        for name in self.files:
+            if not is_inside(name):
+                raise ValueError(f"its file {name!r} is not inside the model's folder")
         for part, folder in self.links.items():
             if not (part.isidentifier() and BESIDE.fullmatch(folder)):
                 raise ValueError(f"its part {part!r} cannot be linked to {folder!r}, only to '../NAME'")
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path with `/` names a file below a folder on every system, and nothing else."""
+    steps = name.split("/")
+    return not any(step in ("", ".", "..") or set(step) & set(UNSAFE) or step != step.rstrip(". ") for step in steps)
 
 
 @dataclass(frozen=True)
@@ -92,14 +105,14 @@ class Model:
         folders = [self.folder, *map(self._place, self.card.links)]
         return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
-    def file(self, name: str = WEIGHTS) -> Path:
-        """A file of the model, after its hash has been compared."""
+    def file(self, name: str = WEIGHTS, *, anew: bool = False) -> Path:
+        """A file of the model, after its hash has been compared; `anew` reads it even if it has not changed since."""
         if name not in self.card.files:
             raise T2IError(f"model {self.name!r} has no file {name!r}", did_you_mean(name, self.card.files))
         path = self.folder / name
         if not path.is_file():
             raise T2IError(f"file {name!r} of model {self.name!r} is missing", f"looked for {path}", code=1)
-        found, expected = file_sha256(path), self.card.files[name]
+        found, expected = (file_sha256 if anew else verified.sha256)(path), self.card.files[name]
         if found != expected:
             raise T2IError(
                 f"{name!r} of model {self.name!r} is damaged: sha256 is {found}, expected {expected}",
@@ -107,6 +120,10 @@ class Model:
                 code=1,
             )
         return path
+
+    def files(self) -> dict[str, Path]:
+        """All files of the model, after their hashes have been compared; parts are not among them."""
+        return {name: self.file(name) for name in self.card.files}
 
     def part(self, name: str) -> Model:
         """A part of the model, after checking that it is the one the model was made with."""
@@ -155,39 +172,37 @@ def seal(folder: Path, card: Card) -> Model:
 
     The card comes last and by renaming, so a folder with a card is whole.
     """
-    entries = sorted(path for path in folder.iterdir() if path.name != CARD and not path.name.startswith("."))
-    files = {path.name: file_sha256(path) for path in entries if path.is_file()}
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     places = {path.name: path for path in entries if path.is_dir() and (path / CARD).is_file()}
+    inside = [path for entry in entries if entry.name not in places for path in _files(entry)]
+    hashes = {path.relative_to(folder).as_posix(): verified.sha256(path) for path in inside}
+    hashes.pop(CARD, None)
     places |= {part: folder / link for part, link in card.links.items()}
     parts = {part: open_model(place).sha256 for part, place in sorted(places.items())}
-    return write_card(folder, msgspec.structs.replace(card, files=files, parts=parts))
+    return write_card(folder, msgspec.structs.replace(card, files=hashes, parts=parts))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """A file, or those in a folder and below; hidden ones are not a model's."""
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        for inner in sorted(path.iterdir()):
+            if not inner.name.startswith("."):
+                yield from _files(inner)
 
 
 def copy(model: Model, folder: Path) -> None:
-    """A copy that is whole in itself: the parts that lie beside the model come to lie within it."""
-    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+    """A copy that is whole in itself: the parts that lie beside the model come to lie within it.
+
+    Its files are the same ones where the file system allows that: a large model takes no more room.
+    """
+    shutil.copytree(model.folder, folder, dirs_exist_ok=True, copy_function=verified.link)
     for part in model.card.parts:
         if part in model.card.links:
             copy(model.part(part), folder / part)
     if model.card.links:
         write_card(folder, msgspec.structs.replace(model.card, links={}))
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def home() -> Path:
-    """Where models and defaults are kept: `$T2I_HOME`, else the platform's folder for user data."""
-    if chosen := os.environ.get("T2I_HOME"):
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return platformdirs.user_data_path("t2icli", appauthor=False)
 
 
 def store() -> Path:

@@ -1,0 +1,60 @@
+"""Repositories of model hubs as model folders: their files as they are, with a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from t2icli.contract.kinds import Entry
+from t2icli.ground.errors import T2IError
+from t2icli.registry import discovery
+from t2icli.store import layout, models, verified
+from t2icli.store.layout import Listed
+from t2icli.store.models import Card
+
+CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
+"""Where the hub's own client keeps what it has fetched."""
+
+
+def adopters() -> dict[str, Entry[object]]:
+    """The entries, of whatever kind, that use repositories as they are."""
+    kinds = discovery.installed().offers.values()
+    return {name: offer.entry for of_kind in kinds for name, offer in of_kind.items() if offer.entry.adopt}
+
+
+def adopter(backend: str) -> Entry[object] | None:
+    """The one of this name."""
+    return adopters().get(backend)
+
+
+def adopt_folder(entry: Entry[object], folder: Path, draft: Path) -> None:
+    """A repository that lies in a folder; of a large file there is then one more name and no copy."""
+    wanted = layout.choose(layout.in_folder(folder), lambda name: (folder / name).read_bytes())
+    place(folder, wanted, draft)
+    models.seal(draft, msgspec.structs.replace(card(entry, draft), source=origin(folder) or folder.name))
+
+
+def origin(folder: Path) -> str:
+    """`hf:OWNER/NAME@COMMIT` for a snapshot in the cache of the hub's client; nothing for other folders."""
+    match = CACHED.search(folder.absolute().as_posix())
+    return f"hf:{match['owner']}/{match['name']}@{match['commit']}" if match else ""
+
+
+def place(source: Path, wanted: Iterable[Listed], draft: Path) -> None:
+    """Put files of a repository where they belong in a model folder."""
+    for file in wanted:
+        target = draft / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        verified.link(source / file.path, target)
+
+
+def card(entry: Entry[object], folder: Path) -> Card:
+    """What the backend says of a repository, if it can load it."""
+    assert entry.adopt is not None
+    found = entry.adopt(folder)
+    if found.backend != entry.name:
+        raise T2IError(f"plugin {entry.name!r} made a model for {found.backend!r}: a bug in the plugin", code=1)
+    return found
