@@ -19,11 +19,12 @@ else:
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file."""
     try:
-        return tomllib.loads(files.read_text(path).replace("\r\n", "\n"))
+        tables: dict[str, Any] = tomllib.loads(files.read_text(path).replace("\r\n", "\n"))
     except ValueError as error:  # also a number with more digits than Python converts
         raise T2IError(f"'{path}' is not valid TOML: {error}") from error
     except RecursionError as error:
         raise T2IError(f"'{path}' is nested too deeply") from error
+    return tables
 
 
 def dumps(tables: Mapping[str, Any]) -> str:

@@ -22,6 +22,14 @@ def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
 class Codebook(nn.Module):
     """Looks after the codes of `quantize`. All it remembers are buffers, alike in every process."""
 
+    steps: Tensor
+    count: Tensor
+    total: Tensor
+    new_count: Tensor
+    new_total: Tensor
+    pool: Tensor
+    seen: Tensor
+
     def __init__(self, codes: int, width: int, *, begin: int, reseed_every: int, decay: float, averages: bool) -> None:
         super().__init__()
         self.begin, self.reseed_every, self.decay, self.averages = begin, reseed_every, decay, averages
@@ -130,4 +138,5 @@ def used(codes: Tensor, n: int) -> Tensor:
     """How many of n codes a batch makes even use of: the perplexity of its code counts."""
     share = torch.bincount(codes.flatten(), minlength=n).float()
     share = share / share.sum()
-    return torch.special.entr(share).sum().exp()
+    entropy: Tensor = torch.special.entr(share).sum()
+    return entropy.exp()

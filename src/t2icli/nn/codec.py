@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,15 @@ from t2icli.ground.errors import T2IError
 from t2icli.nn import devices
 from t2icli.nn.blocks import by_themselves
 
+N = TypeVar("N", bound="Network")
+
 
 class Network(Protocol):
-    """What is asked of the module: `nn.Module`'s own methods beside these."""
+    """What is asked of the module, `nn.Module`'s own methods included."""
 
+    def modules(self) -> Iterator[nn.Module]: ...
+    def eval(self: N) -> N: ...
+    def to(self: N, device: torch.device, *, memory_format: torch.memory_format) -> N: ...
     def to_codes(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> (b, rows, columns)."""
         ...

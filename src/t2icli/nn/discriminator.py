@@ -10,6 +10,8 @@ from torch import Tensor, nn
 class ActNorm(nn.Module):
     """A shift and a scale for each channel, set from the first batch and then learnt."""
 
+    initialized: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.loc = nn.Parameter(torch.zeros(1, width, 1, 1))
@@ -47,7 +49,8 @@ class PatchDiscriminator(nn.Module):
         self.apply(_begin)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.main(images)
+        realness: Tensor = self.main(images)
+        return realness
 
 
 def _begin(module: nn.Module) -> None:
@@ -66,4 +69,5 @@ def heed(reconstruction: Tensor, adversary: Tensor, last_layer: Tensor) -> Tenso
     """How much the adversary's loss should weigh, so that both pull alike on the decoder's last layer."""
     (pull,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (push,) = torch.autograd.grad(adversary, last_layer, retain_graph=True)
-    return (pull.norm() / (push.norm() + 1e-4)).clamp(0, 1e4).detach()
+    weight: Tensor = pull.norm() / (push.norm() + 1e-4)
+    return weight.clamp(0, 1e4).detach()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2icli.nn.transformer import FixedCache, KVCache, join_heads, reserve, split_heads
+
+Layer = TypeVar("Layer", bound="KVCache | FixedCache")
 
 
 @dataclass(frozen=True)
@@ -27,30 +30,30 @@ class Shape:
     """Between the two layers of the MLP."""
 
 
-class Cache:
+class Cache(Generic[Layer]):
     """What every layer remembers of the positions so far; a state for `nn.decode`."""
 
-    def __init__(self, layers: Sequence[KVCache] | Sequence[FixedCache]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
 
-    @classmethod
-    def empty(cls, shape: Shape, rows: int, room: int, like: Tensor) -> Cache:
+    @staticmethod
+    def empty(shape: Shape, rows: int, room: int, like: Tensor) -> Cache[KVCache]:
         width = shape.width // shape.heads
-        return cls([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
+        return Cache([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
 
     @property
     def filled(self) -> int | Tensor:
         return self.layers[0].length
 
-    def select(self, rows: Tensor) -> Cache:
+    def select(self: Cache[KVCache], rows: Tensor) -> Cache[KVCache]:
         """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
         return Cache([layer.select(rows) for layer in self.layers])
 
-    def joined(self, others: Sequence[Cache]) -> Cache:
+    def joined(self: Cache[KVCache], others: Sequence[Cache[KVCache]]) -> Cache[KVCache]:
         layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
         return Cache([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)])
 
-    def fixed(self) -> Cache:
+    def fixed(self: Cache[KVCache]) -> Cache[FixedCache]:
         return Cache([layer.fixed() for layer in self.layers])
 
 
@@ -92,7 +95,9 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
 
-    def forward(self, x: Tensor, cache: Cache | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: Cache[KVCache] | Cache[FixedCache] | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """`mask` (b, n), for whole sequences only, is False at positions that nothing may look at."""
         if mask is not None:
             mask = mask[:, None, None] & mask.new_ones(x.shape[1], x.shape[1]).tril()

@@ -56,19 +56,21 @@ def by_fbgemm(weight: Tensor, scales: Tensor, steps: int) -> Callable[[Tensor], 
     finally:
         torch.backends.quantized.engine = before
     # Bytes have no sign: 0 stands in their middle.
-    return lambda x: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1 / steps, steps + 1, packed)
+    product: Callable[..., Tensor] = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    return lambda x: product(x, 1 / steps, steps + 1, packed)
 
 
 def by_onednn(weight: Tensor, scales: Tensor, steps: int) -> Callable[[Tensor], Tensor]:
     """The same by way of what torch.compile uses, at half the speed for few rows."""
     zeros = torch.zeros(len(weight), dtype=torch.int64)
+    product: Callable[..., Tensor] = torch.ops.onednn.qlinear_pointwise
     packed = torch.ops.onednn.qlinear_prepack((weight / scales[:, None]).round().to(torch.int8), None)
     middle = torch.tensor(steps + 1.5)  # cutting off then rounds
 
     def multiply(x: Tensor) -> Tensor:
         whole = torch.add(middle, x, alpha=steps).to(torch.uint8)
         inputs, outputs = (1 / steps, steps + 1), (1.0, 0, torch.float32)
-        return torch.ops.onednn.qlinear_pointwise(whole, *inputs, packed, scales, zeros, None, *outputs, "none", [], "")
+        return product(whole, *inputs, packed, scales, zeros, None, *outputs, "none", [], "")
 
     return multiply
 
@@ -91,6 +93,7 @@ def quantize(model: nn.Module, device: torch.device) -> None:
     parents = [module for module in model.modules() if not isinstance(module, nn.TransformerEncoderLayer)]
     for parent in parents:
         for name, child in parent.named_children():
-            own = type(child) is nn.Linear and child not in lenders
-            if (own or type(child) is Tied) and child.weight.numel() >= LEAST:
+            if type(child) is not Tied and (type(child) is not nn.Linear or child in lenders):
+                continue
+            if child.weight.numel() >= LEAST:
                 setattr(parent, name, Int8Linear(child.weight.detach().float(), child.bias))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ def packed(model: object, rows: int) -> Iterator[None]:
     """Within, the linear layers of `model` multiply `rows` rows on a CPU so that none depends on the others."""
     linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
     for linear in linears:
-        linear.forward = partial(_first, linear, rows)
+        linear.forward = partial(_first, linear, rows)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -40,8 +40,8 @@ def packed(model: object, rows: int) -> Iterator[None]:
 def _first(linear: Linear, rows: int, x: Tensor) -> Tensor:
     """Only what is used is tried and packed: the output layer that a decode loop uses may be part of a larger one."""
     size = safe_rows(linear, rows)
-    linear.forward = partial(in_blocks, multiplier(linear, min(size, rows)), size=size)
-    return cast(Tensor, linear.forward(x))
+    linear.forward = partial(in_blocks, multiplier(linear, min(size, rows)), size=size)  # type: ignore[method-assign]
+    return linear.forward(x)
 
 
 def safe_rows(linear: Linear, rows: int) -> int:
@@ -57,26 +57,27 @@ def safe_rows(linear: Linear, rows: int) -> int:
 
 def multiplier(linear: Linear, rows: int) -> Multiply:
     """What multiplies batches of `rows` rows by the layer's weights, which are packed for them where MKL can."""
-    own = partial(type(linear).forward, linear)
+    own = partial(cast("Callable[[Linear, Tensor], Tensor]", type(linear).forward), linear)
     if not _can_be_packed(linear) or rows == 1:
         return own
     weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
     return partial(_multiply, linear, weight, rows)
 
 
-def _is_on_cpu(module: nn.Module) -> bool:
-    if type(module) in (nn.Linear, Tied):
-        return bool(module.weight.device.type == "cpu")
+def _is_on_cpu(module: nn.Module) -> TypeGuard[Linear]:
+    if type(module) is nn.Linear or type(module) is Tied:
+        return module.weight.device.type == "cpu"
     return type(module) is Int8Linear
 
 
 def _kind(linear: Linear) -> tuple[tuple[int, int], torch.dtype]:
     if isinstance(linear, Int8Linear):
         return linear.shape, torch.float32
-    return tuple(linear.weight.shape), linear.weight.dtype
+    outputs, inputs = linear.weight.shape
+    return (outputs, inputs), linear.weight.dtype
 
 
-def _can_be_packed(linear: Linear) -> bool:
+def _can_be_packed(linear: Linear) -> TypeGuard[nn.Linear | Tied]:
     return (
         not isinstance(linear, Int8Linear)
         and linear.weight.dtype == torch.float32
@@ -86,4 +87,5 @@ def _can_be_packed(linear: Linear) -> bool:
 
 
 def _multiply(linear: nn.Linear | Tied, weight: Tensor, rows: int, x: Tensor) -> Tensor:
-    return torch.ops.mkl._mkl_linear(x, weight, linear.weight, linear.bias, rows)
+    product: Tensor = torch.ops.mkl._mkl_linear(x, weight, linear.weight, linear.bias, rows)
+    return product

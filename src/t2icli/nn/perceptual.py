@@ -46,6 +46,9 @@ class Vgg(nn.Module):
 class Scaling(nn.Module):
     """From [-1, 1] to the range VGG16 was trained on."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None])
@@ -63,7 +66,8 @@ class Weighing(nn.Module):
         self.model = nn.ModuleDict({"1": nn.Conv2d(width, 1, 1, bias=False)})
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model["1"](x)
+        weighed: Tensor = self.model["1"](x)
+        return weighed
 
 
 class Lpips(nn.Module):

@@ -104,7 +104,8 @@ def reserve(b: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:
 
 def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     """(b, n, parts * heads * d) -> `parts` of (b, heads, n, d): q, k and v from one projection."""
-    return x.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    split: Tensor = x.unflatten(-1, (parts, heads, -1))
+    return split.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 def _gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(dim=-1) @ v

@@ -104,13 +104,14 @@ class Middle(nn.Module):
 
 def cut(x: Tensor, side: int) -> Tensor:
     """(b, c, h, w) -> (b * rows * columns, c, side, side): every tile an image of its own."""
-    tiles = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (b, c, rows, side, columns, side)
+    tiles: Tensor = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (b, c, rows, side, columns, side)
     return tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
 def joined(x: Tensor, rows: int, columns: int) -> Tensor:
     """(b * rows * columns, d, 1, 1) -> (b, d, rows, columns)."""
-    return x.flatten(1).unflatten(0, (-1, rows, columns)).movedim(-1, 1)
+    latents: Tensor = x.flatten(1).unflatten(0, (-1, rows, columns))
+    return latents.movedim(-1, 1)
 
 
 class Encoder(nn.Module):

@@ -78,7 +78,8 @@ def stored(content: bytes, name: str) -> Image.Image:
     """The picture in the bytes of a prepared dataset as RGB, of any size that its rules may have allowed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _checked(content, name, MOST_STORED) as image:
+        image = _checked(content, name, MOST_STORED)
+        with image:
             return image.convert("RGB")
 
 
