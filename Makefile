@@ -9,7 +9,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo starter test test-slow test-processors test-wheels wheels lint fix types docs docs-check docs-site ray clean \
+.PHONY: setup demo starter test test-slow test-processors test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
 	bench bench-startup bench-prepare bench-mixed bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
 
 setup: $(VENV)/ready
@@ -69,6 +69,10 @@ docs-site: setup .venv-docs/ready
 # Preparing data on a Ray cluster: daft and ray are too large for everyone.
 ray: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[ray]'
+
+# On a cluster of Ray's that is started for it.
+test-cluster: ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/prepare/test_cluster.py
 
 # The README's main command, with the small models that ship; it ends with where the gallery is.
 demo: setup

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -24,7 +26,7 @@ from pathlib import Path
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare.settings import Plan, Rules, Limits
 if __name__ == "__main__":
-    prepare(Job("folder", Path(sys.argv[1]), Path(sys.argv[2]), Plan(Rules(), Limits(), 4)), cluster="")
+    prepare(Job("folder", Path(sys.argv[1]), Path(sys.argv[2]), Plan(Rules(), Limits(), int(sys.argv[4]))), cluster=sys.argv[3])
 """
 
 
@@ -39,8 +41,19 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def start(photos: Path, output: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", RUN, str(photos), str(output)])
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A cluster whose first node, the driver's own, computes nothing, as is usual; tests add nodes that do."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def start(photos: Path, output: Path, address: str = "", shard: int = 4) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", RUN, str(photos), str(output), address, str(shard)])
 
 
 def everything_once(output: Path) -> None:
@@ -73,4 +86,16 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(photos: Path,
         os.kill(process, signal.SIGKILL)
     if run.wait(250):  # the cluster gave up: the next run goes on where it stopped
         assert start(photos, tmp_path / "out").wait(250) == 0
+    everything_once(tmp_path / "out")
+
+
+def test_a_node_that_is_lost_loses_nothing_and_ends_nothing(photos: Path, tmp_path: Path, cluster: Any) -> None:
+    lost = cluster.add_node(num_cpus=1)
+    run = start(photos, tmp_path / "out", cluster.address, shard=1)
+    while len(report.files(tmp_path / "out")) < 3 and run.poll() is None:
+        time.sleep(0.02)
+    cluster.add_node(num_cpus=1)
+    assert run.poll() is None
+    cluster.remove_node(lost, allow_graceful=False)
+    assert run.wait(250) == 0
     everything_once(tmp_path / "out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -46,10 +46,12 @@ def run_on_cluster(
 ) -> None:
     daft, ray = _engine(address)
     name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
-    keeper = ray.remote(LocalClaims).options(name=name, namespace=NAMESPACE, max_concurrency=1).remote()
+    keeper = (
+        ray.remote(LocalClaims).options(name=name, namespace=NAMESPACE, max_concurrency=1, **_on_this_node()).remote()
+    )
     ray.get(keeper.take_over.remote(claims.state()))
     try:
-        for wave in _waves(chunks, 2 * len(ray.nodes())):
+        for wave in _waves(chunks, lambda: 2 * sum(node["Alive"] for node in ray.nodes())):
             jobs = [pickle.dumps((output.resolve(), plan, retry, chunk, name)) for chunk in wave]
             for answer in _answers(daft, jobs):
                 if answer.error:
@@ -72,10 +74,19 @@ def _engine(address: str) -> tuple[Any, Any]:
     return daft, ray
 
 
-def _waves(chunks: Iterable[Chunk], n: int) -> Iterator[list[Chunk]]:
+def _on_this_node() -> dict[str, Any]:
+    """Options of an actor that no loss of another node ends; it needs no core, of which this node may have none."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def _waves(chunks: Iterable[Chunk], size: Callable[[], int]) -> Iterator[list[Chunk]]:
     """As many chunks at a time as keep the cluster busy, so that the driver never holds the whole source."""
     waiting = iter(chunks)
-    while wave := list(islice(waiting, n)):
+    while wave := list(islice(waiting, size())):
         yield wave
 
 
