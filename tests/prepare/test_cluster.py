@@ -26,7 +26,8 @@ from pathlib import Path
 from t2icli.pipelines.prepare import Job, prepare
 from t2icli.prepare.settings import Plan, Rules, Limits
 if __name__ == "__main__":
-    prepare(Job("folder", Path(sys.argv[1]), Path(sys.argv[2]), Plan(Rules(), Limits(), int(sys.argv[4]))), cluster=sys.argv[3])
+    source, output, address, shard = sys.argv[1:]
+    prepare(Job("folder", Path(source), Path(output), Plan(Rules(), Limits(), int(shard))), cluster=address)
 """
 
 
