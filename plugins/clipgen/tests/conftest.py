@@ -16,12 +16,13 @@ from t2i_clipgen.convert import card as prior_card
 from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior
 from t2i_clipgen.model import Shape as PriorShape
+from t2i_clipgen.vqgan.convert import ENDS, INSIDE, Shape, layers, renamed, without_discriminator
 from t2i_clipgen.vqgan.convert import card as codec_card
-from t2i_clipgen.vqgan.model import VQGAN, Shape
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
+from t2icli.nn.vqgan import Vqgan
 from t2icli.store import models
 from t2icli.testing import toys
 
@@ -41,6 +42,19 @@ class Golden:
     def io(self) -> dict[str, Tensor]:
         return load_file(self.find("io.safetensors"))
 
+    @property
+    def codec_shape(self) -> Shape:
+        sizes = self.sizes
+        return Shape(
+            codes=sizes["codebook_size"],
+            width=sizes["n_embed"],
+            size=sizes["resolution"],
+            base=sizes["ch"],
+            multipliers=tuple(sizes["ch_mult"]),
+            blocks=sizes["num_res_blocks"],
+            attention=tuple(sizes["attn_resolutions"]),
+        )
+
     def tensors(self, file: str) -> dict[str, Tensor]:
         return torch.load(self.find(file), weights_only=True)["model"]
 
@@ -50,23 +64,11 @@ def tiny(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Golde
     return Golden(lambda file: golden(f"clipgen/{request.param}/{file}"))
 
 
-def vqgan_shape(sizes: dict[str, Any]) -> Shape:
-    return Shape(
-        codes=sizes["codebook_size"],
-        width=sizes["n_embed"],
-        size=sizes["resolution"],
-        base=sizes["ch"],
-        multipliers=tuple(sizes["ch_mult"]),
-        blocks=sizes["num_res_blocks"],
-        attention=tuple(sizes["attn_resolutions"]),
-    )
-
-
 @pytest.fixture
-def vqgan(tiny: Golden) -> VQGAN:
-    model = VQGAN(vqgan_shape(tiny.sizes))
-    theirs = {k: v for k, v in tiny.tensors("vqgan.pt").items() if not k.startswith("discriminator.")}
-    weights.fill(model, theirs, "golden")
+def vqgan(tiny: Golden) -> Vqgan:
+    shape = tiny.codec_shape
+    model = Vqgan(shape.network)
+    weights.fill(model, renamed(without_discriminator(tiny.tensors("vqgan.pt")), shape), "golden")
     return model.eval()
 
 
@@ -90,9 +92,26 @@ def prior(tiny: Golden) -> Prior:
 @pytest.fixture
 def codec_file(tiny: Golden, tmp_path: Path) -> Path:
     """A checkpoint of that model's VQGAN, with random weights."""
-    path = tmp_path / "vqgan.pt"
-    torch.save({"model": VQGAN(vqgan_shape(tiny.sizes)).state_dict()}, path)
+    path, shape = tmp_path / "vqgan.pt", tiny.codec_shape
+    torch.save({"model": as_released(Vqgan(shape.network).state_dict(), shape)}, path)
     return path
+
+
+def as_released(ours: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+    """The network's weights by CLIP-GEN's names: what `renamed` undoes."""
+    starts = {mine: theirs for theirs, mine in (dict(layers(shape)) | ENDS).items()}
+    released = {}
+    for mine, tensor in ours.items():
+        start = next((start for start in starts if mine.startswith(start)), "")
+        name = starts.get(start, "") + mine.removeprefix(start)
+        for theirs, inner in INSIDE.items():
+            name = name.replace(inner, theirs)
+        if ".q." in name:
+            third = [ours[mine.replace(".q.", f".{x}.")].squeeze() for x in "qkv"]
+            released[name.replace("q.", "attn.in_proj_")] = torch.cat(third)
+        elif ".k." not in name and ".v." not in name:
+            released[name] = tensor.squeeze() if ".out_proj." in name else tensor
+    return released
 
 
 class FakePlugin:
@@ -115,8 +134,8 @@ def tiny_model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     folder = tmp_path / "model"
     codec = Shape(codes=32, width=8, size=16, base=32, multipliers=(1, 1, 1), blocks=1, attention=(4,))
-    network = VQGAN(codec)
-    torch.nn.init.normal_(network.quantizer.embedding.weight)
+    network = Vqgan(codec.network)
+    torch.nn.init.normal_(network.quantize.embedding.weight)
     weights.save(network, folder / "codec")
     models.seal(folder / "codec", codec_card(codec, "for tests"))
     shape = PriorShape(codes=32, length=16, condition=16, width=32, layers=2, heads=2)

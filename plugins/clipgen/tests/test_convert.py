@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import t2i_clipgen
 from t2i_clipgen.convert import prior_tensors
@@ -16,6 +17,7 @@ from t2icli import load
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.nn.vqgan import Vqgan
 from t2icli.store import models
 
 
@@ -39,9 +41,23 @@ def test_the_released_vqgan_has_the_default_shape(golden: Any) -> None:
     with torch.device("meta"):
         theirs = {key: torch.empty(size) for key, size in keys(golden, "vqgan").items()}
         kept = vqgan_convert.without_discriminator(theirs)
-        ours = vqgan_convert.VQGAN(vqgan_convert.Shape()).state_dict()
-    assert {key: value.shape for key, value in kept.items()} == {key: value.shape for key, value in ours.items()}
+        ours = Vqgan(vqgan_convert.Shape().network).state_dict()
+        theirs = vqgan_convert.renamed(kept, vqgan_convert.Shape())
+    assert {key: value.shape for key, value in theirs.items()} == {key: value.shape for key, value in ours.items()}
     assert vqgan_convert.shape_of(kept, {}, Path("vqgan_coco.pt")) == vqgan_convert.Shape()
+
+
+def test_a_model_folder_with_the_originals_names_is_read_as_one_with_ours(
+    codec_file: Path, tiny: Any, tmp_path: Path
+) -> None:
+    tensors, shape = torch.load(codec_file, weights_only=True)["model"], tiny.codec_shape
+    images, codes = torch.rand(2, 3, shape.size, shape.size), []
+    for name, kept in (("theirs", tensors), ("ours", vqgan_convert.renamed(tensors, shape))):
+        (tmp_path / name).mkdir()
+        save_file(dict(kept), tmp_path / name / "weights.safetensors")
+        models.seal(tmp_path / name, vqgan_convert.card(shape, "for tests"))
+        codes.append(load("codec", "clipgen-vqgan", model=tmp_path / name).encode(images))
+    assert codes[0].equal(codes[1]) and len(codes[0].unique()) > 1
 
 
 def test_an_imported_codec_makes_the_originals_codes(tiny: Any, tmp_path: Path) -> None:

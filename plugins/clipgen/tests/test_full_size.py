@@ -16,10 +16,10 @@ from torch import Tensor
 from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior
 from t2i_clipgen.model import Shape as PriorShape
-from t2i_clipgen.vqgan.convert import without_discriminator
-from t2i_clipgen.vqgan.model import VQGAN, Shape
+from t2i_clipgen.vqgan.convert import Shape, renamed, without_discriminator
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_tensor
+from t2icli.nn.vqgan import Vqgan
 
 EMBEDDINGS = ("emb.weight", "pos_emb", "embedding.weight")
 
@@ -44,16 +44,18 @@ def weights_of(golden: Any, name: str, keep: Any = lambda name: True) -> dict[st
 @pytest.mark.slow
 def test_the_released_sizes_of_the_vqgan_agree(golden: Any) -> None:
     known = load_file(golden("clipgen/full/vqgan.safetensors"))
-    model = VQGAN(Shape())
+    model = Vqgan(Shape().network)
     theirs = weights_of(golden, "vqgan", lambda key: not key.startswith("discriminator."))
-    weights.fill(model.eval(), without_discriminator(theirs), "golden")
+    weights.fill(model.eval(), renamed(without_discriminator(theirs), Shape()), "golden")
     images = to_tensor(Image.open(golden("clipgen/full/image.png")))[None] * 2 - 1
     with torch.no_grad():
-        torch.testing.assert_close(model.encoder(images), known["z"], atol=2e-3, rtol=0)
-        codes = model.encode(images)
+        z = model.latents(images)
+        torch.testing.assert_close(z, known["z"], atol=2e-3, rtol=0)
+        codes = model.quantize.codes(z)
         firm = known["gap"].reshape(codes.shape) > 1e-3
         assert codes[firm].equal(known["indices"][firm])
-        torch.testing.assert_close(model.decode(known["indices"])[:, :, ::8, ::8], known["recon_s8"], atol=2e-3, rtol=0)
+        drawn = model.reconstruct(model.quantize.look_up(known["indices"]))
+        torch.testing.assert_close(drawn[:, :, ::8, ::8], known["recon_s8"], atol=2e-3, rtol=0)
 
 
 @pytest.mark.slow

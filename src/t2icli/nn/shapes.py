@@ -40,6 +40,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: Annotated[
         int, Meta(description="of the group norms; few channels in a group lose the picture's colours", ge=1)
     ] = 32
+    eps: Annotated[float, Meta(description="added to the variance in the group norms", gt=0)] = 1e-6
     middle_attention: Annotated[bool, Meta(description="attention at the smallest size, as taming has it")] = True
     apart: Annotated[
         bool, Meta(description="each code sees only its own pixels: codes that small generators predict more easily")

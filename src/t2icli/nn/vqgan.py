@@ -18,7 +18,7 @@ from t2icli.nn.shapes import VqganShape
 
 
 def norm(width: int, shape: VqganShape) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(shape.groups, width), width, eps=1e-6)
+    return nn.GroupNorm(math.gcd(shape.groups, width), width, eps=shape.eps)
 
 
 class ResBlock(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,15 +15,16 @@ from t2icli.ground.errors import T2IError
 from t2icli.store.models import WEIGHTS, Model
 
 M = TypeVar("M", bound=nn.Module)
+Tensors = Mapping[str, Tensor]
 
 
-def load(module: M, model: Model, name: str = WEIGHTS) -> M:
-    """Fill `module` with the weights of `model`, ready for inference."""
+def load(module: M, model: Model, name: str = WEIGHTS, *, rename: Callable[[Tensors], Tensors] | None = None) -> M:
+    """Fill `module` with the weights of `model`, ready for inference; `rename` gives them the module's names."""
     try:
-        tensors = load_file(model.file(name))
+        tensors: Tensors = load_file(model.file(name))
     except SafetensorError as error:
         raise T2IError(f"{name!r} of model {model.name!r} cannot be read: {error}", code=1) from error
-    fill(module, tensors, f"model {model.name!r}")
+    fill(module, rename(tensors) if rename else tensors, f"model {model.name!r}")
     return module.eval().requires_grad_(False)
 
 
@@ -49,7 +50,7 @@ def check_start(start: Model, kept: object, asked: object, names: Iterable[str])
             )
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+def fill(module: nn.Module, tensors: Tensors, origin: str) -> None:
     """Copy `tensors` into `module`; every name must have its match, of the same shape."""
     own = dict(module.state_dict())
     wrong = [f"missing: {name}" for name in own if name not in tensors]

@@ -21,6 +21,7 @@ from t2icli.contract.kinds import (
     lazily,
 )
 from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
+from t2icli.nn.shapes import VqganShape
 from t2icli.registry.settings import Part, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
@@ -58,13 +59,19 @@ class CodecShape(msgspec.Struct, frozen=True):
     attention: Annotated[tuple[int, ...], Meta(description="sizes of feature maps that get attention")] = (16,)
 
     @property
-    def grid(self) -> int:
-        return self.size >> (len(self.multipliers) - 1)
-
-    @property
-    def levels(self) -> list[tuple[int, bool]]:
-        """Channels of each level from fine to coarse, and whether it has attention."""
-        return [(self.base * m, self.size >> depth in self.attention) for depth, m in enumerate(self.multipliers)]
+    def network(self) -> VqganShape:
+        """The same in the words of taming-transformers, whose network this is but for its norms."""
+        return VqganShape(
+            resolution=self.size,
+            ch=self.base,
+            ch_mult=self.multipliers,
+            num_res_blocks=self.blocks,
+            attn_resolutions=self.attention,
+            z_channels=self.width,
+            embed_dim=self.width,
+            n_embed=self.codes,
+            eps=1e-5,
+        )
 
 
 class CodecRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

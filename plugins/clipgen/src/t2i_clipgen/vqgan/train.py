@@ -11,14 +11,13 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2i_clipgen.vqgan.codec import to_unit
 from t2i_clipgen.vqgan.convert import card
-from t2i_clipgen.vqgan.model import VQGAN
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.vqgan import Vqgan
 from t2icli.store import models
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Trainee(nn.Module):
     def __init__(self, settings: CodecRecipeSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.vqgan = VQGAN(settings.shape)
+        self.vqgan = Vqgan(settings.shape.network)
         self.care = codebook.Codebook(
             settings.shape.codes,
             settings.shape.width,
@@ -45,16 +44,16 @@ class Trainee(nn.Module):
 
     def forward(self, images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The reconstruction, the codebook's loss and the codes."""
-        z = self.vqgan.encoder(images)
-        codes = self.vqgan.quantizer.nearest(z)
+        z = self.vqgan.latents(images)
+        codes = self.vqgan.quantize.codes(z)
         if self.training and self.looks_after_codes:
             self.care.watch(z, codes)
         if step < self.settings.begin:
-            return self.vqgan.decoder(z), z.new_zeros(()), codes
-        chosen = self.vqgan.quantizer.look_up(codes)
+            return self.vqgan.reconstruct(z), z.new_zeros(()), codes
+        chosen = self.vqgan.quantize.look_up(codes)
         loss = self.settings.commitment * codebook.commitment(z, chosen)
         loss = loss + self.settings.attraction * codebook.attraction(z, chosen)
-        return self.vqgan.decoder(codebook.straight_through(z, chosen)), loss, codes
+        return self.vqgan.reconstruct(codebook.straight_through(z, chosen)), loss, codes
 
     @property
     def looks_after_codes(self) -> bool:
@@ -92,7 +91,7 @@ class VQGANRecipe:
 
     def after(self) -> None:
         if self.model.looks_after_codes:
-            self.model.care.step(self.model.vqgan.quantizer)
+            self.model.care.step(self.model.vqgan.quantize)
 
     def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         """L1 + the metric + the codebook's loss and, after a while, what the adversary says."""
@@ -114,7 +113,7 @@ class VQGANRecipe:
         if not (self.has_adversary(step) and torch.is_grad_enabled()):
             return back.new_zeros(()), back.new_zeros(())
         fooled = -self.model.adversary(back).mean()
-        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.final[2].weight)
+        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.conv_out.weight)
 
     def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         if not self.has_adversary(step):
@@ -122,7 +121,7 @@ class VQGANRecipe:
             return idle, {"real": idle.detach(), "fake": idle.detach()}
         images = images * 2 - 1
         with torch.no_grad():
-            back = self.model.vqgan.decode(self.model.vqgan.encode(images))
+            back = self.model.vqgan(images)
         real, fake = self.model.adversary(images), self.model.adversary(back)
         return hinge(real, fake), {"real": real.mean().detach(), "fake": fake.mean().detach()}
 
@@ -131,8 +130,7 @@ class VQGANRecipe:
 
     def preview(self, batch: Tensor, *, seed: int) -> Sequence[Image]:
         """Originals, then what their codes show."""
-        back = self.model.vqgan.decode(self.model.vqgan.encode(batch * 2 - 1))
-        return to_images(torch.cat([batch, to_unit(back)]))
+        return to_images(torch.cat([batch, self.model.vqgan(batch * 2 - 1) / 2 + 0.5]))
 
     def save(self, folder: Path) -> None:
         weights.save(self.model.vqgan, folder)
