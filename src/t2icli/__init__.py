@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from t2icli.contract.requests import PER_PICTURE, Abilities, Request
     from t2icli.data.dataset import PreparedDataset, SourceRow
     from t2icli.ground.watch import Watch
-    from t2icli.registry.settings import Part, part
+    from t2icli.registry.settings import Part, Start, part
     from t2icli.store.models import Card, Model, seal
     from t2icli.training.settings import LoopSettings
 
@@ -64,6 +64,7 @@ __all__ = [
     "RemoteFile",
     "Request",
     "SourceRow",
+    "Start",
     "T2IError",
     "Tokenizer",
     "Turn",
@@ -80,7 +81,7 @@ _HOMES = {
     "contract.requests": ("PER_PICTURE", "Abilities", "Request"),
     "data.dataset": ("PreparedDataset", "SourceRow"),
     "ground.watch": ("Watch",),
-    "registry.settings": ("Part", "part"),
+    "registry.settings": ("Part", "Start", "part"),
     "store.models": ("Card", "Model", "seal"),
     "training.settings": ("LoopSettings",),
 }

@@ -25,7 +25,7 @@ from t2icli.ground import machine, memory, toml
 from t2icli.nn import weights
 from t2icli.pipelines import sizes
 from t2icli.registry import discovery, parts
-from t2icli.registry.settings import Part, in_place_of, part
+from t2icli.registry.settings import Part, Start, first_weights, part
 from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import batch
@@ -42,9 +42,9 @@ class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Annotated[int, Meta(description="hidden size")] = 64
-    start: Annotated[models.Model | None, Meta(description="a model to go on from")] = None
+    begin_at: Annotated[Start, Meta(description="a model to go on from")] = None
     words: Annotated[Part[Tokenizer], Meta(description="what reads the captions")] = part("tokenizer", "chinese")
-    pretrained: Annotated[str | None, Meta(description="weights", extra=in_place_of("start", "words"))] = None
+    pretrained: Annotated[str | None, Meta(description="weights", extra=first_weights("words"))] = None
     loop: Annotated[LoopSettings, Meta(description="the loop")] = LOOP
 
 
@@ -150,7 +150,7 @@ def test_epochs_win_over_the_steps_of_a_size(reads: Runner, folder: Path) -> Non
 
 def test_weights_that_are_gone_on_from_have_their_own_size(reads: Runner, folder: Path) -> None:
     entry = discovery.find("recipe", "reads")
-    for option in ({"start": "x"}, {"pretrained": "x"}):
+    for option in ({"begin_at": "x"}, {"pretrained": "x"}):
         assert sizes.pick(entry, "auto", option, "cpu") == "original"
         assert sizes.under(entry, "tiny", option) == {"loop": {"max_steps": 2}, **option}
 

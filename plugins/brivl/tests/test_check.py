@@ -24,7 +24,7 @@ class Parrot:
         assert texts[0] == "诺伍德大厅酒店位于阿伯丁，是家4星级酒店。"
         return self._said("np_text.npy")
 
-    def embed_images(self, images: list, boxes: list) -> torch.Tensor:
+    def embed_boxes(self, images: list, boxes: list) -> torch.Tensor:
         assert [len(each) for each in boxes] == [100, 100, 100]
         return self._said("np_img.npy")
 

@@ -46,7 +46,7 @@ def text_of(row: dict[str, Any]) -> str:
 def test_pictures_with_boxes_have_the_original_embeddings(
     embedder: BrivlEmbedder, images: list, rows: list, expected: dict
 ) -> None:
-    found = embedder.embed_images(images, [row["bbox"] for row in rows])
+    found = embedder.embed_boxes(images, [row["bbox"] for row in rows])
     torch.testing.assert_close(found, expected["image_embedding"], atol=1e-5, rtol=0)
 
 
@@ -64,7 +64,7 @@ def test_sentences_have_the_original_ids_and_embeddings(imported_text: Model, se
 
 
 def test_scores_are_the_originals(embedder: BrivlEmbedder, images: list, rows: list, expected: dict) -> None:
-    pictures = embedder.embed_images(images, [row["bbox"] for row in rows])
+    pictures = embedder.embed_boxes(images, [row["bbox"] for row in rows])
     texts = embedder.embed_texts([text_of(row) for row in rows])
     torch.testing.assert_close(pictures @ texts.T, expected["scores"], atol=1e-5, rtol=0)
 

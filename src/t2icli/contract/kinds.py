@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from pyarrow import Table
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
@@ -170,6 +171,22 @@ class TokenEmbedder(Embedder, Protocol):
         ...
 
 
+Box = Sequence[float]
+"""x1 y1 x2 y2, in pixels of its picture."""
+
+
+@runtime_checkable
+class BoxEmbedder(Embedder, Protocol):
+    """An embedder that also looks at parts of a picture.
+
+    No kind of its own: what is measured on data with boxes asks for this method.
+    """
+
+    def embed_boxes(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]]) -> Tensor:
+        """As `embed_images`, with the boxes of every picture, of which there may be none."""
+        ...
+
+
 @runtime_checkable
 class Codec(Protocol):
     """Images to a grid of discrete codes and back."""
@@ -230,6 +247,18 @@ class DatasetPreparer(Protocol):
     """Where picture-text pairs come from."""
 
     def rows(self, source: Path) -> Iterator[SourceRow]: ...
+
+
+@runtime_checkable
+class ColumnPreparer(DatasetPreparer, Protocol):
+    """A source that can also hand over whole columns, without an object for every row.
+
+    No kind of its own: `t2i prepare` reads millions of rows a minute from a source with this method.
+    """
+
+    def columns(self, source: Path) -> Iterator[Table | list[SourceRow]]:
+        """The same rows: arrow tables with the texts `image` (an address or a path) and `caption`, or lists."""
+        ...
 
 
 @runtime_checkable
@@ -296,7 +325,8 @@ class Frozen:
 class Recipe(Protocol):
     """What training needs to know of a backend; the loop itself is `t2icli.training.loop`.
 
-    The settings of a recipe's entry have a field `loop: LoopSettings` (`t2icli.training.settings`).
+    The settings of a recipe's entry have a field `loop: LoopSettings` (`t2icli.training.settings`): by it `t2i train`
+    tells a `Recipe` from a `Fit` before it loads either.
     The loop seeds torch, `random` and numpy before each sample, from (seed, sample, epoch), and before each
     loss, from (seed, step, process): draw from the global generators, and a resumed run draws the same.
     """
@@ -304,7 +334,8 @@ class Recipe(Protocol):
     model: nn.Module
     """All that must survive a resume, as parameters and buffers: also a discriminator or a queue. The
     loop moves it to the device and switches it between train and eval. Parts that are not trained stay
-    outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them)."""
+    outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them); or its method `loss`
+    (`LossModel`)."""
 
     def frozen(self) -> Sequence[Frozen]:
         """The parts to run once; an empty tuple where there are none."""
@@ -332,6 +363,13 @@ class Recipe(Protocol):
     def save(self, folder: Path) -> None:
         """Write `model` as a sealed model folder, parts included. The loop adds source and versions."""
         ...
+
+
+@runtime_checkable
+class LossModel(Protocol):
+    """A recipe's `model` with a method `loss` that is called in place of the module itself."""
+
+    def loss(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,16 @@ from torch import Tensor, nn
 Step = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
+class Growing(Protocol):
+    """A state that can be turned into one whose tensors stay where they are."""
+
+    def fixed(self) -> Any: ...
+
+
 def stepper(model: Any, state: Any) -> Step:
     """Appends one code to each row of `state`: codes (b,) to logits (b, v) of the next."""
-    is_replayed = hasattr(state, "fixed") and isinstance(model, nn.Module) and next(model.parameters()).is_cuda
+    is_replayed = isinstance(state, Growing) and isinstance(model, nn.Module) and next(model.parameters()).is_cuda
     if is_replayed:
         state = state.fixed()
     step = partial(_step, model, state)

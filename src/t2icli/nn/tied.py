@@ -24,8 +24,8 @@ class Tied(nn.Module):
 
     @property
     def bias(self) -> Tensor | None:
-        bias = getattr(self.owner[0], "bias", None)
-        return None if bias is None else bias[self.first :]
+        owner = self.owner[0]
+        return owner.bias[self.first :] if isinstance(owner, nn.Linear) and owner.bias is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)

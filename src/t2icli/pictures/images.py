@@ -189,7 +189,8 @@ def record_of(path: Path) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         if path.suffix.lower() == ".png" and path.is_file():
             with Image.open(path, formats=["PNG"]) as image:
-                record = msgspec.json.decode(getattr(image, "text", {}).get(CHUNK, "{}").encode())
+                assert isinstance(image, PngImagePlugin.PngImageFile)
+                record = msgspec.json.decode(image.text.get(CHUNK, "{}").encode())
                 return record if isinstance(record, dict) else {}
     return {}
 

@@ -12,7 +12,6 @@ import msgspec
 from t2icli.contract.kinds import Entry, Fit
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import sizes
 from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.registry.open import load
 from t2icli.registry.settings import Part
@@ -28,7 +27,7 @@ Tell = Callable[[str], None]
 
 def filled(entry: Entry[Any], option: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """`option` with other backends for the parts that were not asked for and have no model here."""
-    if sizes.begins_from_weights(entry, option):
+    if settings.begins_from_weights(entry.settings, option):
         return dict(option)
     found = dict(option)
     for name, part in _parts(entry):
@@ -72,7 +71,7 @@ def unlearnt(entry: Entry[Any], chosen: Any) -> list[str]:
         for name, _ in _parts(entry)
         for part in [getattr(chosen, name)]
         if (part.kind, part.name) == ("tokenizer", LEARNT_AS)
-        and part.settings.model is None
+        and part.model is None
         and not settings.is_replaced(type(part.settings), settings.tables(part.settings), "model")
         and not settings.is_replaced(entry.settings, settings.tables(chosen), name)
     ]

@@ -15,6 +15,7 @@ from msgspec import Meta
 from t2icli.contract.kinds import PreciseGenerator
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
+from t2icli.registry import settings
 from t2icli.registry.open import Opened
 
 NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm")
@@ -84,7 +85,7 @@ def record(opened: Opened[Any]) -> dict[str, Any]:
 
 def _device(chosen: Any) -> str:
     """Where it was computed, as far as the settings say; the kind of GPU matters to the last bit."""
-    word = str(getattr(chosen, "device", "cpu"))
+    word = str(settings.value(chosen, "device", "cpu"))
     if "torch" not in sys.modules:
         return "cpu" if word == "auto" else word
     import torch

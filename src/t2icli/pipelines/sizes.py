@@ -27,7 +27,7 @@ def pick(entry: Entry[Any], word: str | None, option: Mapping[str, Any], device:
             return None
         raise T2IError(f"recipe {entry.name!r} has one size only", "leave --size out, and set what you want with -o")
     if word == AUTO:
-        return ORIGINAL if begins_from_weights(entry, option) else by_machine(device)
+        return ORIGINAL if settings.begins_from_weights(entry.settings, option) else by_machine(device)
     if word in (None, ORIGINAL):
         return ORIGINAL
     if word not in entry.sizes:
@@ -44,12 +44,6 @@ def by_machine(device: str) -> Size:
     return "small" if machine.cores() >= MANY_CORES else "tiny"
 
 
-def begins_from_weights(entry: Entry[Any], option: Mapping[str, Any]) -> bool:
-    """Whether training goes on from a model, or from weights of other projects."""
-    has_start = "start" in settings.names(entry.settings) and not settings.is_none(option.get("start"))
-    return has_start or settings.is_replaced(entry.settings, option, "start")
-
-
 def of_loop(option: Mapping[str, Any]) -> Mapping[str, Any]:
     """What was asked of the loop; what is no table is refused when it is read as settings."""
     loop = option.get("loop")
@@ -61,7 +55,7 @@ def under(entry: Entry[Any], size: str | None, option: Mapping[str, Any]) -> dic
     if size in (None, ORIGINAL):
         return dict(option)
     chosen = dict(entry.sizes[size])  # type: ignore[index]
-    if begins_from_weights(entry, option):
+    if settings.begins_from_weights(entry.settings, option):
         chosen = {name: value for name, value in chosen.items() if name == "loop"}
     loop = of_loop(option)
     if "epochs" in loop and "max_steps" not in loop:

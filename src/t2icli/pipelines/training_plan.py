@@ -19,7 +19,7 @@ from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import check_data
 from t2icli.registry import configure, settings
 from t2icli.training import launch
-from t2icli.training.settings import FREE_TO_CHANGE
+from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
 
 GROWING = ("constant", "plateau", "exponential")
 """Schedules that do not depend on the length of the training, so that it may be made longer."""
@@ -110,7 +110,7 @@ def _of_recipe(entry: Entry[Any], option: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_steps(entry: Entry[Any]) -> bool:
-    return "loop" in settings.names(entry.settings)
+    return settings.has(entry.settings, "loop", LoopSettings)
 
 
 def _continued(folder: Path, requested: Mapping[str, Any]) -> Configured:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from t2icli.contract.kinds import ColumnPreparer, DatasetPreparer
 from t2icli.data.dataset import SourceRow
 from t2icli.prepare.captions import CaptionRules
 
@@ -72,9 +73,13 @@ class Chunk:
         return any(isinstance(candidate.source.image, str) for candidate in self.candidates)
 
 
-def blocks(source: Any, path: Path, captions: CaptionRules, stop: Event | None = None) -> Iterator[Block]:
-    """A source's rows, judged, until `stop`. Sources that can hand over whole columns have a method `columns`."""
-    found = source.columns(path) if hasattr(source, "columns") else _lists(_until(stop or Event(), source.rows(path)))
+def blocks(source: DatasetPreparer, path: Path, captions: CaptionRules, stop: Event | None = None) -> Iterator[Block]:
+    """A source's rows, judged, until `stop`."""
+    found: Iterator[Any] = (
+        source.columns(path)
+        if isinstance(source, ColumnPreparer)
+        else _lists(_until(stop or Event(), source.rows(path)))
+    )
     with ThreadPoolExecutor(AHEAD) as threads:
         waiting: deque[Future[Block]] = deque()
         for piece in found:

@@ -83,13 +83,13 @@ def _with_start(
     entry: Entry[Any], fields: Mapping[str, Any], values: Values, model: Model | None, owner: str
 ) -> tuple[Values, Model | None]:
     """The settings of a recipe that continues from a model, whose parts are kept unless others are chosen."""
-    start = values.get("start")
-    if settings.is_none(start) or "start" not in fields or not settings.is_model(fields["start"].type):
+    name = settings.start_of(entry.settings)
+    if name is None or settings.is_none(values.get(name)):
         return values, model
-    model = _model_of(entry, start, owner)
+    model = _model_of(entry, values[name], owner)
     parts = {name for name, _ in _parts(fields.values())}
     kept = {name: value for name, value in model.card.settings.items() if name in parts}
-    return {**settings.merge(kept, values), "start": model}, model
+    return {**settings.merge(kept, values), name: model}, model
 
 
 def _model_of(entry: Entry[Any], chosen: Any, owner: str) -> Model:
@@ -118,7 +118,7 @@ def part(default: Part[Any], value: Any, name: str, model: Model | None = None) 
     if word is None and inside is not None:
         word, options = inside.card.backend, {"model": inside, **options}
     entry, chosen = configure(default.kind, default.name if word is None else word, options)
-    used = getattr(chosen, "model", None)
+    used = settings.model_of(chosen)
     if model is not None and inside is not None and used is not None and used.sha256 != inside.sha256:
         raise T2IError(
             f"model {model.name!r} was trained with another {name}: {inside.sha256[:12]}, "

@@ -25,7 +25,7 @@ class Opened(Generic[T]):
 
     @property
     def model(self) -> Model | None:
-        return getattr(self.settings, "model", None)
+        return settings.model_of(self.settings)
 
     @property
     def tables(self) -> dict[str, Any]:

@@ -19,9 +19,8 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
 
     A file that a setting names in place of a model (a tokenizer's vocabulary) becomes one, so that the folder is whole.
     """
-    model = getattr(chosen.settings, "model", None)
-    if model is not None:
-        models.copy(model, folder / name)
+    if chosen.model is not None:
+        models.copy(chosen.model, folder / name)
         return {}
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
     told = {key: value for key, value in own.items() if value is not None}
@@ -37,9 +36,8 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
 def identity(chosen: Part[Any]) -> str:
     """Whatever changes a part's results, in one string: for the caches of `Frozen` parts."""
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
-    model = getattr(chosen.settings, "model", None)
     told = {key: value for key, value in own.items() if key not in ("batch", "device", "model")}
-    return json.dumps([chosen.kind, chosen.name, model.sha256 if model is not None else None, told], sort_keys=True)
+    return json.dumps([chosen.kind, chosen.name, chosen.model.sha256 if chosen.model else None, told], sort_keys=True)
 
 
 def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path) -> None:
@@ -71,7 +69,7 @@ def check_embedder(kind: str, folder: Path, width: int) -> None:
 
 def embedder_hint(model: Model, chosen: Part[Any]) -> str:
     """What to do where `model` and the embedder it is to work with do not fit together."""
-    used = getattr(chosen.settings, "model", None)
+    used = chosen.model
     is_own = used is not None and "embedder" in model.card.parts and used.sha256 == model.part("embedder").sha256
     if is_own:
         return "it was imported with another embedder's files: import it again with --part embedder=FILE"

@@ -1,9 +1,9 @@
 """Typed settings from words and tables: `-o codec.weights=x`, TOML files, T2I_* variables, defaults.
 
 A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
-Two field types are ours: a `Part` is another backend chosen by name, and a field called `model` of
-type `Model` is the model folder the backend loads; both are filled in by `t2icli.registry.configure`. So is a
-recipe's `start`, the model it continues from, whose parts are kept unless others are chosen.
+Three field types are ours: a `Part` is another backend chosen by name, a field called `model` of type `Model` is the
+model folder the backend loads, and a `Start` the model that a recipe continues from, whose parts are kept unless others
+are chosen. `t2icli.registry.configure` fills them in.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
+from msgspec import Meta
 
 from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError, did_you_mean
@@ -40,6 +41,11 @@ class Part(Generic[T]):
     entry: Entry[T] | None = None
     """The chosen backend; None until the settings are configured."""
 
+    @property
+    def model(self) -> Model | None:
+        """The model that the chosen backend loads."""
+        return None if self.settings is None else model_of(self.settings)
+
     def load(self) -> T:
         if self.entry is None:
             raise T2IError(
@@ -59,11 +65,17 @@ def names(struct: type) -> set[str]:
 
 
 def in_place_of(*others: str) -> dict[str, Any]:
-    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given.
-
-    "start" among them says that training begins from weights that are there.
-    """
+    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given."""
     return {"in_place_of": others}
+
+
+def first_weights(*replaced: str) -> dict[str, Any]:
+    """Marks a setting of a recipe with weights that training begins from, in place of other settings."""
+    return {**in_place_of(*replaced), "first_weights": True}
+
+
+Start = Annotated[Model | None, Meta(extra=first_weights())]
+"""The type of a recipe's setting with the model to continue from: `start: Annotated[Start, Meta(...)] = None`."""
 
 
 ELSEWHERE = in_place_of("model")
@@ -78,6 +90,38 @@ def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
         if marked and not is_none(values.get(field.name)):
             return True
     return False
+
+
+def begins_from_weights(struct: type, values: Mapping[str, Any]) -> bool:
+    """Whether training continues from a model, or from weights of another project."""
+    fields = msgspec.structs.fields(struct)
+    return any(_is_first(field) and not is_none(values.get(field.name)) for field in fields)
+
+
+def start_of(struct: type) -> str | None:
+    """The name of the `Start` among the settings of a recipe."""
+    fields = msgspec.structs.fields(struct)
+    return next((field.name for field in fields if _is_first(field) and is_model(field.type)), None)
+
+
+def _is_first(field: msgspec.structs.FieldInfo) -> bool:
+    return any(extra.get("first_weights") for extra in _extras(field.type))
+
+
+def has(struct: type, name: str, kind: type) -> bool:
+    """Whether there is a setting of that name and type."""
+    return any(field.name == name and _strip(field.type)[0] is kind for field in msgspec.structs.fields(struct))
+
+
+def model_of(chosen: msgspec.Struct) -> Model | None:
+    """The model that settings name; None also where they have none."""
+    model: Model | None = value(chosen, "model")
+    return model
+
+
+def value(chosen: msgspec.Struct, name: str, default: Any = None) -> Any:
+    """A setting that not every backend has."""
+    return getattr(chosen, name) if name in chosen.__struct_fields__ else default
 
 
 NEEDED = "(needed)"
@@ -283,7 +327,7 @@ def _strip(kind: Any) -> tuple[Any, str]:
     about = ""
     while typing.get_origin(kind) is typing.Annotated:
         kind, *extras = typing.get_args(kind)
-        about = next((e.description for e in extras if isinstance(e, msgspec.Meta) and e.description), about)
+        about = next((e.description for e in extras if isinstance(e, Meta) and e.description), about)
     if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
         about = next(filter(None, (_strip(choice)[1] for choice in typing.get_args(kind))), "")
     return kind, about

@@ -77,7 +77,7 @@ def _from_mirror(url: str, remote: RemoteFile, path: Path, tell: Tell) -> Path:
         except urllib.error.HTTPError as error:
             raise _Unusable(f"{error.code} {error.reason}") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            problem = str(getattr(error, "reason", error)) or type(error).__name__
+            problem = str(error.reason if isinstance(error, urllib.error.URLError) else error) or type(error).__name__
         else:
             problem = "the connection broke off"
             if whole is not None:

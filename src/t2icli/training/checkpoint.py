@@ -108,7 +108,9 @@ def _is_full(error: BaseException | None) -> bool:
     if error is None:
         return False
     codes = (errno.ENOSPC, errno.EDQUOT)
-    named = getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes)
+    named = (isinstance(error, OSError) and error.errno in codes) or any(
+        os.strerror(code) in str(error) for code in codes
+    )
     return named or _is_full(error.__context__)
 
 

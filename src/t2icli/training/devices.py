@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from t2icli.contract.kinds import LossModel
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 
@@ -114,8 +115,8 @@ def shard(model: nn.Module, world: World) -> None:
             if any(True for _ in block.parameters()):
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    if hasattr(model, "loss"):
-        register_fsdp_forward_method(model, "loss")  # what recipes call in place of the module itself
+    if isinstance(model, LossModel):
+        register_fsdp_forward_method(model, "loss")
 
 
 def whole(tree: Any) -> Any:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -157,6 +158,41 @@ def test_a_table_without_the_columns_is_refused_by_name(folder: Path) -> None:
     (folder / "other.csv").write_text("x\ty\na.png\tred\n")
     with pytest.raises(T2IError, match="no image column: it has 'x', 'y'"):
         pairs.read(folder / "other.csv")
+
+
+class Boxed(Corner):
+    """Embeds a picture by the upper left pixel of its last box."""
+
+    def embed_boxes(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Sequence[float]]]) -> torch.Tensor:
+        cut = [image.crop(tuple(own[-1])) if own else image for image, own in zip(images, boxes, strict=True)]
+        return self.embed_images(cut)
+
+
+def test_the_command_gives_the_boxes_to_an_embedder_that_reads_them(t2i, tmp_path: Path) -> None:
+    class Settings(msgspec.Struct, frozen=True): ...
+
+    class Plugin:
+        __name__ = "boxed"
+
+        @hookimpl
+        def t2i_embedders(self) -> list[Entry]:
+            embedders = (("corner", Corner), ("boxed", Boxed))
+            return [Entry(name, "by the corner", Settings, lambda _, kind=kind: kind()) for name, kind in embedders]
+
+    lines = []
+    for name, colour, other in (("a", "red", "blue"), ("b", "blue", "red")):
+        image = Image.new("RGB", (8, 8), other)
+        image.paste(colour, (4, 4, 8, 8))
+        image.save(tmp_path / f"{name}.png")
+        sentences = [["sur_text", f"a {colour} plate"]]
+        lines.append(
+            json.dumps({"image_id": f"{name}.png", "sentences": sentences, "bbox": [[0, 0, 2, 2], [4, 4, 8, 8]]})
+        )
+    (tmp_path / "test.jsonl").write_text("\n".join(lines))
+    t2i.use(Plugin())
+    done = t2i.ok("evaluate", "retrieval", tmp_path / "test.jsonl", "-r", "corner,boxed", "--json")
+    corner, boxed = (result["image_to_text"]["recall@1"] for result in done.json()["results"])
+    assert (corner, boxed) == (0, 100)
 
 
 def test_the_command_shows_both_directions_and_draws_a_chart(t2i, folder: Path) -> None:

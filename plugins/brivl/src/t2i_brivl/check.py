@@ -45,7 +45,7 @@ def compare(embedder: BrivlEmbedder, pictures: Path | None = None) -> list[Agree
         from t2icli.pictures.images import open_image
 
         opened = [open_image(pictures / Path(row["image_id"]).name) for row in rows]
-        vectors = embedder.embed_images(opened, [row["bbox"] for row in rows])
+        vectors = embedder.embed_boxes(opened, [row["bbox"] for row in rows])
         found += _agreements([Path(row["image_id"]).name for row in rows], vectors, _published("np_img.npy"))
     return found
 

@@ -40,9 +40,12 @@ class BrivlEmbedder:
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return self.run(self.texts(texts), lambda ids: (ids,), self.model.text)
 
-    def embed_images(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]] | None = None) -> Tensor:
-        """`boxes`, for every picture, are x1 y1 x2 y2 in its pixels; the whole picture is always added."""
-        pairs = list(zip(images, boxes or [()] * len(images), strict=True))
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        return self.embed_boxes(images, [()] * len(images))
+
+    def embed_boxes(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]]) -> Tensor:
+        """The whole picture is always added to its boxes."""
+        pairs = list(zip(images, boxes, strict=True))
         # Pictures with as many places go together: how many there are must not depend on the company.
         places = [min(self.most_boxes, 1 + len(own)) for _, own in pairs]
         vectors = torch.empty(len(pairs), self.width)

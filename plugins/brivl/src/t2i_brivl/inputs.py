@@ -15,8 +15,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_brivl.shape import Ngrams
+from t2icli.contract.kinds import Box
 
-Box = Sequence[float]
 """x1, y1, x2, y2 in pixels of the picture."""
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]

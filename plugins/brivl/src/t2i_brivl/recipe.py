@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from t2i_brivl.shape import Shape
 from t2icli.contract.kinds import Size
-from t2icli.store.models import Model
+from t2icli.registry.settings import Start
 from t2icli.training.settings import LoopSettings
 
 
@@ -32,7 +32,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Annotated[Shape, Meta(description="sizes of both towers; not with `start`")] = Shape()
     objective: Annotated[Objective, Meta(description="the contrast")] = Objective()
     vocabulary: Annotated[str | None, Meta(description="vocab.txt of the `bert` text tower")] = None
-    start: Annotated[Model | None, Meta(description="a BriVL model to continue from")] = None
+    start: Annotated[Start, Meta(description="a BriVL model to continue from")] = None
     cnn_from: Annotated[int, Meta(description="first block of a timm network that is trained", ge=0)] = 0
     bert_from: Annotated[int, Meta(description="first layer of BERT that is trained", ge=0)] = 0
     crop: Annotated[float, Meta(description="smallest side of a random crop; 1 disables cropping", gt=0, le=1)] = 0.9

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from t2i_brivl.contrast import Batch, Contrast
 from t2i_brivl.embed import VOCABULARY
 from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, report_captions, scaled_boxes
-from t2i_brivl.model import Brivl
+from t2i_brivl.model import BertTower, Brivl, TimmBackbone
 from t2i_brivl.recipe import RecipeSettings
 from t2i_brivl.shape import Shape
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
@@ -116,12 +116,12 @@ def cropped(image: Image, smallest: float) -> Image:
 
 def freeze(towers: Brivl, settings: RecipeSettings) -> None:
     """Leave the lower part of large backbones as they are: BriVL 1.0 trained CNN blocks from 3 and BERT from 8."""
-    if settings.cnn_from and hasattr(towers.image.backbone, "network"):
+    if settings.cnn_from and isinstance(towers.image.backbone, TimmBackbone):
         network = towers.image.backbone.network
         lower = [part for name, part in network.named_children() if name in ("conv_stem", "bn1")]
         for part in [*lower, *getattr(network, "blocks", [])[: settings.cnn_from]]:
             part.requires_grad_(False)
-    if settings.bert_from and hasattr(towers.text, "backbone"):
+    if settings.bert_from and isinstance(towers.text, BertTower):
         bert = towers.text.backbone
         for part in [bert.embeddings, *bert.encoder.layer[: settings.bert_from]]:
             part.requires_grad_(False)

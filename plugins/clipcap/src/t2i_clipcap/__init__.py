@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, lazily
 from t2icli.contract.sampling import CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.registry.settings import Part, in_place_of, part
+from t2icli.registry.settings import Part, first_weights, in_place_of, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -40,7 +40,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         str | None,
         Meta(
             description="a Hugging Face GPT-2: a folder, or a hub name; none trains one from scratch",
-            extra=in_place_of("start", "tokenizer"),
+            extra=first_weights("tokenizer"),
         ),
     ] = None
     vocabulary: Annotated[

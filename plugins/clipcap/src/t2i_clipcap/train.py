@@ -95,7 +95,7 @@ def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> 
         return settings.vocabulary
     if pretrained is not None:
         return pretrained.folder
-    model = getattr(settings.tokenizer.settings, "model", None)
+    model = settings.tokenizer.model
     if model is None or FILE not in model.card.files:
         raise T2IError(
             "clipcap needs a GPT-2 to fine-tune, or a vocabulary to train one from scratch",

@@ -22,7 +22,7 @@ from t2icli.contract.kinds import (
 )
 from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.nn.shapes import VqganShape
-from t2icli.registry.settings import Part, part
+from t2icli.registry.settings import Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -108,7 +108,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     codec: Annotated[Part[Codec], Meta(description="codec whose codes it learns")] = part("codec", "clipgen-vqgan")
     embedder: Annotated[Part[Embedder], Meta(description="embedder it is conditioned on")] = part("embedder", "clip")
-    start: Annotated[Model | None, Meta(description="a prior to continue from; its sizes are kept")] = None
+    start: Annotated[Start, Meta(description="a prior to continue from; its sizes are kept")] = None
     width: Annotated[int, Meta(description="numbers per position; 1280 for large", ge=1)] = 1024
     layers: Annotated[int, Meta(description="36 for large", ge=1)] = 24
     heads: Annotated[int, Meta(description="must divide width; 20 for large", ge=1)] = 16

@@ -39,8 +39,8 @@ def space_of(model: Model) -> Space:
 
 
 def space_of_part(embedder: Part[Any], width: int) -> Space:
-    model = getattr(embedder.settings, "model", None)
-    return Space(f"embedder {embedder.name!r}", width, model.sha256 if model is not None else parts.identity(embedder))
+    identity = embedder.model.sha256 if embedder.model else parts.identity(embedder)
+    return Space(f"embedder {embedder.name!r}", width, identity)
 
 
 TOGETHER = "train the prior and the decoder with one embedder; leave it out and the model's own is used"

@@ -56,7 +56,7 @@ class ChineseClip:
 
 def _features(found: Any) -> Tensor:
     """transformers before version 5 gave the features themselves."""
-    features: Tensor = getattr(found, "pooler_output", found)
+    features: Tensor = found if isinstance(found, Tensor) else found.pooler_output
     return features
 
 

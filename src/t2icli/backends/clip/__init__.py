@@ -10,7 +10,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, lazily
 from t2icli.ground.errors import T2IError
-from t2icli.registry.settings import ELSEWHERE, Part, in_place_of, part
+from t2icli.registry.settings import ELSEWHERE, Part, Start, first_weights, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -54,9 +54,9 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "ViT-B-32"
     )
     pretrained: Annotated[
-        str | None, Meta(description="open_clip's tag of weights to go on from", extra=in_place_of("start"))
+        str | None, Meta(description="open_clip's tag of weights to go on from", extra=first_weights())
     ] = None
-    start: Annotated[Model | None, Meta(description="a CLIP model to continue from, instead of `architecture`")] = None
+    start: Annotated[Start, Meta(description="a CLIP model to continue from, instead of `architecture`")] = None
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="clip, or chinese or json with a model of its own: tokenizer.model=NAME")
     ] = part("tokenizer", "clip")

@@ -24,6 +24,7 @@ from t2icli.backends.clip.model import (
     named,
     report_prompt,
     set_pool,
+    text_tower,
 )
 from t2icli.contract.kinds import Tokenizer
 from t2icli.ground.errors import T2IError
@@ -33,7 +34,6 @@ from t2icli.nn.pixels import to_tensor
 from t2icli.registry.settings import Part
 from t2icli.store.models import Model
 
-END = 49407
 """The id CLIP's own tokenizer ends a text with."""
 
 
@@ -57,13 +57,12 @@ class Clip:
         ids = self.texts(texts)
         width = _last_norm(self.model).weight.shape[0]
         run = dataclasses.replace(self.run, width=ids.shape[1] * width)
-        end = getattr(self.texts, "end", END)
         last = threading.local()  # texts go through the tower in several threads at a time
         listening = _last_norm(self.model).register_forward_hook(
             lambda _, inputs, output: setattr(last, "output", output)
         )
         try:
-            rows = run(ids, lambda one: (one,), partial(_tokens, self.model, end, last), finish=finite)
+            rows = run(ids, lambda one: (one,), partial(_tokens, self.model, self.texts.end, last), finish=finite)
         finally:
             listening.remove()
         return rows.unflatten(1, (ids.shape[1], width))
@@ -77,7 +76,7 @@ class Clip:
 
 
 def _last_norm(model: nn.Module) -> nn.Module:
-    norm = getattr(getattr(model, "text", model), "ln_final", None)
+    norm = getattr(text_tower(model), "ln_final", None)
     if norm is None:
         raise T2IError("this CLIP's text tower does not give token encodings", "use one of open_clip's own towers")
     return norm
@@ -92,7 +91,7 @@ def _tokens(model: nn.Module, end: int, last: threading.local, ids: Tensor) -> T
 
 
 def _width(model: nn.Module) -> int:
-    projection = model.text.text_projection if hasattr(model, "text") else model.text_projection
+    projection = text_tower(model).text_projection
     return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
 
@@ -104,7 +103,7 @@ def load(settings: Settings) -> Clip:
         assert settings.model is not None  # `t2icli.backends.clip.load` has seen to it
         network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer, settings.keep_end)
     if settings.pool != "model":
-        set_pool(network, settings.pool, getattr(texts, "end", END))
+        set_pool(network, settings.pool, texts.end)
     if settings.pixels == "raw":
         preprocess = partial(raw, size=network.visual.image_size)
     return Clip(network, preprocess, texts, settings, name)

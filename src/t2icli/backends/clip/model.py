@@ -23,6 +23,9 @@ Report = Callable[[str, int, int], None]
 class Texts(Protocol):
     """Texts to the (n, context) ids a text tower reads; a text that had to be cut is reported."""
 
+    end: int
+    """The id after a text's last one."""
+
     def __call__(self, texts: Sequence[str]) -> Tensor: ...
 
 
@@ -74,13 +77,18 @@ def context_of(architecture: Mapping[str, Any]) -> int:
     return int(architecture["text_cfg"].get("context_length", 77))
 
 
+def text_tower(network: nn.Module) -> Any:
+    """The module with the text tower's parts: open_clip's older class keeps them in the network itself."""
+    return network if isinstance(network, open_clip.CLIP) else network.text
+
+
 def set_pool(network: nn.Module, pool: str, end: int) -> None:
     """Take the text feature at the end token (`eos`), or at the largest id (`argmax`).
 
     The two are the same for CLIP's own vocabulary, whose end token is the largest id. With a BERT vocabulary
     `argmax` lands on whichever character has the highest id, which text2img's models were trained with.
     """
-    tower = getattr(network, "text", network)
+    tower = text_tower(network)
     for owner, kind, eos in ((tower, "pool_type", "eos_id"), (tower, "text_pool_type", "text_eos_id")):
         if hasattr(owner, kind):
             setattr(owner, kind, pool)
@@ -89,6 +97,9 @@ def set_pool(network: nn.Module, pool: str, end: int) -> None:
 
 class OwnTexts:
     """The tokenizer open_clip pairs with an architecture."""
+
+    end = 49407
+    """Of CLIP's own vocabulary."""
 
     def __init__(self, tokenizer: Any, context: int, report: Report, *, keep_end: bool = True) -> None:
         self.tokenizer, self.context, self.report, self.keep_end = tokenizer, context, report, keep_end
@@ -104,7 +115,7 @@ class OwnTexts:
         return self.tokenizer(list(texts), context_length=room)[:, : self.context]
 
     def _length(self, text: str) -> int:
-        if hasattr(self.tokenizer, "encode"):
+        if isinstance(self.tokenizer, open_clip.SimpleTokenizer):
             return len(self.tokenizer.encode(text)) + 2
         return len(self.tokenizer.tokenizer(text)["input_ids"])
 

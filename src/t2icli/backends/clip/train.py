@@ -138,7 +138,7 @@ def fresh_config(settings: RecipeSettings) -> dict[str, Any]:
         shape["text_cfg"]["context_length"] = settings.context
     config = {"architecture": shape, "preprocess": preprocessing(shape, {})}
     if settings.tokenizer.name != "clip":
-        if getattr(settings.tokenizer.settings, "model", None) is None:
+        if settings.tokenizer.model is None:
             raise T2IError(
                 f"tokenizer {settings.tokenizer.name!r} must be a model, to travel with the CLIP trained on it",
                 f"run: t2i models import FILE --as {settings.tokenizer.name} --name mine, "

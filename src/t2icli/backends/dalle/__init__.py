@@ -12,7 +12,7 @@ from t2icli.backends.dalle.config import Options
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, lazily
 from t2icli.contract.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.registry.settings import Part, part
+from t2icli.registry.settings import Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -57,9 +57,7 @@ class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     crop_from: Annotated[float, Meta(description="with more crops: smallest part of the square's area", gt=0, le=1)] = (
         0.75
     )
-    start: Annotated[Model | None, Meta(description="a DALL-E to continue from: its network, codec and tokenizer")] = (
-        None
-    )
+    start: Annotated[Start, Meta(description="a DALL-E to continue from: its network, codec and tokenizer")] = None
     temperature: Annotated[float, Meta(description="what the trained model draws with unless told otherwise", gt=0)] = (
         1.0
     )

@@ -11,7 +11,7 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Codec, Entry, Metric, ModelSource, Recipe, RemoteFile, Size, lazily
 from t2icli.contract.sampling import Device
 from t2icli.nn.shapes import VqganShape
-from t2icli.registry.settings import Part, part
+from t2icli.registry.settings import Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -73,7 +73,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...; not with `start`")] = (
         VqganShape()
     )
-    start: Annotated[Model | None, Meta(description="a VQGAN to continue from")] = None
+    start: Annotated[Start, Meta(description="a VQGAN to continue from")] = None
     tune: Annotated[
         Literal["all", "decoder"],
         Meta(description="decoder keeps the codes unchanged, so that generators trained on them still fit"),

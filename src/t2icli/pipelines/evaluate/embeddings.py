@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2icli.contract.kinds import Embedder
+from t2icli.contract.kinds import BoxEmbedder, Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
@@ -129,15 +129,9 @@ def _embed_pictures(embedder: Embedder, pictures: Sequence[Picture], unreadable:
         except T2IError as error:
             unreadable[picture.name] = error.message
     if opened:
-        with_boxes = [pictures[place].boxes for place in places]
-        takes_boxes: Any = embedder.embed_images
-        found = takes_boxes(opened, with_boxes) if _reads_boxes(embedder) and any(with_boxes) else takes_boxes(opened)
-        rows[places] = found.numpy()
+        boxes = [pictures[place].boxes for place in places]
+        if isinstance(embedder, BoxEmbedder) and any(boxes):
+            rows[places] = embedder.embed_boxes(opened, boxes).numpy()
+        else:
+            rows[places] = embedder.embed_images(opened).numpy()
     return rows
-
-
-def _reads_boxes(embedder: Embedder) -> bool:
-    """BriVL does: its `embed_images` has a second parameter."""
-    import inspect
-
-    return "boxes" in inspect.signature(embedder.embed_images).parameters

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2icli.contract.kinds import Box
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, Split
 from t2icli.ground import files
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 IMAGE_FIELDS = ("image_id", "image", "image_path", "filepath", "path", "file_name")
 TEXT_FIELDS = ("sentences", "caption", "captions", "title", "text")
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
