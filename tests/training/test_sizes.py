@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.contract.kinds import Codec, Entry, Frozen, ParamGroup, Samples, Tokenizer, Turn
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground import machine, memory, toml
@@ -69,7 +69,7 @@ class Reads:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         return Ids(data, self.settings.words.load())
 
     def turns(self) -> Sequence[Turn]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images, to_tensor
@@ -91,7 +91,7 @@ class Tiny:
     def frozen(self) -> Sequence[Frozen]:
         return [Frozen("means", "mean colour", Means, lambda x: x.mean((2, 3)))] if self.settings.frozen else ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         return Crops(data, encoded.get("means"))
 
     def turns(self) -> Sequence[Turn]:

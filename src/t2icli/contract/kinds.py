@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from pyarrow import Table
     from torch import Tensor, nn
-    from torch.utils.data import Dataset
 
     from t2icli.data.dataset import PreparedDataset, SourceRow
     from t2icli.store.models import Card
 
 T = TypeVar("T")
+Sample = TypeVar("Sample", covariant=True)
 Size = Literal["tiny", "small", "base"]
 """How large a model to train: for two cores, for many cores, for one GPU."""
 
@@ -304,6 +304,13 @@ class Turn:
     """Called after this turn's optimizer step: to move a momentum encoder, fill a queue, clamp a scale."""
 
 
+class Samples(Protocol[Sample]):
+    """What training reads: a list, or a map-style dataset of torch's."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Sample: ...
+
+
 @dataclass(frozen=True)
 class Frozen:
     """A part that is not trained, run over the whole data once before the first step; results are cached."""
@@ -312,8 +319,8 @@ class Frozen:
     """How `Recipe.dataset` finds the results: `encoded["codes"]`."""
     identity: str
     """Whatever changes the results, in one string: the part's sha256, the transform and its size."""
-    samples: Callable[[PreparedDataset], Dataset[Any]]
-    """What goes in: a map-style dataset, read by the loader's workers and collated into batches."""
+    samples: Callable[[PreparedDataset], Samples[Any]]
+    """What goes in, read by the loader's workers and collated into batches."""
     run: Callable[[Any], Tensor]
     """A batch in, (b, ...) results out, on any device, in the type they are to be stored in."""
     views: int = 1
@@ -341,7 +348,7 @@ class Recipe(Protocol):
         """The parts to run once; an empty tuple where there are none."""
         ...
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         """Map-style samples that torch's default collate can batch.
 
         `data` is already the part called `split` ("train" or "val"); `encoded` holds, by name, what

@@ -102,10 +102,13 @@ class Within:
             raise TooMuch(f"{size} bytes")
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[misc, name-defined, unused-ignore]
+class Unpickler(pickle._Unpickler):
     """Python's, with `budget` and without ways around it."""
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined, unused-ignore]
+    read: Callable[[int], bytes]
+    stack: list[Any]
+    append: Callable[[Any], None]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: IO[bytes], budget: Budget, most: int, **options: Any) -> None:
         super().__init__(Within(stream, most), **options)

@@ -206,7 +206,7 @@ class Reader:
                         reader.check(pid)
                         return found(pid)
 
-                    self.persistent_load = checked
+                    vars(self)["persistent_load"] = checked
                 return super().load()
 
         self.Unpickler = Unpickler

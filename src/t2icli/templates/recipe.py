@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -36,7 +36,7 @@ class Mean:
     def frozen(self) -> Sequence[Frozen]:
         return ()  # a codec or CLIP that runs once over all data, before the first step, would be named here
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Any:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> list[Tensor]:
         from t2icli.nn.pixels import to_tensor
 
         return [to_tensor(data.image(i).resize((self.size, self.size))) for i in range(len(data))]
@@ -75,7 +75,7 @@ def network(size: int) -> nn.Module:
 def drawn(model: nn.Module) -> Image:
     from t2icli.nn.pixels import to_images
 
-    (image,) = to_images(model.pixels.detach()[None])
+    (image,) = to_images(model.get_parameter("pixels").detach()[None])
     return image
 
 

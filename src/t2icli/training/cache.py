@@ -108,7 +108,7 @@ def _encode(part: Frozen, data: PreparedDataset, workers: int, skip: bool, watch
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        n: int = len(samples)  # type: ignore[arg-type]
+        n = len(samples)
         batches = loader(Seeded(samples, 0, skip=skip), _InOrder(n, part.views), workers)
         problems = _fill(draft, part, data, batches, n, watch)
         flush(draft)

@@ -57,13 +57,14 @@ class Run:
         if newest is None:
             return None
         try:
-            return torch.load(newest / STATE, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(newest / STATE, map_location=device, weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise T2IError(
                 f"checkpoint '{newest}' cannot be read: {error}",
                 f"write the name of another one into {self.checkpoints / LATEST}",
                 code=1,
             ) from error
+        return state
 
     def keep(self, state: dict[str, Any], step: int, keep: int) -> None:
         """Write a checkpoint, point to it, and drop the oldest."""

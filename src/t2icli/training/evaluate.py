@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from t2icli.contract.kinds import Recipe, Turn
+from t2icli.contract.kinds import Recipe, Samples, Turn
 from t2icli.training.devices import World
 from t2icli.training.order import Seeded, collate, mix, seed_all
 from t2icli.training.settings import LoopSettings
@@ -24,7 +23,7 @@ PREVIEWS = 4
 class HeldOut:
     """Samples that are not trained on, read the same way each time."""
 
-    samples: Dataset[Any]
+    samples: Samples[Any]
     settings: LoopSettings
     world: World
     is_new: bool
@@ -32,7 +31,7 @@ class HeldOut:
 
     def batches(self) -> Iterator[Any]:
         """This process's part of every batch; what does not fill a batch is left out."""
-        n: int = len(self.samples)  # type: ignore[arg-type]
+        n = len(self.samples)
         size = min(self.settings.batch_size, n) // self.world.size
         whole = size * self.world.size
         for i in range(min(self.settings.eval_batches, n // whole) if whole else 0):

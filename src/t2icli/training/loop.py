@@ -282,7 +282,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return whole(
+        state: dict[str, Any] = whole(
             {
                 "step": self.step,
                 "turns_done": self.turns_done,
@@ -294,6 +294,7 @@ class Training:
                 "turns": [turn.state() for turn in self.turns],
             }
         )
+        return state
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""

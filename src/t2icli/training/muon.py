@@ -28,39 +28,40 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, "hidden": False})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # what it would call, the loop has done
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(self._way(p, group), alpha=-group["lr"])
+                    p.add_(self._way(p, p.grad, group), alpha=-group["lr"])
 
-    def _way(self, p: Tensor, group: dict[str, Any]) -> Tensor:
-        return self._turned(p) if group["hidden"] else self._adam(p, *group["betas"], group["eps"])
+    def _way(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+        return self._turned(p, gradient) if group["hidden"] else self._adam(p, gradient, group["betas"], group["eps"])
 
-    def _turned(self, p: Tensor) -> Tensor:
-        mean = self.state[p].setdefault("mean", torch.zeros_like(p))
-        mean.lerp_(p.grad, 1 - MOMENTUM)
-        way = orthogonal(torch.lerp(p.grad, mean, MOMENTUM))  # a step ahead, as Nesterov's momentum is
+    def _turned(self, p: Tensor, gradient: Tensor) -> Tensor:
+        mean: Tensor = self.state[p].setdefault("mean", torch.zeros_like(p))
+        mean.lerp_(gradient, 1 - MOMENTUM)
+        way = orthogonal(torch.lerp(gradient, mean, MOMENTUM))  # a step ahead, as Nesterov's momentum is
         return way * (LIKE_ADAMW * math.sqrt(max(p.shape)))
 
-    def _adam(self, p: Tensor, beta: float, gamma: float, eps: float) -> Tensor:
-        state = self.state[p]
+    def _adam(self, p: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float) -> Tensor:
+        (beta, gamma), state = betas, self.state[p]
         if not state:
             state |= {"taken": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
         state["taken"] += 1
-        state["mean"].lerp_(p.grad, 1 - beta)
-        state["square"].lerp_(p.grad.square(), 1 - gamma)
+        state["mean"].lerp_(gradient, 1 - beta)
+        state["square"].lerp_(gradient.square(), 1 - gamma)
         taken = float(state["taken"])
         size = (state["square"] / (1 - gamma**taken)).sqrt_().add_(eps)
-        return (state["mean"] / (1 - beta**taken)).div_(size)
+        way: Tensor = state["mean"] / (1 - beta**taken)
+        return way.div_(size)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix whose singular values are all alike, near 1."""
     a, b, c = POLYNOMIAL
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = (matrix if wide else matrix.T).bfloat16()
+    x: Tensor = (matrix if wide else matrix.T).bfloat16()
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
         square = x @ x.T

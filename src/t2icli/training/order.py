@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from t2icli.contract.kinds import Samples
 from t2icli.ground.errors import T2IError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, T2IError, Image.DecompressionBombError)
@@ -94,7 +95,7 @@ class Seeded(Dataset[Any]):
     """Samples read with random numbers that depend on (seed, row, epoch) alone."""
 
     def __init__(
-        self, samples: Dataset[Any], seed: int, *, skip: bool = False, unreadable: Mapping[int, str] | None = None
+        self, samples: Samples[Any], seed: int, *, skip: bool = False, unreadable: Mapping[int, str] | None = None
     ) -> None:
         self.samples, self.seed, self.skip = samples, seed, skip
         self.unreadable = unreadable or {}
@@ -113,7 +114,7 @@ class Seeded(Dataset[Any]):
                 return self.samples[row], row, problems
             except UNREADABLE as error:
                 problems.append((row, str(error) or type(error).__name__))
-            row = (row + 1) % len(self.samples)  # type: ignore[arg-type]
+            row = (row + 1) % len(self.samples)
         return None, place[0], problems
 
 
@@ -125,5 +126,11 @@ def collate(items: Sequence[tuple[Any, int, list[tuple[int, str]]]]) -> Read:
 
 def loader(samples: Seeded, pieces: Any, workers: int, *, pin: bool = False) -> DataLoader[Read]:
     """Reads ahead in `workers` processes; what it yields does not depend on how many they are."""
-    ahead = {"prefetch_factor": 4} if workers else {}
-    return DataLoader(samples, batch_sampler=pieces, num_workers=workers, collate_fn=collate, pin_memory=pin, **ahead)
+    return DataLoader(
+        samples,
+        batch_sampler=pieces,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )

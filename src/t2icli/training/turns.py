@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -123,10 +123,12 @@ def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.
     ]
     if settings.optimizer == "muon":
         return _muon(turn, groups, settings)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     sharded = any(isinstance(p, DTensor) for group in turn.groups for p in group.parameters)
     fused = world.device.type in ("cpu", "cuda") and not sharded
-    return kind(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused or None)
+    return kinds[settings.optimizer](
+        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused or None
+    )
 
 
 def _muon(turn: Turn, groups: list[dict[str, Any]], settings: LoopSettings) -> Muon:
@@ -144,4 +146,4 @@ def _detached(figures: dict[str, Any]) -> dict[str, Tensor]:
 
 def _means(seen: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     listed = list(seen)
-    return {name: sum(figures[name].cpu() for figures in listed) / len(listed) for name in listed[0]}
+    return {name: sum((figures[name].cpu() for figures in listed), torch.zeros(())) / len(listed) for name in listed[0]}

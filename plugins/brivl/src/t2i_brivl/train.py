@@ -21,7 +21,7 @@ from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, report_captions, 
 from t2i_brivl.model import BertTower, Brivl, TimmBackbone
 from t2i_brivl.recipe import RecipeSettings
 from t2i_brivl.shape import Shape
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models
@@ -58,7 +58,7 @@ class BrivlRecipe:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         return Pairs(data, self.shape, self.texts, self.settings.crop if split == "train" else 1.0)
 
     def turns(self) -> Sequence[Turn]:

@@ -17,7 +17,7 @@ from t2i_clipcap.caption import Config, embeddings
 from t2i_clipcap.convert import card
 from t2i_clipcap.model import ClipCap, MapperShape, Shape
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
@@ -56,7 +56,7 @@ class ClipCapRecipe:
     def embed(self, batch: Any) -> Tensor:
         return embeddings(self.embedder, from_whole(batch), unit=self.settings.unit)
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         s = self.settings
         return Captioned(data, encoded["embeddings"], self.words, s.max_tokens, language=s.language)
 

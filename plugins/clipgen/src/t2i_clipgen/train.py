@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from t2i_clipgen.convert import card
 from t2i_clipgen.generate import check_fit
 from t2i_clipgen.model import Prior, Shape, mean_loss
-from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, weights
@@ -75,7 +75,7 @@ class PriorRecipe:
         crops = f"middle {size}" if views == 1 else f"{size} pixels, {views} views"
         codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
 
-        def samples(data: PreparedDataset) -> Dataset[Tensor]:
+        def samples(data: PreparedDataset) -> Samples[Tensor]:
             return Crops(data, size, at_random=views > 1)
 
         found = [
@@ -96,7 +96,7 @@ class PriorRecipe:
     def embed(self, images: Tensor) -> Tensor:
         return self.embedder.embed_images(to_images(images))
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         captions = [len(data.captions(i)) for i in range(len(data))] if "texts" in encoded else None
         noise, share = (self.settings.noise, self.settings.text_share) if split == "train" else (0.0, 0.0)
         return Conditions(encoded, captions, noise, share, self.settings.views if split == "train" else 1)

@@ -21,7 +21,7 @@ from t2icli.backends.clip import RecipeSettings, hub
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import Texts, build, named, report_captions
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Tokenizer, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import parts
@@ -54,7 +54,7 @@ class ClipRecipe:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         train = split == "train"
         augment = AugmentationCfg(scale=(self.settings.crop, 1.0))
         transform = image_transform_v2(PreprocessCfg(**self.config["preprocess"]), is_train=train, aug_cfg=augment)

@@ -18,7 +18,7 @@ from t2icli.backends.dalle import TrainSettings
 from t2icli.backends.dalle.config import Config, Options
 from t2icli.backends.dalle.generate import DallEGenerator
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Frozen, ParamGroup, Tokenizer, Turn
+from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Tokenizer, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_images
@@ -101,7 +101,7 @@ class DallERecipe:
         s, size = self.settings, self.image_size()
         cuts = f"middle {size}" if s.crops == 1 else f"random {size} from {s.crop_from}"
 
-        def samples(data: PreparedDataset) -> Dataset[Tensor]:
+        def samples(data: PreparedDataset) -> Samples[Tensor]:
             return Squares(data, size, at_random=s.crops > 1, smallest=s.crop_from)
 
         def run(images: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class DallERecipe:
     def image_size(self) -> int:
         return self.codec.size[1]
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         return Pairs(data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:

@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from t2icli.backends.dvae import Shape, TrainSettings
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.contract.kinds import Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images
@@ -36,7 +35,7 @@ class VaeRecipe:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         at_random = self.settings.crop_from < 1 and split == "train"
         return Squares(data, self.shape.image_size, at_random=at_random, smallest=self.settings.crop_from)
 

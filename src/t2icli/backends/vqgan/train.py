@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.utils.data import Dataset
 
 from t2icli.backends.vqgan import Training
-from t2icli.contract.kinds import Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import codebook as care
@@ -109,7 +108,7 @@ class VqganRecipe:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         return Crops(data, self.model.shape.resolution, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:

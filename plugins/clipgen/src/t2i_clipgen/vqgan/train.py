@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from t2i_clipgen.vqgan.convert import card
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
@@ -78,7 +77,7 @@ class VQGANRecipe:
     def frozen(self) -> Sequence[Frozen]:
         return ()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Tensor]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Tensor]:
         if split == "train" and self.adversary_start is None:
             self.adversary_start = len(data) // self.settings.loop.batch_size
         return Crops(data, self.settings.shape.size, at_random=split == "train")

@@ -20,7 +20,7 @@ from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Schedule, way_back
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.shapes import DecoderShape, UnetShape
-from t2icli.contract.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -59,7 +59,7 @@ class DecoderRecipe:
             Frozen("pixels", f"{size} pixels", partial(Crops, size=size), lambda x: (x * 255).round().byte()),
         ]
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         return Pictures(encoded)
 
     def turns(self) -> Sequence[Turn]:

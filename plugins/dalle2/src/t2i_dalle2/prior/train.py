@@ -23,7 +23,7 @@ from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import tokens
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import PriorShape
-from t2icli.contract.kinds import Embedder, Figures, Frozen, Turn
+from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -76,7 +76,7 @@ class PriorRecipe:
         """In half precision, for there are many: 77 of 512 numbers are 79 kB a caption."""
         return tokens(self.embedder, texts, self.shape.text_length).half()
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[dict[str, Tensor]]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         return Pairs(encoded, [len(data.captions(i)) for i in range(len(data))])
 
     def turns(self) -> Sequence[Turn]:
