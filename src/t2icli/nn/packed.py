@@ -57,7 +57,7 @@ def safe_rows(linear: Linear, rows: int) -> int:
 
 def multiplier(linear: Linear, rows: int) -> Multiply:
     """What multiplies batches of `rows` rows by the layer's weights, which are packed for them where MKL can."""
-    own = partial(cast("Callable[[Linear, Tensor], Tensor]", type(linear).forward), linear)
+    own = partial(cast(Callable[[Linear, Tensor], Tensor], type(linear).forward), linear)
     if not _can_be_packed(linear) or rows == 1:
         return own
     weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
