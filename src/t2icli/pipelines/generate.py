@@ -150,7 +150,7 @@ def _one_prompt(
         batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
         ranks = {row["seed"]: row["rank"] for row in filed if row["same_as"] is None}
         try:
-            album.add(_rows(plan, prompt, batch, settings, ranks), provenance.record(plan.source), filed)
+            album.add(filed_rows(plan, prompt, batch, settings, ranks), provenance.record(plan.source), filed)
         finally:
             done = {row["seed"] for row in filed}
             waiting[:] = [each for each in waiting if each.seed not in done]
@@ -249,7 +249,7 @@ def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> 
     return [*scored, *(candidate for candidate in candidates if candidate.first not in known)]
 
 
-def _rows(
+def filed_rows(
     plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, ranks: dict[int, int]
 ) -> Iterator[tuple[Image | None, dict[str, Any]]]:
     """Equal pictures share a rank; of the best `top` ranks one picture each is kept. `ranks` is by the first's seed."""

@@ -42,13 +42,19 @@ def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **fla
 
     `options` and `flags` are as in `open_several`.
     """
-    named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
+    named = weights(words)
     if options and not named:
         raise T2IError("ranker settings were given without a ranker", "add --rerank RANKER")
-    if named and not any(named.values()):
-        raise T2IError("the weights of the rankers are all 0")
     opened = open_several("ranker", named, options, **flags)
     return [Judge(name, each.thing, named[name], each.tables, each.model) for name, each in opened.items()]
+
+
+def weights(words: Iterable[str]) -> dict[str, float]:
+    """`["clip=2", "brivl"]` or `["clip=2,brivl"]`: how much each ranker counts, by its name."""
+    named = dict(_named(word) for several in words for word in several.split(",") if word.strip())
+    if named and not any(named.values()):
+        raise T2IError("the weights of the rankers are all 0")
+    return named
 
 
 def _named(word: str) -> tuple[str, float]:

@@ -1,0 +1,204 @@
+"""`/v1/models`, `/healthz`, `/metrics`, the history and its pictures, and the page itself."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+
+from t2i_serve.errors import ApiError
+from t2i_serve.guard import COOKIE, same, session
+from t2i_serve.offers import Offer
+from t2i_serve.pool import Pool
+from t2i_serve.routes.answers import address
+from t2i_serve.schema import ERRORS, Album, History, ModelCard, ModelList
+from t2i_serve.shelf import Shelf
+from t2i_serve.studio import Studio
+from t2icli.ground.translate import catalogue
+
+router = APIRouter(responses=ERRORS, tags=["server"])
+KINDS: tuple[Literal["generator", "ranker", "captioner", "embedder"], ...] = (
+    "generator",
+    "ranker",
+    "captioner",
+    "embedder",
+)
+ASSETS = {"style.css": "text/css", "app.js": "text/javascript", "draw.js": "text/javascript"}
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> ModelList:
+    """What is installed."""
+    pool: Pool = request.app.state.studio.pool
+    language = request.headers.get("accept-language", "")
+    return ModelList(data=await asyncio.to_thread(_cards, pool, language))
+
+
+@router.get("/v1/models/{name:path}")
+async def model(request: Request, name: str) -> ModelCard:
+    """One model."""
+    cards = (await models(request)).data
+    found = next((card for card in cards if card.id == name), None)
+    if found is None:
+        raise ApiError(404, f"there is no model called {name!r}", "model_not_found", "model")
+    return found
+
+
+def _cards(pool: Pool, language: str) -> list[ModelCard]:
+    cards: dict[str, ModelCard] = {}
+    for kind in KINDS:
+        for index, offer in enumerate(pool.offers.all(kind)):
+            card = cards.setdefault(offer.name, _card(offer, language))
+            card.kinds.append(kind)
+            card.default_of += [kind] if index == 0 else []
+            resident = pool.loaded.get((kind, offer.name))
+            if resident is None:
+                continue
+            card.loaded = True
+            if resident.drawer is not None:
+                abilities = resident.drawer.generator.abilities
+                card.conditions = sorted(abilities.conditions)
+                card.sizes = [f"{width}x{height}" for width, height in abilities.sizes]
+    return list(cards.values())
+
+
+def _card(offer: Offer, language: str) -> ModelCard:
+    def said(text: str) -> str:
+        return catalogue("zh").translate(text) if language.lower().startswith("zh") else text
+
+    fields = offer.fields() if offer.kind == "generator" else []
+    for field in fields:
+        field["about"] = said(_about(field["schema"]))
+    return ModelCard(
+        id=offer.name,
+        created=int(_created(offer)),
+        owned_by=offer.entry.name,
+        kinds=[],
+        default_of=[],
+        about=said(offer.about),
+        stand_in=said(offer.stand_in),
+        size=offer.size,
+        loaded=False,
+        settings=fields,
+        conditions=[],
+        sizes=[],
+    )
+
+
+def _about(schema: Any) -> str:
+    """The first description in a JSON schema, which may stand within its alternatives."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("description"), str):
+            return str(schema["description"])
+        return next((found for value in schema.values() if (found := _about(value))), "")
+    return next((found for value in schema if (found := _about(value))), "") if isinstance(schema, list) else ""
+
+
+def _created(offer: Offer) -> float:
+    return (offer.model.folder / "model.toml").stat().st_mtime if offer.model else 0.0
+
+
+@router.get("/healthz")
+async def healthz(request: Request) -> JSONResponse:
+    """200 while the server takes requests."""
+    stops = request.app.state.studio.stopping.is_set()
+    return JSONResponse({"status": "stopping" if stops else "ok"}, 503 if stops else 200)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    studio: Studio = request.app.state.studio
+    studio.metrics.models_loaded.set(len(studio.pool.loaded))
+    return Response(studio.metrics.page(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/v1/history")
+async def history(
+    request: Request,
+    after: Annotated[str | None, Query(description="The last album of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> History:
+    """Albums of the output folder, the newest first."""
+    return await asyncio.to_thread(_history, request.app.state.studio.shelf, after, limit)
+
+
+def _history(shelf: Shelf, after: str | None, limit: int) -> History:
+    names = shelf.names()
+    start = names.index(after) + 1 if after in names else 0
+    some = names[start : start + limit]
+    found = [album for name in some if (album := _album(shelf, name)) is not None]
+    return History(data=found, has_more=start + limit < len(names))
+
+
+def _album(shelf: Shelf, name: str) -> Album | None:
+    rows = shelf.rows(name)
+    if not rows:
+        return None
+    for row in rows:
+        row["url"] = address(name, row["file"]) if row["file"] is not None else None
+    first = rows[0]
+    return Album(
+        id=name,
+        created=int(shelf.created(name)),
+        prompt=first["prompt"],
+        model=first["model"],
+        candidates=len(rows),
+        rows=rows,
+    )
+
+
+@router.get("/v1/history/{album}")
+async def album(request: Request, album: str) -> Album:
+    """One album."""
+    found = await asyncio.to_thread(_album, request.app.state.studio.shelf, album)
+    if found is None:
+        raise ApiError(404, "there is no such album", "not_found")
+    return found
+
+
+@router.get("/pictures/{album}/{file}", response_class=FileResponse)
+async def picture(request: Request, album: str, file: str) -> FileResponse:
+    """A picture of an album, as it was filed."""
+    path: Path | None = await asyncio.to_thread(request.app.state.studio.shelf.picture, album, file)
+    if path is None:
+        raise ApiError(404, "there is no such picture", "not_found")
+    return FileResponse(path, media_type="image/png", headers=FOREVER)
+
+
+class Entry(BaseModel):
+    """What the page's form for the token sends."""
+
+    token: str
+
+
+@router.post("/session", status_code=204)
+async def enter(request: Request, entry: Entry) -> Response:
+    """Exchange the token for the page's cookie."""
+    token: str | None = request.app.state.token
+    if token is not None and not same(entry.token, token):
+        raise ApiError(401, "the token is missing or wrong", "invalid_api_key")
+    answer = Response(status_code=204)
+    if token is not None:
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, session(token), httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
+    return answer
+
+
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+async def page() -> HTMLResponse:
+    return HTMLResponse(files("t2i_serve").joinpath("page/index.html").read_text(encoding="utf-8"))
+
+
+@router.get("/page/{name}", include_in_schema=False)
+async def asset(name: str) -> Response:
+    if name not in ASSETS:
+        raise ApiError(404, "there is no such address", "not_found")
+    content = files("t2i_serve").joinpath("page", name).read_text(encoding="utf-8")
+    return Response(content, media_type=ASSETS[name], headers={"Cache-Control": "no-cache"})

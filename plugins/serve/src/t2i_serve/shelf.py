@@ -1,0 +1,166 @@
+"""The output folder: an album for each request, of the kind that `t2i generate` writes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import secrets
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2icli.ground import files, workspace
+from t2icli.ground.errors import T2IError
+from t2icli.pictures import images, prompts
+from t2icli.pictures.album import GALLERY, RESULTS, Album
+from t2icli.pipelines import conditions, generate, scoring
+from t2icli.registry.open import Opened
+
+if TYPE_CHECKING:
+    from t2i_serve.studio import Order
+
+OURS = re.compile(r"\d{8}-\d{6}-.*-[0-9a-f]{8}")
+"""What our albums are called: when, what, and a number by chance."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """An album, as far as an answer tells of it."""
+
+    album: str
+    folder: Path
+    rows: Sequence[Mapping[str, Any]]
+    command: str
+    """What draws the same with `t2i generate`."""
+
+    def content(self, row: Mapping[str, Any]) -> bytes:
+        """The PNG of a row."""
+        return (self.folder / str(row["file"])).read_bytes()
+
+
+class Shelf:
+    """The output folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder; finish or remove what a server that was killed has left."""
+        with files.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in self.folder.iterdir():
+            if OURS.fullmatch(folder.name) and not folder.is_symlink() and folder.is_dir():
+                _recover(folder)
+
+    def file(
+        self,
+        order: Order,
+        opened: Opened[Any],
+        record: Mapping[str, Any],
+        candidates: Sequence[generate.Candidate],
+        judges: Sequence[scoring.Judge],
+    ) -> Filed:
+        """Write the pictures of an order as an album of their own."""
+        album = Album(self.folder / _name(order.prompt))
+        rows: list[dict[str, Any]] = []
+        with album.opened():
+            examples = {name: _kept(album.folder, name, image) for name, image in order.examples.items()}
+            plan = generate.Plan([order.prompt], order.n, order.seed, opened, judges, order.top, examples)
+            written = album.keep_settings(_tables(order, record, judges))
+            album.add(generate.filed_rows(plan, order.prompt, candidates, written, {}), record, rows)
+            album.publish(grid=len(rows) > 1)
+        return Filed(album.folder.name, album.folder, rows, command(order, opened.name))
+
+    def names(self) -> list[str]:
+        """Albums, ours and those of `t2i generate`, the newest first."""
+        with contextlib.suppress(OSError):
+            found = [(_changed(folder), folder.name) for folder in self.folder.iterdir()]
+            return [name for changed, name in sorted(found, reverse=True) if changed]
+        return []
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of an album; none if there is no such album or it is damaged."""
+        if name not in self.names():
+            return []
+        with contextlib.suppress(T2IError):
+            return Album(self.folder / name).results()
+        return []
+
+    def created(self, name: str) -> float:
+        return _changed(self.folder / name)
+
+    def picture(self, name: str, file: str) -> Path | None:
+        """The file of a picture that an album lists."""
+        for row in self.rows(name):
+            if row["file"] == file and (path := self.folder / name / file).is_file():
+                return path
+        return None
+
+
+def command(order: Order, model: str) -> str:
+    """The words that draw the same in a terminal; pictures to go by have no path there."""
+    words = ["t2i", "generate", "-n", str(order.n), "--seed", str(order.seed), "-m", model]
+    if order.rerank:
+        words += ["--rerank", ",".join(f"{name}={weight:g}" for name, weight in order.rerank.items())]
+    words += ["--top", str(order.top)] if order.top is not None else []
+    for name, value in order.settings.items():
+        words += ["-o", f"{name}={_word(value)}"]
+    return shlex.join([*words, *(["--"] if order.prompt.startswith("-") else []), order.prompt])
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else "none" if value is None else str(value)
+
+
+def _name(prompt: str) -> str:
+    now = datetime.datetime.now()
+    return f"{now:%Y%m%d-%H%M%S}-{prompts.slug(prompt) or 'pictures'}-{secrets.token_hex(4)}"
+
+
+def _kept(folder: Path, name: str, image: Any) -> conditions.Example:
+    """A picture to go by, in the album, so that `t2i replay` has it."""
+    path = (folder / f"{name}.png").absolute()
+    images.save_png(image, path)
+    return conditions.Example(path, image)
+
+
+def _tables(order: Order, record: Mapping[str, Any], judges: Sequence[scoring.Judge]) -> dict[str, Any]:
+    """What `t2i generate --config` reads."""
+    tables: dict[str, Any] = {"prompt": [order.prompt], "n": order.n, "seed": order.seed, "model": record["model"]}
+    if judges:
+        tables["rerank"] = [f"{judge.name}={judge.weight:g}" for judge in judges]
+    if order.top is not None:
+        tables["top"] = order.top
+    of_rankers = {judge.name: judge.settings for judge in judges} or None
+    return {**tables, "option": {**record["settings"], "ranker": of_rankers}}
+
+
+def _changed(folder: Path) -> float:
+    """When an album last got pictures; 0 for what is none."""
+    if folder.name.startswith("."):
+        return 0.0
+    try:
+        return (folder / RESULTS).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _recover(folder: Path) -> None:
+    """Finish the album of a server that was killed, or remove it if nothing was filed in it."""
+    if not _workspaces(folder) and (folder / GALLERY).exists():
+        return
+    with contextlib.suppress(T2IError, OSError):
+        album = Album(folder)
+        with album.opened():  # which puts in place what is noted
+            if rows := album.results():
+                album.publish(grid=len(rows) > 1)
+        if not rows and not _workspaces(folder):  # else another server is at work in it
+            shutil.rmtree(folder)
+
+
+def _workspaces(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{workspace.PREFIX}*"))

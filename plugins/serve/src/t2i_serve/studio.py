@@ -1,0 +1,200 @@
+"""From an order to pictures on the shelf: admit, draw, judge, file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from t2i_serve.drawer import Drawn, Event, Failed, Job, Preview, Step
+from t2i_serve.errors import NO_RETRY, ApiError
+from t2i_serve.limits import Limits
+from t2i_serve.metrics import Metrics
+from t2i_serve.pool import Pool, Resident
+from t2i_serve.shelf import Filed, Shelf
+from t2icli.contract.requests import Request
+from t2icli.pipelines import doubts, generate, scoring
+from t2icli.registry import settings
+from t2icli.registry.open import Opened
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NAMES = {"like": "a picture to be similar to", "source": "a picture to start from", "mask": "a mask"}
+FIELDS = {"like": "image", "source": "image", "mask": "mask"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one request asks for."""
+
+    prompt: str
+    n: int
+    seed: int
+    client: str
+    model: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of these pictures, as they were sent."""
+    size: tuple[int, int] | None = None
+    examples: Mapping[str, Image] = field(default_factory=dict)
+    """Pictures to go by, by the name of the condition."""
+    rerank: Mapping[str, float] = field(default_factory=dict)
+    """Rankers with their weights."""
+    top: int | None = None
+    previews: int = 0
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The model is loaded and the order waits for its turn; `order` with its settings as the model reads them."""
+
+    opened: Opened[Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Everything is drawn, judged and filed."""
+
+    filed: Filed
+    doubts: Sequence[str]
+
+
+class Studio:
+    """What all requests share."""
+
+    def __init__(self, pool: Pool, shelf: Shelf, limits: Limits, metrics: Metrics) -> None:
+        self.pool, self.shelf, self.limits, self.metrics = pool, shelf, limits, metrics
+        self.stopping = asyncio.Event()
+        self._pictures = 0
+        self._pace = 1.0
+        """Seconds that a picture took of late, with all that were drawn beside it."""
+
+    @contextmanager
+    def admitted(self, n: int) -> Iterator[None]:
+        """Room for n pictures, or an answer when to come back."""
+        if self.stopping.is_set():
+            raise ApiError(503, "the server is stopping", "stopping")
+        if self._pictures + n > self.limits.queue:
+            wait = str(max(1, min(60, round(self._pace * self._pictures))))
+            raise ApiError(429, f"{self._pictures} pictures wait already", "queue_full", headers={"Retry-After": wait})
+        self._pictures += n
+        self.metrics.pictures_in_flight.set(self._pictures)
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._pace = 0.8 * self._pace + 0.2 * (time.monotonic() - begun) / max(1, self._pictures)
+            self._pictures -= n
+            self.metrics.pictures_in_flight.set(self._pictures)
+
+    async def draw(self, order: Order) -> AsyncIterator[Begun | Event | Done]:
+        """The order's events. Closing the iterator cancels it."""
+        clock = Clock(self.limits.seconds, self.stopping)
+        with self.admitted(order.n):
+            images: dict[int, Image] = {}
+            async with self.pool.using("generator", order.model) as resident:
+                request = _request(order, resident)
+                yield Begun(resident.opened)
+                async for event in self._drawn(order, request, resident, clock):
+                    if isinstance(event, Drawn):
+                        images[event.candidate] = event.image
+                    yield event
+                opened, record = resident.opened, resident.record
+            drawn = (images[index] for index in range(order.n))
+            candidates = list(generate.candidates(drawn, order.n, seed=order.seed))
+            judges = await clock.within(self._judge(order, candidates))
+            plan_settings = {**record["settings"], **_plain(request.settings)}
+            filed = await asyncio.to_thread(
+                self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges
+            )
+            self.metrics.pictures.labels(opened.name).inc(order.n)
+            yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if "like" not in order.examples else [])
+
+    async def _drawn(
+        self, order: Order, request: Request, resident: Resident, clock: Clock
+    ) -> AsyncIterator[Step | Preview | Drawn]:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        job = Job(request, order.n, order.client, _from_thread(events), order.previews)
+        assert resident.drawer is not None
+        resident.drawer.submit(job)
+        done = 0
+        try:
+            while done < order.n:
+                event = await clock.within(events.get())
+                if isinstance(event, Failed):
+                    raise event.error
+                done += isinstance(event, Drawn)
+                yield event
+        finally:
+            job.is_gone = True
+
+    async def _judge(self, order: Order, candidates: Sequence[generate.Candidate]) -> list[scoring.Judge]:
+        """Score all candidates that differ with each ranker in turn."""
+        judges = []
+        distinct = [each for each in candidates if each.same_as is None]
+        for name, weight in order.rerank.items():
+            async with self.pool.using("ranker", name) as resident:
+                opened = resident.opened
+                judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model)
+                for start in range(0, len(distinct), scoring.AT_ONCE):
+                    some = distinct[start : start + scoring.AT_ONCE]
+                    scores = await resident.run(judge.score, order.prompt, [each.image for each in some])
+                    for each, score in zip(some, scores, strict=True):
+                        each.scores[name] = score
+            judges.append(judge)
+        return judges
+
+
+@dataclass
+class Clock:
+    """When an order is given up."""
+
+    seconds: float
+    stopping: asyncio.Event
+    begun: float = field(default_factory=time.monotonic)
+
+    async def within(self, wanted: Any) -> Any:
+        """The result of a coroutine, unless time is up or the server stops before."""
+        task = asyncio.ensure_future(wanted)
+        stop = asyncio.ensure_future(self.stopping.wait())
+        left = max(0.0, self.begun + self.seconds - time.monotonic())
+        try:
+            await asyncio.wait({task, stop}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if self.stopping.is_set():
+                raise ApiError(503, "the server is stopping", "stopping")
+            raise ApiError(504, f"not done within {self.seconds:g} seconds", "timeout", headers=NO_RETRY)
+        finally:
+            stop.cancel()
+            task.cancel()
+
+
+def _from_thread(events: asyncio.Queue[Event]) -> Callable[[Event], object]:
+    loop = asyncio.get_running_loop()
+    return lambda event: loop.call_soon_threadsafe(events.put_nowait, event)
+
+
+def _request(order: Order, resident: Resident) -> Request:
+    """The order as the generator reads it, refused where it cannot draw that."""
+    opened = resident.opened
+    owner = f"model {opened.name!r}"
+    assert resident.drawer is not None
+    abilities = resident.drawer.generator.abilities
+    chosen = settings.for_one_picture(type(opened.settings), order.settings, owner)
+    if order.size is not None and order.size not in abilities.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in abilities.sizes) or "auto"
+        width, height = order.size
+        raise ApiError(400, f"{owner} cannot draw {width}x{height}; known sizes: {known}", "invalid_value", "size")
+    for name in order.examples:
+        if name not in abilities.conditions:
+            raise ApiError(400, f"{owner} cannot draw with {NAMES[name]}", "invalid_value", FIELDS[name])
+    images: dict[str, Any] = dict(order.examples)
+    return Request(order.prompt, order.seed, chosen, **images)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
