@@ -28,11 +28,16 @@ HEADINGS = {"columns", "PANELS", "HOW_LONG", "WRITING", "WHERE"}
 SEVERAL_WORDS = re.compile(r"[a-z]{2,}[,;:]? (\S+ )*\S*[a-z]{2,}|\} [a-z]{4,}|[a-z]{4,}:? \{", re.IGNORECASE)
 MARKUP = re.compile(r"</?\w+|\\[wds.]|^--\S+ [A-Z]+$|^[\w ]*_[\w ]*$|\|")
 """HTML, patterns, lists of names and types."""
-FILES_ONLY = {"testing", "templates", "gallery.py", "page.py", "vocabulary.py", "machine.py", "__main__.py"}
+FILES_ONLY = {
+    *("testing", "templates", "gallery.py", "page.py", "schema.py", "metrics.py", "vocabulary.py", "machine.py"),
+    "__main__.py",
+}
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
     *("a picture of", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
     "t2icli (prepares image-text data)",
+    *("event: error\ndata: {0}", "event: {0}.{1}\ndata: {2}", "Value error", "Pictures of prompts, ranked."),
+    *("private, max-age=31536000, immutable", "text/plain; version=0.0.4", "The last album of the page before."),
 }
 """Words of prompts, of files and of what is replaced."""
 CHINESE = re.compile("[\u4e00-\u9fff]")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import t2i_brivl
+import t2i_serve
 from t2icli.testing import Runner
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_exist_with_their_flags(page: Path, t2i: Runner) -> None:
-    t2i.use(t2i_brivl)
+    t2i.use(t2i_brivl, t2i_serve)
     helps: dict[tuple[str, ...], str] = {}
     wrong = []
     for words in commands(page):

@@ -91,9 +91,14 @@ def test_the_mission_line_works_from_an_empty_folder(dist: Path, tmp_path: Path)
     assert len(paths) == 16 and all((here / path).is_file() for path in paths)
     assert (here / "pictures/红烧牛肉面/index.html").is_file()
     listed = environment.run("t2i", "plugins", cwd=here).stdout
-    assert {"t2icli-brivl", "t2icli-clipcap", "t2icli-clipgen", "t2icli-dalle2", "t2icli-starter"} <= set(
-        listed.split()
-    )
+    assert {
+        "t2icli-brivl",
+        "t2icli-clipcap",
+        "t2icli-clipgen",
+        "t2icli-dalle2",
+        "t2icli-serve",
+        "t2icli-starter",
+    } <= set(listed.split())
 
 
 def test_t2icli_alone_says_what_is_missing(dist: Path, tmp_path: Path) -> None:

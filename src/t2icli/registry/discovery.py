@@ -42,7 +42,7 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """A package of ours for each kind, for whoever has none at all."""
-OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2"))
+OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2", "serve"))
 """Our distributions beside t2icli itself."""
 
 
