@@ -29,13 +29,12 @@ class ResBlock(nn.Module):
         self.norm1, self.conv1 = norm(width, shape), nn.Conv2d(width, out, kernel, padding="same")
         self.norm2, self.conv2 = norm(out, shape), nn.Conv2d(out, out, kernel, padding="same")
         self.dropout = nn.Dropout(shape.dropout)
-        if width != out:
-            self.nin_shortcut = nn.Conv2d(width, out, 1)
+        self.nin_shortcut = nn.Conv2d(width, out, 1) if width != out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+        return h + self.nin_shortcut(x)
 
 
 class Attention(nn.Module):
@@ -79,16 +78,16 @@ class Level(nn.Module):
         widths = [width] + [out] * blocks
         self.block = nn.ModuleList(ResBlock(a, b, shape, kernel) for a, b in pairwise(widths))
         self.attn = nn.ModuleList(Attention(out, shape) for _ in range(blocks if attends else 0))
+        self.downsample: nn.Module = nn.Identity()
+        self.upsample: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
             x = block(x)
             if self.attn:
                 x = self.attn[i](x)
-        for step in ("downsample", "upsample"):
-            if hasattr(self, step):
-                x = getattr(self, step)(x)
-        return x
+        stepped: Tensor = self.upsample(self.downsample(x))
+        return stepped
 
 
 class Middle(nn.Module):
