@@ -50,6 +50,8 @@ class Stepped:
             for step in range(1, 5):
                 assert self.owner.gate.wait(20)
                 self.owner.steps += 1
+                if self.owner.steps == self.owner.pause_at:
+                    self.owner.gate.clear()
                 watch.step(step, 4)
                 for offset, request in enumerate(batch):
                     watch.preview(index + offset, lambda request=request: self.paint(request))  # type: ignore[misc]
@@ -72,6 +74,8 @@ class Studied:
         self.gate.set()
         self.batches: list[list[tuple[str, int]]] = []
         self.steps = 0
+        self.pause_at: int | None = None
+        """After so many steps the gate closes."""
 
     @hookimpl
     def t2i_generators(self) -> list[Entry[Any]]:

@@ -94,10 +94,10 @@ def _invalid(error: RequestValidationError) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception of a route in this shape."""
+    """Answer what routes raise in this shape; `guard` does so for anything else."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         return response(as_api_error(error), request.headers.get("accept-language", ""))
 
-    for kind in (ApiError, T2IError, RequestValidationError, HTTPException, RecursionError, MemoryError, Exception):
+    for kind in (ApiError, T2IError, RequestValidationError, HTTPException, RecursionError, MemoryError):
         app.add_exception_handler(kind, answer)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from t2i_serve.errors import ApiError, response
+from t2i_serve.errors import ApiError, as_api_error, response
 from t2i_serve.limits import Limits
 from t2i_serve.metrics import Metrics
 
@@ -47,7 +47,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 500
+        begun, status = time.monotonic(), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -59,8 +59,10 @@ class Guard:
         headers = _headers(scope)
         try:
             await self._guarded(scope, headers, receive, answer)
-        except ApiError as error:
-            await response(error, headers.get("accept-language", ""))(scope, receive, answer)
+        except Exception as error:
+            if status:  # half an answer is out
+                raise
+            await response(as_api_error(error), headers.get("accept-language", ""))(scope, receive, answer)
         finally:
             self._note(scope, status, time.monotonic() - begun)
 
@@ -87,11 +89,11 @@ class Guard:
     def _check_host(self, headers: MutableMapping[str, str]) -> None:
         """Names of others lead here when their owner wants to read answers with a page of his (DNS rebinding)."""
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _name(host)
         if not (name in self.hosts or _is_address(name)):
             raise ApiError(403, f"this server is not called {name!r}; add --allow-host NAME", "forbidden_host")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             raise ApiError(403, "the request comes from another site's page", "forbidden_origin")
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             raise ApiError(403, "the request comes from another site's page", "forbidden_origin")
@@ -171,6 +173,14 @@ def same(given: str, right: str) -> bool:
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _name(host: str) -> str:
+    """A Host header without its port; empty if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:

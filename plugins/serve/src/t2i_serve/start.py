@@ -75,17 +75,12 @@ def run(prepared: Prepared, host: str, port: int, say: Say) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     """The socket, taken before anything else is done, so that a port in use is a plain error."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise T2IError(
             f"cannot listen on {host}:{port}: {error.strerror or error}", "choose another --host or --port", code=1
         ) from error
-    listening.listen(2048)
-    listening.setblocking(False)
-    return listening
 
 
 def _log_to(say: Say) -> None:
