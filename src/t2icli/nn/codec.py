@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,10 @@ from t2icli.ground.errors import T2IError
 from t2icli.nn import devices
 from t2icli.nn.blocks import by_themselves
 
-N = TypeVar("N", bound="Network")
-
 
 class Network(Protocol):
-    """What is asked of the module, `nn.Module`'s own methods included."""
+    """What is asked of the module: `nn.Module`'s own methods beside these."""
 
-    def modules(self) -> Iterator[nn.Module]: ...
-    def eval(self: N) -> N: ...
-    def to(self: N, device: torch.device, *, memory_format: torch.memory_format) -> N: ...
     def to_codes(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> (b, rows, columns)."""
         ...
@@ -46,6 +41,7 @@ class NetworkCodec:
     ) -> None:
         if min(size) < factor or size[0] % factor or size[1] % factor:
             raise T2IError(f"images of {size[0]} x {size[1]} pixels have no whole codes", f"use multiples of {factor}")
+        module = cast(nn.Module, model)  # what is both has no type in Python
         self.codes, self.size, self.batch = codes, size, batch
         self.grid = (size[0] // factor, size[1] // factor)
         self.device = devices.pick_device(device)
@@ -53,9 +49,10 @@ class NetworkCodec:
         # it, and the group norm of channels-last tensors is off by 1e-4, enough to change codes as well.
         on_cpu = self.device.type == "cpu"
         self.dtype = torch.float32 if on_cpu and precision == "auto" else devices.pick_dtype(precision, self.device)
-        slips = on_cpu and any(isinstance(module, nn.GroupNorm) for module in model.modules())
+        slips = on_cpu and any(isinstance(part, nn.GroupNorm) for part in module.modules())
         self.layout = torch.contiguous_format if slips else torch.channels_last
-        self.model = model.eval().to(self.device, memory_format=self.layout)
+        module.eval().to(self.device).to(memory_format=self.layout)
+        self.model = model
 
     def encode(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != (3, *self.size):

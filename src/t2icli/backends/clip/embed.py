@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import open_clip
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
@@ -34,23 +34,24 @@ from t2icli.nn.pixels import to_tensor
 from t2icli.registry.settings import Part
 from t2icli.store.models import Model
 
-"""The id CLIP's own tokenizer ends a text with."""
+if TYPE_CHECKING:
+    from t2icli.backends.clip.model import Network
 
 
 class Clip:
     """Texts and images in CLIP's space."""
 
     def __init__(
-        self, model: nn.Module, preprocess: Callable[[Image], Tensor], texts: Texts, settings: Settings, name: str
+        self, model: Network, preprocess: Callable[[Image], Tensor], texts: Texts, settings: Settings, name: str
     ) -> None:
         device = devices.pick_device(settings.device)
         self.model = model.eval().requires_grad_(False).to(device)
         self.preprocess, self.texts = preprocess, texts
-        self.width = int(_width(model))
+        self.width = _width(model)
         self.run = Runner(f"model {name!r}", self.width, settings.batch, device, settings.precision)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return self.run(self.texts(texts), lambda ids: (ids,), self.model.encode_text)
+        return self.run(self.texts(texts).unbind(), lambda ids: (ids,), self.model.encode_text)
 
     def embed_tokens(self, texts: Sequence[str]) -> Tensor:
         """What the text tower's last norm gives for each token, (n, context, its width); zeros after the end token."""
@@ -62,10 +63,12 @@ class Clip:
             lambda _, inputs, output: setattr(last, "output", output)
         )
         try:
-            rows = run(ids, lambda one: (one,), partial(_tokens, self.model, self.texts.end, last), finish=finite)
+            rows = run(
+                ids.unbind(), lambda one: (one,), partial(_tokens, self.model, self.texts.end, last), finish=finite
+            )
         finally:
             listening.remove()
-        return rows.unflatten(1, (ids.shape[1], width))
+        return rows.view(len(ids), ids.shape[1], width)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image)
@@ -75,23 +78,24 @@ class Clip:
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image, finish=finite)
 
 
-def _last_norm(model: nn.Module) -> nn.Module:
-    norm = getattr(text_tower(model), "ln_final", None)
+def _last_norm(model: Network) -> nn.LayerNorm:
+    norm: nn.LayerNorm | None = getattr(text_tower(model), "ln_final", None)
     if norm is None:
         raise T2IError("this CLIP's text tower does not give token encodings", "use one of open_clip's own towers")
     return norm
 
 
-def _tokens(model: nn.Module, end: int, last: threading.local, ids: Tensor) -> Tensor:
+def _tokens(model: Network, end: int, last: threading.local, ids: Tensor) -> Tensor:
     """(b, context * width) of what the tower's last norm leaves in `last.output`."""
     model.encode_text(ids)
     is_end = ids == end
     is_text = is_end.cumsum(1) - is_end.long() == 0  # up to the first end token, which is one of them
-    return (last.output * is_text[..., None]).flatten(1)
+    encodings: Tensor = last.output
+    return (encodings * is_text[..., None]).flatten(1)
 
 
-def _width(model: nn.Module) -> int:
-    projection = text_tower(model).text_projection
+def _width(model: Network) -> int:
+    projection: nn.Linear | Tensor = text_tower(model).text_projection
     return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
 
@@ -117,7 +121,7 @@ def raw(image: Image, size: int | tuple[int, int]) -> Tensor:
     return F.interpolate(to_tensor(image)[None] * 2 - 1, size, mode="bilinear")[0]
 
 
-def load_tag(architecture: str, tag: str, keep_end: bool) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+def load_tag(architecture: str, tag: str, keep_end: bool) -> tuple[Network, Callable[[Image], Tensor], Texts, str]:
     record = hub.known_tag(architecture, tag)
     path = hub.fetch(architecture, tag, record)
     # The tag knows which activation its weights were trained with; an architecture's name may say otherwise.
@@ -132,7 +136,7 @@ def load_tag(architecture: str, tag: str, keep_end: bool) -> tuple[nn.Module, Ca
 
 def load_folder(
     model: Model, tokenizer: Part[Tokenizer], keep_end: bool
-) -> tuple[nn.Module, Callable[[Image], Tensor], Texts, str]:
+) -> tuple[Network, Callable[[Image], Tensor], Texts, str]:
     config = model.card.config
     network = weights.load(build(config["architecture"]), model)
     texts = text_reader(config, tokenizer, report_prompt, keep_end=keep_end)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import open_clip
 import torch
@@ -29,7 +29,20 @@ class Texts(Protocol):
     def __call__(self, texts: Sequence[str]) -> Tensor: ...
 
 
-def build(architecture: Mapping[str, Any]) -> nn.Module:
+if TYPE_CHECKING:
+
+    class Network(nn.Module):
+        """What open_clip's networks have in common; it gives them no types."""
+
+        visual: Any
+        logit_scale: nn.Parameter
+
+        def encode_image(self, images: Tensor) -> Tensor: ...
+        def encode_text(self, ids: Tensor) -> Tensor: ...
+        def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, ...]: ...
+
+
+def build(architecture: Mapping[str, Any]) -> Network:
     """open_clip's network of a `model_cfg`, with random weights."""
     shape = deepcopy(dict(architecture))
     custom = shape.pop("custom_text", False) or "hf_model_name" in shape["text_cfg"]
@@ -37,9 +50,9 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         shape["vision_cfg"]["timm_model_pretrained"] = False
     if "hf_model_name" in shape["text_cfg"]:
         shape["text_cfg"]["hf_model_pretrained"] = False
-    if "multimodal_cfg" in shape:
-        return open_clip.CoCa(**shape)
-    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**shape)
+    plain = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    network: Network = (open_clip.CoCa if "multimodal_cfg" in shape else plain)(**shape)
+    return network
 
 
 OWN = Path(__file__).parent / "architectures"
@@ -49,9 +62,9 @@ OWN = Path(__file__).parent / "architectures"
 def named(architecture: str) -> dict[str, Any]:
     """The shape open_clip knows by this name, one of ours, or what a JSON file of its form describes."""
     if (own := OWN / f"{architecture}.json").is_file():
-        return read_json(own)["model_cfg"]
+        return dict(read_json(own)["model_cfg"])
     if architecture.endswith(".json"):
-        return read_json(Path(architecture))["model_cfg"]
+        return dict(read_json(Path(architecture))["model_cfg"])
     shape = open_clip.get_model_config(architecture)
     if shape is None:
         known = open_clip.list_models()
@@ -77,12 +90,12 @@ def context_of(architecture: Mapping[str, Any]) -> int:
     return int(architecture["text_cfg"].get("context_length", 77))
 
 
-def text_tower(network: nn.Module) -> Any:
+def text_tower(network: Network) -> Any:
     """The module with the text tower's parts: open_clip's older class keeps them in the network itself."""
-    return network if isinstance(network, open_clip.CLIP) else network.text
+    return network if isinstance(network, open_clip.CLIP) else network.get_submodule("text")
 
 
-def set_pool(network: nn.Module, pool: str, end: int) -> None:
+def set_pool(network: Network, pool: str, end: int) -> None:
     """Take the text feature at the end token (`eos`), or at the largest id (`argmax`).
 
     The two are the same for CLIP's own vocabulary, whose end token is the largest id. With a BERT vocabulary
@@ -112,7 +125,8 @@ class OwnTexts:
                 self.report(text, length, self.context)
             longest = max(longest, length)
         room = self.context if self.keep_end else longest  # where there is room for all, the end is cut off here
-        return self.tokenizer(list(texts), context_length=room)[:, : self.context]
+        ids: Tensor = self.tokenizer(list(texts), context_length=room)
+        return ids[:, : self.context]
 
     def _length(self, text: str) -> int:
         if isinstance(self.tokenizer, open_clip.SimpleTokenizer):

@@ -30,6 +30,7 @@ from t2icli.store import models
 from t2icli.store.models import Card
 
 if TYPE_CHECKING:
+    from t2icli.backends.clip.model import Network
     from t2icli.data.dataset import PreparedDataset
 
 HOTTEST = math.log(100)
@@ -118,7 +119,7 @@ def everywhere(rows: Tensor) -> Tensor:
     return Gathered.apply(rows) if several else rows
 
 
-def start(settings: RecipeSettings) -> tuple[dict[str, Any], nn.Module, Part[Tokenizer]]:
+def start(settings: RecipeSettings) -> tuple[dict[str, Any], Network, Part[Tokenizer]]:
     """The model's config, the network and the tokenizer: fresh ones, or those to go on from."""
     if settings.start is not None:
         config = dict(settings.start.card.config)
@@ -136,7 +137,7 @@ def fresh_config(settings: RecipeSettings) -> dict[str, Any]:
     shape = deepcopy(named(settings.architecture))
     if settings.context is not None:
         shape["text_cfg"]["context_length"] = settings.context
-    config = {"architecture": shape, "preprocess": preprocessing(shape, {})}
+    config: dict[str, Any] = {"architecture": shape, "preprocess": preprocessing(shape, {})}
     if settings.tokenizer.name != "clip":
         if settings.tokenizer.model is None:
             raise T2IError(

@@ -73,7 +73,8 @@ def oklab(srgb: np.ndarray) -> np.ndarray:
     share = srgb / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     cones = np.cbrt(linear @ TO_CONES.T)
-    return cones @ TO_LAB.T
+    lab: np.ndarray = cones @ TO_LAB.T
+    return lab
 
 
 TO_CONES = np.array(

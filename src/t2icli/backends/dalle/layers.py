@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from t2icli.nn.transformer import FixedCache, KVCache, attend, join_heads, pick,
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]
 Cache = KVCache | FixedCache
+C = TypeVar("C", bound=Cache)
 Place = int | Tensor
 """Where in the image the first of the given codes stands; a tensor, (1,), where steps are recorded and replayed."""
 
@@ -70,23 +72,23 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 @dataclass
-class Memory:
+class Memory(Generic[C]):
     """What one layer remembers of the sequence so far."""
 
-    cache: Cache
+    cache: C
     upper: Tensor
     """For token shift: the inputs of the attention at each code, after an image row of zeros, (b, places, d / 2)..."""
     lower: Tensor
     """...and of the feed-forward."""
 
-    def select(self, rows: Tensor) -> Memory:
+    def select(self: Memory[KVCache], rows: Tensor) -> Memory[KVCache]:
         return Memory(self.cache.select(rows), self.upper[rows], self.lower[rows])
 
-    def joined(self, others: Sequence[Memory]) -> Memory:
+    def joined(self: Memory[KVCache], others: Sequence[Memory[KVCache]]) -> Memory[KVCache]:
         upper, lower = (torch.cat([getattr(each, name) for each in (self, *others)]) for name in ("upper", "lower"))
         return Memory(self.cache.joined([each.cache for each in others]), upper, lower)
 
-    def fixed(self) -> Memory:
+    def fixed(self: Memory[KVCache]) -> Memory[FixedCache]:
         return Memory(self.cache.fixed(), self.upper, self.lower)
 
 
@@ -159,10 +161,20 @@ class Sublayer(nn.Module):
         self.norm_out = nn.LayerNorm(config.dim) if config.sandwich_norm else nn.Identity()
         self.scale = nn.Parameter(torch.full((config.dim,), 0.1 if number <= 18 else 1e-5 if number <= 24 else 1e-6))
 
-    def forward(self, x: Tensor, text: int, place: Place, past: Tensor | None, *context: object) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        text: int,
+        place: Place,
+        past: Tensor | None,
+        turn: Tensor | None = None,
+        seen: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
         x = self.norm(x)
         x = x if self.shift is None else self.shift(x, text, place, past)
-        return self.norm_out(self.inner(x, *context)) * self.scale
+        x = self.inner(x, turn, seen, cache) if isinstance(self.inner, Attention) else self.inner(x)
+        return self.norm_out(x) * self.scale
 
 
 class Layer(nn.Module):
@@ -170,7 +182,6 @@ class Layer(nn.Module):
 
     def __init__(self, attention: Attention, feed_forward: FeedForward, config: Config, number: int) -> None:
         super().__init__()
-        self.kind = config.attention[(number - 1) % len(config.attention)]
         self.reversible = config.reversible
         self.attention = Sublayer(attention, config, number)
         self.feed_forward = Sublayer(feed_forward, config, number)
@@ -183,7 +194,7 @@ class Layer(nn.Module):
         place: Place,
         turn: Tensor | None,
         seen: Tensor | None,
-        memory: Memory | None,
+        memory: Memory[KVCache] | Memory[FixedCache] | None,
     ) -> Streams:
         cache, upper, lower = (memory.cache, memory.upper, memory.lower) if memory else (None, None, None)
         a = a + self.attention(b, text, place, upper, turn, seen, cache)

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.backends.dalle.layers import Attention, FeedForward, Layer, Memory, Place, rotation, visible
+from t2icli.backends.dalle.layers import Attention, C, FeedForward, Layer, Memory, Place, rotation, visible
 from t2icli.ground.errors import T2IError
 from t2icli.nn.tied import Tied
-from t2icli.nn.transformer import pick, reserve
+from t2icli.nn.transformer import FixedCache, KVCache, pick, reserve
 
 
 @dataclass
-class State:
+class State(Generic[C]):
     """What `step` needs of a sequence that is being drawn."""
 
-    layers: list[Memory]
+    layers: list[Memory[C]]
     place: Place
     """Number of image codes in the sequence so far."""
 
-    def select(self, rows: Tensor) -> State:
+    def select(self: State[KVCache], rows: Tensor) -> State[KVCache]:
         return State([layer.select(rows) for layer in self.layers], self.place)
 
-    def joined(self, others: Sequence[State]) -> State:
+    def joined(self: State[KVCache], others: Sequence[State[KVCache]]) -> State[KVCache]:
         layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
         return State([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)], self.place)
 
-    def fixed(self) -> State:
+    def fixed(self: State[KVCache]) -> State[FixedCache]:
         layers = [layer.fixed() for layer in self.layers]
-        return State(layers, layers[0].cache.length.new_full((1,), self.place))
+        return State(layers, layers[0].cache.length.new_full((1,), int(self.place)))
 
 
 class DallE(nn.Module):
     """Text ids (b, text_length), 0 being padding, and codes (b, n) to logits of what comes next at every position."""
+
+    turn: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -80,7 +83,7 @@ class DallE(nn.Module):
         parts = {"text_loss": of_text.detach(), "image_loss": of_image.detach()}
         return (of_text + weight * of_image) / (1 + weight), parts
 
-    def prefill(self, condition: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, State]:
+    def prefill(self, condition: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, State[KVCache]]:
         """Read text (b, text_length) and the codes (b, m) that the image begins with, often none."""
         text, codes = condition
         x = self._embed(text, codes)
@@ -89,7 +92,7 @@ class DallE(nn.Module):
         state.place += codes.shape[1]
         return logits, state
 
-    def step(self, codes: Tensor, state: State) -> Tensor:
+    def step(self, codes: Tensor, state: State[KVCache] | State[FixedCache]) -> Tensor:
         """Append one code to each row: logits (b, codes) of the next."""
         logits = self.code_head(self._run(self._embed_codes(codes[:, None], state.place), 0, state)[:, 0])
         state.place += 1
@@ -108,15 +111,16 @@ class DallE(nn.Module):
         words = F.linear(x[:, : self.text - 1], self.head.weight[:classes], self.head.bias[:classes])
         return words, self.code_head(x[:, self.text - 1 :])
 
-    def _run(self, x: Tensor, text: int, state: State | None = None) -> Tensor:
+    def _run(self, x: Tensor, text: int, state: State[KVCache] | State[FixedCache] | None = None) -> Tensor:
         """(b, n, dim) through all layers: a sequence that begins with `text` words, or the codes after `state`."""
         place = state.place if state else 0
         at, n = self.text - text + place, x.shape[1]
         turn = pick(self.turn, 1, at, n) if self.config.rotary else None
         seen = {kind: _seen(mask, at, n) for kind, mask in self._masks()}
         a = b = x
-        for layer, memory in zip(self.layers, state.layers if state else [None] * len(self.layers), strict=True):
-            a, b = layer(a, b, text, place, turn, seen.get(layer.kind), memory)
+        for i, layer in enumerate(self.layers):
+            kind = self.config.attention[i % len(self.config.attention)]
+            a, b = layer(a, b, text, place, turn, seen.get(kind), state.layers[i] if state else None)
         x = (a + b) / 2
         if self.config.stable:
             x = x / x.amax(dim=-1, keepdim=True).detach()
@@ -152,7 +156,7 @@ class DallE(nn.Module):
         """Who sees whom, for the kinds of attention that are not simply causal."""
         return [(kind, getattr(self, f"seen_{kind}")) for kind in set(self.config.attention) - {"full"}]
 
-    def _reserve(self, x: Tensor, room: int) -> State:
+    def _reserve(self, x: Tensor, room: int) -> State[KVCache]:
         """Memory for `room` positions, words among them."""
         c = self.config
         places = c.grid[1] + room - self.text if c.shift_tokens else 0

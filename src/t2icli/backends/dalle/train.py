@@ -85,11 +85,12 @@ class DallERecipe:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
         self.tokenizer, self.codec = settings.tokenizer.load(), settings.codec.load()
+        rows, columns = self.codec.grid
         self.config = Config(
             text_vocabulary=self.tokenizer.vocabulary,
             text_length=settings.text_length,
             codes=self.codec.codes,
-            grid=tuple(self.codec.grid),
+            grid=(rows, columns),
             **{name: getattr(settings, name) for name in Options.__struct_fields__},
         )
         if settings.start is not None:

@@ -23,7 +23,8 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x) + x
+        change: Tensor = self.net(x)
+        return change + x
 
 
 def encoder(shape: Shape) -> nn.Sequential:
@@ -74,14 +75,16 @@ class DiscreteVAE(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """(b, c, h, w) in [0, 1] -> (b, num_tokens, rows, columns)."""
-        return self.encoder(self.normalise(images))
+        logits: Tensor = self.encoder(self.normalise(images))
+        return logits
 
     def to_codes(self, images: Tensor) -> Tensor:
         return self.logits(images).argmax(1)
 
     def look_up(self, codes: Tensor) -> Tensor:
         """(b, rows, columns) codes -> normalised pixels."""
-        return self.decoder(self.codebook(codes).movedim(-1, 1))
+        pixels: Tensor = self.decoder(self.codebook(codes).movedim(-1, 1))
+        return pixels
 
     def to_images(self, codes: Tensor) -> Tensor:
         return self.denormalise(self.look_up(codes))

@@ -24,7 +24,7 @@ from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.fidelity import psnr
 from t2icli.nn.pixels import Crops, to_images
 from t2icli.nn.shapes import VqganShape
-from t2icli.nn.vqgan import Vqgan
+from t2icli.nn.vqgan import Gumbel, Nearest, Vqgan
 from t2icli.store import models
 from t2icli.store.models import Card
 
@@ -38,12 +38,11 @@ class Trainee(nn.Module):
         start = settings.start
         self.shape = shape = msgspec.convert(start.card.config, VqganShape) if start is not None else settings.shape
         self.vqgan = weights.go_on(Vqgan(shape), start)
-        self.is_gumbel = shape.quantizer == "gumbel"
         self.keeps_codes = settings.tune == "decoder"
         if self.keeps_codes:
             for part in (self.vqgan.encoder, self.vqgan.quant_conv, self.vqgan.quantize):
                 part.requires_grad_(False)
-        elif not self.is_gumbel:
+        elif isinstance(self.vqgan.quantize, Nearest):
             chosen = settings.codebook
             self.codebook = Codebook(
                 shape.n_embed,
@@ -59,33 +58,36 @@ class Trainee(nn.Module):
 
     def forward(self, x: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels in [-1, 1] -> the same from codes, the codebook's loss, the codes."""
-        z = self.vqgan.latents(x)
+        z, quantize = self.vqgan.latents(x), self.vqgan.quantize
         if self.keeps_codes:
-            codes = self.vqgan.quantize.codes(z)
-            return self.vqgan.reconstruct(self.vqgan.quantize.look_up(codes)), z.new_zeros(()), codes
-        quantized, loss, codes = self._softly(z, step) if self.is_gumbel else self._nearest(z, step)
+            codes = quantize.codes(z)
+            return self.vqgan.reconstruct(quantize.look_up(codes)), z.new_zeros(()), codes
+        if isinstance(quantize, Gumbel):
+            quantized, loss, codes = self._softly(quantize, z, step)
+        else:
+            quantized, loss, codes = self._nearest(quantize, z, step)
         return self.vqgan.reconstruct(quantized), loss, codes
 
-    def _nearest(self, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        z = self.vqgan.quantize.prepare(z)
-        codes = self.vqgan.quantize.codes(z)
+    def _nearest(self, quantize: Nearest, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        z = quantize.prepare(z)
+        codes = quantize.codes(z)
         if self.training:
             self.codebook.watch(z, codes)
             if step < self.settings.codebook.begin:  # held-out pictures are judged by their codes all the same
                 return z, z.new_zeros(()), codes
-        quantized = self.vqgan.quantize.look_up(codes)
+        quantized = quantize.look_up(codes)
         loss = self.settings.commitment * care.commitment(z, quantized)
         if self.settings.codebook.learning == "gradient":
             loss = loss + self.settings.attraction * care.attraction(z, quantized)
         return care.straight_through(z, quantized), loss, codes
 
-    def _softly(self, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        logits = self.vqgan.quantize.proj(z)
+    def _softly(self, quantize: Gumbel, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        logits = quantize.proj(z)
         codes = logits.argmax(1)
         if not self.training:
-            return self.vqgan.quantize.look_up(codes), z.new_zeros(()), codes
+            return quantize.look_up(codes), z.new_zeros(()), codes
         drawn = F.gumbel_softmax(logits, tau=self._temperature(step), dim=1, hard=True)
-        quantized = torch.einsum("bnhw,nd->bdhw", drawn, self.vqgan.quantize.embed.weight)
+        quantized = torch.einsum("bnhw,nd->bdhw", drawn, quantize.embed.weight)
         use = logits.float().softmax(1)
         uneven = (use * (use * logits.shape[1] + 1e-10).log()).sum(1).mean()
         return quantized, self.settings.kl_weight * uneven, codes
@@ -114,7 +116,7 @@ class VqganRecipe:
     def turns(self) -> Sequence[Turn]:
         if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
             raise T2IError("a VQGAN cannot be trained with fsdp", "use --strategy ddp")
-        if not self.model.is_gumbel and self.settings.codebook.learning == "average":
+        if isinstance(self.model.vqgan.quantize, Nearest) and self.settings.codebook.learning == "average":
             self.model.vqgan.quantize.requires_grad_(False)
         trained = [parameter for parameter in self.model.vqgan.parameters() if parameter.requires_grad]
         turns = [Turn("codec", [ParamGroup(trained)], self.codec_loss, after=self._after)]
@@ -124,20 +126,26 @@ class VqganRecipe:
         return turns
 
     def _after(self) -> None:
-        if not self.model.is_gumbel and not self.model.keeps_codes:
-            self.model.codebook.step(self.model.vqgan.quantize)
+        quantize = self.model.vqgan.quantize
+        if isinstance(quantize, Nearest) and not self.model.keeps_codes:
+            self.model.codebook.step(quantize)
 
-    def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+    def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Pictures in [0, 1]: L1 + squares + perceptual + codebook, and later what the adversary says."""
         back, codebook, codes = self.model(2 * images - 1, step)
         pixels = (back + 1) / 2
         apart = 2 * images - 1 - back
         l1 = apart.abs().mean()
-        figures = {"l1": l1, "psnr": psnr(images, pixels.detach().clamp(0, 1)).mean(), "codebook": codebook}
+        figures: dict[str, Tensor | float] = {
+            "l1": l1,
+            "psnr": psnr(images, pixels.detach().clamp(0, 1)).mean(),
+            "codebook": codebook,
+        }
         unlike = l1
         if self.metric is not None:
-            figures[self.metric.name] = self.metric.distance(images, pixels).mean()
-            unlike = l1 + self.settings.perceptual_weight * figures[self.metric.name]
+            distance = self.metric.distance(images, pixels).mean()
+            figures[self.metric.name] = distance
+            unlike = l1 + self.settings.perceptual_weight * distance
         if self.settings.squared_weight:
             unlike = unlike + self.settings.squared_weight * apart.square().mean()
         figures["codes"] = care.used(codes, self.model.shape.n_embed)
@@ -153,9 +161,10 @@ class VqganRecipe:
         fooled = -self.model.adversary(back).mean()
         return fooled, heed(unlike, fooled, self.model.vqgan.decoder.conv_out.weight)
 
-    def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+    def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._has_adversary(step):
-            idle = sum(parameter.sum() for parameter in self.model.adversary.parameters()) * 0.0
+            sums = (parameter.sum() for parameter in self.model.adversary.parameters())
+            idle = sum(sums, images.new_zeros(())) * 0.0
             return idle, {"real": idle.detach(), "fake": idle.detach()}
         with torch.no_grad():
             z = self.model.vqgan.latents(2 * images - 1)
