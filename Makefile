@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARTS := $(wildcard plugins/*/pyproject.toml) $(wildcard examples/*/pyproject.toml)
+# diffusers needs Python 3.11.
+NOT_HERE := $(shell $(PYTHON) -c 'import sys; print("" if sys.version_info >= (3, 11) else "plugins/diffusers/%")')
 # The reference plugin needs packages that cannot live beside today's: see `make reference`.
-EDITABLE := $(foreach part,$(filter-out plugins/reference/%,$(PARTS)),-e $(dir $(part)))
+EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)),-e $(dir $(part)))
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 

@@ -18,7 +18,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.registry import settings
 from t2icli.registry.open import Opened
 
-NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm")
+NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "timm", "diffusers", "peft", "torchao")
 """Packages whose version may change a picture; noted when they were used."""
 
 

@@ -30,7 +30,7 @@ BACKENDS = Path(__file__).parents[1] / "backends"
 GROUP = "t2icli"
 """The entry point group by which a distribution names its plugins."""
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("t2i_"))
-HEAVY = ("torch", "transformers", "open_clip", "pyarrow", "daft")
+HEAVY = ("torch", "transformers", "open_clip", "diffusers", "pyarrow", "daft")
 """Modules so slow to import that even `t2i --help` would be felt to hang."""
 PACKAGES = {
     "generator": "t2icli-clipgen",
@@ -42,7 +42,7 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """A package of ours for each kind, for whoever has none at all."""
-OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2", "serve"))
+OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "serve"))
 """Our distributions beside t2icli itself."""
 
 

@@ -1,0 +1,83 @@
+"""Pipelines of diffusers: every folder with a model_index.json is a generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Entry, Generator, lazily
+from t2icli.contract.requests import PER_PICTURE
+from t2icli.contract.sampling import Device
+from t2icli.registry.settings import ELSEWHERE
+from t2icli.store.models import Model
+
+Steps = Annotated[int, Meta(description="denoising steps; none is what the pipeline takes", ge=1, extra=PER_PICTURE)]
+Guidance = Annotated[
+    float,
+    Meta(
+        description="guidance, as the model's own page counts it; none is what the pipeline takes",
+        ge=0,
+        extra=PER_PICTURE,
+    ),
+]
+Size = Annotated[
+    str, Meta(description="width x height in pixels, as in 1024x768", pattern=r"^\d+x\d+$", extra=PER_PICTURE)
+]
+Lora = Annotated[str, Meta(pattern=r"[^\W\d]")]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model | None, Meta(description="a pulled or trained pipeline, instead of `source`")] = None
+    source: Annotated[Path | None, Meta(description="a folder with a model_index.json", extra=ELSEWHERE)] = None
+    steps: Steps | None = None
+    cfg_scale: Guidance | None = None
+    negative: Annotated[
+        str | None, Meta(description="what the picture must not show, where there is guidance", extra=PER_PICTURE)
+    ] = None
+    size: Size | None = None
+    strength: Annotated[
+        float,
+        Meta(
+            description="of --from: how much of the picture is drawn anew, 1 is all of it",
+            gt=0,
+            le=1,
+            extra=PER_PICTURE,
+        ),
+    ] = 0.6
+    scheduler: Annotated[
+        Literal["auto", "euler", "euler-a", "heun", "dpm++", "dpm++-karras", "unipc", "ddim", "lcm"],
+        Meta(description="how noise is removed; auto is the pipeline's own way", extra=PER_PICTURE),
+    ] = "auto"
+    lora: Annotated[
+        tuple[Lora, ...],
+        Meta(description="LoRAs with their weights: a model, folder or file, as in NAME:0.8", extra=PER_PICTURE),
+    ] = ()
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Meta(description="number format; auto is bf16 where the processor has it"),
+    ] = "auto"
+    quantize: Annotated[
+        Literal["none", "int8"], Meta(description="weights of denoiser and text encoders in int8, by torchao")
+    ] = "none"
+    gguf: Annotated[
+        Path | None, Meta(description="a GGUF file of the denoiser, in place of the folder's own weights")
+    ] = None
+    offload: Annotated[
+        Literal["none", "model", "group"],
+        Meta(description="keep on the GPU only the network that computes, or only its layers that do"),
+    ] = "none"
+    tiling: Annotated[bool, Meta(description="decode large pictures tile by tile, in less memory")] = False
+    batch: Annotated[
+        int, Meta(description="pictures drawn at once on a GPU; recorded, for it decides last bits", ge=1)
+    ] = 4
+    device: Device = "auto"
+
+
+@hookimpl
+def t2i_generators() -> list[Entry[Generator]]:
+    about = "pipelines of diffusers: Z-Image, Qwen-Image, FLUX.2, SDXL and every other folder with a model_index.json"
+    return [Entry("diffusers", about, Settings, lazily("t2i_diffusers.generate:load"))]

@@ -1,0 +1,85 @@
+"""LoRAs beside a pipeline's weights: loaded once, chosen anew for each batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from t2i_diffusers.libraries import quiet
+from t2i_diffusers.load import DAMAGED, first_line
+from t2icli.ground.errors import T2IError
+from t2icli.registry import discovery
+from t2icli.store import models
+
+FILE = "pytorch_lora_weights.safetensors"
+
+
+class Loras:
+    """Those of one pipeline. Without any in use its pictures are what they were before."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.names: dict[str, str] = {}
+        """What peft calls each, by the word that names it."""
+        self.in_use: tuple[str, ...] = ()
+
+    def use(self, words: tuple[str, ...]) -> None:
+        """Exactly these, given as NAME or NAME:WEIGHT."""
+        if words == self.in_use:
+            return
+        chosen = [split(word) for word in words]
+        with quiet():
+            for name, _ in chosen:
+                self._load(name)
+            if chosen:
+                self.pipeline.enable_lora()
+                self.pipeline.set_adapters([self.names[name] for name, _ in chosen], [weight for _, weight in chosen])
+            else:
+                self.pipeline.disable_lora()
+        self.in_use = words
+
+    def _load(self, name: str) -> None:
+        if name in self.names:
+            return
+        kind = type(self.pipeline).__name__
+        if not hasattr(self.pipeline, "load_lora_weights"):
+            raise T2IError(f"{kind} takes no LoRA", "omit lora")
+        path, adapter = find(name), f"lora{len(self.names)}"
+        try:
+            self.pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=adapter)
+        except DAMAGED as error:
+            raise T2IError(f"the LoRA '{path}' does not fit {kind}: {first_line(error)}", _hint(path)) from error
+        if adapter not in {each for known in self.pipeline.get_list_adapters().values() for each in known}:
+            raise T2IError(f"the LoRA '{path}' holds nothing for {kind}", _hint(path))
+        self.names[name] = adapter
+        self._refuse_random(path, adapter)
+
+    def _refuse_random(self, path: Path, adapter: str) -> None:
+        """A LoRA for a smaller network would leave layers of a larger one without weights, or the other way round."""
+
+
+def _hint(path: Path) -> str:
+    return "a LoRA fits only the base that it was trained for"
+
+
+def split(word: str) -> tuple[str, float]:
+    """`NAME:0.8` as name and weight; the weight of a bare name is 1."""
+    name, colon, weight = word.rpartition(":")
+    if not colon:
+        return word, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        return word, 1.0
+
+
+def find(word: str) -> Path:
+    """The file that a word means: a path, a folder with the usual name in it, or a model."""
+    path = Path(word).expanduser()
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    if (path / FILE).is_file():
+        return path / FILE
+    if models.folder_of(path) is None and (path.exists() or "/" not in word):
+        raise T2IError(f"there is no LoRA {word!r}", f"give a .safetensors file, a folder with {FILE}, or a model")
+    return models.find(word, discovery.installed().sources).file(FILE)
