@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from t2i_diffusers.libraries import diffusers
@@ -24,7 +23,6 @@ SIBLINGS = {"source": ("Img2Img", "Edit"), "mask": ("Inpaint",)}
 SHAPES = ((1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16))
 
 
-@cache
 def parameters(kind: type) -> Mapping[str, Any]:
     """The arguments of a pipeline's call with their defaults."""
     return {name: each.default for name, each in inspect.signature(kind.__call__).parameters.items()}

@@ -122,7 +122,7 @@ def _paint(pipeline: Any, shape: tuple[int, int], row: torch.Tensor) -> Image:
 def _sharing(kind: type, pipeline: Any) -> Any:
     """A pipeline of another class over the same networks."""
     given = {**pipeline.config, **pipeline.components}
-    names = inspect.signature(kind.__init__).parameters.keys() & given.keys()
+    names = inspect.signature(kind).parameters.keys() & given.keys()
     return kind(**{name: given[name] for name in names})
 
 

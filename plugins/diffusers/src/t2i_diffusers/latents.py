@@ -35,7 +35,7 @@ def _as_grid(pipeline: Any, latents: Tensor, shape: tuple[int, int]) -> Tensor:
     width, height = shape
     if hasattr(pipeline.vae, "bn"):
         step = pipeline.vae_scale_factor * 2
-        return latents.transpose(1, 2).unflatten(2, (height // step, width // step))
+        return latents.transpose(1, 2).reshape(1, -1, height // step, width // step)
     grid: Tensor = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
     return grid
 

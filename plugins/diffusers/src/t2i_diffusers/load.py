@@ -146,7 +146,7 @@ def _from_gguf(kind: Any, component: Component, path: Path, dtype: torch.dtype) 
 
 def placed(pipeline: Any, settings: Settings, device: torch.device) -> Any:
     if settings.tiling:
-        vae = getattr(pipeline, "vae", None)
+        vae: Any = getattr(pipeline, "vae", None)
         if not hasattr(vae, "enable_tiling"):
             raise T2IError(f"the VAE of {type(pipeline).__name__} cannot decode in tiles", "omit tiling")
         vae.enable_tiling()

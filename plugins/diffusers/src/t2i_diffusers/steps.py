@@ -75,7 +75,7 @@ def estimate(scheduler: Any, output: Tensor, sample: Tensor, result: Any) -> Ten
     if isinstance(original, Tensor):
         return original
     if "FlowMatch" in type(scheduler).__name__ and scheduler.step_index:
-        sigma = scheduler.sigmas[scheduler.step_index - 1]
+        sigma: Tensor = scheduler.sigmas[scheduler.step_index - 1]
         return sample.float() - sigma.to(sample.device) * output.float()
     first: Tensor = result[0] if isinstance(result, tuple) else result.prev_sample
     return first
