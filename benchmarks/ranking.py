@@ -27,7 +27,8 @@ from table import record
 from t2icli import load
 from t2icli.backends.clip import Settings
 from t2icli.backends.clip.embed import Clip
-from t2icli.backends.clip.model import OwnTexts, report_prompt
+from t2icli.backends.clip.model import OwnTexts
+from t2icli.nn.embedding import report_prompt
 from t2icli.pipelines.evaluate import generation
 from t2icli.registry.cosine import CosineRanker
 from t2icli.registry.open import Opened, open_one

@@ -41,6 +41,6 @@ def test_usage_counts_codes() -> None:
 
 def test_pairs_show_each_original_above_what_came_back() -> None:
     sheet = pairs(torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8), columns=2)
-    assert sheet.size == (18, 38)
+    assert sheet.size == (18, 34)
     assert sheet.getpixel((0, 0)) == (0, 0, 0) and sheet.getpixel((0, 8)) == (255, 255, 255)
     assert sheet.getpixel((0, 20)) == (0, 0, 0)

@@ -5,7 +5,7 @@ import random
 import torch
 from PIL import Image
 
-from t2icli.nn.pixels import square, to_images, to_tensor
+from t2icli.nn.pixels import random_square, square, to_images, to_tensor
 
 
 def test_a_picture_survives_the_way_through_a_tensor() -> None:
@@ -23,7 +23,10 @@ def test_a_square_is_the_middle_of_the_picture_or_a_random_place() -> None:
     image.paste("black", (10, 0, 20, 10))
     assert square(image, 10).getextrema() == ((0, 0),) * 3
     random.seed(0)
-    assert {square(image, 10, at_random=True).getpixel((0, 0)) for _ in range(20)} == {(0, 0, 0), (255, 255, 255)}
+    assert {random_square(image).getpixel((0, 0)) for _ in range(20)} == {(0, 0, 0), (255, 255, 255)}
+    sides = [random_square(image, 0.25).size for _ in range(50)]
+    assert all(width == height for width, height in sides)
+    assert (min(sides)[0], max(sides)[0]) == (5, 10)
 
 
 def test_a_small_picture_is_enlarged() -> None:

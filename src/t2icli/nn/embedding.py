@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,18 @@ from t2icli.nn.blocks import by_themselves
 from t2icli.nn.devices import pick_precision
 
 T = TypeVar("T")
+ReportCut = Callable[[str, int, int], None]
+"""Called for a text that is too long: the text, how many tokens it has, how many the model reads."""
+
+
+def report_prompt(text: str, length: int, most: int) -> None:
+    shown = text if len(text) <= 40 else text[:40] + "..."
+    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {most} the model reads", stacklevel=2)
+
+
+def report_captions(text: str, length: int, most: int) -> None:
+    """The same message for every caption, so that training shows it once."""
+    warnings.warn(f"captions of more than {most} tokens are cut", stacklevel=2)
 
 
 def finite(features: Tensor, owner: str) -> Tensor:

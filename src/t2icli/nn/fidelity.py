@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from t2icli.nn.pixels import to_images
+from t2icli.pictures.images import side_by_side
 
 
 def psnr(images: Tensor, others: Tensor) -> Tensor:
@@ -54,14 +55,7 @@ def count_codes(codes: Tensor, n: int) -> Tensor:
     return torch.bincount(codes.flatten(), minlength=n)
 
 
-def pairs(images: Tensor, others: Tensor, columns: int = 4, gap: int = 2) -> Image.Image:
+def pairs(images: Tensor, others: Tensor, columns: int = 4) -> Image.Image:
     """Originals with what came back below them, in one picture."""
-    height, width = images.shape[2:]
-    rows = -(-len(images) // columns)
-    across = min(columns, len(images))
-    sheet = Image.new("RGB", (across * (width + gap) - gap, rows * (2 * height + 2 * gap) - gap), "white")
-    for i, (above, below) in enumerate(zip(to_images(images), to_images(others), strict=True)):
-        left, top = i % columns * (width + gap), i // columns * (2 * height + 2 * gap)
-        sheet.paste(above, (left, top))
-        sheet.paste(below, (left, top + height))
-    return sheet
+    both = zip(to_images(images), to_images(others), strict=True)
+    return side_by_side([side_by_side(pair, 1) for pair in both], columns, gap=2)

@@ -25,30 +25,35 @@ def to_images(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(one) for one in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def square(image: Image.Image, size: int, *, at_random: bool = False) -> Image.Image:
-    """Shrunk until the shorter side is `size`, then cut: from the middle, or anywhere (with `random`)."""
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Resized until the shorter side is `size`, then cropped to the middle."""
     shorter = min(image.size)
     width, height = (size if side == shorter else int(size * side / shorter) for side in image.size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    if at_random:
-        left, top = random.randint(0, width - size), random.randint(0, height - size)
-    else:
-        left, top = round((width - size) / 2), round((height - size) / 2)
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
-class Crops(Dataset[Tensor]):
-    """Every picture of a dataset as (3, size, size): its middle, or another place each time."""
+def random_square(image: Image.Image, smallest: float = 1.0) -> Image.Image:
+    """A square from anywhere in the picture, of at least `smallest` of the area of the largest one."""
+    side = max(1, round(min(image.size) * random.uniform(smallest, 1) ** 0.5))
+    left, top = random.randint(0, image.width - side), random.randint(0, image.height - side)
+    return image.crop((left, top, left + side, top + side))
 
-    def __init__(self, data: PreparedDataset, size: int, *, at_random: bool = False) -> None:
-        self.data, self.size, self.at_random = data, size, at_random
+
+class Squares(Dataset[Tensor]):
+    """Every picture of a dataset as (3, size, size): its middle, or another random square each time."""
+
+    def __init__(self, data: PreparedDataset, size: int, *, at_random: bool = False, smallest: float = 1.0) -> None:
+        self.data, self.size, self.at_random, self.smallest = data, size, at_random, smallest
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, i: int) -> Tensor:
-        return to_tensor(square(self.data.image(i), self.size, at_random=self.at_random))
+        image = self.data.image(i)
+        return to_tensor(square(random_square(image, self.smallest) if self.at_random else image, self.size))
 
 
 class Whole(Dataset[tuple[bytes, int, int]]):

@@ -201,20 +201,28 @@ def pixels_sha256(image: Image.Image) -> str:
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 
+def side_by_side(images: Sequence[Image.Image], columns: int, *, gap: int = 0) -> Image.Image:
+    """Pictures of one size in one, row by row."""
+    width, height = (side + gap for side in images[0].size)
+    rows, columns = -(-len(images) // columns), min(columns, len(images))
+    sheet = Image.new("RGB", (columns * width - gap, rows * height - gap), "white")
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * width, i // columns * height))
+    return sheet
+
+
 def grid(paths: Sequence[Path], *, cell: int = 256, side: int = 4096) -> Image.Image:
     """Pictures side by side, row by row, in a sheet of at most `side` pixels each way.
 
     One that can no longer be read leaves its place white.
     """
     columns = max(1, min(len(paths), round(len(paths) ** 0.5 + 0.49)))
-    rows = -(-len(paths) // columns)
     cell = max(1, min(cell, side // columns))
-    sheet = Image.new("RGB", (columns * cell, rows * cell), "white")
-    for index, path in enumerate(paths):
-        try:
-            small = ImageOps.contain(open_image(path), (cell, cell))
-        except T2IError:
-            continue
-        x, y = index % columns * cell, index // columns * cell
-        sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
-    return sheet
+    return side_by_side([_cell(path, (cell, cell)) for path in paths], columns)
+
+
+def _cell(path: Path, size: tuple[int, int]) -> Image.Image:
+    try:
+        return ImageOps.pad(open_image(path), size, color="white")
+    except T2IError:
+        return Image.new("RGB", size, "white")

@@ -60,8 +60,7 @@ def import_files(
 
 def _take(model: Model, backend: str, folder: Path) -> None:
     """Copy a model whose every byte is as its card says."""
-    if model.card.backend != backend:
-        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
+    model.check_made_for(backend)
     if problems := list(work.problems(model)):
         raise T2IError(problems[0], code=1)
     models.copy(model, folder)

@@ -169,8 +169,7 @@ def choose_default(backend: str, name: str | None) -> Model:
             raise T2IError(f"there is no model for {backend!r}", did_you_mean(backend, (r.backend for r in rows())))
         return model
     model = find(name if "/" in name else f"{backend}/{name}")
-    if model.card.backend != backend:
-        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
+    model.check_made_for(backend)
     models.set_default(backend, str(Path(model.name).absolute()) if Path(model.name).is_dir() else model.name)
     return model
 

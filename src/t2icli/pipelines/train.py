@@ -169,7 +169,7 @@ def _with_batch(
 def _fitting(recipe: Recipe, chosen: LoopSettings, data: PreparedDataset, world: World, watch: Watch) -> Fitting:
     from t2icli.training.batch import fitting
     from t2icli.training.cache import samples_of
-    from t2icli.training.samples import check_captions
+    from t2icli.training.captions import check_captions
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself will say it
@@ -225,8 +225,8 @@ def preview(
     asked: Mapping[str, Any], folder: Path, *, resume: bool = False, tell: Tell = silent
 ) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
+    from t2icli.training.captions import check_captions
     from t2icli.training.devices import joined
-    from t2icli.training.samples import check_captions
 
     configured = planned(asked, folder, resume=resume, tell=tell)
     plan = configured.plan

@@ -95,8 +95,7 @@ def _with_start(
 def _model_of(entry: Entry[Any], chosen: Any, owner: str) -> Model:
     """The model that a setting names, or is; it must be one of the entry's."""
     model = chosen if isinstance(chosen, Model) else models.find(str(chosen), discovery.installed().sources)
-    if model.card.backend != entry.name:
-        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {owner}")
+    model.check_made_for(entry.name, owner)
     return model
 
 

@@ -99,6 +99,11 @@ class Model:
         made_of = [card.kind, card.backend, card.config, card.files, card.parts]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
+    def check_made_for(self, backend: str, user: str | None = None) -> None:
+        """Refuse a model of another backend; `user` is who wanted it, where that is not `backend` itself."""
+        if self.card.backend != backend:
+            raise T2IError(f"model {self.name!r} is made for {self.card.backend!r}, not for {user or repr(backend)}")
+
     @property
     def size(self) -> int:
         """Bytes on disk, parts included."""

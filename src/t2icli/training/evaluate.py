@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,13 +81,3 @@ def to_device(batch: Any, device: torch.device, settings: LoopSettings) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(to_device(value, device, settings) for value in batch)
     return batch
-
-
-def side_by_side(images: Sequence[Image.Image], columns: int = PREVIEWS) -> Image.Image:
-    """Pictures of one size in one."""
-    width, height = images[0].size
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (width * min(columns, len(images)), height * rows), "white")
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * width, i // columns * height))
-    return sheet

@@ -17,16 +17,17 @@ import torch
 from t2icli.contract.kinds import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
+from t2icli.pictures.images import side_by_side
 from t2icli.training.cache import name_of, samples_of, unreadable_error
+from t2icli.training.captions import check_captions
 from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World, complete, shard, spread, whole
 from t2icli.training.ema import Average
-from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, side_by_side, to_device
+from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_device
 from t2icli.training.interrupt import Abandoned, Asked, listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
 from t2icli.training.progress import Progress, Watch, unwatched
-from t2icli.training.samples import check_captions
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
 
@@ -262,7 +263,7 @@ class Training:
             images = preview(self.recipe, self.held_out.read(range(n)), self.settings)
         if images:
             self.run.previews.mkdir(parents=True, exist_ok=True)
-            sheet = side_by_side(images)
+            sheet = side_by_side(images, PREVIEWS)
             sheet.save(self.run.previews / f"step-{self.step:09d}.png")
             log.picture(self.step, sheet)
 

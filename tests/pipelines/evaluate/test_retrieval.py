@@ -133,17 +133,26 @@ def test_what_is_no_picture_is_named_and_the_rest_is_measured(folder: Path, sour
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"sentences": [["sur_text", "a"]], "bbox": []}', "line 2 has no picture: it has sentences, bbox"),
-        ('{"image_id": "a.png", "bbox": []}', "line 2 has no sentence: it has image_id, bbox"),
-        ('{"image_id": "a.png", "sentences": [["alt_text", "a"]]}', "line 2 has no caption of kind 'sur_text'"),
-        ('{"image_id": "a.png", "sentences": [[', "line 2 is not JSON"),
-        ("[1]", "line 2 is not a JSON object"),
+        (
+            '{"sentences": [["sur_text", "a"]], "bbox": []}',
+            "has no image column: it has 'sentences', 'bbox'",
+        ),
+        (
+            '{"image_id": "a.png", "bbox": []}',
+            "test.jsonl:2: missing-column: '{0}' has no caption column: it has 'image_id', 'bbox'",
+        ),
+        (
+            '{"image_id": "a.png", "sentences": [["alt_text", "a"]]}',
+            "there is no caption of kind 'sur_text'",
+        ),
+        ('{"image_id": "a.png", "sentences": [[', "test.jsonl:2: bad-json: Input data was truncated"),
+        ("[1]", "test.jsonl:2: bad-json: not an object"),
     ],
 )
 def test_a_line_with_something_missing_is_named(folder: Path, line: str, problem: str) -> None:
     good = '{"image_id": "a.png", "sentences": [["sur_text", "a red plate"]], "bbox": [[0, 0, 4, 4]]}'
     (folder / "test.jsonl").write_text(f"{good}\n{line}\n")
-    with pytest.raises(T2IError, match=re.escape(problem)):
+    with pytest.raises(T2IError, match=re.escape(problem.format(folder / "test.jsonl"))):
         pairs.read(folder / "test.jsonl")
 
 

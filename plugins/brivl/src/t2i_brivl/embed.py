@@ -11,12 +11,12 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_brivl import Settings
-from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, report_prompt, scaled_boxes
+from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import Shape
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
-from t2icli.nn.embedding import Runner
+from t2icli.nn.embedding import Runner, report_prompt
 from t2icli.store.models import Model
 
 VOCABULARY = "vocab.txt"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from t2i_brivl.shape import Ngrams
 from t2icli.contract.kinds import Box
+from t2icli.nn.embedding import ReportCut
 
 """x1, y1, x2, y2 in pixels of the picture."""
 
@@ -42,24 +42,10 @@ def scaled_boxes(boxes: Sequence[Box], picture: tuple[int, int], size: int, most
     return ready, len(kept) + 1
 
 
-Report = Callable[[str, int, int], None]
-"""Hears of a text that was cut: the text, how long it was, how much of it is read."""
-
-
-def report_prompt(text: str, length: int, most: int) -> None:
-    shown = text if len(text) <= 40 else text[:40] + "..."
-    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {most} the model reads", stacklevel=2)
-
-
-def report_captions(text: str, length: int, most: int) -> None:
-    """One and the same words for every caption, so that training says it once."""
-    warnings.warn(f"captions of more than {most} tokens are cut", stacklevel=2)
-
-
 class WordPieces:
     """BERT's ids between [CLS] and [SEP], zero padded."""
 
-    def __init__(self, vocabulary: Path, length: int, report: Report) -> None:
+    def __init__(self, vocabulary: Path, length: int, report: ReportCut) -> None:
         from tokenizers import BertWordPieceTokenizer
 
         self.length, self.report = length, report
@@ -83,7 +69,7 @@ TOKEN = re.compile(r"[a-z]+|\d+|[^\W_]|[^\w\s]")
 class HashedNgrams:
     """Ids of a text's n-grams by hashing: no vocabulary, the same in every process."""
 
-    def __init__(self, shape: Ngrams, report: Report) -> None:
+    def __init__(self, shape: Ngrams, report: ReportCut) -> None:
         self.shape, self.report = shape, report
 
     def __call__(self, texts: Sequence[str]) -> Tensor:

@@ -17,13 +17,14 @@ from torch.utils.data import Dataset
 
 from t2i_brivl.contrast import Batch, Contrast
 from t2i_brivl.embed import VOCABULARY
-from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, report_captions, scaled_boxes
+from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import BertTower, Brivl, TimmBackbone
 from t2i_brivl.recipe import RecipeSettings
 from t2i_brivl.shape import Shape
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.nn.embedding import report_captions
 from t2icli.store import models
 from t2icli.store.models import Card
 

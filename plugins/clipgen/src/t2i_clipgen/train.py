@@ -24,7 +24,7 @@ from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, 
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, weights
-from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.pixels import Squares, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
@@ -76,7 +76,7 @@ class PriorRecipe:
         codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
 
         def samples(data: PreparedDataset) -> Samples[Tensor]:
-            return Crops(data, size, at_random=views > 1)
+            return Squares(data, size, at_random=views > 1)
 
         found = [
             Frozen("codes", f"{codec} {crops}", samples, lambda images: self.codec.encode(images).int(), views),

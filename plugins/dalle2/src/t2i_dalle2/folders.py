@@ -101,8 +101,7 @@ def find_decoder(word: str) -> Model:
 
 
 def _made_for(backend: str, model: Model) -> Model:
-    if model.card.backend != backend:
-        raise T2IError(f"model {model.name!r} is made for {model.card.backend!r}, not for {backend!r}")
+    model.check_made_for(backend)
     return model
 
 

@@ -73,14 +73,6 @@ def kept(keep: Tensor | None, x: Tensor, null: Tensor) -> Tensor:
     return torch.where(keep.reshape(-1, *(1,) * (x.ndim - 1)), x, null.to(x.dtype))
 
 
-def guided(said: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance over rows that hold the conditional half first, then the null half."""
-    if scale == 1:
-        return said
-    conditional, null = said.chunk(2)
-    return null + (conditional - null) * scale
-
-
 def decaying(module: nn.Module) -> list[ParamGroup]:
     """Matrices and kernels are pulled towards zero, single vectors are not."""
     many = [p for p in module.parameters() if p.ndim > 1]

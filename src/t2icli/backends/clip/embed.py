@@ -22,14 +22,13 @@ from t2icli.backends.clip.model import (
     build,
     context_of,
     named,
-    report_prompt,
     set_pool,
     text_tower,
 )
 from t2icli.contract.kinds import Tokenizer
 from t2icli.ground.errors import T2IError
 from t2icli.nn import devices, weights
-from t2icli.nn.embedding import Runner, finite
+from t2icli.nn.embedding import Runner, finite, report_prompt
 from t2icli.nn.pixels import to_tensor
 from t2icli.registry.settings import Part
 from t2icli.store.models import Model

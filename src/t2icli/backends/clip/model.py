@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +14,7 @@ from torch import Tensor, nn
 
 from t2icli.contract.kinds import Tokenizer
 from t2icli.ground.errors import T2IError, did_you_mean
-
-Report = Callable[[str, int, int], None]
-"""Hears of a text that was cut: the text, how many ids it has, how many are read."""
+from t2icli.nn.embedding import ReportCut
 
 
 class Texts(Protocol):
@@ -114,7 +111,7 @@ class OwnTexts:
     end = 49407
     """Of CLIP's own vocabulary."""
 
-    def __init__(self, tokenizer: Any, context: int, report: Report, *, keep_end: bool = True) -> None:
+    def __init__(self, tokenizer: Any, context: int, report: ReportCut, *, keep_end: bool = True) -> None:
         self.tokenizer, self.context, self.report, self.keep_end = tokenizer, context, report, keep_end
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -149,13 +146,3 @@ class FramedTexts:
         ids[:, 1:-1] = inner
         ids[torch.arange(len(texts)), lengths + 1] = self.end
         return ids
-
-
-def report_prompt(text: str, length: int, context: int) -> None:
-    shown = text if len(text) <= 40 else text[:40] + "..."
-    warnings.warn(f"prompt '{shown}' has {length} tokens and was cut to the {context} the model reads", stacklevel=2)
-
-
-def report_captions(text: str, length: int, context: int) -> None:
-    """One and the same words for every caption, so that training says it once."""
-    warnings.warn(f"captions of more than {context} tokens are cut", stacklevel=2)

@@ -21,12 +21,11 @@ from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Tokenizer, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import decode, weights
-from t2icli.nn.pixels import to_images
+from t2icli.nn.pixels import Squares, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
 from t2icli.store.models import Card, Model
-from t2icli.training.samples import Squares
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):

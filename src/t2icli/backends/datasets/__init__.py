@@ -38,6 +38,12 @@ class Csv(Table, frozen=True, forbid_unknown_fields=True):
     header: Annotated[bool, Meta(description="the first row names the columns; else they are called 0, 1, ...")] = True
 
 
+class Jsonl(Table, frozen=True, forbid_unknown_fields=True):
+    text: Annotated[
+        str | None, Meta(description="which kind of BriVL's sentences, such as sur_text, are captions; none: all kinds")
+    ] = None
+
+
 class Wukong(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Encoding = "auto"
     notebook: Annotated[
@@ -84,7 +90,7 @@ def t2i_datasets() -> list[Entry[DatasetPreparer]]:
         _entry(
             "csv", "tables with an image and a caption column: .csv, .tsv, a folder of them", Csv, "tables:CsvSource"
         ),
-        _entry("jsonl", "one JSON object a line: text2img's, BriVL's, or any", Table, "jsonl:JsonlSource"),
+        _entry("jsonl", "one JSON object a line: text2img's, BriVL's, or any", Jsonl, "jsonl:JsonlSource"),
         _entry("wukong", "address lists of Wukong: CSV files of url,caption", Wukong, "addresses:WukongSource"),
         _entry("googlecc", "Conceptual Captions: TSV of caption, address", GoogleCc, "addresses:GoogleCcSource"),
         _entry("coco", "MS COCO captions 2014 and 2017, images in folders or zips", Coco, "coco:CocoSource"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from t2icli.backends.datasets import ImageNet
 from t2icli.backends.datasets.folder import image_files, unreadable
 from t2icli.data.dataset import SourceRow
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 
 NAMES = "LOC_synset_mapping.txt"
@@ -44,9 +45,5 @@ def _names(source: Path) -> dict[str, str]:
     path = source / NAMES
     if not path.is_file():
         raise T2IError(f"there is no {NAMES} in '{source}'", "omit -o captions=names")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise T2IError(f"cannot read '{path}': {error}") from error
-    lines = (line.split(" ", 1) for line in text.splitlines() if " " in line)
+    lines = (line.split(" ", 1) for line in files.read_text(path).splitlines() if " " in line)
     return {kind: names.split(",")[0].strip() for kind, names in lines}

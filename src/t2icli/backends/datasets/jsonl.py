@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from t2icli.backends.datasets import Table
+from t2icli.backends.datasets import Jsonl
 from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
 from t2icli.backends.datasets.text import Lines, bad_row, files, open_text, problem_in
 from t2icli.data.dataset import SourceRow
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, did_you_mean
 
 
 class JsonlSource:
-    def __init__(self, settings: Table) -> None:
+    def __init__(self, settings: Jsonl) -> None:
         self.settings = settings
 
     def rows(self, source: Path) -> Iterator[SourceRow]:
@@ -37,17 +37,17 @@ class JsonlSource:
         except ValueError as error:
             return bad_row(path, number, "bad-json", str(error))
         if not isinstance(found, dict):
-            return bad_row(path, number, "bad-json")
+            return bad_row(path, number, "bad-json", "not an object")
         try:
             cell = found[choose(self.settings.image, IMAGE, found, "image", path)]
             text = found[choose(self.settings.caption, CAPTION, found, "caption", path)]
+            captions = captions_in(text, self.settings.text)
         except T2IError as error:
             return bad_row(path, number, "missing-column", error.message)
         if not isinstance(cell, (str, int, type(None))):
             return bad_row(path, number, "bad-json", "its image is not a text")
         name = "" if cell is None else str(cell)
         image = located(name, root)
-        captions = captions_in(text)
         key = str(found.get(self.settings.key, "")) if self.settings.key else name_of(image, name, captions)
         return SourceRow(key, image, captions, _extra(found, image, root))
 
@@ -62,13 +62,17 @@ def json_in(text: str | bytes) -> Any:
         raise ValueError(str(error)) from error
 
 
-def captions_in(value: Any) -> tuple[str, ...]:
-    """`"a"`, `["a", "b"]`, or BriVL's `[["sur_text", "a"], ...]`, where every kind of text is a caption."""
+def captions_in(value: Any, kind: str | None = None) -> tuple[str, ...]:
+    """`"a"`, `["a", "b"]`, or BriVL's `[["sur_text", "a"], ...]`: of those every text, or the ones of one kind."""
     if isinstance(value, str):
         return (value,) if value else ()
     if not isinstance(value, list):
         return ()
-    texts = [item[1] if isinstance(item, list) and len(item) == 2 else item for item in value]
+    kinds = [item[0] if isinstance(item, list) and len(item) == 2 else kind for item in value]
+    if kind is not None and value and kind not in kinds:
+        raise T2IError(f"there is no caption of kind {kind!r}", did_you_mean(kind, map(str, kinds)))
+    chosen = [item for item, of in zip(value, kinds, strict=True) if kind in (None, of)]
+    texts = [item[1] if isinstance(item, list) and len(item) == 2 else item for item in chosen]
     return tuple(text for text in texts if isinstance(text, str) and text)
 
 

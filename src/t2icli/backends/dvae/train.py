@@ -18,10 +18,9 @@ from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
-from t2icli.nn.pixels import to_images
+from t2icli.nn.pixels import Squares, to_images
 from t2icli.store import models
 from t2icli.store.models import Card
-from t2icli.training.samples import Squares
 
 ANNEAL_EVERY = 100
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from t2icli.backends.tokenizers import Chinese
 from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
 from t2icli.contract.kinds import Upstream
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 from t2icli.store.models import Card
@@ -50,10 +51,7 @@ def word_pieces(path: Path) -> HuggingFace:
 
 
 def _tokens(path: Path) -> list[str]:
-    try:
-        tokens = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise T2IError(f"cannot read the vocabulary '{path}': {error}") from error
+    tokens = files.read_text(path).split("\n")
     tokens = [token.rstrip("\r") for token in (tokens[:-1] if tokens[-1] == "" else tokens)]
     if UNKNOWN not in tokens:
         raise T2IError(f"'{path}' is not a BERT vocabulary: it has no {UNKNOWN}", "expected one token a line")

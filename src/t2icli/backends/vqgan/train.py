@@ -22,7 +22,7 @@ from t2icli.nn import weights
 from t2icli.nn.codebook import Codebook
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.fidelity import psnr
-from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.pixels import Squares, to_images
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Gumbel, Nearest, Vqgan
 from t2icli.store import models
@@ -111,7 +111,7 @@ class VqganRecipe:
         return ()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
-        return Crops(data, self.model.shape.resolution, at_random=split == "train")
+        return Squares(data, self.model.shape.resolution, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
         if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):

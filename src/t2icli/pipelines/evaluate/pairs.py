@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from t2icli.contract.kinds import Box
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, Split
-from t2icli.ground import files
-from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError
 from t2icli.registry.open import load
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-IMAGE_FIELDS = ("image_id", "image", "image_path", "filepath", "path", "file_name")
-TEXT_FIELDS = ("sentences", "caption", "captions", "title", "text")
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,7 @@ def read(
         return _prepared(PreparedDataset.open(path).split(split), captions)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
-    rows = list(_jsonl(path, text, root) if path.suffix.lower() in (".jsonl", ".json") else _table(path, root))
-    rows = [row for row in rows if row.captions or not captions]
+    rows = [row for row in _rows(path, text, root) if row.captions or not captions]
     if not rows:
         raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
     return Pairs(rows, _identity(rows))
@@ -101,71 +95,27 @@ def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
     return Pairs(rows, data.sha256)
 
 
-def _table(path: Path, root: Path | None) -> Iterator[Picture]:
+def _rows(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
     """A folder or a table, read by the same code as `t2i prepare` reads them."""
+    options = {"root": str(root)} if root else {}
     if path.is_dir():
         source = load("dataset", "folder")
+    elif path.suffix.lower() in (".jsonl", ".json"):
+        source = load("dataset", "jsonl", text=text, **options)
     else:
-        options = {"root": str(root)} if root else {}
         source = load("dataset", "csv", **options)
     for number, row in enumerate(source.rows(path), start=2):
         if "skip" in row.extra:
             continue
+        where = row.extra.get("where", f"{path}:{number}")
         if problem := row.extra.get("problem"):
             hint = "name the pictures' folder with --root" if problem == "outside-root" else None
-            raise T2IError(f"'{path}' row {number}: {problem}", hint)
+            error = row.extra.get("error")
+            raise T2IError(f"{where}: {problem}: {error}" if error else f"{where}: {problem}", hint)
         if not isinstance(row.image, Path):
-            raise T2IError(
-                f"'{path}' row {number} does not name a file: {row.image}", "fetch the pictures with t2i prepare"
-            )
-        yield Picture(str(row.image), row.captions, _reader(row.image))
-
-
-def _jsonl(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
-    """BriVL's test sets and other JSON lines; whatever is wrong is said with its line."""
-    for number, line in enumerate(files.read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"'{path}' line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise T2IError(f"{where} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise T2IError(f"{where} is not a JSON object")
-        image = str(_field(row, IMAGE_FIELDS, "picture", where))
-        captions = _captions(_field(row, TEXT_FIELDS, "sentence", where), text, where)
-        file = _located(image, root or path.parent)
-        yield Picture(image, captions, _reader(file), tuple(tuple(box) for box in row.get("bbox") or ()))
-
-
-def _field(row: dict[str, Any], names: Sequence[str], what: str, where: str) -> Any:
-    found = next((name for name in names if name in row), None)
-    if found is None:
-        raise T2IError(f"{where} has no {what}: it has {', '.join(row) or 'nothing'}", f"known: {', '.join(names)}")
-    return row[found]
-
-
-def _captions(value: Any, text: str, where: str) -> tuple[str, ...]:
-    """`"a"`, `["a", "b"]`, or of BriVL's `[["sur_text", "a"], ...]` the kind asked for."""
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, list) or not value:
-        raise T2IError(f"{where} has no caption")
-    if all(isinstance(each, str) for each in value):
-        return tuple(value)
-    try:
-        kinds = dict(value)
-    except (TypeError, ValueError) as error:
-        raise T2IError(f"{where}: sentences must be text, or pairs of a kind and a text") from error
-    if text not in kinds:
-        raise T2IError(f"{where} has no caption of kind {text!r}", did_you_mean(text, map(str, kinds)))
-    return (str(kinds[text]),)
-
-
-def _located(name: str, root: Path) -> Path:
-    """From the table's folder, else from where we are, as the originals did."""
-    return root / name if (root / name).exists() else Path(name)
+            raise T2IError(f"{where} does not name a file: {row.image}", "fetch the pictures with t2i prepare")
+        boxes = tuple(tuple(box) for box in row.extra.get("bbox", ()))
+        yield Picture(str(row.image), row.captions, _reader(row.image), boxes)
 
 
 def _reader(path: Path) -> Callable[[], bytes]:

@@ -15,7 +15,7 @@ from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
-from t2icli.nn.pixels import Crops, to_images
+from t2icli.nn.pixels import Squares, to_images
 from t2icli.nn.vqgan import Vqgan
 from t2icli.store import models
 
@@ -80,7 +80,7 @@ class VQGANRecipe:
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Tensor]:
         if split == "train" and self.adversary_start is None:
             self.adversary_start = len(data) // self.settings.loop.batch_size
-        return Crops(data, self.settings.shape.size, at_random=split == "train")
+        return Squares(data, self.settings.shape.size, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
         turns = [Turn("codec", [ParamGroup(list(self.model.vqgan.parameters()))], self.codec_loss, after=self.after)]

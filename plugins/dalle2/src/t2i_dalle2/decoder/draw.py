@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
-from t2i_dalle2.layers import guided
+from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
 
 
@@ -41,7 +41,7 @@ class Stage:
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
         with autocast(noisy.device, self.precision):
             said = self.network(self.number, *inputs, keep)
-        return guided(said.float(), self.scale if is_guided else 1.0)
+        return guide(said, self.scale if is_guided else 1.0)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Said:
         return self.read(self.said(noisy, times), noisy, times)

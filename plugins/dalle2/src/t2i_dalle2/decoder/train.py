@@ -24,7 +24,7 @@ from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import Crops, Whole, from_whole, to_images
+from t2icli.nn.pixels import Squares, Whole, from_whole, to_images
 from t2icli.registry import parts
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class DecoderRecipe:
         # By the name the prior's recipe has for them, so that whichever comes second finds them in the cache.
         return [
             Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
-            Frozen("pixels", f"{size} pixels", partial(Crops, size=size), lambda x: (x * 255).round().byte()),
+            Frozen("pixels", f"{size} pixels", partial(Squares, size=size), lambda x: (x * 255).round().byte()),
         ]
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
-from t2i_dalle2.layers import guided
 from t2i_dalle2.prior.model import Prior
+from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
 
 STREAM = 0
@@ -36,7 +36,7 @@ class Imagine:
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
         with autocast(noisy.device, self.precision):
             said = self.network(*inputs, keep, keep, before)
-        return guided(said.float(), self.scale)
+        return guide(said, self.scale)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Said:
         shape = self.network.shape
