@@ -15,6 +15,7 @@ ROOMS = (
     "store",
     "registry",
     "pictures",
+    "sounds",
     "data",
     "nn",
     "prepare",

@@ -125,7 +125,7 @@ def test_a_painter_that_takes_every_condition_passes() -> None:
         (Sticky, "settings must not touch other requests"),
         (Missized, r"\(8, 8\) is not among abilities.sizes"),
         (Inventive, "conditions must be among like, source, mask"),
-        (Fewer, "7 requests must give as many images, not"),
+        (Fewer, "8 requests must give as many images, not"),
     ],
 )
 def test_a_broken_promise_is_caught(thing: type, reason: str) -> None:

@@ -13,6 +13,8 @@ from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import (
     MOST,
+    Audio,
+    AudioEmbedder,
     BatchSize,
     Config,
     Device,
@@ -48,6 +50,16 @@ def generate(
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="IMAGE", help="White where the picture of --from may change.")
     ] = None,
+    audio: Audio = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="PART=W,...",
+            help="Mix the prompt with --like and --audio: words=0.7,audio=0.3; else these take its place.",
+        ),
+    ] = None,
+    audio_embedder: AudioEmbedder = None,
     n: Annotated[
         int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Pictures per prompt; picture i uses seed + i.")
     ] = 4,
@@ -84,20 +96,25 @@ def generate(
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.pictures.album import Album
-    from t2icli.pipelines import conditions, doubts, models, scoring
+    from t2icli.pipelines import conditions, doubts, mixture, models, scoring
     from t2icli.pipelines import generate as work
     from t2icli.registry.open import open_one
 
     if show_pictures:
         show.check_pictures()
     work.check_top(top, n, judged=bool(rerank))
-    wanted = _prompts(prompt or [], prompts_file, like, judged=bool(rerank))
-    examples = conditions.opened(like=like, source=source_image, mask=mask)
+    wanted = _prompts(prompt or [], prompts_file, like, audio, judged=bool(rerank))
+    mixed = mixture.parse_weights(weights, has_words=bool(prompt or prompts_file)) if weights is not None else None
+    examples = conditions.opened(audio=audio, weights=mixed, like=like, source=source_image, mask=mask)
     seed = random_seed() if seed is None else seed
     options = config.options(context, option or ())
-    of_rankers = settings.take_table(options, "ranker")
+    of_rankers, of_listener = (settings.take_table(options, name) for name in ("ranker", "audio"))
     source = open_one("generator", model, options, batch=batch_size, device=device)
-    plan = work.Plan(wanted, n, seed, source, scoring.judges(rerank or (), of_rankers), top, examples)
+    examples = examples.mixed(source, audio_embedder, of_listener)
+    judges = scoring.judges(rerank or (), of_rankers)
+    if examples.mixture is not None and not (prompt or prompts_file):
+        judges = scoring.by_sound(judges, examples.mixture.heard, source.thing.space)
+    plan = work.Plan(wanted, n, seed, source, judges, top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
         show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
@@ -110,7 +127,7 @@ def generate(
                 rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), watch)
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
-    found = doubts.lines(source.model, plan.judges, rows) if like is None else []
+    found = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
     _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
     show.notes(found)
@@ -118,13 +135,15 @@ def generate(
         show.pictures([album.folder / row["file"] for row in rows if row["file"] is not None])
 
 
-def _prompts(words: list[str], file: Path | None, like: Path | None, *, judged: bool) -> list[str]:
-    """The prompts typed, piped in and read from a file, in this order; a picture to go by needs none."""
+def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path | None, *, judged: bool) -> list[str]:
+    """The prompts typed, piped in and read from a file, in this order; a picture or a sound to go by needs none."""
     if words == ["-"]:
         found = prompts.from_lines(sys.stdin.read().splitlines(), "standard input")
     else:
         found = [prompts.clean(word) for word in words]
     found += prompts.read(file) if file is not None else []
+    if not found and audio is not None:
+        return [f"heard in {audio.name}"]
     if not found and like is not None:
         if judged:
             raise T2IError("--rerank needs a prompt", "add a prompt that says what the picture shows")

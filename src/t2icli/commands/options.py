@@ -79,6 +79,20 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier ru
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
+Audio = Annotated[
+    Path | None, typer.Option("--audio", metavar="FILE", help="A sound in place of the prompt: WAV, FLAC, OGG or MP3.")
+]
+
+AudioEmbedder = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-embedder",
+        metavar="NAME",
+        help="Embedder for --audio; its settings are -o audio.KEY=VALUE.",
+        autocompletion=complete.names("embedder"),
+    ),
+]
+
 Rerank = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,19 +11,25 @@ import typer
 
 from t2icli import config
 from t2icli.commands import complete, show
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options, Plain, named_path
+from t2icli.commands.options import Audio, AudioEmbedder, BatchSize, Config, Device, Json, Options, Plain, named_path
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
-from t2icli.registry import defaults
+from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
+    from t2icli.pipelines.mixture import Heard
     from t2icli.pipelines.rerank import Ranked, Ranking
 
 
 def rerank(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the pictures should show.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROMPT IMAGES...",
+            help="What the pictures should show, then files, folders or patterns; with --audio the pictures alone.",
+        ),
+    ],
     ranker: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,6 +40,8 @@ def rerank(
             autocompletion=complete.rankers,
         ),
     ] = None,
+    audio: Audio = None,
+    audio_embedder: AudioEmbedder = None,
     top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show only the best N.")] = None,
     copy: Annotated[
         Path | None,
@@ -55,8 +63,8 @@ def rerank(
     plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
-    """Rank pictures by how well they fit a prompt, best first."""
-    from t2icli.pipelines import image_files, models, scoring
+    """Rank pictures by how well they fit a prompt or a sound, best first."""
+    from t2icli.pipelines import image_files, mixture, models, scoring
     from t2icli.pipelines import rerank as work
 
     if show_pictures:
@@ -64,11 +72,13 @@ def rerank(
     filing = [(how, folder) for how, folder in (("copy", copy), ("move", move), ("link", link)) if folder is not None]
     if len(filing) > 1:
         raise T2IError("--copy, --move and --link cannot be combined")
-    prompt = prompts.clean(prompt)
+    prompt, images = _prompt_and_images(words, audio)
     paths = image_files.find(images)
-    words = ranker or [defaults.name("ranker")]
     options = config.options(context, option or ())
-    judges = scoring.judges(words, options, batch=batch_size, device=device)
+    sound = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
+    judges = scoring.judges(ranker or [_usual(sound)], options, batch=batch_size, device=device)
+    if sound is not None:
+        judges = scoring.by_sound(judges, sound.vector, sound.space)
     show.notes(models.stand_ins(judge.model for judge in judges))
     with show.bar("ranking", len(paths)) as advance:
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
@@ -81,6 +91,19 @@ def rerank(
         show.pictures([each.path for each in best])
     if ranking.unreadable:
         raise typer.Exit(3)
+
+
+def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[str]]:
+    if audio is not None:
+        return f"heard in {audio.name}", words
+    if len(words) < 2:
+        raise T2IError("there are no pictures to rank", 'name them after the prompt: t2i rerank "a red bowl" pictures/')
+    return prompts.clean(words[0]), words[1:]
+
+
+def _usual(sound: Heard | None) -> str:
+    """The ranker, for a sound the embedder that heard it."""
+    return defaults.name("ranker") if sound is None else sound.listener
 
 
 def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: bool) -> None:

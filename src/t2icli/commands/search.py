@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +12,28 @@ import typer
 
 from t2icli import config
 from t2icli.commands import complete, show
-from t2icli.commands.evaluate import Cache, Data, Root
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options, Plain, named_path
+from t2icli.commands.evaluate import Cache, Root
+from t2icli.commands.options import Audio, AudioEmbedder, BatchSize, Config, Device, Json, Options, Plain, named_path
+from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
-from t2icli.registry import defaults
+from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.evaluate.retrieval import Hit
+    from t2icli.pipelines.evaluate.retrieval import Hit, Sentence
 
 
 def search(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to look for.")],
-    data: Data,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROMPT DATA",
+            help="What to look for, then a prepared dataset, a folder, CSV or JSONL, or sentences, a line each, in a "
+            "text file; with --audio the data alone.",
+        ),
+    ],
+    audio: Audio = None,
+    audio_embedder: AudioEmbedder = None,
     ranker: Annotated[
         str | None,
         typer.Option(
@@ -45,19 +55,33 @@ def search(
     plain: Plain = False,
     show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
 ) -> None:
-    """Find the pictures that fit a prompt best; with --cache, pictures are embedded only once."""
-    from t2icli.pipelines import models
+    """Find the pictures that fit a prompt or a sound best; with --cache, pictures are embedded only once.
+
+    With a text file in place of pictures it finds sentences: what was heard in a sound, if you give what it may be.
+    """
+    from t2icli.pipelines import mixture, models
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
 
     if show_pictures:
         show.check_pictures()
     options = config.options(context, option or ())
-    found = pairs.read(data, root=root, captions=False)
-    (source,) = embeddings.open_embedders([ranker or defaults.name("ranker")], options, batch=batch_size, device=device)
+    prompt, data = _prompt_and_data(words, audio)
+    of_texts = data.suffix.lower() == ".txt"
+    lines = prompts.read(data) if of_texts else []
+    found = None if of_texts else pairs.read(data, root=root, captions=False)
+    heard = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
+    usual = defaults.name("ranker") if heard is None else heard.listener
+    (source,) = embeddings.open_embedders([ranker or usual], options, batch=batch_size, device=device)
+    if heard is not None:
+        mixture.check_space(heard, source)
     show.notes(models.stand_ins([source.model]))
+    query = (source.thing.embed_texts([prompt])[0] if heard is None else heard.vector).numpy()
+    if found is None:
+        _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), as_json=as_json, plain=plain)
+        return
     with show.bar("embedding", len(found.pictures)) as advance:
-        embedded = embeddings.embed(source, found, [prompts.clean(prompt)], cache, advance)
-    hits = retrieval.hits(embedded, found, top)
+        embedded = embeddings.embed(source, found, [], cache, advance)
+    hits = retrieval.hits(query, embedded, found, top)
     if copy is not None:
         show.note(f"{len(retrieval.file(hits, copy))} pictures in {copy}")
     _show(prompt, hits, as_json=as_json, plain=plain)
@@ -68,6 +92,25 @@ def search(
         show.warn(f"skipped: {reason}")
     if embedded.unreadable:
         raise typer.Exit(3)
+
+
+def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
+    if len(words) != (2 if audio is None else 1):
+        usage = 't2i search "a red bowl" DATA' if audio is None else f"t2i search --audio {audio} DATA"
+        raise T2IError(
+            "search takes a prompt and the data" if audio is None else "with --audio, search takes the data alone",
+            f"write: {usage}",
+        )
+    return (prompts.clean(words[0]) if audio is None else f"heard in {audio.name}"), Path(words[-1])
+
+
+def _show_sentences(prompt: str, found: Sequence[Sentence], *, as_json: bool, plain: bool) -> None:
+    if as_json:
+        show.json({"prompt": prompt, "results": [dataclasses.asdict(each) for each in found]})
+    elif show.is_plain(plain):
+        show.lines(each.text for each in found)
+    else:
+        show.table([(each.rank, each.text, each.score) for each in found], ["rank", "sentence", "score"])
 
 
 def _show(prompt: str, hits: Sequence[Hit], *, as_json: bool, plain: bool) -> None:

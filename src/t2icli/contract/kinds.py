@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from pyarrow import Table
     from torch import Tensor, nn
@@ -57,6 +59,8 @@ class Entry(Generic[T]):
     configuration, imports nothing heavy, and refuses with a `T2IError` what this backend cannot load. Source, licence
     and hashes are added by the caller. `t2i models pull hf:OWNER/NAME --as NAME`, `t2i models import FOLDER --as NAME`.
     """
+    hears: bool = False
+    """Of an embedder: it is an `AudioEmbedder`, and `--audio` may use it."""
     sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
@@ -184,6 +188,35 @@ class BoxEmbedder(Embedder, Protocol):
 
     def embed_boxes(self, images: Sequence[Image], boxes: Sequence[Sequence[Box]]) -> Tensor:
         """As `embed_images`, with the boxes of every picture, of which there may be none."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A sound of one channel; `t2icli.sounds.clips` opens and resamples them."""
+
+    samples: NDArray[np.float32]
+    """(n,), about [-1, 1]."""
+    rate: int
+    """Samples a second."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+
+@runtime_checkable
+class AudioEmbedder(Embedder, Protocol):
+    """An embedder in whose space sounds have a place too.
+
+    No kind of its own: it is announced as an embedder, with `Entry.hears`.
+    """
+
+    space: str
+    """Whose vectors its own can be compared with: `registry.parts.space` of the embedder that it learnt from."""
+
+    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+        """Unit vectors (b, width), each of its own clip alone."""
         ...
 
 

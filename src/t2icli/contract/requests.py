@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from t2icli.contract.kinds import Generator
+from t2icli.contract.kinds import Embedder, Generator
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 T = TypeVar("T")
-CONDITIONS: Mapping[str, str] = {"like": "--like", "source": "--from", "mask": "--mask"}
+CONDITIONS: Mapping[str, str] = {"like": "--like", "source": "--from", "mask": "--mask", "embedding": "--audio"}
 """What a picture may depend on besides its prompt: the field of `Request`, and the flag of `t2i generate`."""
 PER_PICTURE = {"per_picture": True}
 """`Meta(extra=PER_PICTURE)` marks a setting that may differ from picture to picture without loading weights again."""
@@ -39,6 +40,8 @@ class Request:
     """A picture to start from."""
     mask: Image | None = None
     """White where `source` is to be changed."""
+    embedding: Tensor | None = None
+    """A unit vector, (width,), that takes the place of the prompt and of `like`: see `EmbeddingGenerator`."""
 
     @property
     def conditions(self) -> frozenset[str]:
@@ -73,6 +76,19 @@ class BatchGenerator(Generator, Protocol):
         `watch` follows steps and previews, and may raise to cancel: the generator is then as good as new.
         """
         ...
+
+
+@runtime_checkable
+class EmbeddingGenerator(BatchGenerator, Protocol):
+    """A generator that draws what an embedding says, be it that of a text, a picture, a sound, or a mixture.
+
+    No kind of its own: such a generator has these attributes, and "embedding" among its conditions.
+    """
+
+    embedder: Embedder
+    """What it learnt to draw the vectors of."""
+    space: str
+    """`registry.parts.space` of the embedder: vectors of another space are refused."""
 
 
 def drawing(generator: Generator) -> BatchGenerator:

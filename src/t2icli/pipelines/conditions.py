@@ -1,20 +1,22 @@
-"""Pictures that a generator goes by besides a prompt: `t2i generate --like IMAGE --from IMAGE --mask IMAGE`."""
+"""What a generator goes by besides a prompt or in its place: `--like IMAGE --from IMAGE --mask IMAGE --audio FILE`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.requests import CONDITIONS, Request
 from t2icli.ground.errors import T2IError
+from t2icli.pipelines.mixture import Mixture, Sound
 from t2icli.registry.settings import is_utf8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from t2icli.pipelines.provenance import Record
+    from t2icli.registry.open import Opened
 
 
 @dataclass(frozen=True)
@@ -32,39 +34,73 @@ class Example:
         return pixels_sha256(self.image)
 
 
-Examples = Mapping[str, Example]
-"""By the name of the condition, one of `CONDITIONS`."""
+@dataclass(frozen=True)
+class Examples:
+    """All that a run goes by."""
+
+    pictures: Mapping[str, Example] = field(default_factory=dict)
+    """By the name of the condition, one of `CONDITIONS`."""
+    sound: Sound | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """As typed: how much words, the picture and the sound count."""
+    mixture: Mixture | None = None
+    """Set once the generator is loaded; None where no embedding is given to it."""
+
+    def mixed(
+        self, source: Opened[Any], listener: str | None = None, tables: Mapping[str, Any] | None = None
+    ) -> Examples:
+        """The same for a generator that is loaded; `listener` and `tables` say which embedder hears the sound."""
+        if self.sound is None and not self.weights:
+            return self
+        like = self.pictures["like"].image if "like" in self.pictures else None
+        mixture = Mixture.of(source, self.weights, like, self.sound, listener, tables)
+        return Examples(self.pictures, self.sound, self.weights, mixture)
 
 
-def opened(**paths: Path | None) -> Examples:
-    return {name: _open(path) for name, path in paths.items() if path is not None}
+def opened(*, audio: Path | None = None, weights: Mapping[str, float] | None = None, **paths: Path | None) -> Examples:
+    pictures = {name: _open(path) for name, path in paths.items() if path is not None}
+    sound = None if audio is None else replace(Sound.opened(audio), path=_noted(audio))
+    return Examples(pictures, sound, weights or {})
 
 
 def request(prompt: str, seed: int, examples: Examples) -> Request:
-    images: dict[str, Any] = {name: example.image for name, example in examples.items()}
+    images: dict[str, Any] = {name: example.image for name, example in examples.pictures.items()}
+    if examples.mixture is not None:
+        images.pop("like", None)
+        images["embedding"] = examples.mixture.embedding(prompt)
     return Request(prompt, seed, **images)
 
 
-def record(examples: Examples) -> dict[str, str]:
+def record(examples: Examples) -> dict[str, Any]:
     """What every row and PNG says of them."""
-    fields: dict[str, str] = {}
-    for name, example in examples.items():
+    fields: dict[str, Any] = {}
+    for name, example in examples.pictures.items():
         fields |= {name: str(example.path), f"{name}_pixels": example.pixels}
-    return fields
+    if examples.sound is not None:
+        fields |= {"audio": str(examples.sound.path), "audio_sha256": examples.sound.sha256}
+    return fields | (examples.mixture.record() if examples.mixture is not None else {})
 
 
-def recorded(record: Record) -> Examples:
-    """The pictures that a PNG says it was drawn with, if they are still the same."""
-    examples = opened(**{name: Path(path) for name in CONDITIONS if (path := getattr(record, name)) is not None})
-    for name, example in examples.items():
+def recorded(record: Record, source: Opened[Any]) -> Examples:
+    """What a PNG says it was drawn by, if that is still the same."""
+    paths = {name: Path(path) for name in CONDITIONS if (path := getattr(record, name, None)) is not None}
+    audio = None if record.audio is None else Path(record.audio)
+    examples = opened(audio=audio, weights=record.weights, **paths)
+    for name, example in examples.pictures.items():
         if example.pixels != getattr(record, f"{name}_pixels"):
             raise T2IError(f"'{example.path}' has changed since it was given as {CONDITIONS[name]}", code=1)
-    return examples
+    if examples.sound is not None and examples.sound.sha256 != record.audio_sha256:
+        raise T2IError(f"'{examples.sound.path}' has changed since it was given as --audio", code=1)
+    return examples.mixed(source, record.listener, record.listener_settings)
 
 
 def _open(path: Path) -> Example:
     from t2icli.pictures.images import open_image
 
+    return Example(_noted(path), open_image(path))
+
+
+def _noted(path: Path) -> Path:
     if not is_utf8(path.absolute()):
         raise T2IError(f"the path {str(path)!r} is not valid UTF-8 and cannot be noted in a picture", "rename the file")
-    return Example(path.absolute(), open_image(path))
+    return path.absolute()

@@ -46,8 +46,8 @@ class Plan:
     judges: Sequence[scoring.Judge] = ()
     top: int | None = None
     """How many of each prompt's pictures to keep, all different; None is every one that was drawn."""
-    examples: conditions.Examples = field(default_factory=dict)
-    """Pictures to go by besides the prompts."""
+    examples: conditions.Examples = field(default_factory=conditions.Examples)
+    """What to go by besides the prompts."""
 
     def __post_init__(self) -> None:
         for request in self._firsts():  # a generator that cannot go by a picture is refused before anything is drawn

@@ -48,6 +48,14 @@ class Record(msgspec.Struct, frozen=True):
     source_pixels: str | None = None
     mask: str | None = None
     mask_pixels: str | None = None
+    audio: str | None = None
+    """The sound given as --audio, and the hash of its samples."""
+    audio_sha256: str | None = None
+    weights: dict[str, float] = {}
+    """How much words, picture and sound counted."""
+    listener: str | None = None
+    """The backend that turned the sound into a vector, and its settings."""
+    listener_settings: dict[str, Any] = {}
 
     @property
     def threads(self) -> int | None:

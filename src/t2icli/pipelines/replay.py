@@ -47,12 +47,16 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
 
     written = images.read_record(path)
     record = provenance.decoded(written, path)
-    # A picture drawn like another has that one's file name in place of a prompt, whatever it is made of.
-    prompt = record.prompt if record.like is not None else prompts.clean(record.prompt, f"the prompt in '{path}'")
+    # A picture drawn like another, or from a sound, has that file's name in place of a prompt, whatever it is made of.
+    prompt = (
+        record.prompt
+        if record.like is not None or record.audio is not None
+        else prompts.clean(record.prompt, f"the prompt in '{path}'")
+    )
     with _threads(record.threads):
         source = _source(record, word, device)
         generator = drawing(source.thing)
-        request = conditions.request(prompt, record.seed, conditions.recorded(record))
+        request = conditions.request(prompt, record.seed, conditions.recorded(record, source))
         check(request, generator.abilities, repr(source.name))
         image = images.to_rgb(next(iter(generator.draw([request]))))
         now = provenance.record(source)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.kinds import Ranker
 from t2icli.ground.errors import T2IError
+from t2icli.pipelines import mixture
+from t2icli.registry.cosine import CosineRanker
 from t2icli.registry.open import open_several
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 AT_ONCE = 16
 """Pictures given to a ranker in one call."""
@@ -29,6 +32,8 @@ class Judge:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """As plain tables, for the record."""
     model: Model | None = None
+    space: str = ""
+    """`parts.space`, for an embedder."""
 
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         scores = [float(score) for score in self.ranker.score(prompt, images)]
@@ -46,7 +51,25 @@ def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **fla
     if options and not named:
         raise T2IError("ranker settings were given without a ranker", "add --rerank RANKER")
     opened = open_several("ranker", named, options, **flags)
-    return [Judge(name, each.thing, named[name], each.tables, each.model) for name, each in opened.items()]
+    return [
+        Judge(name, each.thing, named[name], each.tables, each.model, mixture.space_of(each))
+        for name, each in opened.items()
+    ]
+
+
+def by_sound(judges: Iterable[Judge], heard: Tensor, space: str) -> list[Judge]:
+    """The same judges comparing pictures with a sound's vector in place of a prompt."""
+    return [_by_sound(judge, heard, space) for judge in judges]
+
+
+def _by_sound(judge: Judge, heard: Tensor, space: str) -> Judge:
+    if isinstance(judge.ranker, CosineRanker) and judge.space == space:
+        return replace(judge, ranker=CosineRanker(judge.ranker.embedder, heard))
+    name = mixture.shown(space)
+    raise T2IError(
+        f"ranker {judge.name!r} cannot compare pictures with the sound, which is a vector of {name}",
+        f"add a prompt that says what the pictures show, or rank by {name.partition(' ')[0]}",
+    )
 
 
 def weights(words: Iterable[str]) -> dict[str, float]:

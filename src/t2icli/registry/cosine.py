@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class CosineRanker:
-    """Scores an image by the cosine of its embedding and the prompt's."""
+    """Scores an image by the cosine of its embedding and the prompt's, or that of `target` whatever the prompt."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self.embedder = embedder
+    def __init__(self, embedder: Embedder, target: Tensor | None = None) -> None:
+        self.embedder, self.target = embedder, target
         # `generate --rerank` scores a prompt's candidates batch by batch: the prompt itself is encoded once.
         self._text = lru_cache(maxsize=16)(self._embed_text)
 
@@ -30,4 +30,4 @@ class CosineRanker:
         return [math.fsum(row) for row in products]
 
     def _embed_text(self, prompt: str) -> Tensor:
-        return self.embedder.embed_texts([prompt])[0]
+        return self.embedder.embed_texts([prompt])[0] if self.target is None else self.target

@@ -30,6 +30,24 @@ def name(kind: str) -> str:
     raise T2IError(f"no {kind} is installed", discovery.what_to_install(kind))
 
 
+def listener() -> str:
+    """The embedder of sounds with the largest installed model."""
+    sources = discovery.installed().sources
+    known = [name for name, offer in discovery.installed().offers["embedder"].items() if offer.entry.hears]
+    usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)
+    if usual is not None:
+        return usual.card.backend
+    without = [name for name in known if _is_complete(discovery.find("embedder", name).settings)]
+    if without:
+        return min(without)
+    if known:
+        raise T2IError(
+            f"there is no model for {' or '.join(sorted(known))}, which embed sounds",
+            f"train one: t2i train {min(known)}",
+        )
+    raise T2IError("no embedder of sounds is installed", f"run: {discovery.where_to_get('t2icli-wavbrivl')}")
+
+
 def _is_complete(settings: type) -> bool:
     """Whether it works as it is: without a model and without a setting that must be given."""
     return not any(field.name == "model" or field.required for field in msgspec.structs.fields(settings))

@@ -33,6 +33,12 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
     return {name: {"name": chosen.name, **told}}
 
 
+def space(name: str, chosen: Any) -> str:
+    """Whose vectors can be compared with each other: those of the embedder `name` with these settings."""
+    model = getattr(chosen, "model", None)
+    return f"{name} {model.sha256}" if model is not None else f"{name} {json.dumps(settings.tables(chosen))}"
+
+
 def identity(chosen: Part[Any]) -> str:
     """Whatever changes a part's results, in one string: for the caches of `Frozen` parts."""
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}

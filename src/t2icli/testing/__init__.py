@@ -5,6 +5,7 @@ pytest finds this module by itself wherever t2icli is installed.
 
 from t2icli.testing import toys
 from t2icli.testing.contracts import (
+    check_audio_embedder,
     check_captioner,
     check_codec,
     check_dataset,
@@ -20,6 +21,7 @@ from t2icli.testing.runner import Result, Runner, t2i
 __all__ = [
     "Result",
     "Runner",
+    "check_audio_embedder",
     "check_captioner",
     "check_codec",
     "check_dataset",

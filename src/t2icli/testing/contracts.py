@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from t2icli.contract.kinds import KINDS, Entry
-from t2icli.contract.requests import CONDITIONS, Abilities, BatchGenerator, Request, drawing, numbered
+from t2icli.contract.kinds import KINDS, AudioEmbedder, Clip, Entry
+from t2icli.contract.requests import CONDITIONS, BatchGenerator, EmbeddingGenerator, Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.registry import configure, settings
@@ -68,6 +68,29 @@ def check_embedder(entry: Entry[Any], /, **options: Any) -> None:
         _same(embed(one[::-1]).flip(0), vectors, claim)
         for i in range(len(one)):
             _same(embed(one[i : i + 1]), vectors[i : i + 1], claim)
+
+
+def check_audio_embedder(entry: Entry[Any], /, **options: Any) -> None:
+    """All of `check_embedder`; and sounds as unit vectors in the same space, each by itself, of any length and rate."""
+    assert entry.hears, "an entry whose embedder has embed_audio is announced with hears=True"
+    check_embedder(entry, **options)
+    embedder, clips = _load("embedder", entry, options), sounds()
+    assert isinstance(embedder, AudioEmbedder) and embedder.space, "it needs embed_audio and the name of its space"
+    vectors = embedder.embed_audio(clips)
+    assert tuple(vectors.shape) == (len(clips), embedder.width), f"sounds became {tuple(vectors.shape)}"
+    assert np.allclose(vectors.norm(dim=1).tolist(), 1, atol=1e-3), "embeddings of sounds must have length 1"
+    claim = "a sound's embedding must not depend on its neighbours, nor on its place"
+    _same(embedder.embed_audio(clips[::-1]).flip(0), vectors, claim)
+    for i in range(len(clips)):
+        _same(embedder.embed_audio(clips[i : i + 1]), vectors[i : i + 1], claim)
+
+
+def sounds() -> list[Clip]:
+    """Short and long ones, of two rates."""
+    random = np.random.default_rng(0)
+    lengths = ((16_000, 1.0), (16_000, 0.1), (44_100, 2.5))
+    noises = [random.uniform(-0.5, 0.5, int(rate * seconds)).astype(np.float32) for rate, seconds in lengths]
+    return [Clip(noise, rate) for noise, (rate, _) in zip(noises, lengths, strict=True)]
 
 
 def check_codec(entry: Entry[Any], /, **options: Any) -> None:
@@ -121,7 +144,7 @@ def _check_requests(
     assert not unknown, f"conditions must be among {', '.join(CONDITIONS)}, not {unknown}"
     for image in images:
         assert not abilities.sizes or image.size in abilities.sizes, f"{image.size} is not among abilities.sizes"
-    mixed = [Request(prompt, seed) for seed in (7, 8) for prompt in (PROMPT, TEXTS[0])] + _conditioned(abilities)
+    mixed = [Request(prompt, seed) for seed in (7, 8) for prompt in (PROMPT, TEXTS[0])] + _conditioned(generator)
     alone = [image for request in mixed for image in generator.draw([request])]
     drawn = list(generator.draw(iter(mixed)))
     assert len(drawn) == len(mixed), f"{len(mixed)} requests must give as many images, not {len(drawn)}"
@@ -133,15 +156,20 @@ def _check_requests(
     _check_settings(generator, entry, options, mixed[0], tolerance)
 
 
-def _conditioned(abilities: Abilities) -> list[Request]:
+def _conditioned(generator: BatchGenerator) -> list[Request]:
     """A request with each condition that is declared; `mask` goes with `source`."""
     one, other = pictures()[:2]
+    listens = isinstance(generator, EmbeddingGenerator)
+    is_declared = "embedding" in generator.abilities.conditions
+    assert listens == is_declared, "a generator of embeddings has embedder and space, and 'embedding' as a condition"
     requests = {
         "like": Request(PROMPT, 7, like=one),
         "source": Request(PROMPT, 7, source=one),
         "mask": Request(PROMPT, 7, source=one, mask=other),
     }
-    return [requests[name] for name in sorted(abilities.conditions)]
+    if isinstance(generator, EmbeddingGenerator):
+        requests["embedding"] = Request(PROMPT, 7, embedding=generator.embedder.embed_texts(TEXTS)[1])
+    return [requests[name] for name in sorted(generator.abilities.conditions)]
 
 
 def _endless(request: Request) -> Iterator[Request]:

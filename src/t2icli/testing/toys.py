@@ -5,8 +5,8 @@ The module is a plugin, so a test can set its own beside it:
     t2i.use(my_plugin, toys)
     t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
 
-`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, and a generator that takes every
-condition and draws mixed requests `toy-painter`.
+`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one that hears `toy-ears`, and a
+generator that takes every condition and draws mixed requests `toy-painter`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
+from t2icli.contract.kinds import Clip, Entry
 from t2icli.contract.requests import CONDITIONS, PER_PICTURE, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
+from t2icli.registry import parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,7 @@ class PainterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Painter:
-    """Plain pictures: the seed decides how red, the prompt or the picture of --like how green.
+    """Plain pictures: the seed decides how red, the prompt, the picture of --like or an embedding how green.
 
     A picture of --from keeps its upper half, or what is black in --mask.
     """
@@ -90,6 +91,8 @@ class Painter:
     def __init__(self, settings: PainterSettings) -> None:
         self.size, self.blue = settings.size, settings.blue
         self.abilities = Abilities(frozenset(CONDITIONS), ((self.size, self.size),))
+        self.embedder = Embedder(EmbedderSettings())
+        self.space = parts.space("toy-vectors", EmbedderSettings())
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
         return self.draw(numbered(Request(prompt, seed), n))
@@ -104,7 +107,9 @@ class Painter:
 
     def paint(self, request: Request) -> Image.Image:
         size = (self.size, self.size)
-        if request.like is not None:
+        if request.embedding is not None:
+            green = round(abs(float(request.embedding[0])) * 255)
+        elif request.like is not None:
             green = request.like.convert("RGB").resize((1, 1)).tobytes()[1]
         else:
             green = zlib.crc32(request.prompt.encode()) % 256
@@ -166,6 +171,17 @@ class Embedder:
         return torch.nn.functional.normalize(torch.cat(vectors), dim=1)
 
 
+class Ears(Embedder):
+    """Sounds among the vectors of texts: a sound of s seconds lies where the text "s seconds" does."""
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        super().__init__(settings)
+        self.space = parts.space("toy-vectors", settings)
+
+    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+        return self.embed_texts([f"{clip.seconds:g} seconds" for clip in clips])
+
+
 @hookimpl
 def t2i_generators() -> list[Entry[Any]]:
     return [
@@ -186,4 +202,7 @@ def t2i_captioners() -> list[Entry[Any]]:
 
 @hookimpl
 def t2i_embedders() -> list[Entry[Any]]:
-    return [Entry("toy-vectors", "random vectors, the same for the same content", EmbedderSettings, Embedder)]
+    return [
+        Entry("toy-vectors", "random vectors, the same for the same content", EmbedderSettings, Embedder),
+        Entry("toy-ears", "the same, and sounds by their length", EmbedderSettings, Ears, hears=True),
+    ]

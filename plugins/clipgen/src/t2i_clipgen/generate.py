@@ -35,11 +35,12 @@ class ClipGen:
         sampling: decode.Sampling,
         batch: int,
         precision: str = "fp32",
+        space: str = "",
     ) -> None:
-        self.model, self.embedder, self.codec = prior, embedder, codec
+        self.model, self.embedder, self.codec, self.space = prior, embedder, codec, space
         self.sampling, self.batch, self.precision = sampling, batch, precision
         height, width = codec.size
-        self.abilities = Abilities(frozenset({"like"}), ((width, height),))
+        self.abilities = Abilities(frozenset({"like", "embedding"}), ((width, height),))
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
         return self.draw(numbered(Request(prompt, seed), n))
@@ -56,7 +57,9 @@ class ClipGen:
                 yield decode.Row(condition, request.seed, replace(self.sampling, **request.settings))
 
     def _condition(self, request: Request) -> decode.Condition:
-        """The embedding (1, condition) of the picture, or of the prompt where there is none."""
+        """The embedding (1, condition) given, else the picture's, else the prompt's."""
+        if request.embedding is not None:
+            return decode.Condition(request.embedding[None], self.model.shape.length)
         embed = self.embedder
         embedding = embed.embed_images([request.like]) if request.like else embed.embed_texts([request.prompt])
         return decode.Condition(embedding, self.model.shape.length)
@@ -86,4 +89,5 @@ def load(settings: Settings) -> ClipGen:
     embedder, codec = settings.embedder.load(), settings.codec.load()
     hint = parts.embedder_hint(settings.model, settings.embedder)
     check_fit(prior.shape, embedder, codec, settings.model.name, hint)
-    return ClipGen(prior, embedder, codec, sampling, settings.batch, precision)
+    space = parts.space(settings.embedder.name, settings.embedder.settings)
+    return ClipGen(prior, embedder, codec, sampling, settings.batch, precision, space)

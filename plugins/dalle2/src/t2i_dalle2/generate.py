@@ -74,13 +74,15 @@ class Dalle2:
         plan: Plan,
         device: torch.device,
         replan: Callable[[tuple[tuple[str, Any], ...]], Plan],
+        space: str = "",
     ) -> None:
         self.decoder, self.prior, self.embedder, self.plan, self.device = decoder, prior, embedder, plan, device
+        self.space = space
         self.replan = replan
         """The plan with some settings changed."""
         self.precision = plan.precision
         size = decoder.shape.unets[-1].size
-        self.abilities = Abilities(frozenset({"like"}), ((size, size),))
+        self.abilities = Abilities(frozenset({"like", "embedding"}), ((size, size),))
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
         return self.draw(numbered(Request(prompt, seed), n))
@@ -97,6 +99,8 @@ class Dalle2:
             yield from zip(block, readings(block), strict=True)
 
     def _read_one(self, request: Request) -> Reading:
+        if request.embedding is not None:
+            return Reading(embedding=request.embedding[None].to(self.device))
         if request.like is not None:
             return Reading(embedding=self.embedder.embed_images([request.like]).to(self.device))
         if self.prior is None:
@@ -199,7 +203,8 @@ def load(settings: Settings) -> Dalle2:
     def replan(own: tuple[tuple[str, Any], ...]) -> Plan:
         return plan_of(msgspec.structs.replace(settings, **dict(own)), decoder, prior, device)
 
-    return Dalle2(decoder, prior, embedder, replan(()), device, replan)
+    space = parts.space(settings.embedder.name, settings.embedder.settings)
+    return Dalle2(decoder, prior, embedder, replan(()), device, replan, space)
 
 
 def open_decoder(model: Model) -> Decoder:

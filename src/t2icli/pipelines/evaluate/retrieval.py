@@ -202,9 +202,25 @@ class Hit:
     score: float
 
 
-def hits(embedded: Embedded, pairs: Pairs, n: int) -> list[Hit]:
-    """The n pictures that fit the only text best, best first."""
-    nearest = search(embedded.texts[0], embedded.images, n)
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence that was found, in its place."""
+
+    rank: int
+    text: str
+    score: float
+
+
+def sentences(query: NDArray[np.float32], embedder: Embedder, texts: Sequence[str], n: int) -> list[Sentence]:
+    """The n texts that fit the vector `query` best, best first."""
+    blocks = [embedder.embed_texts(texts[start : start + BLOCK]).numpy() for start in range(0, len(texts), BLOCK)]
+    nearest = search(query, np.concatenate(blocks), n)
+    return [Sentence(rank, texts[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
+
+
+def hits(query: NDArray[np.float32], embedded: Embedded, pairs: Pairs, n: int) -> list[Hit]:
+    """The n pictures that fit the vector `query` best, best first."""
+    nearest = search(query, embedded.images, n)
     return [Hit(rank, pairs.pictures[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
 
 

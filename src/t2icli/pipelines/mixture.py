@@ -1,0 +1,200 @@
+"""Words, a picture and a sound as one embedding: what a generator draws in place of a prompt.
+
+All must be vectors of the space that the generator listens to. Those of another are refused: a map between two spaces
+would lose most of what was heard, without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2icli.contract.kinds import AudioEmbedder
+from t2icli.contract.requests import EmbeddingGenerator
+from t2icli.ground.errors import T2IError
+from t2icli.registry import defaults, parts
+from t2icli.registry.cosine import CosineRanker
+from t2icli.registry.open import Opened, open_one
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from t2icli.contract.kinds import Clip
+    from t2icli.store.models import Model
+
+PARTS = ("words", "like", "audio")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound to go by."""
+
+    path: Path
+    clip: Clip
+
+    @classmethod
+    def opened(cls, path: Path) -> Sound:
+        from t2icli.sounds.clips import open_clip
+
+        return cls(path, open_clip(path))
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its samples."""
+        from t2icli.sounds.clips import samples_sha256
+
+        return samples_sha256(self.clip)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How much words, a picture and a sound count, and what turns each into a vector."""
+
+    generator: EmbeddingGenerator
+    weights: Mapping[str, float]
+    like: Image | None = None
+    sound: Sound | None = None
+    listener: Opened[AudioEmbedder] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        source: Opened[Any],
+        weights: Mapping[str, float],
+        like: Image | None,
+        sound: Sound | None,
+        word: str | None = None,
+        tables: Mapping[str, Any] | None = None,
+    ) -> Mixture:
+        given = {"like": like is not None, "audio": sound is not None}
+        weights = weights or {part: 1.0 for part in PARTS if given.get(part)}
+        _check(weights, given)
+        generator = source.thing
+        if not isinstance(generator, EmbeddingGenerator):
+            hint = "name one that draws from an embedding, such as -m clipgen or -m dalle2"
+            raise T2IError(f"{source.name!r} draws from words alone, not from a sound or a mixture", hint)
+        listener = open_listener(word, tables, generator.space, source.name) if sound is not None else None
+        return cls(generator, weights, like, sound, listener)
+
+    def embedding(self, prompt: str) -> Tensor:
+        """The unit vector of the mixture; the prompt counts only where words have a weight."""
+        vectors = dict(self._fixed)
+        if self.weights.get("words"):
+            vectors["words"] = self.generator.embedder.embed_texts([prompt])[0]
+        first, *others = (vectors[part] * self.weights[part] for part in PARTS if part in vectors)
+        total: Tensor = first
+        for vector in others:
+            total = total + vector
+        unit: Tensor = total / total.norm()
+        return unit
+
+    @cached_property
+    def heard(self) -> Tensor:
+        """The sound's own vector."""
+        if self.listener is None or self.sound is None:
+            raise T2IError("there is no sound", "add --audio FILE")
+        return self.listener.thing.embed_audio([self.sound.clip])[0]
+
+    @cached_property
+    def _fixed(self) -> dict[str, Tensor]:
+        """The vectors that are the same for all prompts."""
+        fixed: dict[str, Tensor] = {}
+        if self.like is not None:
+            fixed["like"] = self.generator.embedder.embed_images([self.like])[0]
+        return fixed if self.sound is None else {**fixed, "audio": self.heard}
+
+    def record(self) -> dict[str, Any]:
+        """What a row and a PNG say of it, beside the files."""
+        fields: dict[str, Any] = {"weights": dict(self.weights)}
+        if self.listener is not None:
+            fields |= {"listener": self.listener.entry, "listener_settings": self.listener.tables}
+        return fields
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound as a vector."""
+
+    vector: Tensor
+    space: str
+    listener: str
+    """The model that heard it, or its folder: the same model ranks and finds pictures by it."""
+    model: Model | None
+
+
+def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Heard:
+    """The sound in a file as the embedder `word`, or the usual one, hears it."""
+    sound = Sound.opened(path)
+    listener = open_listener(word, tables)
+    vector = listener.thing.embed_audio([sound.clip])[0]
+    return Heard(vector, listener.thing.space, word or listener.entry, listener.model)
+
+
+def check_space(heard: Heard, source: Opened[Any]) -> None:
+    """Whether pictures or texts as `source` embeds them can be compared with a sound."""
+    if space_of(source) != heard.space:
+        raise T2IError(
+            f"{source.name!r} cannot be compared with the sound, which is a vector of {shown(heard.space)}",
+            f"omit it, or use {heard.listener}",
+        )
+
+
+def open_listener(
+    word: str | None, tables: Mapping[str, Any] | None, space: str | None = None, owner: str = "", **flags: Any
+) -> Opened[AudioEmbedder]:
+    """The embedder of sounds that `word` names, else the usual one; of `space`, if that is given."""
+    listener = open_one("embedder", word or defaults.listener(), tables, **flags)
+    if not isinstance(listener.thing, AudioEmbedder):
+        raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
+    if space is not None and listener.thing.space != space:
+        raise T2IError(
+            f"{listener.name!r} hears in the space of {shown(listener.thing.space)}, "
+            f"but {owner!r} uses that of {shown(space)}: their vectors cannot be compared",
+            f"use models of one space, or train one for the other: t2i train {listener.entry} -o space=NAME",
+        )
+    return listener
+
+
+def space_of(opened: Opened[Any]) -> str:
+    """Of an embedder, or of what ranks by one."""
+    embedder = opened.thing.embedder if isinstance(opened.thing, CosineRanker) else opened.thing
+    return embedder.space if isinstance(embedder, AudioEmbedder) else parts.space(opened.entry, opened.settings)
+
+
+def shown(space: str) -> str:
+    """A space by the name of its embedder and the beginning of its hash."""
+    name, _, rest = space.partition(" ")
+    return f"{name} ({rest[:8]})" if rest and not rest.startswith("{") else name
+
+
+def parse_weights(text: str, *, has_words: bool) -> dict[str, float]:
+    """`words=0.7,audio=0.3`."""
+    weights: dict[str, float] = {}
+    for word in text.split(","):
+        part, equals, number = word.strip().partition("=")
+        try:
+            value = float(number) if equals else math.nan
+        except ValueError:
+            value = math.nan
+        if part not in PARTS or not (math.isfinite(value) and value >= 0):
+            raise T2IError(f"{word.strip()!r} is not a weight", "write: --weights words=0.7,audio=0.3")
+        weights[part] = value
+    if not any(weights.values()):
+        raise T2IError("all weights are 0", "write: --weights words=0.7,audio=0.3")
+    if weights.get("words") and not has_words:
+        raise T2IError("--weights counts words, but there is no prompt", "add a prompt, or leave out words")
+    return weights
+
+
+def _check(weights: Mapping[str, float], given: Mapping[str, bool]) -> None:
+    """Every file that is given has a weight, and every weight has something to weigh."""
+    for part, is_given in given.items():
+        if is_given and part not in weights:
+            raise T2IError(f"--weights does not say how much --{part} counts", f"add {part}=WEIGHT to --weights")
+        if weights.get(part) and not is_given:
+            raise T2IError(f"--weights counts {part}, but there is no --{part}", f"add --{part} FILE")
