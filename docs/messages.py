@@ -34,7 +34,7 @@ FILES_ONLY = {
 }
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
-    *("a picture of", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
+    *("a picture of", "heard in {0}", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
     "t2icli (prepares image-text data)",
     *("event: error\ndata: {0}", "event: {0}.{1}\ndata: {2}", "Value error", "Pictures of prompts, ranked."),
     *("private, max-age=31536000, immutable", "text/plain; version=0.0.4", "The last album of the page before."),

@@ -87,7 +87,7 @@ def test_errors_are_chinese(chinese: Runner) -> None:
 
 def test_wrong_flags_are_chinese(chinese: Runner) -> None:
     assert "'-n' 的值无效：应大于或等于 1" in chinese.fails("generate", "x", "-n", "0").stderr
-    assert chinese.fails("rerank").stderr.startswith("错误：缺少参数 'PROMPT'")
+    assert chinese.fails("rerank").stderr.startswith("错误：缺少参数 'PROMPT IMAGES...'")
     Image.new("RGB", (8, 8)).save("x.png")
     wrong = chinese.fails("rerank", "x", "x.png", "-r", "colours", "-o", "size=0").stderr
     assert wrong == "错误：ranker 'colours' 的设置项 'size' 不能为 '0'：应为 `int` >= 1\n  应为 int\n"
@@ -139,7 +139,7 @@ def test_json_stays_english(chinese: Runner) -> None:
 
 def test_t2i_lang_beats_the_system(chinese: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T2I_LANG", "en")
-    assert chinese.fails("rerank").stderr.startswith("error: missing argument 'PROMPT'")
+    assert chinese.fails("rerank").stderr.startswith("error: missing argument 'PROMPT IMAGES...'")
 
 
 def test_a_plugin_brings_its_own_translations(chinese: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

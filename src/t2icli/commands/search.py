@@ -95,13 +95,13 @@ def search(
 
 
 def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
-    if len(words) != (2 if audio is None else 1):
-        usage = 't2i search "a red bowl" DATA' if audio is None else f"t2i search --audio {audio} DATA"
-        raise T2IError(
-            "search takes a prompt and the data" if audio is None else "with --audio, search takes the data alone",
-            f"write: {usage}",
-        )
-    return (prompts.clean(words[0]) if audio is None else f"heard in {audio.name}"), Path(words[-1])
+    if audio is not None:
+        if len(words) != 1:
+            raise T2IError("with --audio, search takes the data alone", f"write: t2i search --audio {audio} DATA")
+        return f"heard in {audio.name}", Path(words[0])
+    if len(words) != 2:
+        raise T2IError("search takes a prompt and the data", 'write: t2i search "a red bowl" DATA')
+    return prompts.clean(words[0]), Path(words[1])
 
 
 def _show_sentences(prompt: str, found: Sequence[Sentence], *, as_json: bool, plain: bool) -> None:
