@@ -105,6 +105,45 @@ def test_a_second_run_does_only_what_failed_or_is_new(
     assert second.of("failed") == 0
 
 
+class Local:
+    """Rows whose images are drawn when they are wanted; `begin` is called when the first is asked for."""
+
+    def __init__(self, draw: Callable[[int], bytes], begin: Callable[[], None] = lambda: None) -> None:
+        self.draw, self.begin = draw, begin
+
+    def rows(self, source: Path) -> Iterator[SourceRow]:
+        self.begin()
+        for i in range(7):
+            yield SourceRow("", partial(self.draw, i), (f"c{i}",))
+
+
+def test_a_run_reads_each_report_once(t2i: Runner, make_picture: Callable[..., bytes], tmp_path: Path) -> None:
+    def spoil_reports() -> None:
+        for path in report.files(tmp_path / "out"):
+            path.write_bytes(b"read already")
+
+    words = ("prepare", "rows", tmp_path, "--output", tmp_path / "out", "--json", "--shard-rows", 3)
+    t2i.use(Source(Local(make_picture)))
+    first = t2i.ok(*words).json()
+    t2i.use(Source(Local(make_picture, spoil_reports)))
+    assert t2i.ok(*words).json() == first and len(report.files(tmp_path / "out")) == 3
+
+
+def test_an_image_that_is_drawn_when_it_is_wanted_is_drawn_once(
+    t2i: Runner, make_picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    drawn: list[int] = []
+
+    def draw(i: int) -> bytes:
+        drawn.append(i)
+        return make_picture(i % 5)
+
+    t2i.use(Source(Local(draw)))
+    done = t2i.ok("prepare", "rows", tmp_path, "--output", tmp_path / "out", "--json").json()
+    assert sorted(drawn) == list(range(7)) and done["images"] == 5
+    assert fates(tmp_path / "out") == ["ok"] * 5 + ["duplicate-image"] * 2
+
+
 def test_shards_are_added_and_never_changed(server: Any, make_picture: Callable[..., bytes], tmp_path: Path) -> None:
     source = table(tmp_path / "x.csv", [(server.url("/good/1"), "a"), (server.url("/later"), "b")])
     before = prepare(job(source)).data
@@ -211,9 +250,9 @@ def test_pictures_do_not_pile_up_in_memory(server: Any, make_picture: Callable[.
     for i in range(80):
         (folder / f"{i}.jpg").write_bytes(make_picture(i))
     limits = Limits(concurrency=4, allow_private=True)
-    local = prepare(Job("folder", folder, tmp_path / "a", Plan(Rules(), limits, 500)), told=count)
+    local = prepare(Job("folder", folder, tmp_path / "a", Plan(Rules(), limits, 500)), progress=count)
     rows = [(server.url(f"/good/{i}"), str(i)) for i in range(80)]
-    remote = prepare(job(table(tmp_path / "x.csv", rows), shard_rows=500, limits=limits), told=count)
+    remote = prepare(job(table(tmp_path / "x.csv", rows), shard_rows=500, limits=limits), progress=count)
     assert len(local.data) == len(remote.data) == 80
     assert most < 40
 

@@ -144,13 +144,11 @@ def _run(job: Job, retry: str | None, runner: str, address: str | None) -> Summa
     from t2icli.pipelines.prepare import prepare as run
 
     reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
-    with tallying() as told:
-        return run(job, reasons, told, cluster=(address or "") if runner == "ray" else None)
+    with tallying() as progress:
+        return run(job, reasons, progress, cluster=(address or "") if runner == "ray" else None)
 
 
 def _show_summary(job: Job, done: Summary, seen: dict[str, Any], as_json: bool) -> None:
-    from t2icli.prepare import report
-
     if as_json:
         counts = [{"status": status, "reason": reason, "rows": n} for (status, reason), n in done.counts.items()]
         summary = {"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256}
@@ -159,8 +157,8 @@ def _show_summary(job: Job, done: Summary, seen: dict[str, Any], as_json: bool) 
     rows = [(status, reason, count) for (status, reason), count in done.counts.most_common()]
     show.table(rows, ("became", "because", "rows"), f"{len(done.data)} pictures in {job.output}")
     if failed := done.of("failed"):
-        some = ", ".join(f"{name} ({reason})" for name, reason in report.failed(job.output, 3))
-        more = ", ..." * (failed > 3)
+        some = ", ".join(f"{name} ({reason})" for name, reason in done.failed)
+        more = ", ..." * (failed > len(done.failed))
         show.note(f"rows that failed: {failed}: {some}{more}; run the same command again to try them once more")
     _show(seen)
 

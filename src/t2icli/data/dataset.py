@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -44,6 +45,49 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
     captions: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
     """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason, `skip` drops it."""
+
+    def read(self) -> bytes:
+        """The bytes of an image that is here; each call draws one anew that is made when it is wanted."""
+        if isinstance(self.image, bytes):
+            return self.image
+        if isinstance(self.image, Path):
+            return _read_file(self.image)
+        if callable(self.image):
+            return self.image()
+        raise Unreadable("no-image", f"row {self.key!r} has no local image")
+
+    def name(self, content: bytes | None = None) -> str | None:
+        """The key, else one made of address or bytes and captions; None where the bytes have to be read for that."""
+        if self.key:
+            return self.key
+        image = self.image if content is None else content
+        return None if callable(image) else key_of(image if isinstance(image, bytes) else str(image), self.captions)
+
+
+class Unreadable(T2IError):
+    """An image that cannot be had from this machine; `reason` is how reports name that."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _read_file(path: Path) -> bytes:
+    from t2icli.pictures.images import MAX_BYTES
+
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not-a-file", f"'{path}' is not a file")  # a pipe or a device may never end
+        if status.st_size > MAX_BYTES:
+            raise Unreadable("too-many-bytes", f"'{path}' is too large")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise Unreadable("no-such-file", f"there is no file '{path}'") from error
+    except OSError as error:
+        raise Unreadable("unreadable-file", f"cannot read '{path}': {error.strerror}") from error
+    except ValueError as error:  # a NUL in it
+        raise Unreadable("bad-path", f"{str(path)!r} is not a path") from error
 
 
 def key_of(address: str | bytes, captions: Iterable[str]) -> str:

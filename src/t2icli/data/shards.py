@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -17,7 +17,6 @@ import msgspec
 
 from t2icli.data.dataset import SPLITS, Card, PreparedDataset, ShardEntry, SourceRow, key_of, write_card
 from t2icli.ground import files
-from t2icli.ground.errors import T2IError
 
 BLOCK = 512
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
@@ -202,18 +201,7 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with ShardWriter(folder, "000000") as shard:
-        for row, image in _with_bytes(rows):
+        for row in rows:
+            image = row.read()
             shard.add(row.key or key_of(image, row.captions), image, row.captions, row.extra)
     return write_card(folder, Card(shards=(shard.entry,) if len(shard) else (), **card))
-
-
-def _with_bytes(rows: Iterable[SourceRow]) -> Iterator[tuple[SourceRow, bytes]]:
-    for row in rows:
-        if isinstance(row.image, Path):
-            yield row, row.image.read_bytes()
-        elif isinstance(row.image, bytes):
-            yield row, row.image
-        elif callable(row.image):
-            yield row, row.image()
-        else:
-            raise T2IError(f"row {row.key!r} has no local image", "write() takes files, bytes and what gives them")

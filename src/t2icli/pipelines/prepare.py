@@ -24,8 +24,9 @@ from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import Block, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
+from t2icli.prepare.report import Reports
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
-from t2icli.prepare.work import Told
+from t2icli.prepare.work import Progress, Work, unwatched
 from t2icli.registry import settings
 from t2icli.registry.open import load
 from t2icli.store import models
@@ -99,19 +100,17 @@ class Summary:
     data: PreparedDataset
     counts: Counter[tuple[str, str]]
     """Input rows by status and reason, all runs together."""
+    failed: Sequence[tuple[str, str]]
+    """A few rows that failed, by name, each with the reason."""
 
     def of(self, status: str) -> int:
         return sum(count for (has, _), count in self.counts.items() if has == status)
 
 
-def _quietly(reason: str, rows: int, size: int) -> None:
-    """Nobody watches."""
-
-
 def prepare(
     job: Job,
     retry: frozenset[str] | None = None,
-    told: Told = _quietly,
+    progress: Progress = unwatched,
     *,
     wait: bool = False,
     cluster: str | None = None,
@@ -126,19 +125,20 @@ def prepare(
     blocks_of_rows = job.blocks(captions)  # settings that are wrong are refused before anything is written
     with _alone(job.output, wait):
         _begin(job)
-        claims = _claims(job)
+        reports = Reports(job.output)
+        work = Work(reports, job.plan, _claims(job, reports), retry, progress, job.stop)
         chunks = cut(blocks_of_rows, captions.reasons, job.plan.shard_rows)
         if cluster is None:
-            runners.run_here(chunks, job.output, job.plan, claims, retry, told, job.stop)
+            runners.run_here(chunks, work)
         else:
-            run_on_cluster(chunks, job.output, job.plan, claims, retry, told, cluster)
-        return _finish(job)
+            run_on_cluster(chunks, work, cluster)
+        return _finish(job, reports)
 
 
-def _claims(job: Job) -> LocalClaims:
+def _claims(job: Job, reports: Reports) -> LocalClaims:
     """What earlier runs have kept."""
     claims = LocalClaims()
-    for row, key, sha256, look in report.kept(job.output):
+    for row, key, sha256, look in reports.kept():
         claims.key(key, row)
         claims.image(sha256, row)
         if look is not None:
@@ -199,12 +199,12 @@ def _differing(before: Any, now: Any) -> tuple[str, str]:
     return sides[0], sides[1]
 
 
-def _finish(job: Job) -> Summary:
+def _finish(job: Job, reports: Reports) -> Summary:
     """Put the finished shards on the card."""
-    counts = report.tally(job.output)
+    counts = reports.counts()
     if not counts:
         raise T2IError(f"there are no rows in '{job.path}'")
-    names = report.shard_names(job.output)
+    names = reports.shard_names()
     shards.sweep(job.output, names)
     card = Card(
         source=f"{job.source}: {job.path.name}",
@@ -218,7 +218,7 @@ def _finish(job: Job) -> Summary:
         shards=tuple(shards.entry_of(job.output, name) for name in names),
         versions=_versions(),
     )
-    return Summary(dataset.write_card(job.output, card), counts)
+    return Summary(dataset.write_card(job.output, card), counts, reports.failed())
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,6 @@ import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -19,9 +18,9 @@ import msgspec
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
+from t2icli.prepare.report import Reports
 from t2icli.prepare.runners import run_here
-from t2icli.prepare.settings import Plan
-from t2icli.prepare.work import Told
+from t2icli.prepare.work import Progress, Work
 
 NAMESPACE = "t2icli"
 TRIES = 3
@@ -31,33 +30,30 @@ TRIES = 3
 class Answer(msgspec.Struct):
     """What a worker says of its chunk."""
 
-    told: list[tuple[str, int, int]] = []
+    progress: list[tuple[str, int, int]] = []
     error: str = ""
 
 
-def run_on_cluster(
-    chunks: Iterable[Chunk],
-    output: Path,
-    plan: Plan,
-    claims: LocalClaims,
-    retry: frozenset[str] | None,
-    told: Told,
-    address: str,
-) -> None:
+def run_on_cluster(chunks: Iterable[Chunk], work: Work, address: str) -> None:
+    """As `run_here`, on all machines of a Ray cluster; '' starts one on this machine."""
+    assert isinstance(work.claims, LocalClaims)
     daft, ray = _engine(address)
-    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
+    output = work.reports.output.resolve()
+    name = hashlib.sha256(str(output).encode()).hexdigest()[:16]
     keeper = (
         ray.remote(LocalClaims).options(name=name, namespace=NAMESPACE, max_concurrency=1, **_on_this_node()).remote()
     )
-    ray.get(keeper.take_over.remote(claims.state()))
+    ray.get(keeper.take_over.remote(work.claims.state()))
     try:
-        for wave in _waves(chunks, lambda: 2 * sum(node["Alive"] for node in ray.nodes())):
-            jobs = [pickle.dumps((output.resolve(), plan, retry, chunk, name)) for chunk in wave]
+        left = (chunk for chunk in chunks if not work.reports.is_finished(chunk, work.retry))
+        for wave in _waves(left, lambda: 2 * sum(node["Alive"] for node in ray.nodes())):
+            jobs = [pickle.dumps((output, work.plan, work.retry, chunk, name)) for chunk in wave]
             for answer in _answers(daft, jobs):
                 if answer.error:
                     raise T2IError(answer.error, "finished shards are kept: run the same command again", code=1)
-                for what in answer.told:
-                    told(*what)
+                for what in answer.progress:
+                    work.progress(*what)
+            work.reports.forget(chunk.number for chunk in wave)
     finally:
         ray.kill(keeper)
 
@@ -106,16 +102,16 @@ def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
 def _work(job: bytes) -> bytes:
     """On a worker: one chunk."""
     output, plan, retry, chunk, name = pickle.loads(job)
-    told: list[tuple[str, int, int]] = []
+    progress: list[tuple[str, int, int]] = []
     try:
-        run_here([chunk], output, plan, _ClusterClaims(name), retry, _listing(told))
+        run_here([chunk], Work(Reports(output), plan, _ClusterClaims(name), retry, _listing(progress)))
     except T2IError as error:
         return msgspec.msgpack.encode(Answer(error=error.message))
-    return msgspec.msgpack.encode(Answer(told))
+    return msgspec.msgpack.encode(Answer(progress))
 
 
-def _listing(told: list[tuple[str, int, int]]) -> Told:
-    return lambda *what: told.append(what)
+def _listing(calls: list[tuple[str, int, int]]) -> Progress:
+    return lambda *what: calls.append(what)
 
 
 class _ClusterClaims:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from t2icli.data.dataset import read_parquet
 from t2icli.data.shards import write_parquet
@@ -16,6 +19,8 @@ from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.outcome import Status
 
 FOLDER = "report"
+FEW = 3
+"""Rows that failed, as examples."""
 
 
 class ReportRow(msgspec.Struct):
@@ -80,21 +85,8 @@ def path_of(output: Path, chunk: int) -> Path:
     return output / FOLDER / f"{chunk:06d}.parquet"
 
 
-def write(output: Path, chunk: int, tables: Sequence[Any]) -> None:
-    """Put a chunk's report in place: from this moment its rows count as done."""
-    import pyarrow as pa
-
-    write_parquet(path_of(output, chunk), pa.concat_tables(tables).sort_by("row"))
-
-
-def read(output: Path, chunk: int) -> Any:
-    """A chunk's report; empty if it was never finished."""
-    path = path_of(output, chunk)
-    return read_parquet(path) if path.is_file() else table_of([])
-
-
 def files(output: Path) -> list[Path]:
-    return sorted((output / FOLDER).glob("[0-9]*.parquet"))
+    return sorted(path for path in (output / FOLDER).glob("*.parquet") if path.stem.isdecimal())
 
 
 def every_row(output: Path) -> Iterator[ReportRow]:
@@ -104,49 +96,118 @@ def every_row(output: Path) -> Iterator[ReportRow]:
         yield from (ReportRow(*values) for values in zip(*columns, strict=True))
 
 
-def kept(output: Path) -> Iterator[tuple[int, str, str, int | None]]:
-    """Number, key, image hash and look of every row that is `ok`."""
+@dataclass(frozen=True)
+class _Outline:
+    """What is remembered of a report."""
+
+    rows: int
+    images: bytes
+    """The hash of its images' addresses: whether the source is still the same."""
+    counts: Counter[tuple[str, str]]
+    """Rows by status and reason."""
+    shards: frozenset[str]
+    failed: Sequence[tuple[str, str]]
+    """A few rows that failed: what each is called, or its number, and the reason."""
+
+
+class Reports:
+    """The reports in a dataset's folder. Each is read once; again only if rows of it are to be done again."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self._known: dict[int, _Outline] = {}
+
+    def kept(self) -> Iterator[tuple[int, str, str, int | None]]:
+        """Number, key, image hash and look of every row that is `ok`."""
+        import pyarrow.compute as pc
+
+        for path in files(self.output):
+            table = read_parquet(path, [name for name in COLUMNS if name != "caption"])
+            self._known[int(path.stem)] = _outline(table)
+            good = table.filter(pc.equal(table.column("status"), "ok"))
+            yield from zip(*(good.column(name).to_pylist() for name in ("row", "key", "sha256", "look")), strict=True)
+
+    def read(self, number: int) -> Any:
+        """A chunk's report; empty if it was never finished."""
+        path = path_of(self.output, number)
+        return read_parquet(path) if path.is_file() else table_of([])
+
+    def write(self, number: int, tables: Sequence[Any]) -> None:
+        """Put a chunk's report in place: from this moment its rows count as done."""
+        import pyarrow as pa
+
+        table = pa.concat_tables(tables).sort_by("row")
+        write_parquet(path_of(self.output, number), table)
+        self._known[number] = _outline(table)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Others have written these."""
+        for number in numbers:
+            self._known.pop(number, None)
+
+    def is_finished(self, chunk: Chunk, again: frozenset[str] | None) -> bool:
+        """Whether a chunk has all its rows, none of which is to be tried `again` (as in `standing`)."""
+        known = self._of(chunk.number)
+        if known.rows < chunk.rows or any(_is_tried(*which, again) for which in known.counts):
+            return False
+        if known.images != _hash(_images(chunk).slice(0, known.rows)):
+            _check_same(chunk, self.read(chunk.number))
+        return True
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many rows ended with each status and reason."""
+        return sum((outline.counts for outline in self._all()), Counter[tuple[str, str]]())
+
+    def shard_names(self) -> list[str]:
+        """The shards that reports speak of: all others are left-overs of a run that was killed."""
+        return sorted({name for outline in self._all() for name in outline.shards} - {""})
+
+    def failed(self) -> list[tuple[str, str]]:
+        """A few of the rows that failed."""
+        return [row for outline in self._all() for row in outline.failed][:FEW]
+
+    def _all(self) -> Iterator[_Outline]:
+        return (self._of(int(path.stem)) for path in files(self.output))
+
+    def _of(self, number: int) -> _Outline:
+        if number not in self._known:
+            self._known[number] = _outline(self.read(number))
+        return self._known[number]
+
+
+def _outline(table: Any) -> _Outline:
     import pyarrow.compute as pc
 
-    names = ["row", "key", "sha256", "look"]
-    for path in files(output):
-        table = read_parquet(path, [*names, "status"])
-        good = table.filter(pc.equal(table.column("status"), "ok"))
-        yield from zip(*(good.column(name).to_pylist() for name in names), strict=True)
+    grouped = table.group_by(["status", "reason"]).aggregate([("row", "count")]).to_pylist()
+    counts = Counter({(row["status"], row["reason"]): row["row_count"] for row in grouped})
+    failed = table.filter(pc.equal(table.column("status"), "failed")).slice(0, FEW).to_pylist()
+    names = [(row["key"] or row["image"] or f"row {row['row']}", row["reason"]) for row in failed]
+    shards = frozenset(table.column("shard").unique().to_pylist())
+    return _Outline(len(table), _hash(table.column("image")), counts, shards, names)
 
 
-def tally(output: Path) -> Counter[tuple[str, str]]:
-    """How many rows ended with each status and reason."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for path in files(output):
-        grouped = (
-            read_parquet(path, ["status", "reason", "row"]).group_by(["status", "reason"]).aggregate([("row", "count")])
-        )
-        for row in grouped.to_pylist():
-            counts[row["status"], row["reason"]] += row["row_count"]
-    return counts
-
-
-def failed(output: Path, most: int) -> list[tuple[str, str]]:
-    """Some of the rows that failed: what each is called, or its number, and the reason."""
+def _hash(column: Any) -> bytes:
+    """Of a column of text: of all lengths, and of all bytes in a row, however arrow has cut it."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    found: list[tuple[str, str]] = []
-    for path in files(output):
-        table = read_parquet(path, ["row", "key", "image", "status", "reason"])
-        rows = table.filter(pc.equal(table.column("status"), "failed")).slice(0, most - len(found)).to_pylist()
-        found += [(row["key"] or row["image"] or f"row {row['row']}", row["reason"]) for row in rows]
-        if len(found) == most:
-            break
-    return found
+    lengths, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    for piece in column.chunks:
+        lengths.update(np.asarray(pc.binary_length(piece)).tobytes())
+        row = pa.ListArray.from_arrays(pa.array([0, len(piece)], pa.int32()), piece)
+        content.update(pc.binary_join(row, "")[0].as_buffer())
+    return lengths.digest() + content.digest()
 
 
-def shard_names(output: Path) -> list[str]:
-    """The shards that reports speak of: all others are left-overs of a run that was killed."""
-    names: set[str] = set()
-    for path in files(output):
-        names.update(read_parquet(path, ["shard"]).column("shard").unique().to_pylist())
-    return sorted(names - {""})
+def _images(chunk: Chunk) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array(chunk.images, pa.string())
+
+
+def _is_tried(status: str, reason: str, again: frozenset[str] | None) -> bool:
+    """Whether rows that ended so are done again, as `standing` has it."""
+    return status == "failed" if again is None else status != "ok" and reason in again
 
 
 def standing(chunk: Chunk, before: Any, reasons: frozenset[str] | None) -> Any:
@@ -163,10 +224,9 @@ def standing(chunk: Chunk, before: Any, reasons: frozenset[str] | None) -> Any:
 
 def _check_same(chunk: Chunk, before: Any) -> None:
     """Refuse to go on with a source whose rows are not those of the earlier run; more at its end are fine."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    now = pa.chunked_array(chunk.images, pa.string())
+    now = _images(chunk)
     old = before.column("image")
     same = len(old) <= len(now) and (not len(old) or pc.all(pc.equal(old, now.slice(0, len(old)))).as_py())
     if not same:

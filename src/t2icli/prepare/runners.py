@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Event
 
 from t2icli.ground import machine
 from t2icli.prepare.chunks import Chunk
-from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
-from t2icli.prepare.settings import Plan
-from t2icli.prepare.work import Told, Worker
+from t2icli.prepare.work import Work, Worker
 
 LOOK_UPS = 64
 AT_ONCE = 3
@@ -27,25 +23,14 @@ class _Unawaited(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-def run_here(
-    chunks: Iterable[Chunk],
-    output: Path,
-    plan: Plan,
-    claims: Claims,
-    retry: frozenset[str] | None,
-    told: Told,
-    stop: Event | None = None,
-) -> None:
-    """Work on all chunks; also where an event loop runs already, as in a notebook.
-
-    `stop` is set at the end, however it comes about: whoever makes the chunks can leave off.
-    """
-    work = _run(chunks, output, plan, claims, retry, told, stop or Event())
+def run_here(chunks: Iterable[Chunk], work: Work) -> None:
+    """Work on all chunks; also where an event loop runs already, as in a notebook."""
+    running = _run(chunks, work)
     if not _in_event_loop():
-        asyncio.run(work)
+        asyncio.run(running)
         return
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result()
+        thread.submit(asyncio.run, running).result()
 
 
 def _in_event_loop() -> bool:
@@ -56,30 +41,22 @@ def _in_event_loop() -> bool:
     return True
 
 
-async def _run(
-    chunks: Iterable[Chunk],
-    output: Path,
-    plan: Plan,
-    claims: Claims,
-    retry: frozenset[str] | None,
-    told: Told,
-    stop: Event,
-) -> None:
+async def _run(chunks: Iterable[Chunk], work: Work) -> None:
     # Looking up names happens in the loop's own threads, and some never answer: decoding has others.
     asyncio.get_running_loop().set_default_executor(_Unawaited(LOOK_UPS, "look-up"))
     waiting = iter(chunks)
     under_way: set[asyncio.Task[None]] = set()
     with ThreadPoolExecutor(machine.cores(), "decode") as threads:
-        async with Fetcher(plan.limits) as fetcher:
-            worker = Worker(output, plan, claims, fetcher, threads, told)
+        async with Fetcher(work.plan.limits) as fetcher:
+            worker = Worker(work, fetcher, threads)
             try:
                 while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
                     # Local chunks one after another: of equal images the first is kept, in every run.
                     await _leave(under_way, AT_ONCE - 1 if chunk.is_remote else 0)
-                    under_way.add(asyncio.create_task(worker.chunk(chunk, retry)))
+                    under_way.add(asyncio.create_task(worker.chunk(chunk)))
                 await _leave(under_way, 0)
             finally:
-                stop.set()
+                work.stop.set()
                 for task in under_way:
                     task.cancel()
                 await asyncio.gather(*under_way, return_exceptions=True)

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any, TypeVar
 
-from t2icli.data.dataset import SourceRow, key_of
+from t2icli.data.dataset import SourceRow, Unreadable
 from t2icli.data.shards import ShardWriter
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
-from t2icli.pictures.images import MAX_BYTES
 from t2icli.prepare import report
 from t2icli.prepare.chunks import Candidate, Chunk, address_of, first
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.pictures import Picture, finish
-from t2icli.prepare.report import ReportRow
+from t2icli.prepare.report import ReportRow, Reports
 from t2icli.prepare.settings import Plan, Rules
 
-Told = Callable[[str, int, int], None]
-"""Progress: called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
-Local = bytes | Path | Callable[[], bytes] | None
-"""An image that nothing has to be fetched for."""
+Progress = Callable[[str, int, int], None]
+"""Called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
+T = TypeVar("T")
+
+
+def unwatched(reason: str, rows: int, size: int) -> None:
+    """Shows nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does with each chunk, and where it keeps the results."""
+
+    reports: Reports
+    plan: Plan
+    claims: Claims
+    retry: frozenset[str] | None = None
+    """Reasons whose rows are tried again; None for all rows that failed."""
+    progress: Progress = unwatched
+    stop: Event = field(default_factory=Event)
+    """Set when the run ends, however it comes about: whoever makes the chunks can leave off."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,10 @@ class Done:
     """A row's picture, or why there is none."""
 
     candidate: Candidate
-    key: str = ""
+    name: str = ""
+    """What becomes the row's key."""
+    key: str | None = None
+    """None where the name became known only when the image was read, and is still to be claimed."""
     picture: Picture | None = None
     tries: int = 0
     refused: Refused | None = None
@@ -45,28 +63,24 @@ class Done:
 class Worker:
     """Turns chunks into shards. Several may be under way at once, so that a slow host holds up nobody."""
 
-    def __init__(
-        self, output: Path, plan: Plan, claims: Claims, fetcher: Fetcher, threads: Executor, told: Told
-    ) -> None:
-        self.output = output
-        self.plan = plan
-        self.claims = claims
+    def __init__(self, work: Work, fetcher: Fetcher, threads: Executor) -> None:
+        self.plan, self.claims, self.progress = work.plan, work.claims, work.progress
+        self.reports, self.retry, self.output = work.reports, work.retry, work.reports.output
         self.fetcher = fetcher
-        self.told = told
         self._threads = threads
         self._reading = asyncio.Semaphore(2 * machine.cores())
 
-    async def chunk(self, chunk: Chunk, retry: frozenset[str] | None = None) -> None:
+    async def chunk(self, chunk: Chunk) -> None:
         """Do what is left of a chunk; nothing at all if its report says it is done."""
-        stand = report.standing(chunk, report.read(self.output, chunk.number), retry)
+        if self.reports.is_finished(chunk, self.retry):
+            return
+        stand = report.standing(chunk, self.reports.read(chunk.number), self.retry)
         done = set(stand.column("row").to_pylist()) if len(stand) else frozenset[int]()
         candidates = [candidate for candidate in chunk.candidates if candidate.row not in done]
         dropped = self._dropped(chunk, stand)
-        if not candidates and not len(dropped):
-            return
         try:
             made = await self._shard(report.shard_name(chunk.number, stand), candidates)
-            report.write(self.output, chunk.number, [stand, dropped, report.table_of(made)])
+            self.reports.write(chunk.number, [stand, dropped, report.table_of(made)])
         except OSError as error:
             raise T2IError(
                 f"cannot write to '{self.output}': {error.strerror or error}",
@@ -81,7 +95,7 @@ class Worker:
         found = report.dropped_of(chunk)
         fresh = found.filter(pc.invert(pc.is_in(found.column("row"), stand.column("row").combine_chunks())))
         for counted in pc.value_counts(fresh.column("reason")).to_pylist():
-            self.told(counted["values"], counted["counts"], 0)
+            self.progress(counted["values"], counted["counts"], 0)
         return fresh
 
     async def _shard(self, name: str, candidates: list[Candidate]) -> list[ReportRow]:
@@ -90,7 +104,7 @@ class Worker:
             async for done in self._pictures(candidates):
                 row = self._settle(shard, done)
                 rows.append(row)
-                self.told(row.reason or row.status, 1, row.bytes)
+                self.progress(row.reason or row.status, 1, row.bytes)
         return rows
 
     async def _pictures(self, candidates: list[Candidate]) -> AsyncIterator[Done]:
@@ -116,59 +130,69 @@ class Worker:
 
     async def _picture(self, candidate: Candidate) -> Done:
         try:
-            key = self._key(candidate)
+            name, key = self._key(candidate)
             image = candidate.source.image
             if isinstance(image, str):
                 picture, tries = await self.fetcher.get(image, self._decode)
-            else:
-                async with self._reading:
-                    picture, tries = await self._decode(image), 0
-            return Done(candidate, key, picture, tries)
+                return Done(candidate, name, key, picture, tries)
+            async with self._reading:
+                content = await self._in_thread(_read, candidate.source)
+                return Done(candidate, candidate.source.name(content) or "", key, await self._decode(content))
         except Refused as refused:
             return Done(candidate, refused=refused, tries=refused.tries)
 
-    async def _decode(self, image: Local) -> Picture:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _finished, image, self.plan.rules)
+    async def _decode(self, content: bytes) -> Picture:
+        return await self._in_thread(_finished, content, self.plan.rules)
 
-    def _key(self, candidate: Candidate) -> str:
-        """The row's key; the second row of the same key is dropped, or told apart by its number."""
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _key(self, candidate: Candidate) -> tuple[str, str | None]:
+        """The row's name and, where that is known before the image is read, its key."""
         source = candidate.source
         if problem := source.extra.get("problem"):
             raise Refused(str(problem))
         if reason := source.extra.get("skip"):
             raise dropped(str(reason))
-        key = source.key or key_of(_address(source), source.captions)
-        if self.claims.key(key, candidate.row):
-            return key
+        name = source.name()
+        return ("", None) if name is None else (name, self._claimed(name, candidate.row))
+
+    def _claimed(self, name: str, row: int) -> str:
+        """The row's key; the second row of the same name is dropped, or told apart by its number."""
+        if self.claims.key(name, row):
+            return name
         if self.plan.rules.duplicates != "keep":
             raise dropped("duplicate-key")
-        return f"{key}-{candidate.row}"
+        return f"{name}-{row}"
 
     def _settle(self, shard: ShardWriter, done: Done) -> ReportRow:
         """Write a row's picture, unless it was seen before, and say so."""
         number, source = done.candidate.row, done.candidate.source
         row = ReportRow(number, address_of(source), first(source), key=done.key or source.key, tries=done.tries)
         try:
-            picture = self._unseen(done)
+            row.key, picture = self._unseen(done)
         except Refused as refused:
             row.status, row.reason, row.bytes = refused.status, refused.reason, refused.size
             return row
         found = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
         address = {"url": source.image} if isinstance(source.image, str) else {}
-        shard.add(done.key, picture.content, source.captions, {**source.extra, **address}, found, number)
+        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, found, number)
         row.bytes, row.look, row.shard = picture.fetched, picture.look, shard.name
         row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
         return row
 
-    def _unseen(self, done: Done) -> Picture:
+    def _unseen(self, done: Done) -> tuple[str, Picture]:
+        """Key and picture of a row that is the first with each."""
         if done.refused is not None or done.picture is None:
             raise done.refused or Refused("no-image")
         picture, rules, number = done.picture, self.plan.rules, done.candidate.row
+        # Here, where local rows come in their order, so that the same one is the first in every run.
+        key = self._claimed(done.name, number) if done.key is None else done.key
         if rules.duplicates != "keep" and not self.claims.image(picture.sha256, number):
             raise dropped("duplicate-image")
         if picture.look is not None and not self.claims.look(picture.look, number, rules.distance):
             raise dropped("similar-image")
-        return picture
+        return key, picture
 
 
 def _noticed(task: asyncio.Task[Done]) -> None:
@@ -177,38 +201,16 @@ def _noticed(task: asyncio.Task[Done]) -> None:
         task.exception()
 
 
-def _address(source: SourceRow) -> str | bytes:
-    """What tells rows without a key apart."""
-    if callable(source.image):
-        return source.image()
-    return source.image if isinstance(source.image, bytes) else str(source.image)
+def _read(source: SourceRow) -> bytes:
+    try:
+        return source.read()
+    except Unreadable as error:
+        raise Refused(error.reason) from error
 
 
-def _finished(image: Local, rules: Rules) -> Picture:
-    content = _read(image)
+def _finished(content: bytes, rules: Rules) -> Picture:
     try:
         return finish(content, rules)
     except Refused as refused:
         refused.size = len(content)
         raise
-
-
-def _read(image: Local) -> bytes:
-    if image is None:
-        raise Refused("no-image")
-    if isinstance(image, bytes):
-        return image
-    if callable(image):
-        return image()
-    try:
-        if not stat.S_ISREG((found := image.stat()).st_mode):
-            raise Refused("not-a-file")  # a pipe or a device may never end
-        if found.st_size > MAX_BYTES:
-            raise Refused("too-many-bytes")
-        return image.read_bytes()
-    except FileNotFoundError as error:
-        raise Refused("no-such-file") from error
-    except OSError as error:
-        raise Refused("unreadable-file") from error
-    except ValueError as error:  # a NUL in it
-        raise Refused("bad-path") from error
