@@ -50,7 +50,8 @@ class Noise:
         palette = _palette(random, self.settings.colours)
         place = (bent - bent.min()) / (np.ptp(bent) + 1e-9) * (len(palette) - 1)
         painted = [np.interp(place, np.arange(len(palette)), palette[:, channel]) for channel in range(3)]
-        return (np.stack(painted, axis=-1) * 255).round().astype(np.uint8)
+        pixels: np.ndarray = (np.stack(painted, axis=-1) * 255).round().astype(np.uint8)
+        return pixels
 
 
 def _random(prompt: str, seed: int) -> np.random.Generator:

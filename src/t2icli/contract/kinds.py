@@ -371,11 +371,13 @@ class Recipe(Protocol):
     loss, from (seed, step, process): draw from the global generators, and a resumed run draws the same.
     """
 
-    model: nn.Module
-    """All that must survive a resume, as parameters and buffers: also a discriminator or a queue. The
-    loop moves it to the device and switches it between train and eval. Parts that are not trained stay
-    outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them); or its method `loss`
-    (`LossModel`)."""
+    @property
+    def model(self) -> nn.Module:
+        """All that must survive a resume, as parameters and buffers: also a discriminator or a queue. The
+        loop moves it to the device and switches it between train and eval. Parts that are not trained stay
+        outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them); or its method `loss`
+        (`LossModel`)."""
+        ...
 
     def frozen(self) -> Sequence[Frozen]:
         """The parts to run once; an empty tuple where there are none."""

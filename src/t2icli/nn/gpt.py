@@ -57,6 +57,9 @@ class Cache(Generic[Layer]):
         return Cache([layer.fixed() for layer in self.layers])
 
 
+AnyCache = Cache[KVCache] | Cache[FixedCache]
+
+
 class Block(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -95,9 +98,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
 
-    def forward(
-        self, x: Tensor, cache: Cache[KVCache] | Cache[FixedCache] | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, cache: AnyCache | None = None, mask: Tensor | None = None) -> Tensor:
         """`mask` (b, n), for whole sequences only, is False at positions that nothing may look at."""
         if mask is not None:
             mask = mask[:, None, None] & mask.new_ones(x.shape[1], x.shape[1]).tril()

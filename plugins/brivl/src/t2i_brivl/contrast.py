@@ -22,6 +22,11 @@ class Contrast(nn.Module):
     contrasted with many.
     """
 
+    image_queue: Tensor
+    text_queue: Tensor
+    queued: Tensor
+    next: Tensor
+
     def __init__(self, towers: Brivl, objective: Objective) -> None:
         super().__init__()
         self.towers, self.objective = towers, objective
@@ -75,8 +80,8 @@ class Contrast(nn.Module):
         m = self.objective.momentum
         for slow, fast in zip(self.slow.parameters(), self.towers.parameters(), strict=True):
             slow.lerp_(fast, 1 - m)
-        for slow, fast in zip(self.slow.buffers(), self.towers.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, buffer in zip(self.slow.buffers(), self.towers.buffers(), strict=True):
+            kept.copy_(buffer)
         for image_keys, text_keys, who in self._fresh:
             self._enqueue(*(everywhere(part) for part in (image_keys, text_keys, who)))
         self._fresh.clear()

@@ -11,9 +11,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_brivl import Settings
-from t2i_brivl.inputs import Box, HashedNgrams, WordPieces, pixels, scaled_boxes
+from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import Shape
+from t2icli.contract.kinds import Box
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner, report_prompt
@@ -38,7 +39,7 @@ class BrivlEmbedder:
         self.run = Runner(f"model {settings.model.name!r}", self.width, settings.batch, device, settings.precision)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return self.run(self.texts(texts), lambda ids: (ids,), self.model.text)
+        return self.run(self.texts(texts).unbind(), lambda ids: (ids,), self.model.text)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.embed_boxes(images, [()] * len(images))
@@ -51,11 +52,12 @@ class BrivlEmbedder:
         vectors = torch.empty(len(pairs), self.width)
         for most in set(places):
             rows = [i for i, count in enumerate(places) if count == most]
-            run = partial(self._prepare, most=most)
-            vectors[rows] = self.run([pairs[i] for i in rows], lambda pair, run=run: run(*pair), self.model.image)
+            prepare = partial(self._prepare, most=most)
+            vectors[rows] = self.run([pairs[i] for i in rows], prepare, self.model.image)
         return vectors
 
-    def _prepare(self, image: Image, boxes: Sequence[Box], most: int) -> tuple[Tensor, ...]:
+    def _prepare(self, pair: tuple[Image, Sequence[Box]], most: int) -> tuple[Tensor, ...]:
+        image, boxes = pair
         ready, n = scaled_boxes(boxes, image.size, self.size, most)
         return pixels(image, self.size, normalise=self.normalise), ready, torch.tensor(n)
 

@@ -140,7 +140,8 @@ class TimmBackbone(nn.Module):
         self.network = timm.create_model(name, pretrained=False, num_classes=0)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.network.forward_features(pixels)
+        features: Tensor = self.network.forward_features(pixels)
+        return features
 
 
 def conv_backbone(channels: int) -> nn.Module:

@@ -54,7 +54,8 @@ class MLPMapper(nn.Module):
         self.layers = nn.Sequential(nn.Linear(shape.condition, out // 2), nn.Tanh(), nn.Linear(out // 2, out))
 
     def forward(self, embedding: Tensor) -> Tensor:
-        return self.layers(embedding).unflatten(1, self.size)  # (b, prefix, width)
+        prefix: Tensor = self.layers(embedding).unflatten(1, self.size)
+        return prefix  # (b, prefix, width)
 
 
 class TransformerMapper(nn.Module):
@@ -132,7 +133,7 @@ class ClipCap(nn.Module):
         """What stays as it is when only the mapper is trained."""
         return [self.words, self.position, self.decoder]
 
-    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.Cache]:
+    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.AnyCache]:
         """The logits of the first word, (b, words), and the state `step` goes on from."""
         prefix = self.mapper(embedding.to(self.words.weight))
         positions = prefix.shape[1] + length - 1
@@ -145,9 +146,9 @@ class ClipCap(nn.Module):
         cache = gpt.Cache.empty(self.decoder.shape, len(prefix), positions, prefix)
         return self.next(prefix, cache), cache
 
-    def step(self, tokens: Tensor, cache: gpt.Cache) -> Tensor:
+    def step(self, tokens: Tensor, cache: gpt.AnyCache) -> Tensor:
         return self.next(self.words(tokens)[:, None], cache)
 
-    def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
+    def next(self, x: Tensor, cache: gpt.AnyCache) -> Tensor:
         """(b, n, width) at the first free positions -> the logits after the last, (b, words)."""
         return self.head(self.decoder(self.placed(x, cache.filled), cache)[:, -1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -43,7 +43,7 @@ class ClipCapRecipe:
         self.words = open_words(vocabulary(settings, self.pretrained))
         self.shape = shape_of(settings, self.pretrained, self.words.size, self.embedder.width)
         # A GPT-2 that is not trained is not disturbed either.
-        self.model: nn.Module = ClipCap(self.shape, settings.dropout if settings.tune else 0.0)
+        self.model = ClipCap(self.shape, settings.dropout if settings.tune else 0.0)
         if self.pretrained is not None:
             adopt(self.model, self.pretrained.tensors(), settings.gpt2 or "")
         for part in self.model.language_model():

@@ -51,7 +51,7 @@ class Words:
             if id not in self.special:
                 kept.append(id)
         if self.is_pieces:
-            return joined(self.tokenizer.id_to_token(id) for id in kept)
+            return joined(self.tokenizer.id_to_token(id) or "" for id in kept)
         return " ".join(str(self.tokenizer.decode(kept)).split())
 
 

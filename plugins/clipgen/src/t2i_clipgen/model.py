@@ -44,16 +44,16 @@ class Prior(nn.Module):
         x = self.dropout(x + self.pos_emb[:, : x.shape[1]])
         return self.head(self.decoder(x))
 
-    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.Cache]:
+    def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.AnyCache]:
         """The logits of the first code, (b, codes), and the state `step` goes on from."""
         start = self.cond_proj(embedding.to(self.pos_emb))[:, None]
         cache = gpt.Cache.empty(self.decoder.shape, len(start), length, start)
         return self.next(start, cache), cache
 
-    def step(self, codes: Tensor, cache: gpt.Cache) -> Tensor:
+    def step(self, codes: Tensor, cache: gpt.AnyCache) -> Tensor:
         return self.next(self.tok_emb(codes)[:, None], cache)
 
-    def next(self, x: Tensor, cache: gpt.Cache) -> Tensor:
+    def next(self, x: Tensor, cache: gpt.AnyCache) -> Tensor:
         """(b, 1, width) at the first free position -> (b, codes)."""
         x = x + pick(self.pos_emb, 1, cache.filled)
         return self.head(self.decoder(x, cache)[:, -1])

@@ -58,7 +58,7 @@ class PriorRecipe:
         if start is not None:
             hint = parts.embedder_hint(start, settings.embedder)
             check_fit(self.shape, self.embedder, self.codec, start.name, hint)
-        self.model: nn.Module = weights.go_on(Prior(self.shape, settings.dropout), start)
+        self.model = weights.go_on(Prior(self.shape, settings.dropout), start)
 
     @cached_property
     def codec(self) -> Codec:
@@ -102,7 +102,7 @@ class PriorRecipe:
         return Conditions(encoded, captions, noise, share, self.settings.views if split == "train" else 1)
 
     def turns(self) -> Sequence[Turn]:
-        linear = [m.weight for m in self.model.modules() if isinstance(m, nn.Linear)]
+        linear = [m.get_parameter("weight") for m in self.model.modules() if isinstance(m, nn.Linear)]
         others = weights.besides(self.model.parameters(), linear)
         ends = weights.besides(linear, self.model.decoder.parameters())
         hidden = weights.besides(linear, ends)

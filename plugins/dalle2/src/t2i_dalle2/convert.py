@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import torch
@@ -299,7 +299,7 @@ def count(names: Tensors, pattern: str) -> int:
 
 def schedule_of(found: Tensor, checkpoint: Path) -> str:
     """The schedule whose betas these are."""
-    for name in Betas.__args__:  # type: ignore[attr-defined]
+    for name in get_args(Betas):
         if torch.allclose(betas(name, len(found)).float(), found.float(), atol=1e-6):
             return str(name)
     raise T2IError(f"the betas in '{checkpoint}' are of no schedule that is known here")

@@ -178,8 +178,10 @@ def sample(
             seen = (x - schedule.at(schedule.signal, times, x) * said.clean) / schedule.at(schedule.noise, times, x)
             following = following + step.noise * seen
         if step.fresh:
-            learned = step.learned and said.log_variance is not None
-            following = following + noise() * ((0.5 * said.log_variance).exp() if learned else step.fresh)  # type: ignore[operator]
+            amount: Tensor | float = step.fresh
+            if step.learned and said.log_variance is not None:
+                amount = (0.5 * said.log_variance).exp()
+            following = following + noise() * amount
         x = following
         _stop_if_broken(x, done, len(way), who)
         if on_step is not None:

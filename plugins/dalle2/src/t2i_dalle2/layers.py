@@ -14,6 +14,8 @@ from t2icli.contract.kinds import ParamGroup
 class Waves(nn.Module):
     """A timestep as sines and cosines of growing length, (b,) -> (b, width)."""
 
+    rates: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         half = width // 2

@@ -30,11 +30,13 @@ class Taming:
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        return self.model.get_codebook_indices(images)
+        codes: Tensor = self.model.get_codebook_indices(images)
+        return codes
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        return self.model.decode(codes).clamp(0, 1)
+        pixels: Tensor = self.model.decode(codes)
+        return pixels.clamp(0, 1)
 
 
 def load(settings: CodecSettings) -> Taming:

@@ -72,7 +72,8 @@ def noodles(size: int, radius: float, colour: Colour, random: Random) -> Image.I
 
 def grains(size: int, radius: float, random: Random, colour: Colour = (252, 250, 243)) -> Image.Image:
     """A heap of rice."""
-    layer = broth(size, radius, tuple(int(c * 0.92) for c in colour), random, oily=False)  # type: ignore[arg-type]
+    red, green, blue = (int(c * 0.92) for c in colour)
+    layer = broth(size, radius, (red, green, blue), random, oily=False)
     draw = ImageDraw.Draw(layer)
     for _ in range(360):
         turn, out = random.random() * math.tau, radius * math.sqrt(random.random())

@@ -176,6 +176,7 @@ def _pieces(dish: Dish, random: Random) -> list[tuple[str, Place]]:
 
 def _arranged(form: str, keys: tuple[str, ...], random: Random) -> list[tuple[int, Place]]:
     """Which ingredient lies where; a few ways for each number of them."""
+    ways: tuple[tuple[Place, ...], ...]
     few = form in ("noodles", "rice", "friednoodles", "friedrice")  # what lies under them is to be seen
     front = random.choice(FRONTS)
     if len(keys) == 1 and keys[0] in LONG:

@@ -60,7 +60,7 @@ def _cooked(name: str, cooking: str, variant: int) -> Image.Image:
         return sprite
     tint, share, saturation = COOKED[cooking]
     rgb = ImageEnhance.Color(sprite.convert("RGB")).enhance(saturation)
-    brown = ImageChops.multiply(rgb, Image.new("RGB", rgb.size, tint))  # type: ignore[arg-type]
+    brown = ImageChops.multiply(rgb, Image.new("RGB", rgb.size, tint))
     lifted = ImageEnhance.Brightness(brown).enhance(1.15)
     done = Image.blend(rgb, lifted, share)
     if cooking == "grilled":
@@ -104,7 +104,7 @@ def _drawn(name: str, variant: int) -> Image.Image:
 
 def puff(mask: Image.Image, colour: Image.Image | Colour, height: float = 10, gloss: float = 0.35) -> Image.Image:
     """Give a flat shape a rounded body, lit from the upper left."""
-    flat = colour if isinstance(colour, Image.Image) else Image.new("RGB", mask.size, colour)  # type: ignore[arg-type]
+    flat = colour if isinstance(colour, Image.Image) else Image.new("RGB", mask.size, colour)
     body = np.asarray(mask.filter(ImageFilter.GaussianBlur(height)), dtype=np.float32) / 255
     down, right = np.gradient(body * height * 2.2)
     normal = np.stack([-right, -down, np.ones_like(body)], -1)
@@ -227,7 +227,7 @@ def _ear(colours: list[int], random: Random) -> Image.Image:
 def _wedge(colours: list[int], random: Random) -> Image.Image:
     mask, draw = _mask()
     draw.polygon([(12, 96), (30, 40), (104, 20), (118, 44), (80, 104)], fill=255)
-    colour = Image.new("RGB", mask.size, tuple(colours))  # type: ignore[arg-type]
+    colour = Image.new("RGB", mask.size, tuple(colours))
     paint = ImageDraw.Draw(colour)
     for at in range(4):
         dark = tuple(int(c * 0.86) for c in colours)
@@ -271,7 +271,7 @@ def _cap(colours: list[int], random: Random) -> Image.Image:
     """A shiitake: a brown dome with a star cut into it."""
     mask, draw = _mask()
     draw.polygon(_loop(random, 52, 48, 0.02), fill=255)
-    colour = Image.new("RGB", mask.size, tuple(colours))  # type: ignore[arg-type]
+    colour = Image.new("RGB", mask.size, tuple(colours))
     paint = ImageDraw.Draw(colour)
     for ray in range(3):
         turn = math.pi * ray / 3 + random.uniform(-0.1, 0.1)

@@ -109,7 +109,8 @@ def _lit(albedo: np.ndarray, distance: np.ndarray, x: np.ndarray, y: np.ndarray,
     shine = (normal @ (half / np.linalg.norm(half))).clip(0) ** 40 * vessel.gloss * 0.35
     # The middle of a flat vessel faces the eye everywhere; without this its whole floor would shine.
     shine *= np.abs(slope) > 0.05
-    return albedo * shade[..., None] + 255 * shine[..., None]
+    lit: np.ndarray = albedo * shade[..., None] + 255 * shine[..., None]
+    return lit
 
 
 def _between(value: np.ndarray, low: float, high: float, soft: float) -> np.ndarray:
@@ -125,8 +126,8 @@ def _with_shadow(picture: Image.Image, vessel: Vessel, size: int) -> Image.Image
         for side in (-1, 1):
             middle = size / 2 + side * reach * 1.0
             box = (middle - width * 1.2, size / 2 - width * 2, middle + width * 1.2, size / 2 + width * 2)
-            dark = tuple(int(c * 0.8) for c in vessel.colour)
-            ears.rounded_rectangle(box, radius=width, fill=(*dark, 255))
+            shade = tuple(int(c * 0.8) for c in vessel.colour)
+            ears.rounded_rectangle(box, radius=width, fill=(*shade, 255))
         below.alpha_composite(picture)
         picture, outline = below, below.getchannel("A")
     shadow = Image.new("L", picture.size)

@@ -65,7 +65,8 @@ def renamed(tensors: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     """CLIP-GEN's tensors by the names of `nn.vqgan`; as they are, where these are their names already."""
     if "quantizer.embedding.weight" not in tensors:
         return dict(tensors)
-    names, ours = dict(layers(shape)), {}
+    names = dict(layers(shape))
+    ours: dict[str, Tensor] = {}
     for theirs, tensor in tensors.items():
         name, attends = rename(theirs, names), ".attn." in theirs
         tensor = tensor[..., None, None] if attends and tensor.ndim == 2 else tensor
@@ -142,5 +143,6 @@ def encoder_levels(tensors: Mapping[str, Tensor]) -> list[tuple[int, int, bool]]
     return levels
 
 
-def card(shape: Shape, about: str, **more: str) -> Card:
-    return Card(kind="codec", backend="clipgen-vqgan", about=about, config=msgspec.to_builtins(shape), **more)
+def card(shape: Shape, about: str, *, licence: str = "", source: str = "") -> Card:
+    config = msgspec.to_builtins(shape)
+    return Card(kind="codec", backend="clipgen-vqgan", about=about, config=config, licence=licence, source=source)

@@ -16,7 +16,7 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge
 from t2icli.nn.pixels import Squares, to_images
-from t2icli.nn.vqgan import Vqgan
+from t2icli.nn.vqgan import Nearest, Vqgan
 from t2icli.store import models
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ class VQGANRecipe:
         return turns
 
     def after(self) -> None:
-        if self.model.looks_after_codes:
-            self.model.care.step(self.model.vqgan.quantize)
+        quantize = self.model.vqgan.quantize
+        if isinstance(quantize, Nearest) and self.model.looks_after_codes:
+            self.model.care.step(quantize)
 
     def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         """L1 + the metric + the codebook's loss and, after a while, what the adversary says."""
@@ -116,7 +117,8 @@ class VQGANRecipe:
 
     def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         if not self.has_adversary(step):
-            idle = sum(parameter.sum() for parameter in self.model.adversary.parameters()) * 0.0
+            sums = (parameter.sum() for parameter in self.model.adversary.parameters())
+            idle = sum(sums, images.new_zeros(())) * 0.0
             return idle, {"real": idle.detach(), "fake": idle.detach()}
         images = images * 2 - 1
         with torch.no_grad():

@@ -34,13 +34,14 @@ class Stage:
         self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
 
     def said(self, noisy: Tensor, times: Tensor) -> Tensor:
-        inputs, keep = [noisy, times, self.embedding, self.smaller], None
+        embedding, smaller, keep = self.embedding, self.smaller, None
         is_guided = self.scale != 1 and self.number == 0
         if is_guided:
-            inputs = [None if x is None else torch.cat([x, x]) for x in inputs]
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
+            noisy, times, embedding = (torch.cat([x, x]) for x in (noisy, times, embedding))
+            smaller = None if smaller is None else torch.cat([smaller, smaller])
         with autocast(noisy.device, self.precision):
-            said = self.network(self.number, *inputs, keep)
+            said = self.network(self.number, noisy, times, embedding, smaller, keep)
         return guide(said, self.scale if is_guided else 1.0)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Said:

@@ -5,7 +5,9 @@ The networks are those of dalle2-pytorch 1.15.6 and hold its weights: `convert.p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +133,7 @@ class Unet(nn.Module):
         channels = 6 if shape.learned_variance else 3
         self.to_out = nn.Conv2d(shape.width + (3 if enlarges else 0), channels, 1)
         nn.init.zeros_(self.to_out.weight)
-        nn.init.zeros_(self.to_out.bias)
+        nn.init.zeros_(self.to_out.get_parameter("bias"))
 
     def forward(
         self,
@@ -147,7 +149,7 @@ class Unet(nn.Module):
         time, tokens = self.condition(times, embedding, keep)
         around, middle = self.norm_cond(tokens), self.norm_mid_cond(tokens)
         seen: list[Tensor] = []
-        for level in self.downs:
+        for level in cast(Iterable[Level], self.downs):
             x = level.first(x, time, around)
             for block in level.blocks:
                 x = block(x, time, around)
@@ -156,7 +158,7 @@ class Unet(nn.Module):
             seen.append(x)
             x = level.to_next(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, time, middle)), time, middle)
-        for level in self.ups:
+        for level in cast(Iterable[Level], self.ups):
             for block in (level.first, *level.blocks):
                 x = block(torch.cat([x, seen.pop()], dim=1), time, around)
             x = level.to_next(level.attention(x))
@@ -169,6 +171,7 @@ class Unet(nn.Module):
         time = self.to_time_cond(hidden)
         tokens = self.to_time_tokens(hidden).unflatten(-1, (self.shape.time_tokens, -1))
         if self.reads_embedding:
+            assert embedding is not None
             vector = F.gelu(self.to_image_hiddens(embedding))
             time = time + kept(keep, vector, self.null_image_hiddens)
             image = self.image_to_tokens(embedding).unflatten(-1, (self.shape.image_tokens, -1))
@@ -209,7 +212,7 @@ def larger(inner: int, outer: int) -> nn.Module:
     nn.init.kaiming_uniform_(one)
     with torch.no_grad():
         conv.weight.copy_(one.repeat_interleave(4, dim=0))
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     return nn.Sequential(conv, nn.SiLU(), nn.PixelShuffle(2))
 
 
@@ -229,5 +232,14 @@ class Decoder(nn.Module):
         self.shape = shape
         self.unets = nn.ModuleList(Unet(one, shape.embedding, enlarges=i > 0) for i, one in enumerate(shape.unets))
 
-    def forward(self, number: int, *inputs: Tensor | None) -> Tensor:
-        return self.unets[number](*inputs)
+    def forward(
+        self,
+        number: int,
+        noisy: Tensor,
+        times: Tensor,
+        embedding: Tensor | None = None,
+        smaller: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        noise: Tensor = self.unets[number](noisy, times, embedding, smaller, keep)
+        return noise

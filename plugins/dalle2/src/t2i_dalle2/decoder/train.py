@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -49,7 +49,7 @@ class DecoderRecipe:
         self.prior = folders.find_prior(settings.prior) if settings.prior is not None else None
         if self.prior is not None:
             folders.check_same(folders.space_of(self.prior), self.space)
-        self.model: nn.Module = Decoder(self.shape)
+        self.model = Decoder(self.shape)
 
     def frozen(self) -> Sequence[Frozen]:
         identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size

@@ -30,12 +30,13 @@ class Imagine:
     """The clean embeddings of the step before."""
 
     def said(self, noisy: Tensor, times: Tensor) -> Tensor:
-        inputs, before, keep = [noisy, times, self.text, self.encodings], self.before, None
+        text, encodings, before, keep = self.text, self.encodings, self.before, None
         if self.scale != 1:
-            *inputs, before = (None if x is None else torch.cat([x, x]) for x in (*inputs, before))
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
+            noisy, times, text = (torch.cat([x, x]) for x in (noisy, times, text))
+            encodings, before = (None if x is None else torch.cat([x, x]) for x in (encodings, before))
         with autocast(noisy.device, self.precision):
-            said = self.network(*inputs, keep, keep, before)
+            said = self.network(noisy, times, text, encodings, keep, keep, before)
         return guide(said, self.scale)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Said:
@@ -71,6 +72,6 @@ def imagine(
         encodings = encodings.expand(b, -1, -1).repeat_interleave(candidates, 0)
     denoise = Imagine(network, text.repeat_interleave(candidates, 0), encodings, scale, precision)
     drawn = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
-    drawn = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
-    best = (drawn @ text[:, :, None])[..., 0].argmax(dim=1)
-    return drawn[torch.arange(b, device=device), best]
+    found: Tensor = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
+    best = (found @ text[:, :, None])[..., 0].argmax(dim=1)
+    return found[torch.arange(b, device=device), best]

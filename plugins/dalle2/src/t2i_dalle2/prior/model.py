@@ -61,6 +61,8 @@ class Distances(nn.Module):
 class Prior(nn.Module):
     """Says what a noisy image embedding was, given the text it goes with."""
 
+    rates: Tensor
+
     def __init__(self, shape: PriorShape) -> None:
         super().__init__()
         self.shape = shape
@@ -111,7 +113,8 @@ class Prior(nn.Module):
 
     def tokens(self, x: Tensor) -> Tensor:
         """(b, n * width) -> (b, n, width)."""
-        return x.unflatten(-1, (-1, self.shape.width))
+        tokens: Tensor = x.unflatten(-1, (-1, self.shape.width))
+        return tokens
 
     def words(self, encodings: Tensor | None, keep: Tensor | None, rows: int) -> Tensor:
         """The text's encodings, (b, text_length, d); a place without one has a learned vector of its own."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -60,7 +60,7 @@ class PriorRecipe:
         self.space = folders.space_of_part(settings.embedder, self.embedder.width)
         if settings.decoder is not None:
             folders.check_same(self.space, folders.space_of(folders.find_decoder(settings.decoder)))
-        self.model: nn.Module = Prior(self.shape)
+        self.model = Prior(self.shape)
 
     def frozen(self) -> Sequence[Frozen]:
         identity, length = parts.identity(self.settings.embedder), self.shape.text_length

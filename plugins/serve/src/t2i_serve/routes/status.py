@@ -200,5 +200,5 @@ async def page() -> HTMLResponse:
 async def asset(name: str) -> Response:
     if name not in ASSETS:
         raise ApiError(404, "there is no such address", "not_found")
-    content = files("t2i_serve").joinpath("page", name).read_text(encoding="utf-8")
+    content = (files("t2i_serve") / "page" / name).read_text(encoding="utf-8")
     return Response(content, media_type=ASSETS[name], headers={"Cache-Control": "no-cache"})
