@@ -69,7 +69,8 @@ class Shelf:
         rows: list[dict[str, Any]] = []
         with album.opened():
             examples = {name: _kept(album.folder, name, image) for name, image in order.examples.items()}
-            plan = generate.Plan([order.prompt], order.n, order.seed, opened, judges, order.top, examples)
+            shown = conditions.Examples(examples)
+            plan = generate.Plan([order.prompt], order.n, order.seed, opened, judges, order.top, shown)
             written = album.keep_settings(_tables(order, record, judges))
             album.add(generate.filed_rows(plan, order.prompt, candidates, written, {}), record, rows)
             album.publish(grid=len(rows) > 1)
