@@ -96,6 +96,7 @@ def test_the_mission_line_works_from_an_empty_folder(dist: Path, tmp_path: Path)
         "t2icli-clipcap",
         "t2icli-clipgen",
         "t2icli-dalle2",
+        "t2icli-flow",
         "t2icli-serve",
         "t2icli-starter",
     } <= set(listed.split())

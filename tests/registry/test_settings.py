@@ -7,12 +7,14 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from t2icli.contract.kinds import Entry, LatentCodec
 from t2icli.contract.sampling import TopK
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
-from t2icli.registry import settings
-from t2icli.registry.settings import Part, part
+from t2icli.registry import configure, settings
+from t2icli.registry.settings import NONE, Part, part
 from t2icli.store.models import Model
+from t2icli.testing import toys
 
 
 class Loop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,3 +205,28 @@ def test_settings_of_one_picture_are_those_that_are_marked() -> None:
         settings.for_one_picture(Marked, {"batch": 2}, "generator 'x'")
     with pytest.raises(T2IError, match="'top_k' of generator 'x' cannot be 0"):
         settings.for_one_picture(Marked, {"top_k": 0}, "generator 'x'")
+
+
+class Optional(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    embedder: Annotated[Part[Any], Meta(description="what sees")] = part("embedder", NONE)
+
+
+def test_a_part_may_be_left_out_where_its_default_is_none(t2i: Any) -> None:
+    t2i.use(toys)
+    entry = Entry("sample", "for tests", Optional, lambda chosen: chosen)
+    assert configure.configure_entry("generator", entry).embedder.is_none
+    assert configure.configure_entry("generator", entry, {"embedder": "none"}).embedder.is_none
+    chosen = configure.configure_entry("generator", entry, {"embedder": "toy-vectors"})
+    assert (chosen.embedder.name, chosen.embedder.load().width) == ("toy-vectors", 16)
+    for made in (chosen, Optional()):
+        assert configure.configure_entry("generator", entry, settings.tables(made)) == made
+    with pytest.raises(T2IError, match="there is no embedder to set") as refused:
+        configure.configure_entry("generator", entry, {"embedder": {"width": 8}})
+    assert refused.value.hint == "name one: -o embedder=NAME"
+
+
+def test_a_part_is_listed_by_its_kind() -> None:
+    class Latent(msgspec.Struct, frozen=True):
+        codec: Annotated[Part[LatentCodec], Meta(description="what draws")] = part("codec", "vqgan")
+
+    assert settings.describe(Latent)[0].type == "codec name"

@@ -145,6 +145,39 @@ class CodecThatLooksAround(HonestCodec):
         return super().encode(images / (images.mean() + 1)).clamp(0, 255) + images.shape[0] - 1
 
 
+class HonestLatentCodec:
+    """Without codes."""
+
+    size, latent_shape = (8, 12), (3, 2, 3)
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    def encode_latents(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :, ::4, ::4] * 9 - 4
+
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        return ((latents + 4) / 9).clamp(0, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class LatentsOfAnotherShape(HonestLatentCodec):
+    latent_shape = (4, 2, 3)
+
+
+class LatentsOfBytes(HonestLatentCodec):
+    def encode_latents(self, images: torch.Tensor) -> torch.Tensor:
+        return super().encode_latents(images).char()
+
+
+class LatentsBeyondWhite(HonestLatentCodec):
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().decode_latents(latents) + 1
+
+
+class LatentsThatLookAround(HonestLatentCodec):
+    def encode_latents(self, images: torch.Tensor) -> torch.Tensor:
+        return super().encode_latents(images) - images.mean()
+
+
 class HonestGenerator:
     def __init__(self, settings: Settings) -> None:
         self.batch = settings.batch
@@ -286,6 +319,7 @@ HONEST: list[tuple[Callable[..., None], type]] = [
     (testing.check_tokenizer, HonestTokenizer),
     (testing.check_embedder, HonestEmbedder),
     (testing.check_codec, HonestCodec),
+    (testing.check_codec, HonestLatentCodec),
     (testing.check_generator, HonestGenerator),
     (testing.check_ranker, HonestRanker),
     (testing.check_captioner, HonestCaptioner),
@@ -314,6 +348,10 @@ BROKEN: list[tuple[Callable[..., None], type, str]] = [
     (testing.check_codec, CodecOfBytes, "must be float32"),
     (testing.check_codec, CodecOfAnotherGrid, r"must be \(2, 6\)"),
     (testing.check_codec, CodecThatLooksAround, "not depend on its neighbours"),
+    (testing.check_codec, LatentsOfAnotherShape, r"must be \(2, 4, 2, 3\)"),
+    (testing.check_codec, LatentsOfBytes, "latents must be float32"),
+    (testing.check_codec, LatentsBeyondWhite, r"must lie in \[0, 1\]"),
+    (testing.check_codec, LatentsThatLookAround, "not depend on its neighbours"),
     (testing.check_generator, GeneratorOfOneMore, "asked for 3 images, it gave 4"),
     (testing.check_generator, GeneratorWithoutSeed, "the same seed must give the same"),
     (testing.check_generator, GeneratorWithOneSeedForAll, "whatever n is"),

@@ -19,6 +19,7 @@ from t2icli.contract.kinds import (
     Entry,
     Fit,
     Generator,
+    LatentCodec,
     Metric,
     ModelSource,
     Ranker,
@@ -47,8 +48,8 @@ def t2i_embedders() -> Iterable[Entry[Embedder]]:
 
 
 @hookspec
-def t2i_codecs() -> Iterable[Entry[Codec]]:
-    """Ways to turn images into discrete codes and back: the `codec` part of a generator."""
+def t2i_codecs() -> Iterable[Entry[Codec] | Entry[LatentCodec]]:
+    """Ways to turn images into discrete codes, or into latents, and back: the `codec` part of a generator."""
     raise NotImplementedError
 
 

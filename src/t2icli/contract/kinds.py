@@ -239,6 +239,28 @@ class Codec(Protocol):
 
 
 @runtime_checkable
+class LatentCodec(Protocol):
+    """Images to a map of continuous latents and back.
+
+    No kind of its own: a `Codec` that has a latent space offers these methods too, a codec without codes offers them
+    alone. Generators that draw latents ask for them.
+    """
+
+    size: tuple[int, int]
+    """Height and width of an image in pixels."""
+    latent_shape: tuple[int, int, int]
+    """Channels, rows and columns of one image's latents."""
+
+    def encode_latents(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, channels, rows, columns), on any scale."""
+        ...
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Also of latents that no image has: a generator's come near its own only."""
+        ...
+
+
+@runtime_checkable
 class Generator(Protocol):
     """A prompt to images."""
 
@@ -437,10 +459,10 @@ class Fit(Protocol):
         ...
 
 
-KINDS: Mapping[str, type] = {
+KINDS: Mapping[str, type | tuple[type, ...]] = {
     "tokenizer": Tokenizer,
     "embedder": Embedder,
-    "codec": Codec,
+    "codec": (Codec, LatentCodec),
     "generator": Generator,
     "ranker": Ranker,
     "captioner": Captioner,

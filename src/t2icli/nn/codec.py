@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,18 @@ class Network(Protocol):
 
     def to_images(self, codes: Tensor) -> Tensor:
         """(b, rows, columns) -> (b, 3, h, w), about [0, 1]."""
+        ...
+
+
+class LatentNetwork(Network, Protocol):
+    """A network with a latent space."""
+
+    def to_latents(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, channels, rows, columns)."""
+        ...
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """(b, channels, rows, columns) -> (b, 3, h, w), about [0, 1]."""
         ...
 
 
@@ -55,11 +67,7 @@ class NetworkCodec:
         self.model = model
 
     def encode(self, images: Tensor) -> Tensor:
-        if tuple(images.shape[1:]) != (3, *self.size):
-            raise T2IError(
-                f"images of shape {tuple(images.shape[1:])} do not fit a codec of {(3, *self.size)}",
-                "resize them, or set the codec's height and width",
-            )
+        self._check_size(images)
         if not len(images):
             return torch.zeros(0, self.grid[0] * self.grid[1], dtype=torch.long, device=images.device)
         return self._run(images, lambda part: self.model.to_codes(part).flatten(1))
@@ -72,6 +80,13 @@ class NetworkCodec:
             return torch.zeros(0, 3, *self.size, device=codes.device)
         return self._run(codes, lambda part: self.model.to_images(part.unflatten(1, self.grid)).float().clamp(0, 1))
 
+    def _check_size(self, images: Tensor) -> None:
+        if tuple(images.shape[1:]) != (3, *self.size):
+            raise T2IError(
+                f"images of shape {tuple(images.shape[1:])} do not fit a codec of {(3, *self.size)}",
+                "resize them, or set the codec's height and width",
+            )
+
     def _run(self, whole: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """`function` of each item by itself; the results come back to where `whole` is."""
 
@@ -83,3 +98,26 @@ class NetworkCodec:
                 return function(laid).to(part.device)
 
         return by_themselves(compute, [whole], self.device, self.batch)
+
+
+class LatentNetworkCodec(NetworkCodec):
+    """The same with latents beside the codes."""
+
+    model: LatentNetwork
+
+    def __init__(self, model: LatentNetwork, *, channels: int, **more: Any) -> None:
+        super().__init__(model, **more)
+        self.latent_shape = (channels, *self.grid)
+
+    def encode_latents(self, images: Tensor) -> Tensor:
+        self._check_size(images)
+        if not len(images):
+            return torch.zeros(0, *self.latent_shape, device=images.device)
+        return self._run(images, lambda part: self.model.to_latents(part).float())
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        if tuple(latents.shape[1:]) != self.latent_shape:
+            raise T2IError(f"latents of shape {tuple(latents.shape[1:])} do not fit a codec of {self.latent_shape}")
+        if not len(latents):
+            return torch.zeros(0, 3, *self.size, device=latents.device)
+        return self._run(latents, lambda part: self.model.from_latents(part).float().clamp(0, 1))

@@ -37,6 +37,13 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="nearest code, likeliest code of a classifier, or nearest direction"),
     ] = "vq"
     patch: Annotated[int, Meta(description="side of the pixel patches the first layer takes; 1 is none", ge=1)] = 1
+    finish: Annotated[
+        int,
+        Meta(
+            description="features per pixel that a last convolution mixes, across the edges of patches; 0 is none",
+            ge=0,
+        ),
+    ] = 0
     groups: Annotated[
         int, Meta(description="of the group norms; few channels in a group lose the picture's colours", ge=1)
     ] = 32

@@ -163,13 +163,21 @@ class Decoder(nn.Module):
         for level, width in zip(self.up[1:], widths[1:], strict=True):
             level.upsample = Upsample(width)
         self.norm_out = norm(widths[0], shape)
-        self.conv_out = nn.Conv2d(widths[0], 3 * shape.patch**2, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[0], (shape.finish or 3) * shape.patch**2, 3, padding=1)
+        if shape.finish:
+            self.finish = nn.Conv2d(shape.finish, 3, 3, padding=1)
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The layer that gives the pixels."""
+        return self.finish if hasattr(self, "finish") else self.conv_out
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
-        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.patch)
+        x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.patch)
+        return self.finish(F.silu(x)) if hasattr(self, "finish") else x
 
 
 class Nearest(nn.Module):
@@ -247,6 +255,14 @@ class Vqgan(nn.Module):
     def to_images(self, codes: Tensor) -> Tensor:
         """(b, rows, columns) -> (b, 3, h, w) in [0, 1]."""
         return (self.reconstruct(self.quantize.look_up(codes)) + 1) / 2
+
+    def to_latents(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, embed_dim, rows, columns), before they are quantised."""
+        return self.latents(2 * images - 1)
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """(b, embed_dim, rows, columns) -> (b, 3, h, w) of the nearest codes, for the decoder knows no others."""
+        return self.to_images(self.quantize.codes(latents))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels in [-1, 1] as the codes show them."""

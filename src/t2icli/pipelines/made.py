@@ -31,7 +31,7 @@ def filled(entry: Entry[Any], option: Mapping[str, Any], tell: Tell) -> dict[str
         return dict(option)
     found = dict(option)
     for name, part in _parts(entry):
-        if name in option or part.kind not in NEEDED or not _has_no_model(part.kind, part.name):
+        if name in option or part.is_none or part.kind not in NEEDED or not _has_no_model(part.kind, part.name):
             continue
         if settings.is_replaced(entry.settings, option, name):
             continue

@@ -114,6 +114,10 @@ def part(default: Part[Any], value: Any, name: str, model: Model | None = None) 
     if not isinstance(word, (str, types.NoneType)):
         raise T2IError(f"{name} cannot be {word!r}", f"name a {default.kind}: -o {name}=NAME")
     inside = model.part(name) if model is not None and name in model.card.parts else None
+    if default.is_none and settings.is_none(word) and (inside is None or word is not None):
+        if options:
+            raise T2IError(f"there is no {name} to set", f"name one: -o {name}=NAME")
+        return default
     if word is None and inside is not None:
         word, options = inside.card.backend, {"model": inside, **options}
     entry, chosen = configure(default.kind, default.name if word is None else word, options)

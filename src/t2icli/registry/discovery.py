@@ -42,7 +42,8 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """A package of ours for each kind, for whoever has none at all."""
-OURS = tuple(f"t2icli-{name}" for name in ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "serve"))
+PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve")
+OURS = tuple(f"t2icli-{name}" for name in PLUGINS)
 """Our distributions beside t2icli itself."""
 
 

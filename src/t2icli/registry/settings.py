@@ -19,7 +19,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.kinds import Entry
+from t2icli.contract.kinds import KINDS, Entry
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.store.models import Model
 
@@ -28,6 +28,10 @@ SPOKEN = {"yes": True, "on": True, "no": False, "off": False}
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+NONE = "none"
+"""In the place of a backend's name: no part at all, where the setting's default is that."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Part(Generic[T]):
         """The model that the chosen backend loads."""
         return None if self.settings is None else model_of(self.settings)
 
+    @property
+    def is_none(self) -> bool:
+        """Whether there is no such part."""
+        return self.name == NONE
+
     def load(self) -> T:
         if self.entry is None:
             raise T2IError(
@@ -55,7 +64,10 @@ class Part(Generic[T]):
 
 
 def part(kind: str, name: str) -> Any:
-    """The default of a field that names another backend: `codec: Part[Codec] = part("codec", "vqgan")`."""
+    """The default of a field that names another backend: `codec: Part[Codec] = part("codec", "vqgan")`.
+
+    With `part("embedder", NONE)` there is none unless one is chosen.
+    """
     return Part(kind, name)
 
 
@@ -366,11 +378,19 @@ def _type_name(kind: Any) -> str:
     if _is_union(kind):
         return " | ".join(_type_name(choice) for choice in inner)
     if origin is Part:
-        return f"{inner[0].__name__.lower()} name"
+        return f"{_kind_of(inner[0])} name"
     if origin in (tuple, list):
         return f"{_type_name(inner[0])},..."
     name = str(kind.__name__)
     return {"NoneType": "none", "str": "text", "Model": "model", "Path": "path"}.get(name, name)
+
+
+def _kind_of(protocol: Any) -> str:
+    """The kind of part that a protocol is for."""
+    for kind, protocols in KINDS.items():
+        if protocol in (protocols if isinstance(protocols, tuple) else (protocols,)):
+            return kind
+    return str(protocol.__name__.lower())
 
 
 def _shown(value: Any) -> str:

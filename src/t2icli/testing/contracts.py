@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from t2icli.contract.kinds import KINDS, AudioEmbedder, Clip, Entry
+from t2icli.contract.kinds import KINDS, AudioEmbedder, Clip, Codec, Entry, LatentCodec
 from t2icli.contract.requests import CONDITIONS, BatchGenerator, EmbeddingGenerator, Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -94,10 +94,17 @@ def sounds() -> list[Clip]:
 
 
 def check_codec(entry: Entry[Any], /, **options: Any) -> None:
-    """Codes in range, rows x columns of them, and images in [0, 1] of the size that went in."""
+    """Codes in range, rows x columns of them, or latents; and images in [0, 1] of the size that went in."""
+    codec = _load("codec", entry, options)
+    if isinstance(codec, Codec):
+        _check_codes(codec)
+    if isinstance(codec, LatentCodec):
+        _check_latents(codec)
+
+
+def _check_codes(codec: Codec) -> None:
     import torch
 
-    codec = _load("codec", entry, options)
     (rows, columns), n = codec.grid, math.prod(codec.grid)
     given = torch.randint(codec.codes, (2, n), generator=torch.Generator().manual_seed(0))
     images = codec.decode(given)
@@ -112,6 +119,22 @@ def check_codec(entry: Entry[Any], /, **options: Any) -> None:
     _same(codec.encode(images[1:]), codes[1:], "an image's codes must not depend on its neighbours")
     _same(codec.decode(codes[1:]), back[1:], "a decoded image must not depend on its neighbours")
     _same(codec.decode(codes.flip(0)).flip(0), back, "a decoded image must not depend on its place")
+
+
+def _check_latents(codec: LatentCodec) -> None:
+    import torch
+
+    given = torch.rand(2, 3, *codec.size, generator=torch.Generator().manual_seed(0))
+    latents = codec.encode_latents(given)
+    shape = (2, *codec.latent_shape)
+    assert latents.dtype == torch.float32, f"latents must be float32, not {latents.dtype}"
+    assert tuple(latents.shape) == shape, f"encode_latents(images) must be {shape}, not {tuple(latents.shape)}"
+    assert bool(latents.isfinite().all()), "latents must be finite"
+    back = codec.decode_latents(latents)
+    _is_pixels(back, 2, "decode_latents(latents)")
+    assert back.shape == given.shape, f"decode_latents must give {tuple(given.shape)}, not {tuple(back.shape)}"
+    _same(codec.encode_latents(given[1:]), latents[1:], "an image's latents must not depend on its neighbours")
+    _same(codec.decode_latents(latents.flip(0)).flip(0), back, "a decoded image must not depend on its place")
 
 
 def check_generator(entry: Entry[Any], /, *, tolerance: int = 0, **options: Any) -> None:

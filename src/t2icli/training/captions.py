@@ -1,13 +1,33 @@
-"""Whether there are captions to learn from."""
+"""Captions as ids, and whether there are any to learn from."""
 
 from __future__ import annotations
 
 import warnings
 
-from t2icli.contract.kinds import CaptionedRecipe, Recipe
+from torch import Tensor
+
+from t2icli.contract.kinds import CaptionedRecipe, Recipe, Tokenizer
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.training import launch
+
+
+class Ids:
+    """Captions as ids (length,), 0 being padding. Each kind of warning is given once."""
+
+    def __init__(self, tokenizer: Tokenizer, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        self.warned: set[type[Warning]] = set()
+
+    def __call__(self, caption: str) -> Tensor:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            text = self.tokenizer.encode([caption], self.length)[0]
+        for each in caught:
+            if each.category not in self.warned:
+                self.warned.add(each.category)
+                warnings.warn(f"{each.message} (reported once)", each.category, stacklevel=2)
+        return text.masked_fill(text == self.tokenizer.padding, 0)
 
 
 def check_captions(recipe: Recipe, data: PreparedDataset) -> None:

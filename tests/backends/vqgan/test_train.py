@@ -102,6 +102,15 @@ def test_the_adversary_waits_for_its_step() -> None:
     assert float(codec.loss(batch, 5)[1]["heed"]) > 0 and float(adversary.loss(batch, 5)[0].detach()) > 0
 
 
+def test_the_adversary_is_heeded_at_the_layer_that_gives_the_pixels() -> None:
+    trained = recipe(shape={**SMALL, "finish": 2}, adversary={"width": 4, "layers": 1, "start": 0})
+    codec, _ = trained.turns()
+    loss, figures = codec.loss(torch.rand(2, 3, 16, 16), 0)
+    assert float(figures["heed"]) > 0
+    loss.backward()
+    assert trained.model.vqgan.decoder.finish.weight.grad.abs().sum() > 0
+
+
 def test_without_an_adversary_there_is_one_turn() -> None:
     assert [turn.name for turn in recipe(adversary={"weight": 0}).turns()] == ["codec"]
 

@@ -146,6 +146,25 @@ def test_codes_that_are_told_apart_depend_on_their_own_pixels_alone(tmp_path: Pa
     assert changed.nonzero().tolist() == [[0, 1, 2], [1, 1, 2]]
 
 
+def test_a_last_convolution_mixes_pixels_across_the_edges_of_patches(tmp_path: Path) -> None:
+    check_codec(discovery.find("codec", "vqgan"), model=small(tmp_path, msgspec.structs.replace(SMALL, finish=2)))
+    decoder = Vqgan(msgspec.structs.replace(SMALL, finish=2)).decoder
+    pixels = torch.zeros(1, 2, 32, 32)
+    pixels[:, :, 7, 7] = 5.0
+    with torch.no_grad():
+        changed = (decoder.finish(pixels) - decoder.finish(pixels * 0)).abs().sum(1)[0].nonzero()
+    assert changed.amin(0).tolist() == [6, 6] and changed.amax(0).tolist() == [8, 8]
+    assert decoder.last is decoder.finish and decoder.conv_out.out_channels == 2 * SMALL.patch**2
+
+
+def test_latents_are_decoded_as_the_codes_nearest_to_them(tmp_path: Path) -> None:
+    codec = load("codec", "vqgan", model=small(tmp_path))
+    images = torch.rand(2, 3, 32, 32)
+    assert codec.decode_latents(codec.encode_latents(images)).equal(codec.decode(codec.encode(images)))
+    with pytest.raises(T2IError, match=r"do not fit a codec of \(4, 4, 4\)"):
+        codec.decode_latents(torch.zeros(1, 4, 4, 3))
+
+
 def test_bf16_codes_are_nearly_all_the_same(case: Case) -> None:
     exact = load("codec", "vqgan", model=case.model).encode(case.images)
     rough = load("codec", "vqgan", model=case.model, precision="bf16").encode(case.images)

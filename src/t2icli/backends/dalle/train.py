@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
 from t2icli.store.models import Card, Model
+from t2icli.training.captions import Ids
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
@@ -34,9 +34,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self, data: PreparedDataset, codes: Tensor, tokenizer: Tokenizer, length: int, *, at_random: bool
     ) -> None:
-        self.data, self.codes, self.tokenizer = data, codes, tokenizer
-        self.length, self.at_random = length, at_random
-        self.has_told: set[type[Warning]] = set()
+        self.data, self.codes, self.at_random = data, codes, at_random
+        self.ids = Ids(tokenizer, length)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -50,16 +49,6 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         if self.codes.ndim == 2:
             return self.codes[i]
         return self.codes[random.randrange(len(self.codes)) if self.at_random else 0, i]
-
-    def ids(self, caption: str) -> Tensor:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            text = self.tokenizer.encode([caption], self.length)[0]
-        for each in told:
-            if each.category not in self.has_told:
-                self.has_told.add(each.category)
-                warnings.warn(f"{each.message} (reported once)", each.category, stacklevel=2)
-        return text.masked_fill(text == self.tokenizer.padding, 0)
 
 
 OF_TRAINING = ("attention_dropout", "feed_forward_dropout", "image_weight")

@@ -159,7 +159,7 @@ class VqganRecipe:
     def _adversary_says(self, back: Tensor, unlike: Tensor) -> tuple[Tensor, Tensor]:
         """How far it is not fooled, and how much that should weigh."""
         fooled = -self.model.adversary(back).mean()
-        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.conv_out.weight)
+        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.last.weight)
 
     def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._has_adversary(step):

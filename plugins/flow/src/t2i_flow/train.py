@@ -1,0 +1,204 @@
+"""How a flow learns: the velocity between noise and the latents of a picture, at a random point on the way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from t2i_flow.draw import Given, Plan, draw
+from t2i_flow.generate import check_fit, encode, latent_codec
+from t2i_flow.model import Flow, Shape, spread
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
+from t2icli.nn import weights
+from t2icli.nn.pixels import Squares, Whole, from_whole, to_images
+from t2icli.registry import parts
+from t2icli.registry.settings import chosen_in
+from t2icli.store import models
+from t2icli.store.models import Card
+from t2icli.training.captions import Ids
+
+if TYPE_CHECKING:
+    from t2i_flow import RecipeSettings
+
+Batch = Mapping[str, Tensor]
+MEASURED = 4096
+"""At most so many pictures tell how the latents are spread."""
+OF_NETWORK = ("text_length", "width", "layers", "heads", "patch")
+"""Settings that a flow to continue from has already."""
+
+
+class FlowRecipe:
+    without_caption = "learnt without words"
+
+    def __init__(self, settings: RecipeSettings) -> None:
+        self.settings = settings
+        self.codec, self.tokenizer = latent_codec(settings.codec.load()), settings.tokenizer.load()
+        self.embedder = None if settings.embedder.is_none else settings.embedder.load()
+        self.shape = self._fresh()
+        if settings.start is not None:
+            kept = msgspec.convert(settings.start.card.config, Shape)
+            weights.check_start(settings.start, kept, self.shape, sorted({*OF_NETWORK} & chosen_in(settings)))
+            self.shape = kept
+            hint = "omit the embedder to use the model's own"
+            check_fit(kept, self.codec, self.tokenizer, self.embedder, settings.start.name, hint)
+        self.model = weights.go_on(Flow(self.shape), settings.start)
+
+    def _fresh(self) -> Shape:
+        s, reads_ids = self.settings, self.settings.text == "tokens"
+        channels, rows, columns = self.codec.latent_shape
+        if s.width % s.heads:
+            raise T2IError(f"{s.heads} heads do not divide a width of {s.width}", "set -o heads=...")
+        if rows % s.patch or columns % s.patch:
+            raise T2IError(f"patches of {s.patch} do not divide {rows} x {columns} latents", "set -o patch=1")
+        return Shape(
+            latents=(channels, rows, columns),
+            vocabulary=self.tokenizer.vocabulary if reads_ids else 0,
+            encodings=0 if reads_ids else encode(self.embedder, ["a"], s.text_length).shape[-1],
+            embedding=self.embedder.width if self.embedder is not None and s.like_share else 0,
+            **{name: getattr(s, name) for name in OF_NETWORK},
+        )
+
+    def frozen(self) -> Sequence[Frozen]:
+        s, size, length = self.settings, self.image_size(), self.shape.text_length
+        codec, embedder = parts.identity(s.codec), parts.identity(s.embedder)
+        found = [Frozen("latents", f"{codec} middle {size}", partial(Squares, size=size), self.encode_images)]
+        if self.shape.embedding:
+            found.append(Frozen("images", embedder, Whole, self.embed_images))
+        if self.shape.encodings:
+            found.append(Frozen("encodings", f"{embedder} {length} tokens", Captions, self.encode_texts))
+        return found
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        return self.codec.encode_latents(images).half()
+
+    def embed_images(self, batch: tuple[list[bytes], Tensor, Tensor]) -> Tensor:
+        assert self.embedder is not None
+        return self.embedder.embed_images(from_whole(batch))
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return encode(self.embedder, texts, self.shape.text_length).half()
+
+    def image_size(self) -> int:
+        """The side of the pictures that the codec decodes."""
+        height, width = self.codec.size
+        if height != width:
+            raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
+        return width
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+        if split == "train" and not self.shape.mean:
+            self.model.shape = self.shape = msgspec.structs.replace(self.shape, **spread(encoded["latents"][:MEASURED]))
+        share = self.settings.like_share if self.shape.embedding and split == "train" else 0.0
+        ids = Ids(self.tokenizer, self.shape.text_length)
+        return Pairs(data, encoded, ids, at_random=split == "train", like_share=share)
+
+    def turns(self) -> Sequence[Turn]:
+        hidden = [layer.weight for block in self.model.blocks for layer in (block.qkv, block.out, block.up, block.down)]
+        others = weights.besides(self.model.parameters(), hidden)
+        single = [p for p in others if p.ndim == 1]
+        groups = [
+            ParamGroup(hidden, hidden=True),
+            ParamGroup(weights.besides(others, single)),
+            ParamGroup(single, weight_decay=0.0),
+        ]
+        return [Turn("flow", groups, self.loss)]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        clean, (text, embedding) = self.shape.standard(batch["latents"]), conditions(batch)
+        if self.model.training and self.settings.dropped:
+            kept = torch.rand(len(clean), device=clean.device) >= self.settings.dropped
+            text, embedding = (only(each, kept) for each in (text, embedding))
+        noise = torch.randn_like(clean)
+        time = torch.randn(len(clean), device=clean.device).sigmoid()  # the middle of the way is hardest
+        noisy = torch.lerp(noise, clean, time[:, None, None, None])
+        return F.mse_loss(self.model(noisy, time, text, embedding).float(), clean - noise), {}
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        """What is drawn for the texts, and below it what the codec makes of the real latents."""
+        text, embedding = (each.cpu() for each in conditions(batch))
+        seeds = range(seed, seed + len(text))
+        plan = Plan(self.settings.steps, self.settings.cfg_scale)
+        drawn = draw(self.model, seeds, Given(text, embedding), plan)
+        return to_images(self.codec.decode_latents(torch.cat([drawn, batch["latents"].float().cpu()])))
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model, folder)
+        s = self.settings
+        own = parts.keep(s.codec, folder, "codec") | parts.keep(s.tokenizer, folder, "tokenizer")
+        if self.embedder is not None:
+            own |= parts.keep(s.embedder, folder, "embedder")
+        own |= {"steps": s.steps, "cfg_scale": s.cfg_scale}
+        channels, rows, columns = self.shape.latents
+        about = f"{self.shape.layers} layers of {self.shape.width}, {rows} x {columns} latents of {channels}"
+        config = msgspec.to_builtins(self.shape)
+        models.seal(folder, Card(kind="generator", backend="flow", about=about, config=config, settings=own))
+
+
+def conditions(batch: Batch) -> tuple[Tensor, Tensor]:
+    text = batch["text"]
+    return text.float() if text.is_floating_point() else text, batch["embedding"].float()
+
+
+def only(rows: Tensor, kept: Tensor) -> Tensor:
+    """Rows of `rows` where `kept` (b,), zeros elsewhere."""
+    return rows * kept.to(rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
+
+
+class Captions(Dataset[str]):
+    """Every caption of every image, one after another."""
+
+    def __init__(self, data: PreparedDataset) -> None:
+        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
+        if not self.texts:
+            raise T2IError("there are no captions to encode", "train with -o text=tokens")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> str:
+        return self.texts[i]
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    """The latents of a picture with one of its captions, or with its embedding in that one's place."""
+
+    def __init__(
+        self, data: PreparedDataset, encoded: Mapping[str, Tensor], ids: Ids, *, at_random: bool, like_share: float
+    ) -> None:
+        self.data, self.latents, self.ids = data, encoded["latents"], ids
+        self.images, self.encodings = encoded.get("images"), encoded.get("encodings")
+        self.at_random, self.like_share = at_random, like_share
+        self.first = [0, *accumulate(len(data.captions(i)) for i in range(len(data)))]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        text, embedding = self.text(i), torch.zeros(0)
+        if self.images is not None:
+            is_like = random.random() < self.like_share
+            embedding = self.images[i].float() * is_like
+            text = text * (not is_like)
+        return {"latents": self.latents[i], "text": text, "embedding": embedding}
+
+    def text(self, i: int) -> Tensor:
+        captions = self.data.captions(i)
+        chosen = random.randrange(len(captions)) if self.at_random and captions else 0
+        if self.encodings is None:
+            return self.ids(captions[chosen] if captions else "")
+        if not captions:
+            return torch.zeros_like(self.encodings[0])
+        return self.encodings[self.first[i] + chosen]
