@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2icli import config
-from t2icli.commands import complete, show
+from t2icli.commands import show
 from t2icli.commands.options import (
     MOST,
     BatchSize,
@@ -21,6 +21,7 @@ from t2icli.commands.options import (
     Plain,
     Rerank,
     Seed,
+    named,
     random_seed,
 )
 from t2icli.registry import settings
@@ -35,13 +36,7 @@ def caption(
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions per picture.")] = 1,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Captioner: a backend, model or folder.",
-            autocompletion=complete.names("captioner"),
-        ),
+        named("captioner", "--model", "-m", help="Captioner: a backend, model or folder."),
     ] = None,
     rerank: Rerank = None,
     seed: Seed = None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from t2icli import config
-from t2icli.commands import complete, show
-from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named_path
+from t2icli.commands import show
+from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named, named_path
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def retrieval(
     data: Data,
     ranker: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ranker",
-            "-r",
-            metavar="RANKER",
-            help="What to measure; repeat to compare several.",
-            autocompletion=complete.names("embedder"),
-        ),
+        named("embedder", "--ranker", "-r", help="What to measure; repeat to compare several."),
     ] = None,
     duplicates: Annotated[
         Literal["right", "wrong"],
@@ -118,33 +112,16 @@ def generation(
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Generator: a backend, model or folder.",
-            autocompletion=complete.names("generator"),
-        ),
+        named("generator", "--model", "-m", help="Generator: a backend, model or folder."),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Candidates per prompt.")] = 16,
     ranker: Annotated[
         str | None,
-        typer.Option(
-            "--ranker",
-            "-r",
-            metavar="RANKER",
-            help="Ranker that chooses among the candidates.",
-            autocompletion=complete.rankers,
-        ),
+        named("ranker", "--ranker", "-r", help="Ranker that chooses among the candidates."),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(
-            "--judge",
-            metavar="RANKER",
-            help="Ranker that judges the choice; preferably another one.",
-            autocompletion=complete.rankers,
-        ),
+        named("ranker", "--judge", help="Ranker that judges the choice; preferably another one."),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
@@ -227,13 +204,7 @@ def codec(
     data: Data,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="CODEC",
-            help="What to measure; repeat to compare several.",
-            autocompletion=complete.names("codec"),
-        ),
+        named("codec", "--model", "-m", help="What to measure; repeat to compare several."),
     ] = None,
     limit: Limit = 500,
     pictures: Annotated[
@@ -283,13 +254,7 @@ def caption(
     data: Data,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="CAPTIONER",
-            help="What to measure; repeat to compare several.",
-            autocompletion=complete.names("captioner"),
-        ),
+        named("captioner", "--model", "-m", help="What to measure; repeat to compare several."),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Captions per picture.")] = 1,
     by: Annotated[
@@ -297,13 +262,7 @@ def caption(
     ] = "character",
     ranker: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ranker",
-            "-r",
-            metavar="RANKER",
-            help="Ranker that scores captions and references.",
-            autocompletion=complete.rankers,
-        ),
+        named("ranker", "--ranker", "-r", help="Ranker that scores captions and references."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     root: Root = None,

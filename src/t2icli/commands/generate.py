@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from t2icli import config
-from t2icli.commands import complete, show
+from t2icli.commands import show
 from t2icli.commands.options import (
     MOST,
     Audio,
@@ -24,6 +24,8 @@ from t2icli.commands.options import (
     Plain,
     Rerank,
     Seed,
+    ShowPictures,
+    named,
     named_path,
     random_seed,
 )
@@ -65,13 +67,7 @@ def generate(
     ] = 4,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Generator: a backend, model or folder.",
-            autocompletion=complete.names("generator"),
-        ),
+        named("generator", "--model", "-m", help="Generator: a backend, model or folder."),
     ] = None,
     rerank: Rerank = None,
     top: Annotated[
@@ -91,7 +87,7 @@ def generate(
     device: Device = None,
     as_json: Json = False,
     plain: Plain = False,
-    show_pictures: Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")] = False,
+    show_pictures: ShowPictures = False,
     force: Force = False,
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""

@@ -45,6 +45,12 @@ def named_path(word: Any) -> Path:
     return Path(word)
 
 
+def named(kind: str, *flags: str, help: str) -> Any:
+    """A flag that takes the name of a backend or model of one kind, which Tab completes."""
+    completer = complete.rankers if kind == "ranker" else complete.names(kind)
+    return typer.Option(*flags, metavar=kind.upper(), help=help, autocompletion=completer)
+
+
 def random_seed() -> int:
     """A seed for who gave none: short enough to be read aloud."""
     return secrets.randbelow(1_000_000)
@@ -75,6 +81,8 @@ Plain = Annotated[
     bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
 ]
 
+ShowPictures = Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")]
+
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -85,20 +93,10 @@ Audio = Annotated[
 
 AudioEmbedder = Annotated[
     str | None,
-    typer.Option(
-        "--audio-embedder",
-        metavar="NAME",
-        help="Embedder for --audio; its settings are -o audio.KEY=VALUE.",
-        autocompletion=complete.names("embedder"),
-    ),
+    named("embedder", "--audio-embedder", help="Embedder for --audio; its settings are -o audio.KEY=VALUE."),
 ]
 
 Rerank = Annotated[
     list[str] | None,
-    typer.Option(
-        "--rerank",
-        metavar="RANKER",
-        help="Ranker, or several with weights: clip, or clip=2,brivl=1.",
-        autocompletion=complete.rankers,
-    ),
+    named("ranker", "--rerank", help="Ranker, or several with weights: clip, or clip=2,brivl=1."),
 ]

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2icli import config
-from t2icli.commands import complete, show
-from t2icli.commands.options import Audio, AudioEmbedder, BatchSize, Config, Device, Json, Options, Plain, named_path
+from t2icli.commands import show
+from t2icli.commands.options import (
+    Audio,
+    AudioEmbedder,
+    BatchSize,
+    Config,
+    Device,
+    Json,
+    Options,
+    Plain,
+    ShowPictures,
+    named,
+    named_path,
+)
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
@@ -32,13 +44,7 @@ def rerank(
     ],
     ranker: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ranker",
-            "-r",
-            metavar="RANKER",
-            help="Ranker, or several with weights: -r clip=2 -r brivl.",
-            autocompletion=complete.rankers,
-        ),
+        named("ranker", "--ranker", "-r", help="Ranker, or several with weights: -r clip=2 -r brivl."),
     ] = None,
     audio: Audio = None,
     audio_embedder: AudioEmbedder = None,
@@ -61,7 +67,7 @@ def rerank(
     device: Device = None,
     as_json: Json = False,
     plain: Plain = False,
-    show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
+    show_pictures: ShowPictures = False,
 ) -> None:
     """Rank pictures by how well they fit a prompt or a sound, best first."""
     from t2icli.pipelines import image_files, mixture, models, scoring

@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2icli import config
-from t2icli.commands import complete, show
+from t2icli.commands import show
 from t2icli.commands.evaluate import Cache, Root
-from t2icli.commands.options import Audio, AudioEmbedder, BatchSize, Config, Device, Json, Options, Plain, named_path
+from t2icli.commands.options import (
+    Audio,
+    AudioEmbedder,
+    BatchSize,
+    Config,
+    Device,
+    Json,
+    Options,
+    Plain,
+    ShowPictures,
+    named,
+    named_path,
+)
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
@@ -36,9 +48,7 @@ def search(
     audio_embedder: AudioEmbedder = None,
     ranker: Annotated[
         str | None,
-        typer.Option(
-            "--ranker", "-r", metavar="RANKER", help="Embedder to use.", autocompletion=complete.names("embedder")
-        ),
+        named("embedder", "--ranker", "-r", help="Embedder to use."),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many to show.")] = 10,
     copy: Annotated[
@@ -53,7 +63,7 @@ def search(
     device: Device = None,
     as_json: Json = False,
     plain: Plain = False,
-    show_pictures: Annotated[bool, typer.Option("--show", help="Show them in the terminal.")] = False,
+    show_pictures: ShowPictures = False,
 ) -> None:
     """Find the pictures that fit a prompt or a sound best; with --cache, pictures are embedded only once.
 
