@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from t2icli.contract.kinds import (
         Captioner,
         Codec,
+        Command,
         DatasetPreparer,
         Embedder,
         Entry,
@@ -48,6 +49,7 @@ __all__ = [
     "Captioner",
     "Card",
     "Codec",
+    "Command",
     "DatasetPreparer",
     "Embedder",
     "Entry",

@@ -1,21 +1,18 @@
 """The command line `t2i`: finds the command, runs it, and turns what goes wrong into a message and an exit code.
 
-A command is a function (or a `typer.Typer` of several) in a module of `t2icli.commands`, which is imported when
-that command is asked for. Those modules stay light: heavy imports belong inside the pipelines.
+Commands are announced by plugins through the hook `t2i_commands`; the first of these plugins is `t2icli.commands`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
 import os
+import pkgutil
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -24,35 +21,13 @@ import typer.main
 
 from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
+from t2icli.contract.kinds import Command
+from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.ground.translate import language
 from t2icli.registry import discovery
-from t2icli.registry.discovery import Adder
+from t2icli.registry.discovery import CommandOffer
 
-PANELS = {
-    "Pictures": {
-        "generate": "generate:generate",
-        "rerank": "rerank:rerank",
-        "search": "search:search",
-        "caption": "caption:caption",
-        "replay": "replay:replay",
-    },
-    "Data, training, measuring": {
-        "prepare": "prepare:prepare",
-        "train": "train:train",
-        "evaluate": "evaluate:app",
-    },
-    "Models and plugins": {
-        "models": "models:app",
-        "plugins": "plugins:app",
-        "install": "plugins:install",
-        "uninstall": "plugins:uninstall",
-        "doctor": "doctor:doctor",
-    },
-}
-"""Every command by the heading it is listed under, with its module and name in `t2icli.commands`."""
-
-COMMANDS = {name: (place, panel) for panel, places in PANELS.items() for name, place in places.items()}
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
@@ -60,31 +35,31 @@ ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
 
 
 class Commands(typer.core.TyperGroup):
-    """The built-in commands, each imported when it is needed, and those of plugins."""
+    """The commands of all plugins, the first of which is t2i itself; each is imported when it runs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*COMMANDS, *self.of_plugins]
+        return list(discovery.installed().commands)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """As much of a command as a list of them shows: reading the flags of all would take longer than the list."""
-        if cmd_name in COMMANDS:
-            return in_users_language(listed(cmd_name))
-        return self.of_plugins.get(cmd_name)
+        offer = offered(cmd_name)
+        return in_users_language(listed(offer.command)) if offer else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, *rest = args
-        if name in COMMANDS:
-            command = built_in(name)
+        if (offer := offered(name)) is not None:
+            command = loaded(offer)
             if name == "train":
                 recipe_help.add_defaults(command, rest)
             return name, in_users_language(command), rest
-        if not (name in self.of_plugins or name.startswith("-") or ctx.resilient_parsing):
+        if not (name.startswith("-") or ctx.resilient_parsing):
             raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
-    @cached_property
-    def of_plugins(self) -> dict[str, Any]:
-        return {name: in_users_language(command) for name, command in from_plugins().items()}
+
+def offered(name: str) -> CommandOffer | None:
+    """The command of this name. No plugin is asked for one of our own."""
+    return discovery.built_in_commands().get(name) or discovery.installed().commands.get(name)
 
 
 def in_users_language(command: Any) -> Any:
@@ -96,25 +71,33 @@ def in_users_language(command: Any) -> Any:
     return localized(command)
 
 
-def listed(name: str) -> Any:
-    """One of our own commands without its flags."""
-    made = _imported(name)
-    about = str(made.info.help) if isinstance(made, typer.Typer) else made.__doc__
-    return typer.core.TyperCommand(name, help=inspect.cleandoc(about), rich_help_panel=COMMANDS[name][1])
+def listed(command: Command) -> Any:
+    """A command without its flags."""
+    return typer.core.TyperCommand(command.name, help=command.about, rich_help_panel=command.panel)
 
 
-def built_in(name: str) -> Any:
-    """One of our own commands, with its T2I_* variables."""
-    made, panel = _imported(name), COMMANDS[name][1]
+def loaded(offer: CommandOffer) -> Any:
+    """A command as Typer runs it, with its T2I_* variables."""
+    made = _function(offer)
     command = typer.main.get_group(made) if isinstance(made, typer.Typer) else _single(made)
-    command.name, command.rich_help_panel = name, panel
+    command.name, command.rich_help_panel = offer.command.name, offer.command.panel
     _read_environment(command)
     return command
 
 
-def _imported(name: str) -> Any:
-    module, attribute = COMMANDS[name][0].split(":")
-    return getattr(importlib.import_module(f"t2icli.commands.{module}"), attribute)
+def _function(offer: CommandOffer) -> Any:
+    """What a command is announced with. A stranger's module may do anything while it is imported."""
+    place = offer.command.function
+    if place.startswith("t2icli."):
+        return pkgutil.resolve_name(place)
+    made: list[Any] = []
+    error = discovery.installed().attempt(
+        offer.plugin, offer.distribution, lambda: made.append(pkgutil.resolve_name(place))
+    )
+    if error is not None:
+        message = f"command {offer.command.name!r} of plugin {offer.plugin!r} ({offer.distribution}) cannot be loaded"
+        raise T2IError(f"{message}: {type(error).__name__}: {error}", discovery.hint(offer.distribution), 1) from error
+    return made[0]
 
 
 def _single(function: Any) -> Any:
@@ -133,33 +116,6 @@ def _read_environment(command: Any) -> None:
         _read_environment(below)
 
 
-def from_plugins() -> dict[str, Any]:
-    """Commands that plugins add; one that fails to, or takes one of our names, is noted as broken."""
-    found: dict[str, Any] = {}
-    owners = dict.fromkeys(COMMANDS, "t2i itself")
-    here = discovery.installed()
-    with here.isolation:
-        for adder in here.commands:
-            added: dict[str, Any] = {}
-            error = here.attempt(adder.plugin, adder.distribution, partial(_add, adder, added, owners))
-            if error is not None:
-                here.leave_out(adder.plugin, adder.distribution, "t2i_commands", error)
-                continue
-            found |= added
-            owners |= dict.fromkeys(added, f"plugin {adder.plugin!r}")
-    return found
-
-
-def _add(adder: Adder, added: dict[str, Any], owners: Mapping[str, str]) -> None:
-    """Fill `added` with the commands of one plugin."""
-    shelf = typer.Typer(add_completion=False, callback=lambda: None)
-    adder.function(shelf)
-    added |= typer.main.get_group(shelf).commands
-    for name in added:
-        if name in owners:
-            raise T2IError(f"command {name!r} is already taken by {owners[name]}")
-
-
 app = typer.Typer(
     cls=Commands,
     epilog="A flag such as --batch-size may also stand in a file (--config FILE: batch_size = 8) or be set for good "
@@ -174,9 +130,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        show.line(f"t2i {version('t2icli')}")
+        show.line(distributions.own_title().replace("t2icli", "t2i", 1))
         raise typer.Exit
 
 

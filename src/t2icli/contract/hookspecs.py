@@ -7,13 +7,13 @@ nobody is handed a registry. Keep the module light: import torch inside `Entry.l
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import pluggy
 
 from t2icli.contract.kinds import (
     Captioner,
     Codec,
+    Command,
     DatasetPreparer,
     Embedder,
     Entry,
@@ -26,9 +26,6 @@ from t2icli.contract.kinds import (
     Recipe,
     Tokenizer,
 )
-
-if TYPE_CHECKING:
-    import typer
 
 PROJECT = "t2icli"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -96,6 +93,6 @@ def t2i_models() -> Iterable[ModelSource]:
 
 
 @hookspec
-def t2i_commands(app: typer.Typer) -> None:
-    """Add a command of your own to `t2i`; for the rare plugin that needs one."""
+def t2i_commands() -> Iterable[Command]:
+    """Commands of `t2i`, as those that come with it are announced. A command's module is imported when it runs."""
     raise NotImplementedError

@@ -79,6 +79,19 @@ def _call(place: str, *arguments: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Command:
+    """A command of `t2i`, listed by name without its module being imported."""
+
+    name: str
+    about: str
+    """One line for the list of commands: the first of its help."""
+    function: str
+    """`module:name` of a function whose annotations Typer reads, or of a `typer.Typer` of several commands."""
+    panel: str = "Commands of plugins"
+    """The heading that it is listed under."""
+
+
+@dataclass(frozen=True)
 class RemoteFile:
     """A file a model is made from, and where it can be had."""
 

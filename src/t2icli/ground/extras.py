@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.metadata import requires
 
 EXTRA = re.compile(r"""^([\w.-]+).*;.*\bextra == ["']([\w.-]+)["']""")
 
@@ -17,6 +16,8 @@ def with_module(module: str | None) -> str | None:
 @cache
 def _extras() -> dict[str, str]:
     """The smallest extra with each package: an extra may include others, as `all` does."""
+    from importlib.metadata import requires  # slow to import, and most commands go well
+
     packages: dict[str, list[str]] = {}
     for requirement in requires("t2icli") or ():
         if match := EXTRA.match(requirement):

@@ -134,10 +134,12 @@ def catalogue(spoken: str) -> Catalogue:
 
 def packages() -> Iterable[Path]:
     """The folders of t2icli and of the plugins' packages, none of which is imported."""
-    from importlib import metadata, util
+    from importlib import util
+
+    from t2icli.ground import distributions
 
     yield Path(__file__).parents[1]
-    for point in metadata.entry_points(group="t2icli"):
+    for point in distributions.points():
         spec = util.find_spec(point.module.partition(".")[0])
         if spec is not None and spec.submodule_search_locations:
             yield Path(spec.submodule_search_locations[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import os
 import pkgutil
 import re
@@ -20,15 +19,17 @@ import msgspec
 import pluggy
 
 from t2icli.contract import hookspecs
-from t2icli.contract.kinds import KINDS, Embedder, Entry, ModelSource, Ranker
+from t2icli.contract.kinds import KINDS, Command, Embedder, Entry, ModelSource, Ranker
+from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry.isolation import Isolation
 from t2icli.store import models
 
 BACKENDS = Path(__file__).parents[1] / "backends"
 """The built-in plugins, found as files: nothing here imports what stands on it."""
-GROUP = "t2icli"
-"""The entry point group by which a distribution names its plugins."""
+GROUP = distributions.GROUP
+COMMANDS = "t2icli.commands"
+"""The built-in plugin that announces the commands."""
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("t2i_"))
 HEAVY = ("torch", "transformers", "open_clip", "diffusers", "pyarrow", "daft")
 """Modules so slow to import that even `t2i --help` would be felt to hang."""
@@ -60,17 +61,17 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Adder:
-    """A plugin's `t2i_commands`, which is asked only when commands are listed or looked up."""
+class CommandOffer:
+    """A command and who made it."""
 
-    function: Callable[..., object]
+    command: Command
     plugin: str
     distribution: str
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A plugin, or its commands, that was left out."""
+    """A plugin that was left out."""
 
     plugin: str
     distribution: str
@@ -91,7 +92,7 @@ class Announcement:
     """What it is doing, or failed at."""
     offers: list[tuple[str, Offer]] = field(default_factory=list)
     sources: list[ModelSource] = field(default_factory=list)
-    commands: Hook | None = None
+    commands: list[Command] = field(default_factory=list)
 
     def ask(self, load: Callable[[], object], taken: Mapping[tuple[str, str], str]) -> None:
         """Import it and ask each of its hooks; `taken` holds the plugin that has each kind and name already."""
@@ -104,7 +105,9 @@ class Announcement:
         self.step = "t2i_models"
         self.sources += map(_source, hooks.get(self.step, list)())
         _refuse_taken("model", [source.name for source in self.sources], taken)
-        self.commands = hooks.get("t2i_commands")
+        self.step = "t2i_commands"
+        self.commands += map(_command, hooks.get(self.step, list)())
+        _refuse_taken("command", [command.name for command in self.commands], taken)
 
 
 def _refuse_taken(kind: str, names: list[str], taken: Mapping[tuple[str, str], str]) -> None:
@@ -123,12 +126,12 @@ class Plugins:
     sources: list[ModelSource] = field(default_factory=list)
     shippers: dict[str, str] = field(default_factory=dict)
     """The distribution that knows each model, by the model's name."""
-    commands: list[Adder] = field(default_factory=list)
+    commands: dict[str, CommandOffer] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each plugin took to be imported and asked."""
     taken: dict[tuple[str, str], str] = field(default_factory=dict)
-    """The plugin that has each kind and name; a model source counts as of the kind "model"."""
+    """The plugin that has each kind and name; a model source counts as of the kind "model", a command of "command"."""
     isolation: Isolation = field(default_factory=Isolation)
 
     def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
@@ -145,8 +148,8 @@ class Plugins:
         self.sources += found.sources
         self.shippers |= {source.name: distribution for source in found.sources}
         self.taken |= {("model", source.name): name for source in found.sources}
-        if found.commands is not None:
-            self.commands.append(Adder(found.commands, name, distribution))
+        self.commands |= {each.name: CommandOffer(each, name, distribution) for each in found.commands}
+        self.taken |= {("command", each.name): name for each in found.commands}
         self.seconds[name] = time.perf_counter() - begun
         if slow := _heavy() - heavy:
             _warn_of(name, distribution, slow)
@@ -185,12 +188,13 @@ Announced = tuple[str, str, Callable[[], object]]
 
 
 def collect(others: Iterable[Announced]) -> Plugins:
-    """The built-in backends and these plugins."""
+    """The commands and backends that are built in, and these plugins."""
     plugins = Plugins()
-    own = title(importlib.metadata.distribution("t2icli"))
+    own = distributions.own_title()
     with plugins.isolation:
+        plugins.add("t2icli", own, _module(COMMANDS))
         for _, name, _ in pkgutil.iter_modules([str(BACKENDS)]):
-            plugins.add(name, own, _built_in(name))
+            plugins.add(name, own, _module(f"t2icli.backends.{name}"))
         for name, distribution, load in others:
             plugins.add(name, distribution, load)
     plugins.offer_embedders_as_rankers()
@@ -199,20 +203,20 @@ def collect(others: Iterable[Announced]) -> Plugins:
 
 def announced() -> Iterator[Announced]:
     """The plugins of every installed distribution, none of them imported yet."""
-    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
-        yield point.name, title(point.dist) if point.dist else "?", point.load
+    for point in distributions.points():
+        yield point.name, point.distribution, point.load
 
 
-def title(distribution: importlib.metadata.Distribution) -> str:
-    """Name and version. `Distribution.metadata` would read a whole README for them, at every start."""
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
-    return f"{head.get('Name', '?')} {head.get('Version', '?')}"
+class _Manager(pluggy.PluginManager):
+    """Looks at what is called like a hook alone: a module of settings has many other names."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return super().parse_hookimpl_opts(plugin, name) if name.startswith("t2i_") else None
 
 
 @functools.cache
 def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
@@ -258,6 +262,16 @@ def _source(source: object) -> ModelSource:
     return source
 
 
+def _command(command: object) -> Command:
+    if not isinstance(command, Command):
+        raise TypeError(f"t2i_commands must return Command objects, not {type(command).__name__}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", command.name):
+        raise TypeError(f"a command's name is made of a-z, 0-9 and '-', unlike {command.name!r}")
+    if not re.fullmatch(r"[\w.]+:[\w.]+", command.function):
+        raise TypeError(f"the function of command {command.name!r} is written module:name, unlike {command.function!r}")
+    return command
+
+
 def _heavy() -> set[str]:
     return sys.modules.keys() & set(HEAVY)
 
@@ -277,6 +291,8 @@ def _reason(error: BaseException) -> str:
 
 def plugins_of(distribution: str) -> list[str]:
     """The names of the plugins a distribution announces, read from its metadata alone."""
+    import importlib.metadata
+
     try:
         points = importlib.metadata.distribution(distribution).entry_points
     except importlib.metadata.PackageNotFoundError:
@@ -290,9 +306,15 @@ def removal(titled: str) -> str:
     return f"t2i uninstall {name}" if plugins_of(name) else ""
 
 
-def _hint(titled: str) -> str:
+def hint(titled: str) -> str | None:
+    """How to be rid of a distribution that does not work."""
     command = removal(titled)
-    return f"; to remove it: {command}" if command else ""
+    return f"to remove it: {command}" if command else None
+
+
+def _hint(titled: str) -> str:
+    found = hint(titled)
+    return f"; {found}" if found else ""
 
 
 def what_to_install(kind: str) -> str:
@@ -316,13 +338,21 @@ def _as_ranker(entry: Entry[Embedder]) -> Entry[Ranker]:
     return Entry(entry.name, entry.about, entry.settings, load)
 
 
-def _built_in(name: str) -> Callable[[], object]:
-    return lambda: importlib.import_module(f"t2icli.backends.{name}")
+def _module(name: str) -> Callable[[], object]:
+    return lambda: importlib.import_module(name)
+
+
+@functools.cache
+def built_in_commands() -> dict[str, CommandOffer]:
+    """The commands that no plugin is needed for, nor asked."""
+    plugins = Plugins()
+    plugins.add("t2icli", "t2icli", _module(COMMANDS))
+    return plugins.commands
 
 
 @functools.cache
 def installed() -> Plugins:
-    """The built-in backends and every distribution with an entry point in the group `t2icli`."""
+    """All that is built in, and every distribution with an entry point in the group `t2icli`."""
     return collect(announced())
 
 

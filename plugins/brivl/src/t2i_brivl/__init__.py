@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2i_brivl.recipe import SIZES, RecipeSettings
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, lazily
+from t2icli.contract.kinds import Command, Embedder, Entry, ModelSource, Recipe, lazily
 from t2icli.store.models import Model
-
-if TYPE_CHECKING:
-    import typer
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,12 +54,5 @@ def t2i_models() -> list[ModelSource]:
 
 
 @hookimpl
-def t2i_commands(app: typer.Typer) -> None:
-    import typer
-
-    from t2i_brivl.command import check
-
-    group = typer.Typer(no_args_is_help=True, help="BriVL's own checks.")
-    group.callback()(lambda: None)
-    group.command("check")(check)
-    app.add_typer(group, name="brivl")
+def t2i_commands() -> list[Command]:
+    return [Command("brivl", "BriVL's own checks.", "t2i_brivl.command:app")]

@@ -9,7 +9,10 @@ import typer
 
 from t2icli import load
 
+app = typer.Typer(no_args_is_help=True, help="BriVL's own checks.", callback=lambda: None)
 
+
+@app.command()
 def check(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A BriVL model, by name or folder.")] = "brivl",
     pictures: Annotated[
