@@ -56,8 +56,7 @@ def cli_page() -> str:
     lines = ["# The command line", "", "Generated from the program by `make docs`.", ""]
     context = typer.Context(root, info_name="t2i")
     for name in root.list_commands(context):  # type: ignore[attr-defined]
-        # The program's own list holds commands without their flags, to be quick.
-        command = cli.built_in(name) if name in cli.COMMANDS else root.get_command(context, name)  # type: ignore[attr-defined]
+        command = cli.loaded(cli.offered(name))
         lines += _command(command, f"t2i {name}", context, 2)
     return "\n".join(lines).rstrip() + "\n"
 

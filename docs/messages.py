@@ -153,7 +153,7 @@ def _headings(node: ast.expr) -> Iterator[ast.expr]:
 def _arguments(node: ast.Call) -> Iterator[ast.expr]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     yield from node.args[: SINKS.get(name, 0)]
-    if name == "Entry":
+    if name in ("Entry", "Command"):
         yield from node.args[1:2]
     if name == "Finding":
         yield from node.args[2:]

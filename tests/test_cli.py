@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from t2icli import cli
+from t2icli.commands import PANELS, t2i_commands
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
+from t2icli.contract.kinds import Command, Entry
 from t2icli.testing import Runner
 
 PLUGIN = """
@@ -99,10 +100,9 @@ def _seconds_of_children() -> float:
 def test_every_command_is_listed_with_a_line_of_help(t2i: Runner) -> None:
     said = t2i.ok("--help").stdout
     assert t2i.ok().stdout == said
-    for name in cli.COMMANDS:
-        assert f" {name} " in said
-        assert cli.listed(name).help
-        assert t2i.ok(name, "--help").stdout
+    for command in t2i_commands():
+        assert f" {command.name} " in said and command.about
+        assert t2i.ok(command.name, "--help").stdout
 
 
 def test_the_version_is_that_of_the_distribution(t2i: Runner) -> None:
@@ -180,45 +180,88 @@ def test_offline_is_told_to_the_libraries_before_they_are_imported(
     assert told == [None, "1", "1"]
 
 
+HELLO = '''
+import typer
+
+def hello(name: str = "you") -> None:
+    """Greet, as often as one likes."""
+    from t2icli.commands import show
+    show.line(f"hello {name}")
+
+several = typer.Typer(callback=lambda: None)
+several.command("bye")(hello)
+'''
+
+
 class Speaking:
-    """Adds a command, as a plugin may."""
+    """Adds commands, as a plugin may."""
 
     @hookimpl
-    def t2i_commands(self, app):  # type: ignore[no-untyped-def]
-        @app.command("hello")
-        def hello(name: str = "you") -> None:
-            """Greet."""
-            from t2icli.commands import show
-
-            show.line(f"hello {name}")
+    def t2i_commands(self) -> list[Command]:
+        return [
+            Command("hello", "Greet.", "t2i_hello:hello"),
+            Command("several", "Greet and part.", "t2i_hello:several", "Manners"),
+            Command("lost", "Nowhere to be found.", "t2i_hello:lost"),
+        ]
 
 
 class Thief:
     @hookimpl
-    def t2i_commands(self, app):  # type: ignore[no-untyped-def]
-        app.command("generate")(lambda: None)
+    def t2i_commands(self) -> list[Command]:
+        return [Command("generate", "Something else.", "t2i_hello:hello")]
 
 
 class Faulty:
     @hookimpl
-    def t2i_commands(self, app):  # type: ignore[no-untyped-def]
+    def t2i_commands(self) -> list[Command]:
         raise RuntimeError("no\nluck")
 
 
-def test_a_plugin_may_add_a_command(t2i: Runner) -> None:
+@pytest.fixture
+def speaking(t2i: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    (tmp_path / "t2i_hello.py").write_text(HELLO)
+    monkeypatch.syspath_prepend(tmp_path)
     t2i.use(Speaking())
-    assert "Greet." in t2i.ok("--help").stdout
-    assert t2i.ok("hello", "--name", "me").stdout == "hello me\n"
+    yield t2i
+    sys.modules.pop("t2i_hello", None)
+
+
+def test_a_plugin_may_add_commands_which_are_imported_when_they_run(speaking: Runner) -> None:
+    listed = speaking.ok("--help").stdout
+    assert "Greet." in listed and "Manners" in listed and "t2i_hello" not in sys.modules
+    assert speaking.ok("hello", "--name", "me").stdout == "hello me\n"
+    assert speaking.ok("several", "bye").stdout == "hello you\n"
+    assert "as often as one likes" in speaking.ok("hello", "--help").stdout
+
+
+def test_a_flag_of_a_plugins_command_has_a_variable_too(speaking: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_NAME", "them")
+    assert speaking.ok("hello").stdout == "hello them\n"
+
+
+def test_a_command_that_cannot_be_loaded_names_its_plugin(speaking: Runner) -> None:
+    speaking.fails("lost", code=1, says="command 'lost' of plugin 'Speaking' (under test) cannot be loaded: Attribute")
 
 
 @pytest.mark.parametrize(("plugin", "reason"), [(Thief(), "'generate' is already taken"), (Faulty(), "no luck")])
-def test_a_plugin_whose_command_fails_costs_one_line(t2i: Runner, plugin: object, reason: str) -> None:
-    t2i.use(Speaking(), plugin)
-    done = t2i.ok("hello")
+def test_a_plugin_whose_command_fails_costs_one_line(speaking: Runner, plugin: object, reason: str) -> None:
+    speaking.use(Speaking(), plugin, strict=False)
+    done = speaking.ok("hello")
     assert done.stdout == "hello you\n"
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"warning: plugin '{type(plugin).__name__}'") and reason in line
-    assert t2i.ok("hello", "--quiet").stderr == ""
+    assert speaking.ok("hello", "--quiet").stderr == ""
+    assert "Draw pictures" in speaking.ok("generate", "--help").stdout
+
+
+@pytest.mark.parametrize(("words", "module"), [(["--help"], ""), (["models", "list"], "models")])
+def test_only_the_module_of_the_command_that_runs_is_imported(words: list[str], module: str, site: Path) -> None:
+    show = "print(*(name for name in sys.modules if name.startswith('t2icli.commands.')), file=sys.stderr)"
+    code = f"import sys; from t2icli import cli; cli.run({words}); {show}"
+    done = subprocess.run([sys.executable, "-c", code], env=program(site), capture_output=True, text=True, timeout=60)
+    imported = {name.rpartition(".")[2] for name in done.stderr.split()}
+    commands = {place.partition(":")[0] for own in PANELS.values() for place, _ in own.values()}
+    assert imported & commands == {module} - {""}
 
 
 def test_a_broken_plugin_costs_one_line_and_nothing_else(site: Path, tmp_path: Path) -> None:

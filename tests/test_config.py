@@ -8,8 +8,10 @@ from typing import Annotated
 import pytest
 import typer
 
-from t2icli import cli, config
+from t2icli import config
 from t2icli.commands import options
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Command
 from t2icli.ground import runfile, toml
 from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
@@ -32,11 +34,16 @@ def probe(
     heard["resolved"] = config.resolved(context, merged, name="chosen later")
 
 
+class Probing:
+    @hookimpl
+    def t2i_commands(self) -> list[Command]:
+        return [Command("probe", "Say what it was called with.", f"{__name__}:probe")]
+
+
 @pytest.fixture(autouse=True)
-def command(monkeypatch: pytest.MonkeyPatch, t2i: Runner) -> None:
+def command(t2i: Runner) -> None:
     heard.clear()
-    monkeypatch.setitem(cli.COMMANDS, "probe", ("probe:probe", "Pictures"))
-    monkeypatch.setattr(cli, "_imported", lambda name: probe)
+    t2i.use(Probing())
 
 
 def write(text: str) -> Path:

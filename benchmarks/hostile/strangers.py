@@ -76,9 +76,9 @@ HOOKS = {
     "a hook of numbers": "t2i_rankers = hookimpl(7) if False else 7",
     "a hook that wants more": "@hookimpl\ndef t2i_rankers(a, b): return []",
     "a misspelt hook": "@hookimpl\ndef t2i_rankres(): return []",
-    "a command called generate": "@hookimpl\ndef t2i_commands(app): app.command('generate')(lambda: print('mine'))",
-    "a command of escapes": "@hookimpl\ndef t2i_commands(app): app.command('\\x1b[31mx')(lambda: None)",
-    "exits in commands": "@hookimpl\ndef t2i_commands(app): raise SystemExit(0)",
+    "a command called generate": "@hookimpl\ndef t2i_commands(): return [Command('generate', 'mine', 'a:b')]",
+    "a command of escapes": "@hookimpl\ndef t2i_commands(): return [Command('\\x1b[31mx', '', 'a:b')]",
+    "exits in commands": "@hookimpl\ndef t2i_commands(): raise SystemExit(0)",
 }
 WORK = {
     "raises at load": "def hostile(self): raise RuntimeError('\\x1b[31m broken')",

@@ -48,6 +48,11 @@ def test_a_picture_to_start_from_is_kept_but_for_what_the_mask_says(painter: Run
         assert record["mask_pixels"] == images.pixels_sha256(images.open_image(Path("mask.png")))
 
 
+def test_a_generator_without_a_condition_names_those_that_take_it(painter: Runner) -> None:
+    failed = painter.fails("generate", "--like", "photo.png", "-m", "toy", says="'toy' cannot draw with --like")
+    assert "generators that take --like, to choose with -m: toy-painter" in failed.stderr
+
+
 def test_prompts_are_drawn_in_one_call_and_filed_each_by_itself(painter: Runner) -> None:
     prompts = ("red", "blue", "red", "green")
     rows = painter.ok("generate", *prompts, "-n", 2, *PAINTER, "--json").json()["results"]

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-import typer
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, ModelSource, RemoteFile
+from t2icli.contract.kinds import Command, Entry, ModelSource, RemoteFile
 from t2icli.registry import discovery
 from t2icli.registry.discovery import Plugins
 from t2icli.testing import Runner
@@ -164,14 +163,23 @@ def test_users_hear_of_a_broken_plugin_in_one_line_and_the_rest_works(t2i: Runne
     assert result.stderr.count("was left out") == 1
 
 
-def test_a_command_that_cannot_be_added_is_attributed_to_its_plugin(t2i: Runner) -> None:
-    class Adds:
-        @hookimpl
-        def t2i_commands(self, app: typer.Typer) -> None:
-            @app.command()
-            def models() -> None: ...
-
-    t2i.use(Adds())
+def test_a_command_that_is_taken_is_attributed_to_its_plugin(t2i: Runner) -> None:
+    t2i.use(plugin(t2i_commands=lambda: [Command("models", "Others.", "elsewhere:models")]), strict=False)
     assert (
-        "plugin 'Adds' (under test) was left out: t2i_commands: T2IError: command 'models'" in t2i.ok("--help").stderr
+        "plugin 'sample' (under test) was left out: t2i_commands: T2IError: command 'models' is already taken by plugin"
+        in t2i.ok("--help").stderr
     )
+    assert "elsewhere" not in t2i.ok("models", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [
+        ([3], "t2i_commands must return Command objects"),
+        ([Command("Hello", "", "a:b")], "a command's name"),
+        ([Command("hello", "", "a.b")], "module:name"),
+    ],
+)
+def test_a_command_that_is_wrongly_described_is_refused(found: Plugins, announced: list[Any], reason: str) -> None:
+    found.add("sample", "sample 1.0", lambda: plugin(t2i_commands=lambda: announced))
+    assert reason in found.broken[-1].reason

@@ -18,10 +18,11 @@ from t2icli.registry.isolation import Isolation
 
 WORKS = """
 from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Command
+def greet(): print("hello")
 @hookimpl
-def t2i_commands(app):
-    @app.command()
-    def greet(): print("hello")
+def t2i_commands():
+    return [Command("greet", "Say hello.", __name__ + ":greet")]
 """
 
 
@@ -52,7 +53,7 @@ def sample(tmp_path: Path) -> Installed:
 BREAKS = {
     "a cancellation at import": ("import asyncio\nraise asyncio.CancelledError", "import: CancelledError"),
     "an exit when commands are added": (
-        WORKS.replace("@app.command()", "raise SystemExit(7)"),
+        WORKS.replace("return [", "raise SystemExit(7)  # ["),
         "t2i_commands: SystemExit: 7",
     ),
 }

@@ -12,14 +12,14 @@ from PIL import Image
 
 from t2icli import testing
 from t2icli.contract.kinds import Entry
-from t2icli.contract.requests import Abilities, Request, numbered
+from t2icli.contract.requests import CONDITIONS, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.templates import codec as template
 from t2icli.testing import toys
 
 
 def entry(thing: type) -> Entry[Any]:
-    return Entry("sample", "for this test", toys.PainterSettings, thing)
+    return Entry("sample", "for this test", toys.PainterSettings, thing, conditions=CONDITIONS)
 
 
 class OfCompany(toys.Painter):
@@ -106,6 +106,11 @@ class Fewer(toys.Painter):
 
     def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image.Image]:
         return (image for i, image in enumerate(super().draw(requests, watch)) if i != 1)
+
+
+def test_conditions_are_declared_where_they_can_be_read_before_loading() -> None:
+    with pytest.raises(AssertionError, match=r"Entry\.conditions must name like, mask, source"):
+        testing.check_generator(replace(entry(toys.Painter), conditions=()))
 
 
 def test_a_painter_that_takes_every_condition_passes() -> None:

@@ -6,36 +6,38 @@ import warnings
 from pathlib import Path
 
 import pytest
-import typer
 
 from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Command
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import Runner
 
 
+def say(words: str) -> None:
+    print(words)
+    os.environ["T2I_SAID"] = words
+
+
+def warn() -> None:
+    warnings.warn("mind the step", UserWarning, stacklevel=2)
+
+
+def fail(code: int) -> None:
+    raise T2IError("it went wrong", "do it right", code=code)
+
+
+def listen() -> None:
+    print(input().upper())
+
+
 class Speaks:
     """A plugin with a command for every way to end."""
 
     @hookimpl
-    def t2i_commands(self, app: typer.Typer) -> None:
-        @app.command()
-        def say(words: str) -> None:
-            print(words)
-            os.environ["T2I_SAID"] = words
-
-        @app.command()
-        def warn() -> None:
-            warnings.warn("mind the step", UserWarning, stacklevel=2)
-
-        @app.command()
-        def fail(code: int) -> None:
-            raise T2IError("it went wrong", "do it right", code=code)
-
-        @app.command()
-        def listen() -> None:
-            print(input().upper())
+    def t2i_commands(self) -> list[Command]:
+        return [Command(name, "For this test.", f"{__name__}:{name}") for name in ("say", "warn", "fail", "listen")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import json as _json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
@@ -31,8 +31,6 @@ T = TypeVar("T")
 
 quiet = False
 """Set by `--quiet`: no progress and no warnings."""
-WIDE = 10_000
-"""Columns of a table that goes into a file or a pipe: nothing is cut there."""
 NARROW = 20
 """Columns that are left for each of the others where paths take more than the terminal has."""
 IN_WORDS = {"about", "meaning", "trains", "why", "what", "what to do", "state", "direction", "default", "now", ""}
@@ -91,26 +89,55 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
 
     A path is never broken: where it is wider than the terminal, so is the table.
     """
+    listed = [list(row) for row in rows]
+    used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
+    right = {index for index in used if all(isinstance(row[index], (int, float)) for row in listed)}
+    headings = [visible(translate(columns[index])) for index in used]
+    cells = [[_cell(row[index], columns[index]) for index in used] for row in listed]
+    if title:
+        line(translate(title))
+    if not sys.stdout.isatty():  # as wide as it needs to be
+        lines_of = _aligned([headings, *cells], {used.index(index) for index in right})
+        lines([*lines_of[:1], "-" * max(map(len, lines_of)), *lines_of[1:], ""])
+        return
+    paths = {index: width for index in used if (width := _width_of_paths(row[index] for row in listed))}
+    _rich_table(headings, cells, [index in right for index in used], [paths.get(index) for index in used])
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
+    """Rows of cells in columns; a Chinese character is as wide as two others."""
+    flat = [[cell.replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*flat, strict=True)]
+    padded = ([(" " * (width - _width(cell)), cell) for cell, width in zip(row, widths, strict=True)] for row in flat)
+    joined = ((s + c if index in right else c + s for index, (s, c) in enumerate(row)) for row in padded)
+    return ["  ".join(row).rstrip() for row in joined]
+
+
+def _width(text: str) -> int:
+    from unicodedata import combining, east_asian_width
+
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def _rich_table(
+    headings: Sequence[str], cells: Iterable[Sequence[str]], right: Sequence[bool], paths: Sequence[int | None]
+) -> None:
+    """`paths` holds the width of each column of paths: where they need more than the terminal has, the table does."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    listed = [list(row) for row in rows]
-    used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
-    paths = {index: width for index in used if (width := _width_of_paths(row[index] for row in listed))}
-    for index in used:
-        numbers = all(isinstance(row[index], (int, float)) for row in listed)
-        justify: Literal["right", "left"] = "right" if numbers else "left"
-        heading = Text(visible(translate(columns[index])))
-        shown.add_column(heading, justify=justify, overflow="fold", min_width=paths.get(index))
-    for row in listed:
-        shown.add_row(*(Text(_cell(row[index], columns[index])) for index in used))
+    for heading, to_the_right, width in zip(headings, right, paths, strict=True):
+        justify: Literal["right", "left"] = "right" if to_the_right else "left"
+        shown.add_column(Text(heading), justify=justify, overflow="fold", min_width=width)
+    for row in cells:
+        shown.add_row(*map(Text, row))
     out = console(sys.stdout)
-    if paths:
-        out = console(sys.stdout, max(out.width, sum(paths.values()) + NARROW * (len(used) - len(paths))))
-    if title:  # a table's own title is broken to the table's width
-        out.print(Text(visible(translate(title)), style="bold"))
+    if wide := [width for width in paths if width]:
+        out = console(sys.stdout, max(out.width, sum(wide) + NARROW * (len(paths) - len(wide))))
     out.print(shown)
 
 
@@ -365,7 +392,7 @@ def console(stream: TextIO, width: int | None = None) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=visible(segment.text))
 
-    width = width or (None if stream.isatty() else WIDE)
+    width = width or (None if stream.isatty() else 10_000)  # bars in a pipe are not drawn
     return VisibleConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 

@@ -6,7 +6,7 @@ offers `generate(prompt, n, *, seed)` takes part through `drawing`, which turns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -153,12 +153,21 @@ def numbered(request: Request, n: int) -> Iterator[Request]:
     return (replace(request, seed=request.seed + i) for i in range(n))
 
 
-def check(request: Request, abilities: Abilities, owner: str) -> None:
-    """Whether a generator can draw this at all."""
+def check(
+    request: Request,
+    abilities: Abilities,
+    owner: str,
+    generators: Callable[[str], Collection[str]] = lambda condition: (),
+) -> None:
+    """Whether a generator can draw this at all; `generators` names those that take a condition."""
     for name in sorted(request.conditions - abilities.conditions):
         known = " and ".join(flag for each, flag in CONDITIONS.items() if each in abilities.conditions)
         takes = f"{owner} takes {known} beside a prompt" if known else f"{owner} takes a prompt alone"
-        raise T2IError(f"{owner} cannot draw with {CONDITIONS[name]}", f"{takes}; choose another with -m")
+        if others := ", ".join(sorted(generators(name))):
+            hint = f"{takes}; generators that take {CONDITIONS[name]}, to choose with -m: {others}"
+        else:
+            hint = f"{takes}; no installed generator takes {CONDITIONS[name]}"
+        raise T2IError(f"{owner} cannot draw with {CONDITIONS[name]}", hint)
     if request.mask is not None and request.source is None:
         raise T2IError("--mask needs a picture to change", "add --from IMAGE")
 

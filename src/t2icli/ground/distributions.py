@@ -13,12 +13,10 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from pathlib import Path
 
 GROUP = "t2icli"
 """The entry point group by which a distribution names its plugins."""
-INFO = re.compile(r"(?P<name>.+?)(?:-.*)?\.(?:dist|egg)-info", re.IGNORECASE)
-SECTION = re.compile(r"\[\s*(.+?)\s*\]")
+INFO = (".dist-info", ".egg-info")
 
 
 @dataclass(frozen=True)
@@ -49,26 +47,24 @@ def _in_folders() -> Iterator[Point]:
     return (point for info in _infos() for point in _of(info))
 
 
-def _infos() -> Iterator[Path]:
+def _infos() -> Iterator[str]:
     """The folder of metadata of each distribution."""
     seen: set[str] = set()
     for folder in dict.fromkeys(sys.path):
         try:
-            names = sorted(os.listdir(folder or "."))
+            names = [name for name in os.listdir(folder or ".") if name.endswith(INFO)]
         except OSError:
             continue
-        for name in names:
-            if (found := INFO.fullmatch(name)) and (own := _normal(found["name"])) not in seen:
-                seen.add(own)  # of two distributions of one name the first on the path counts
-                yield Path(folder, name)
+        for name in sorted(names):
+            own = re.sub(r"[-_.]+", "-", name[:-10].partition("-")[0]).lower()
+            if own not in seen:  # of two distributions of one name the first on the path counts
+                seen.add(own)
+                yield os.path.join(folder, name)
 
 
-def _of(info: Path) -> Iterator[Point]:
-    try:
-        text = (info / "entry_points.txt").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    if f"[{GROUP}]" in text.replace(" ", ""):
+def _of(info: str) -> Iterator[Point]:
+    text = _read(info, "entry_points.txt")
+    if f"[{GROUP}]" in text:
         yield from parsed(text, lambda: title(info))
 
 
@@ -76,30 +72,33 @@ def parsed(text: str, titled: Callable[[], str]) -> Iterator[Point]:
     """The points of our group in an `entry_points.txt`."""
     section = ""
     for line in map(str.strip, text.splitlines()):
-        if heading := SECTION.fullmatch(line):
-            section = heading[1]
+        if line.startswith("[") and line.endswith("]"):
+            section = line.strip("[]")
         elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
             name, _, place = line.partition("=")
             module, _, attribute = place.partition("[")[0].partition(":")  # what follows a bracket are extras
             yield Point(name.strip(), module.strip(), attribute.strip(), titled())
 
 
-def title(info: Path) -> str:
+def _read(info: str, name: str) -> str:
+    try:
+        with open(os.path.join(info, name), encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def title(info: str) -> str:
     """Name and version of the distribution in this folder."""
-    for name in ("METADATA", "PKG-INFO"):
-        try:
-            text = (info / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            continue
-        head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
-        return f"{head.get('Name', '?')} {head.get('Version', '?')}"
-    return "? ?"
+    text = _read(info, "METADATA") or _read(info, "PKG-INFO")
+    head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+    return f"{head.get('Name', '?')} {head.get('Version', '?')}"
 
 
 def own_title() -> str:
     """Of t2icli itself."""
     for info in _infos():
-        if info.name.startswith("t2icli-"):
+        if os.path.basename(info).startswith("t2icli-"):
             return title(info)
     return "t2icli"
 
@@ -110,7 +109,3 @@ def _by_metadata() -> Iterator[Point]:
     for point in importlib.metadata.entry_points(group=GROUP):
         titled = f"{point.dist.name} {point.dist.version}" if point.dist else "?"
         yield Point(point.name, point.module, point.attr or "", titled)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -10,14 +10,13 @@ from typing import Any
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file."""
+    if sys.version_info >= (3, 11):
+        import tomllib  # here, because listing commands needs none
+    else:
+        import tomli as tomllib
     try:
         tables: dict[str, Any] = tomllib.loads(files.read_text(path).replace("\r\n", "\n"))
     except ValueError as error:  # also a number with more digits than Python converts

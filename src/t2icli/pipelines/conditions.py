@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.contract.requests import CONDITIONS, Request
+from t2icli.contract.requests import CONDITIONS, Abilities, Request
+from t2icli.contract.requests import check as check_alone
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.mixture import Mixture, Sound
+from t2icli.registry import discovery
 from t2icli.registry.settings import is_utf8
 
 if TYPE_CHECKING:
@@ -69,6 +71,17 @@ def request(prompt: str, seed: int, examples: Examples) -> Request:
         images.pop("like", None)
         images["embedding"] = examples.mixture.embedding(prompt)
     return Request(prompt, seed, **images)
+
+
+def check(request: Request, abilities: Abilities, owner: str) -> None:
+    """Whether a generator can draw this at all; an error names the installed ones that can."""
+    check_alone(request, abilities, owner, generators_with)
+
+
+def generators_with(condition: str) -> list[str]:
+    """The installed generators that take it."""
+    offers = discovery.installed().offers["generator"]
+    return sorted(name for name, offer in offers.items() if condition in offer.entry.conditions)
 
 
 def record(examples: Examples) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.kinds import Generator
-from t2icli.contract.requests import Request, check, drawing, numbered
+from t2icli.contract.requests import Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pictures.album import Album
@@ -51,7 +51,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for request in self._firsts():  # a generator that cannot go by a picture is refused before anything is drawn
-            check(request, drawing(self.source.thing).abilities, repr(self.source.name))
+            conditions.check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 
     def requests(self) -> Iterator[Request]:
         """Every picture, prompt after prompt."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.contract.requests import check, drawing
+from t2icli.contract.requests import drawing
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines import conditions, provenance
@@ -57,7 +57,7 @@ def replay(path: Path, *, word: str | None = None, device: str | None = None) ->
         source = _source(record, word, device)
         generator = drawing(source.thing)
         request = conditions.request(prompt, record.seed, conditions.recorded(record, source))
-        check(request, generator.abilities, repr(source.name))
+        conditions.check(request, generator.abilities, repr(source.name))
         image = images.to_rgb(next(iter(generator.draw([request]))))
         now = provenance.record(source)
     before, pixels = images.open_image(path), images.pixels_sha256(image)

@@ -4,7 +4,6 @@ and its parts (a codec, a tokenizer) as sub-folders, so it is complete and canno
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import shutil
@@ -95,6 +94,8 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """One hash for weights, shape and parts; what images and caches remember."""
+        import hashlib  # here, because listing commands needs none
+
         card = self.card
         made_of = [card.kind, card.backend, card.config, card.files, card.parts]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

@@ -165,6 +165,8 @@ def _check_requests(
     abilities = generator.abilities
     unknown = set(abilities.conditions) - set(CONDITIONS)
     assert not unknown, f"conditions must be among {', '.join(CONDITIONS)}, not {unknown}"
+    undeclared = abilities.conditions - set(entry.conditions)
+    assert not undeclared, f"Entry.conditions must name {', '.join(sorted(undeclared))}, which the generator takes"
     for image in images:
         assert not abilities.sizes or image.size in abilities.sizes, f"{image.size} is not among abilities.sizes"
     mixed = [Request(prompt, seed) for seed in (7, 8) for prompt in (PROMPT, TEXTS[0])] + _conditioned(generator)

@@ -186,7 +186,7 @@ class Ears(Embedder):
 def t2i_generators() -> list[Entry[Any]]:
     return [
         Entry("toy", "plain pictures, redder with the seed", GeneratorSettings, Generator),
-        Entry("toy-painter", "plain pictures, or changed ones", PainterSettings, Painter),
+        Entry("toy-painter", "plain pictures, or changed ones", PainterSettings, Painter, conditions=CONDITIONS),
     ]
 
 

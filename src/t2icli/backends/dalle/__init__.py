@@ -112,7 +112,7 @@ import_files = lazily("t2icli.backends.dalle.convert:convert")
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "DALL-E: a sentence's words to an image's codes, one after another"
-    return [Entry("dalle", about, Settings, load, import_files)]
+    return [Entry("dalle", about, Settings, load, import_files, conditions={"source"})]
 
 
 @hookimpl
