@@ -35,7 +35,7 @@ FILES_ONLY = {
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
     *("a picture of", "heard in {0}", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
-    "t2icli (prepares image-text data)",
+    *("t2icli (prepares image-text data)", "Bearer {0}"),
     *("event: error\ndata: {0}", "event: {0}.{1}\ndata: {2}", "Value error", "Pictures of prompts, ranked."),
     *("private, max-age=31536000, immutable", "text/plain; version=0.0.4", "The last album of the page before."),
 }
@@ -154,7 +154,7 @@ def _arguments(node: ast.Call) -> Iterator[ast.expr]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     yield from node.args[: SINKS.get(name, 0)]
     if name in ("Entry", "Command"):
-        yield from node.args[1:2]
+        yield from (*node.args[1:2], *node.args[3:4])
     if name == "Finding":
         yield from node.args[2:]
     if name == "table":

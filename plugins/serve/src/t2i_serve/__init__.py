@@ -17,16 +17,10 @@ Everything but the drawers' and rankers' threads happens on the event loop, so t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from t2icli.contract.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    import typer
+from t2icli.contract.kinds import Command
 
 
 @hookimpl
-def t2i_commands(app: typer.Typer) -> None:
-    from t2i_serve.command import serve
-
-    app.command("serve", rich_help_panel="Pictures")(serve)
+def t2i_commands() -> list[Command]:
+    return [Command("serve", "Serve the OpenAI images API and a web page.", "t2i_serve.command:serve", "Pictures")]
