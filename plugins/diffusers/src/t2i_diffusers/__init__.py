@@ -80,4 +80,4 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "pipelines of diffusers: Z-Image, Qwen-Image, FLUX.2, SDXL and every other folder with a model_index.json"
-    return [Entry("diffusers", about, Settings, lazily("t2i_diffusers.generate:load"))]
+    return [Entry("diffusers", about, Settings, lazily("t2i_diffusers.generate:load"), conditions={"source", "mask"})]
