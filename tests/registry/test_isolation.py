@@ -82,7 +82,9 @@ if os.name == "posix":
 
 
 def test_what_a_plugin_writes_to_stdout_in_any_way_goes_to_stderr(sample: Installed) -> None:
-    loud = OUTPUT + WORKS + "    print('from a hook')\n    os.write(1, b'from a hook, too')\n"
+    loud = OUTPUT + WORKS.replace(
+        "    return", "    print('from a hook')\n    os.write(1, b'from a hook, too')\n    return"
+    )
     ended = sample.run(loud, "plugins", "--json")
     assert json.loads(ended.stdout)["broken"] == [] and ended.returncode == 0
     for origin in ("print", "the first stdout", "descriptor 1", *(["C", "a child"] if os.name == "posix" else [])):

@@ -14,7 +14,7 @@ from t2icli.contract.kinds import Command
 PANELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Pictures": {
         "generate": ("generate:generate", "Draw pictures of prompts, best first, with a gallery of them."),
-        "rerank": ("rerank:rerank", "Rank pictures by how well they fit a prompt, best first."),
+        "rerank": ("rerank:rerank", "Rank pictures by how well they fit a prompt or a sound, best first."),
         "search": ("search:search", "Find the pictures that fit a prompt best."),
         "caption": ("caption:caption", "Describe pictures."),
         "replay": ("replay:replay", "Draw a picture again and compare every pixel."),

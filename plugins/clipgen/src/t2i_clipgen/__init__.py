@@ -196,7 +196,7 @@ import_codec = lazily("t2i_clipgen.vqgan.convert:convert")
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "CLIP-GEN: a CLIP embedding to an image, code by code"
-    return [Entry("clipgen", about, Settings, load_prior, import_prior, conditions={"like"})]
+    return [Entry("clipgen", about, Settings, load_prior, import_prior, conditions={"like", "embedding"})]
 
 
 @hookimpl

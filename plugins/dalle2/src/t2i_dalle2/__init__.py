@@ -156,7 +156,7 @@ load_decoder_recipe = lazily("t2i_dalle2.decoder.train:DecoderRecipe")
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "DALL-E 2: a prior draws an image's embedding, a decoder the image"
-    return [Entry("dalle2", about, Settings, load_generator, import_files, conditions={"like"})]
+    return [Entry("dalle2", about, Settings, load_generator, import_files, conditions={"like", "embedding"})]
 
 
 @hookimpl
