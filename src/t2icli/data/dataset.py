@@ -27,6 +27,8 @@ from t2icli.ground.errors import T2IError, did_you_mean
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from t2icli.contract.kinds import Clip
+
 CARD = "dataset.toml"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """How an image on the web starts, as opposed to a path."""
@@ -45,16 +47,19 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
     captions: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
     """Kept in the row's JSON; `split` decides the split, `problem` fails the row with that reason, `skip` drops it."""
+    audio: Path | bytes | Callable[[], bytes] | None = None
+    """A sound that belongs to the picture, kept as it is."""
 
     def read(self) -> bytes:
         """The bytes of an image that is here; each call draws one anew that is made when it is wanted."""
-        if isinstance(self.image, bytes):
-            return self.image
-        if isinstance(self.image, Path):
-            return _read_file(self.image)
-        if callable(self.image):
-            return self.image()
-        raise Unreadable("no-image", f"row {self.key!r} has no local image")
+        content = None if isinstance(self.image, str) else _content(self.image)
+        if content is None:
+            raise Unreadable("no-image", f"row {self.key!r} has no local image")
+        return content
+
+    def read_audio(self) -> bytes | None:
+        """The bytes of its sound, if it has one."""
+        return _content(self.audio)
 
     def name(self, content: bytes | None = None) -> str | None:
         """The key, else one made of address or bytes and captions; None where the bytes have to be read for that."""
@@ -70,6 +75,12 @@ class Unreadable(T2IError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def _content(source: Path | bytes | Callable[[], bytes] | None) -> bytes | None:
+    if source is None or isinstance(source, bytes):
+        return source
+    return _read_file(source) if isinstance(source, Path) else source()
 
 
 def _read_file(path: Path) -> bytes:
@@ -214,6 +225,24 @@ class PreparedDataset:
         index, row = self._find(i)
         return index.read(index.column("offset")[row].as_py(), index.column("size")[row].as_py())
 
+    def audio_bytes(self, i: int) -> bytes | None:
+        """The sound that belongs to image i, if there is one."""
+        index, row = self._find(i)
+        if not index.has("audio_size") or not (size := index.column("audio_size")[row].as_py()):
+            return None
+        return index.read(index.column("audio_offset")[row].as_py(), size)
+
+    def has_audio(self, i: int) -> bool:
+        index, row = self._find(i)
+        return index.has("audio_size") and bool(index.column("audio_size")[row].as_py())
+
+    def clip(self, i: int) -> Clip | None:
+        """The sound, read and mixed to one channel."""
+        from t2icli.sounds.clips import decode
+
+        content = self.audio_bytes(i)
+        return None if content is None else decode(content, f"the sound of {self.key(i)!r} in '{self.folder}'")
+
     def extra(self, i: int) -> dict[str, Any]:
         """Everything in the row's JSON: what the source said and what was found out."""
         index, row = self._find(i)
@@ -259,6 +288,9 @@ class _Index:
                 f"the index of shard {entry.name!r} in '{folder}' has {table.num_rows} rows, not {entry.rows}"
             )
         self._columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+
+    def has(self, name: str) -> bool:
+        return name in self._columns
 
     def column(self, name: str) -> Any:
         return self._columns[name]

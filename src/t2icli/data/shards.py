@@ -20,6 +20,8 @@ from t2icli.ground import files
 
 BLOCK = 512
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
+AUDIO = frozenset({"audio_offset", "audio_size", "audio_sha256", "audio_format"})
+"""Columns of an index whose shard has sounds."""
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 """What may lie in a shard as it is: what every reader of such tars knows."""
 
@@ -50,6 +52,7 @@ class ShardWriter:
         extra: Mapping[str, Any],
         found: Mapping[str, Any] | None = None,
         place: int | None = None,
+        audio: bytes | None = None,
     ) -> None:
         """Append one row.
 
@@ -62,11 +65,16 @@ class ShardWriter:
         offset = self._member(f"{name}.{known['format']}", image)
         if captions:
             self._member(f"{name}.txt", captions[0].encode())
+        sound = {"audio_offset": 0, "audio_size": 0, "audio_sha256": "", "audio_format": ""}
+        if audio is not None:
+            form = audio_format(audio)
+            sound |= {"audio_offset": self._member(f"{name}.{form}", audio), "audio_size": len(audio)}
+            sound |= {"audio_sha256": hashlib.sha256(audio).hexdigest(), "audio_format": form}
         split = extra.get("split") if extra.get("split") in SPLITS else ""  # of others the key decides
         row = {"key": key, "captions": list(captions), **known, "split": split}
         told = msgspec.json.encode({**extra, **row})
         places = {"json_offset": self._member(f"{name}.json", told), "json_size": len(told)}
-        self._note({**row, **places, "offset": offset, "size": len(image)})
+        self._note({**row, **places, **sound, "offset": offset, "size": len(image)})
 
     def _note(self, row: Mapping[str, Any]) -> None:
         for name, values in self._columns.items():
@@ -87,8 +95,7 @@ class ShardWriter:
 
     @property
     def entry(self) -> ShardEntry:
-        columns = self._columns
-        return ShardEntry(self.name, len(self), digest_of(columns["key"], columns["captions"], columns["sha256"]))
+        return ShardEntry(self.name, len(self), digest_of(self._columns))
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -118,7 +125,9 @@ class ShardWriter:
         import pyarrow as pa
 
         entry = msgspec.json.encode(self.entry)
-        return pa.table(self._columns, schema=pa.schema(_columns(), metadata={ENTRY: entry}))
+        columns = [(name, kind) for name, kind in _columns() if name not in AUDIO or any(self._columns["audio_size"])]
+        values = {name: self._columns[name] for name, _ in columns}
+        return pa.table(values, schema=pa.schema(columns, metadata={ENTRY: entry}))
 
 
 def member_name(key: str) -> str:
@@ -152,12 +161,20 @@ def sweep(folder: Path, names: Collection[str]) -> None:
             path.unlink()
 
 
-def digest_of(keys: Sequence[str], captions: Sequence[Sequence[str]], images: Sequence[str]) -> str:
+def digest_of(columns: Mapping[str, Sequence[Any]]) -> str:
     """The hash of a shard: of what its rows are, not of how the files were packed."""
     digest = hashlib.sha256()
-    for row in zip(keys, captions, images, strict=True):
+    for row in zip(columns["key"], columns["captions"], columns["sha256"], strict=True):
         digest.update(msgspec.json.encode(row))
+    if any(sounds := columns.get("audio_sha256", ())):
+        digest.update(msgspec.json.encode(sounds))
     return digest.hexdigest()
+
+
+def audio_format(content: bytes) -> str:
+    """The ending of a sound's file, by how it begins."""
+    beginnings = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"FORM": "aiff"}
+    return beginnings.get(content[:4], "mp3")
 
 
 def _columns() -> list[tuple[str, Any]]:
@@ -176,6 +193,10 @@ def _columns() -> list[tuple[str, Any]]:
         ("size", number),
         ("json_offset", number),
         ("json_size", number),
+        ("audio_offset", number),
+        ("audio_size", number),
+        ("audio_sha256", pa.string()),
+        ("audio_format", pa.string()),
     ]
 
 
@@ -203,5 +224,6 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
     with ShardWriter(folder, "000000") as shard:
         for row in rows:
             image = row.read()
-            shard.add(row.key or key_of(image, row.captions), image, row.captions, row.extra)
+            key = row.key or key_of(image, row.captions)
+            shard.add(key, image, row.captions, row.extra, audio=row.read_audio())
     return write_card(folder, Card(shards=(shard.entry,) if len(shard) else (), **card))

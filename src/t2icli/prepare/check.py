@@ -39,13 +39,18 @@ def problems(data: PreparedDataset) -> Iterator[str]:
 def _index(shard: ShardEntry, index: list[dict[str, Any]]) -> Iterator[str]:
     if len(index) != shard.rows:
         yield f"the index of shard {shard.name!r} has {len(index)} rows, the card says {shard.rows}"
-    columns = ([row[name] for row in index] for name in ("key", "captions", "sha256"))
-    if digest_of(*columns) != shard.sha256:
+    names = [name for name in ("key", "captions", "sha256", "audio_sha256") if index and name in index[0]]
+    if index and digest_of({name: [row[name] for row in index] for name in names}) != shard.sha256:
         yield f"the index of shard {shard.name!r} is not the one on the card: its hash differs"
 
 
 def _tar(path: Path, index: list[dict[str, Any]]) -> Iterator[str]:
     expected = {f"{member_name(row['key'])}.{row['format']}": row for row in index}
+    sounds = {
+        f"{member_name(row['key'])}.{row['audio_format']}": row["audio_sha256"]
+        for row in index
+        if row.get("audio_size")
+    }
     texts = {f"{member_name(row['key'])}.txt": row["captions"][0] for row in index if row["captions"]}
     try:
         with tarfile.open(path, "r:") as tar:
@@ -57,11 +62,14 @@ def _tar(path: Path, index: list[dict[str, Any]]) -> Iterator[str]:
                 elif member.name in texts:
                     if texts.pop(member.name).encode() != content:
                         yield f"{member.name!r} in '{path}' is not the caption in the index"
+                elif member.name in sounds:
+                    if sounds.pop(member.name) != hashlib.sha256(content).hexdigest():
+                        yield f"sound {member.name!r} in '{path}' is damaged: its sha256 differs"
                 elif not member.name.endswith(".json"):
                     yield f"{member.name!r} in '{path}' is not in the index"
     except (tarfile.TarError, OSError, EOFError) as error:
         yield f"'{path}' cannot be read: {error}"
-    yield from (f"{name!r} is missing from '{path}'" for name in [*expected, *texts])
+    yield from (f"{name!r} is missing from '{path}'" for name in [*expected, *texts, *sounds])
 
 
 def _image(path: Path, row: dict[str, Any], offset: int, content: bytes) -> Iterator[str]:

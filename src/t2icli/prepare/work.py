@@ -22,6 +22,7 @@ from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.pictures import Picture, finish
 from t2icli.prepare.report import ReportRow, Reports
 from t2icli.prepare.settings import Plan, Rules
+from t2icli.sounds.clips import decode
 
 Progress = Callable[[str, int, int], None]
 """Called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
@@ -56,6 +57,7 @@ class Done:
     key: str | None = None
     """None where the name became known only when the image was read, and is still to be claimed."""
     picture: Picture | None = None
+    audio: bytes | None = None
     tries: int = 0
     refused: Refused | None = None
 
@@ -134,12 +136,16 @@ class Worker:
             image = candidate.source.image
             if isinstance(image, str):
                 picture, tries = await self.fetcher.get(image, self._decode)
-                return Done(candidate, name, key, picture, tries)
+                return Done(candidate, name, key, picture, await self._audio(candidate.source), tries)
             async with self._reading:
                 content = await self._in_thread(_read, candidate.source)
-                return Done(candidate, candidate.source.name(content) or "", key, await self._decode(content))
+                name = candidate.source.name(content) or ""
+                return Done(candidate, name, key, await self._decode(content), await self._audio(candidate.source))
         except Refused as refused:
             return Done(candidate, refused=refused, tries=refused.tries)
+
+    async def _audio(self, source: SourceRow) -> bytes | None:
+        return None if source.audio is None else await self._in_thread(_sound, source)
 
     async def _decode(self, content: bytes) -> Picture:
         return await self._in_thread(_finished, content, self.plan.rules)
@@ -176,7 +182,7 @@ class Worker:
             return row
         found = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
         address = {"url": source.image} if isinstance(source.image, str) else {}
-        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, found, number)
+        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, found, number, done.audio)
         row.bytes, row.look, row.shard = picture.fetched, picture.look, shard.name
         row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
         return row
@@ -206,6 +212,19 @@ def _read(source: SourceRow) -> bytes:
         return source.read()
     except Unreadable as error:
         raise Refused(error.reason) from error
+
+
+def _sound(source: SourceRow) -> bytes | None:
+    """The row's sound, if it can be opened; it is kept as it is."""
+    try:
+        content = source.read_audio()
+        if content is not None:
+            decode(content, "it")
+        return content
+    except Unreadable as error:
+        raise Refused(f"audio-{error.reason}") from error
+    except T2IError as error:
+        raise Refused("bad-audio") from error
 
 
 def _finished(content: bytes, rules: Rules) -> Picture:

@@ -29,6 +29,9 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: Column = None
     caption: Column = None
     key: Column = None
+    audio: Annotated[
+        str | None, Meta(description="column or field with the path of a sound; none: audio, if it is there")
+    ] = None
     root: Root = None
     encoding: Encoding = "auto"
 
@@ -79,6 +82,17 @@ class ImageNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "none"
 
 
+class AudioFolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    captions: Annotated[
+        Literal["txt", "class"],
+        Meta(description="a .txt beside each sound, a line each; or else the folder's name too"),
+    ] = "txt"
+
+
+class AudioTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    root: Annotated[str | None, Meta(description="folder with the sounds, cut out; none: the table's own")] = None
+
+
 def _entry(name: str, about: str, settings: type, place: str) -> Entry[DatasetPreparer]:
     return Entry(name, about, settings, lazily(f"{__name__}.{place}"))
 
@@ -96,5 +110,13 @@ def t2i_datasets() -> list[Entry[DatasetPreparer]]:
         _entry("coco", "MS COCO captions 2014 and 2017, images in folders or zips", Coco, "coco:CocoSource"),
         _entry("imagenet", "ImageNet's folders, images without sentences", ImageNet, "imagenet:ImageNetSource"),
         _entry("webdataset", "tars of key.jpg, key.txt, key.json", WebDataset, "tars:WebDatasetSource"),
+        _entry(
+            "audio-folder",
+            "sounds with a .txt beside each, and a picture if there is one",
+            AudioFolder,
+            "audio:AudioFolderSource",
+        ),
+        _entry("vggsound", "VGGSound's table of video, second, label, split", AudioTable, "audio:VggSoundSource"),
+        _entry("audiocaps", "AudioCaps' tables of sounds and captions", AudioTable, "audio:AudioCapsSource"),
         _entry("parquet", "parquet files of addresses, paths or image bytes", Parquet, "parquet:ParquetSource"),
     ]

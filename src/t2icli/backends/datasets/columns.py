@@ -9,6 +9,7 @@ from t2icli.data.dataset import ADDRESS, key_of
 from t2icli.ground.errors import T2IError, did_you_mean
 
 IMAGE = ("image", "filepath", "image_path", "file_name", "filename", "path", "file", "url", "image_url", "image_id")
+AUDIO = "audio"
 CAPTION = ("caption", "captions", "title", "text", "sentences", "sentence")
 
 
@@ -25,6 +26,14 @@ def choose(asked: str | None, usual: tuple[str, ...], known: Collection[str], wh
             f"name it with -o {what}=COLUMN",
         )
     return found
+
+
+def audio_of(cell: object, root: Path) -> tuple[Path | None, dict[str, str]]:
+    """The sound that a cell names, a path below `root`; and what is wrong with it, if anything."""
+    if not isinstance(cell, str) or not cell.strip():
+        return None, {}
+    path = root / cell.strip()
+    return path, problem_of(path, root)
 
 
 def located(cell: str, root: Path) -> Path | str | None:

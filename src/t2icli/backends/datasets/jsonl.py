@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from t2icli.backends.datasets import Jsonl
-from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
+from t2icli.backends.datasets.columns import AUDIO, CAPTION, IMAGE, choose, located, name_of, problem_of
+from t2icli.backends.datasets.tables import with_audio
 from t2icli.backends.datasets.text import Lines, bad_row, files, open_text, problem_in
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError, did_you_mean
@@ -49,7 +50,8 @@ class JsonlSource:
         name = "" if cell is None else str(cell)
         image = located(name, root)
         key = str(found.get(self.settings.key, "")) if self.settings.key else name_of(image, name, captions)
-        return SourceRow(key, image, captions, _extra(found, image, root))
+        row = SourceRow(key, image, captions, _extra(found, image, root))
+        return with_audio(row, found.get(self.settings.audio or AUDIO), root)
 
 
 def json_in(text: str | bytes) -> Any:

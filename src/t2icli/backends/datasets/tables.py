@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from t2icli.backends.datasets import Csv
-from t2icli.backends.datasets.columns import CAPTION, IMAGE, choose, located, name_of, problem_of
+from t2icli.backends.datasets.columns import AUDIO, CAPTION, IMAGE, audio_of, choose, located, name_of, problem_of
 from t2icli.backends.datasets.text import LONGEST, Lines, bad_row, files, open_text, problem_in
 from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
@@ -40,11 +40,14 @@ class CsvSource:
         image = names.index(choose(settings.image, IMAGE, names, "image", path))
         caption = names.index(choose(settings.caption, CAPTION, names, "caption", path))
         key = names.index(choose(settings.key, (), names, "key", path)) if settings.key else None
+        hears = settings.audio or AUDIO in names
+        audio = names.index(choose(settings.audio, (AUDIO,), names, "audio", path)) if hears else None
         for record in records if settings.header else chain([header], records):
-            if record.problem or len(record.cells) <= max(image, caption, key or 0):
+            if record.problem or len(record.cells) <= max(image, caption, key or 0, audio or 0):
                 yield bad_record(path, record)
             else:
-                yield _row(record.cells, image, caption, key, root)
+                row = _row(record.cells, image, caption, key, root)
+                yield row if audio is None else with_audio(row, record.cells[audio], root)
 
 
 def _row(cells: Sequence[str], image: int, caption: int, key: int | None, root: Path) -> SourceRow:
@@ -52,6 +55,11 @@ def _row(cells: Sequence[str], image: int, caption: int, key: int | None, root: 
     captions = (cells[caption],) if cells[caption] else ()
     name = cells[key] if key is not None else name_of(found, cells[image], captions)
     return SourceRow(name, found, captions, problem_of(found, root))
+
+
+def with_audio(row: SourceRow, cell: object, root: Path) -> SourceRow:
+    sound, problem = audio_of(cell, root)
+    return msgspec.structs.replace(row, audio=sound, extra={**problem, **row.extra})
 
 
 class Record(NamedTuple):
