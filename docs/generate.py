@@ -41,6 +41,8 @@ PAGES = (
     "plugins/*/NOTICE",
 )
 """What the site is made of, as it lies in the repository, so that links between pages hold in both."""
+CHOICES = re.compile(r"[<\[]([\w-]+(?:\|[\w-]+)+)[>\]]")
+"""How Typer shows the values that a flag can have."""
 OTHER_LANGUAGE = re.compile(r"^\[(中文|English)\]\(README\S*\)\n\n", re.MULTILINE)
 """The link to the other language's README; the site has a menu for that."""
 BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])")
@@ -86,9 +88,11 @@ def _rows(parameters, context) -> Iterator[str]:  # type: ignore[no-untyped-def]
             if parameter.param_type_name == "argument"
             else ", ".join(flags)
         )
+        choices = CHOICES.search((parameter.get_help_record(context) or ("",))[0])
+        values = f" {choices[1].replace('|', ', ')}" if choices else ""
         default = parameter.default if isinstance(parameter.default, (str, int, float)) else ""
         shown = "" if isinstance(default, bool) or not str(default).strip() else f"`{default}`"
-        yield f"| `{name}` | {(getattr(parameter, 'help', '') or '').replace('|', chr(92) + '|')} | {shown} |"
+        yield f"| `{name}`{values} | {(getattr(parameter, 'help', '') or '').replace('|', chr(92) + '|')} | {shown} |"
 
 
 def is_ours(offer) -> bool:  # type: ignore[no-untyped-def]

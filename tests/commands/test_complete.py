@@ -45,6 +45,7 @@ def completed(words: str, folder: Path) -> set[str]:
         ("t2i models pull lpips", {"lpips/vgg16"}),
         ("t2i models import x --as dv", {"dvae"}),
         ("t2i train dalle2-d", {"dalle2-decoder"}),
+        ("t2i train dalle --optimizer ", {"adam", "adamw", "muon"}),
         ("t2i plugins rank", {"ranker"}),
         ("t2i plugins list ranker col", {"colours"}),
         ("t2i plugins ranker col", {"colours"}),

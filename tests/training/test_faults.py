@@ -129,7 +129,7 @@ def test_what_to_train_and_on_what_must_be_said(tiny_t2i: Runner, data: Path) ->
     tiny_t2i.fails("train", "tiny", says="add --train-data DATA")
     tiny_t2i.fails("train", "tini", "--train-data", data, says="did you mean 'tiny'?")
     tiny_t2i.fails("train", "tiny", "--train-data", "nowhere", says="there is no data at '")
-    tiny_t2i.fails("train", "tiny", "--train-data", data, "--precision", "fp8", says="'precision'")
+    tiny_t2i.fails("train", "tiny", "--train-data", data, "--precision", "fp8", says="'--precision'")
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_t2i: Runner, data: Path) -> None:

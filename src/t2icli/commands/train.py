@@ -10,20 +10,25 @@ import typer
 from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import Config, Device, Options, named_path
+from t2icli.commands.setting_flags import setting_flags
 from t2icli.commands.watch import watching
 from t2icli.registry import discovery, settings
 from t2icli.training import launch
+from t2icli.training.settings import LoopSettings
 
-OF_THE_LOOP = (
-    "batch_size epochs max_steps lr schedule warmup optimizer weight_decay clip ema precision grad_accum seed workers "
-    "log_every eval_every preview_every save_every keep on_nan on_bad_sample"
-).split()
-"""Flags that are fields of the recipe's `loop` settings; its other fields are set with `-o loop.NAME=...`."""
 HOW_LONG = "Optimization"
 WRITING = "Outputs"
 WHERE = "Hardware"
+FLAGS = {
+    HOW_LONG: "lr epochs max_steps schedule warmup optimizer weight_decay clip ema precision grad_accum seed",
+    WHERE: "workers",
+    WRITING: "save_every keep eval_every preview_every log_every",
+    "": "on_nan on_bad_sample",
+}
+"""Settings of the recipe's `loop` that are flags, beside --batch-size; its others are set with `-o loop.NAME=...`."""
 
 
+@setting_flags(LoopSettings, FLAGS)
 def train(
     context: typer.Context,
     recipe: Annotated[
@@ -47,7 +52,6 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, without training.")] = False,
     option: Options = None,
     config_file: Config = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=HOW_LONG)] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -64,29 +68,6 @@ def train(
             rich_help_panel=HOW_LONG,
         ),
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data.", rich_help_panel=HOW_LONG)] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Optimizer steps; overrides --epochs.", rich_help_panel=HOW_LONG)
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(help="constant, cosine, linear, plateau or exponential.", rich_help_panel=HOW_LONG),
-    ] = None,
-    warmup: Annotated[
-        int | None, typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=HOW_LONG)
-    ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.", rich_help_panel=HOW_LONG)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.", rich_help_panel=HOW_LONG)] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest gradient norm.", rich_help_panel=HOW_LONG)] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Decay of the weights' moving average.", rich_help_panel=HOW_LONG)
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.", rich_help_panel=HOW_LONG)] = None,
-    grad_accum: Annotated[
-        int | None,
-        typer.Option(help="Gradient accumulation: micro-batches per device and step.", rich_help_panel=HOW_LONG),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed.", rich_help_panel=HOW_LONG)] = None,
     device: Device = None,
     devices: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes on this machine.", rich_help_panel=WHERE)
@@ -95,18 +76,11 @@ def train(
         Literal["ddp", "fsdp"] | None,
         typer.Option(help="ddp replicates the model; fsdp shards it.", rich_help_panel=WHERE),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Data loading processes.", rich_help_panel=WHERE)] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.", rich_help_panel=WRITING)] = None,
-    keep: Annotated[int | None, typer.Option(help="Checkpoints to keep.", rich_help_panel=WRITING)] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=WRITING)] = None,
-    preview_every: Annotated[int | None, typer.Option(help="Steps between previews.", rich_help_panel=WRITING)] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps between log lines.", rich_help_panel=WRITING)] = None,
     report_to: Annotated[
         Literal["auto", "tensorboard", "none"] | None,
         typer.Option(help="In addition to log.jsonl; auto is TensorBoard if installed.", rich_help_panel=WRITING),
     ] = None,
-    on_nan: Annotated[str | None, typer.Option(help="If the loss is NaN or infinite: stop, or skip the step.")] = None,
-    on_bad_sample: Annotated[str | None, typer.Option(help="If a sample cannot be read: stop, or skip it.")] = None,
+    **of_the_loop: Any,
 ) -> None:
     """Train a model: `runs/x` is one that `t2i generate -m` and the other commands take.
 
@@ -138,14 +112,15 @@ def train(
 
 def _asked(context: typer.Context) -> dict[str, Any]:
     """The flags that were given, wherever they came from; those of the loop join the recipe's settings."""
+    from t2icli.pipelines.training_plan import TrainingPlan
+
     given = {name: value for name, value in context.params.items() if value is not None}
-    of_the_loop = {name: given[name] for name in OF_THE_LOOP if name in given and given[name] != "auto"}
-    option = settings.merge(
-        config.options(context, given.get("option", ())), {"loop": of_the_loop} if of_the_loop else {}
-    )
-    names = ("recipe", "train_data", "val_data", "size", "device", "devices", "strategy", "report_to")
-    batch = {"batch_size": "auto"} if given.get("batch_size") == "auto" else {}
-    return {**{name: given[name] for name in names if name in given}, **batch, "option": option}
+    of_the_loop = {
+        name: given.pop(name) for name in LoopSettings.__struct_fields__ if given.get(name, "auto") != "auto"
+    }
+    option = config.options(context, given.pop("option", ()))
+    planned = {name: given[name] for name in TrainingPlan.__struct_fields__ if name in given}
+    return {**planned, "option": settings.merge(option, {"loop": of_the_loop} if of_the_loop else {})}
 
 
 def _recipes() -> Any:

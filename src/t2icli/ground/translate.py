@@ -54,8 +54,9 @@ class Catalogue:
         bare = text.strip(AROUND)
         if bare != text:
             return text.replace(bare, self.translate(bare, depth)) if bare else text
-        if text in self.exact:
-            return self.exact[text]
+        for known in (text, _described(text)):
+            if known in self.exact:
+                return self.exact[known]
         if not depth or _is_quoted(text):
             return text
         for template in self.templates:
@@ -78,6 +79,11 @@ class Catalogue:
         if not colon:
             return text
         return _joined(text, COLON, "：", [self._value(about, depth), self.translate(message, depth)])
+
+
+def _described(sentence: str) -> str:
+    """The description of a setting, which is a sentence where it is the help of a flag."""
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
 
 
 def _joined(text: str, joint: str, other: str, pieces: Sequence[str]) -> str:

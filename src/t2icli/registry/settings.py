@@ -122,7 +122,7 @@ def _is_first(field: msgspec.structs.FieldInfo) -> bool:
 
 def has(struct: type, name: str, kind: type) -> bool:
     """Whether there is a setting of that name and type."""
-    return any(field.name == name and _strip(field.type)[0] is kind for field in msgspec.structs.fields(struct))
+    return any(field.name == name and bare(field.type)[0] is kind for field in msgspec.structs.fields(struct))
 
 
 def model_of(chosen: msgspec.Struct) -> Model | None:
@@ -154,7 +154,7 @@ def describe(struct: type, defaults: msgspec.Struct | None = None, within: str =
     """Every setting of a backend with type, default and meaning; those of a nested table by dotted names."""
     rows = []
     for field in msgspec.structs.fields(struct):
-        kind, about = _strip(field.type)
+        kind, about = bare(field.type)
         default = _default(field) if defaults is None else getattr(defaults, field.name)
         if isinstance(default, msgspec.Struct):
             rows += describe(kind, default, f"{within}{field.name}.")
@@ -263,7 +263,7 @@ def _extras(kind: Any) -> list[Mapping[str, Any]]:
 
 
 def _value(field: msgspec.structs.FieldInfo, value: Any, owner: str) -> Any:
-    kind, _ = _strip(field.type)
+    kind, _ = bare(field.type)
     if isinstance(value, (Part, Model, msgspec.Struct)):
         return value
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -334,14 +334,14 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _strip(kind: Any) -> tuple[Any, str]:
-    """`Annotated[int, Meta(description=...)]` as the bare type and its one line of help."""
+def bare(kind: Any) -> tuple[Any, str]:
+    """`Annotated[int, Meta(description=...)]` as the type alone and its one line of help."""
     about = ""
     while typing.get_origin(kind) is typing.Annotated:
         kind, *extras = typing.get_args(kind)
         about = next((e.description for e in extras if isinstance(e, Meta) and e.description), about)
     if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
-        about = next(filter(None, (_strip(choice)[1] for choice in typing.get_args(kind))), "")
+        about = next(filter(None, (bare(choice)[1] for choice in typing.get_args(kind))), "")
     return kind, about
 
 
@@ -352,7 +352,7 @@ def is_none(value: Any) -> bool:
 
 def is_model(kind: Any) -> bool:
     """Whether a field of this type holds a model, or none."""
-    kind, _ = _strip(kind)
+    kind, _ = bare(kind)
     return kind is Model or (_is_union(kind) and any(is_model(choice) for choice in typing.get_args(kind)))
 
 
@@ -370,7 +370,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _type_name(kind: Any) -> str:
-    kind, _ = _strip(kind)
+    kind, _ = bare(kind)
     inner = typing.get_args(kind)
     origin = typing.get_origin(kind)
     if origin is typing.Literal:

@@ -17,7 +17,7 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grad_accum: Annotated[int, Meta(description="micro-batches per device and step", ge=1)] = 1
     optimizer: Annotated[
         Literal["adam", "adamw", "muon"],
-        Meta(description="adamw decouples the weight decay; muon needs fewer steps for transformers"),
+        Meta(description="algorithm; adamw decouples the weight decay, muon needs fewer steps for transformers"),
     ] = "adamw"
     lr: Annotated[float, Meta(description="peak learning rate, after warmup", gt=0)] = 3e-4
     betas: Annotated[tuple[float, float], Meta(description="Adam's averaging factors")] = (0.9, 0.999)
