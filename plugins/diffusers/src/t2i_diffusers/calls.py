@@ -18,8 +18,8 @@ OFF = ("use_resolution_binning", "use_pe", "enable_prompt_rewrite", "clean_capti
 """Switches by which a pipeline would draw another size or prompt than it was asked for."""
 GUIDANCE = ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale")
 """Arguments of the guidance; the first whose default is a number counts."""
-SIBLINGS = {"source": ("Img2Img", "Edit"), "mask": ("Inpaint",)}
-"""Classes beside `XPipeline` for each condition: `XImg2ImgPipeline`."""
+SIBLINGS = {"source": "Img2Img", "mask": "Inpaint"}
+"""The class beside `XPipeline` for each condition: `XImg2ImgPipeline`. `XEditPipeline` needs weights of its own."""
 SHAPES = ((1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16))
 
 
@@ -54,11 +54,8 @@ def sibling(kind: type, condition: str) -> type | None:
     if needed in parameters(kind):
         return kind
     stem = kind.__name__.removesuffix("Pipeline")
-    for word in SIBLINGS[condition]:
-        found = getattr(diffusers, f"{stem}{word}Pipeline", None)
-        if found is not None and needed in parameters(found):
-            return found  # type: ignore[no-any-return]
-    return None
+    found: type | None = getattr(diffusers, f"{stem}{SIBLINGS[condition]}Pipeline", None)
+    return found if found is not None and needed in parameters(found) else None
 
 
 def needs_picture(kind: type) -> bool:
@@ -77,7 +74,8 @@ def _side(pipeline: Any) -> int:
     default = parameters(type(pipeline)).get("height")
     if isinstance(default, int):
         return default
-    sample = getattr(pipeline, "default_sample_size", None)
+    of_unet = getattr(getattr(pipeline, "unet", None), "config", {}).get("sample_size")
+    sample = getattr(pipeline, "default_sample_size", of_unet)
     factor = getattr(pipeline, "vae_scale_factor", None)
     return sample * factor if isinstance(sample, int) and isinstance(factor, int) else 1024
 
@@ -113,7 +111,7 @@ def call(pipeline: Any, request: Request, chosen: Settings, shape: tuple[int, in
     kind = type(pipeline)
     known = parameters(kind)
     options: dict[str, Any] = {"prompt": request.prompt, "num_images_per_prompt": batch, "output_type": "pil"}
-    options |= {"width": shape[0], "height": shape[1]}
+    options |= {"width": shape[0], "height": shape[1], "output_resolution": _near((shape[0] * shape[1]) ** 0.5, 32)}
     options |= dict.fromkeys(OFF, False)
     options |= _pictures(request, shape)
     if chosen.steps is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from t2icli.registry import discovery
 from t2icli.store import models
 
 FILE = "pytorch_lora_weights.safetensors"
+ANOTHER_BASE = "a LoRA fits only the base that it was trained for"
 
 
 class Loras:
@@ -21,20 +24,22 @@ class Loras:
         self.pipeline = pipeline
         self.names: dict[str, str] = {}
         """What peft calls each, by the word that names it."""
-        self.in_use: tuple[str, ...] = ()
+        self.in_use: tuple[str, ...] | None = ()
+        """None after one was refused."""
 
     def use(self, words: tuple[str, ...]) -> None:
         """Exactly these, given as NAME or NAME:WEIGHT."""
         if words == self.in_use:
             return
-        chosen = [split(word) for word in words]
+        self.in_use, chosen = None, [split(word) for word in words]
         with quiet():
+            warnings.simplefilter("ignore", UserWarning)  # peft's, about there being several
             for name, _ in chosen:
                 self._load(name)
             if chosen:
                 self.pipeline.enable_lora()
                 self.pipeline.set_adapters([self.names[name] for name, _ in chosen], [weight for _, weight in chosen])
-            else:
+            elif self.names:
                 self.pipeline.disable_lora()
         self.in_use = words
 
@@ -44,22 +49,16 @@ class Loras:
         kind = type(self.pipeline).__name__
         if not hasattr(self.pipeline, "load_lora_weights"):
             raise T2IError(f"{kind} takes no LoRA", "omit lora")
+        if importlib.util.find_spec("peft") is None:
+            raise T2IError("LoRAs need the package peft, which is not installed", "run: t2i install peft")
         path, adapter = find(name), f"lora{len(self.names)}"
         try:
             self.pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=adapter)
         except DAMAGED as error:
-            raise T2IError(f"the LoRA '{path}' does not fit {kind}: {first_line(error)}", _hint(path)) from error
+            raise T2IError(f"the LoRA '{path}' does not fit {kind}: {first_line(error)}", ANOTHER_BASE) from error
         if adapter not in {each for known in self.pipeline.get_list_adapters().values() for each in known}:
-            raise T2IError(f"the LoRA '{path}' holds nothing for {kind}", _hint(path))
+            raise T2IError(f"the LoRA '{path}' holds nothing for {kind}", ANOTHER_BASE)
         self.names[name] = adapter
-        self._refuse_random(path, adapter)
-
-    def _refuse_random(self, path: Path, adapter: str) -> None:
-        """A LoRA for a smaller network would leave layers of a larger one without weights, or the other way round."""
-
-
-def _hint(path: Path) -> str:
-    return "a LoRA fits only the base that it was trained for"
 
 
 def split(word: str) -> tuple[str, float]:

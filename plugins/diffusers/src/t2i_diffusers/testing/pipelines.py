@@ -22,7 +22,7 @@ def build(family: str, folder: Path) -> Path:
     """Save a tiny pipeline of this family; the same bytes every time."""
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        FAMILIES[family]().save_pretrained(folder)
+        {**FAMILIES, **OTHERS}[family]().save_pretrained(folder)
     return folder
 
 
@@ -231,6 +231,12 @@ def qwen_image() -> Any:
         tokenizer=tokenizers.qwen(),
         transformer=transformer,
     )
+
+
+def qwen_image_edit() -> Any:
+    plain = qwen_image()
+    parts = {name: plain.components[name] for name in ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")}
+    return diffusers.QwenImageEditPipeline(**parts, processor=_qwen_vl_processor("Qwen2VLProcessor", 14))
 
 
 def _flux2_vae() -> Any:
@@ -459,7 +465,7 @@ def sana_sprint() -> Any:
 
 def _qwen_vl_processor(kind: str, patch: int) -> Any:
     """With image and video processors of the true classes, for pictures of few patches."""
-    few = {"min_pixels": 56 * 56, "max_pixels": 112 * 112}
+    few = {"min_pixels": 32 * 32, "max_pixels": 128 * 128}
     tokenizer = tokenizers.qwen()
     images = transformers.Qwen2VLImageProcessor(patch_size=patch, **few)
     family = kind.removesuffix("Processor")
@@ -619,4 +625,6 @@ FAMILIES: Mapping[str, Callable[[], Any]] = {
     "longcat-image": longcat_image,
     "ernie-image": ernie_image,
 }
-"""What builds a pipeline of each family."""
+"""What builds a pipeline of each family that draws from words."""
+OTHERS: Mapping[str, Callable[[], Any]] = {"qwen-image-edit": qwen_image_edit}
+"""Of those that need a picture."""
