@@ -5,9 +5,10 @@ Nothing in such a file is ever run: see `t2icli.store.unpickle`.
 
 from __future__ import annotations
 
+import re
 import tarfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,11 @@ def _read_torch(path: Path) -> tuple[Any, set[str]]:
         )
     found: tuple[Any, set[str]] = unpickle.read_torch(path)
     return found
+
+
+def count(names: Iterable[str], pattern: str) -> int:
+    """How many layers there are: one more than the largest number that `pattern` finds at the start of a name."""
+    return 1 + max((int(match[1]) for name in names if (match := re.match(pattern, name))), default=-1)
 
 
 def _read_pickle(path: Path) -> tuple[Any, set[str]]:

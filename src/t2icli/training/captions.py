@@ -1,15 +1,31 @@
-"""Captions as ids, and whether there are any to learn from."""
+"""Captions as samples and as ids, and whether there are any to learn from."""
 
 from __future__ import annotations
 
 import warnings
 
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from t2icli.contract.kinds import CaptionedRecipe, Recipe, Tokenizer
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.training import launch
+
+
+class Captions(Dataset[str]):
+    """Every caption of every picture, one after another; `hint` is for data without any."""
+
+    def __init__(self, data: PreparedDataset, hint: str) -> None:
+        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
+        if not self.texts:
+            raise T2IError("there are no captions to learn from", hint)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> str:
+        return self.texts[i]
 
 
 class Ids:

@@ -126,11 +126,11 @@ def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
         bert = Bert(
             vocabulary=words.shape[0],
             width=words.shape[1],
-            layers=_count(state, r"text\.backbone\.encoder\.layer\.(\d+)\."),
+            layers=upstream.count(state, r"text\.backbone\.encoder\.layer\.(\d+)\."),
             heads=config.get("num_attention_heads", FULL.bert.heads),
             inner=state["text.backbone.encoder.layer.0.intermediate.dense.weight"].shape[0],
             positions=positions.shape[0],
-            top_layers=_count(state, r"text\.attention\.layers\.(\d+)\."),
+            top_layers=upstream.count(state, r"text\.attention\.layers\.(\d+)\."),
             top_heads=config.get("TEXT_TRANSFORMER_HEAD", FULL.bert.top_heads),
             length=config.get("MAX_TEXT_LEN", FULL.bert.length),
         )
@@ -141,17 +141,13 @@ def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
             features=state["image.project.weight"].shape[0],
             grid=config.get("GRID_SIZE", FULL.grid),
             boxes=config.get("MAX_IMG_LEN", FULL.boxes),
-            top_layers=_count(state, r"image\.attention\.layers\.(\d+)\."),
+            top_layers=upstream.count(state, r"image\.attention\.layers\.(\d+)\."),
             top_heads=config.get("IMG_TRANSFORMER_HEAD", FULL.top_heads),
             text="bert",
             bert=bert,
         )
     except KeyError as missing:
         raise T2IError(f"the file holds no BriVL: {missing} is not among its weights") from missing
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(match[1]) for name in state if (match := re.match(pattern, name))), default=-1)
 
 
 def _timm_name(name: str) -> str:

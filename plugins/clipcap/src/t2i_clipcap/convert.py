@@ -22,7 +22,7 @@ from t2icli.nn import weights
 from t2icli.registry import parts
 from t2icli.store import models
 from t2icli.store.models import Card
-from t2icli.store.upstream import read
+from t2icli.store.upstream import count, read
 
 UNUSED = re.compile(
     r"\.attn\.(bias|masked_bias)$"  # GPT-2's causal mask, kept as a buffer by older transformers
@@ -176,10 +176,6 @@ def mapper_of(tensors: Mapping[str, Tensor], width: int) -> dict[str, Any]:
         "hidden": tensors["mapper.encoder.layers.0.linear1.weight"].shape[0],
         "positions": tensors["mapper.position"].shape[0] if is_bert else 0,
     }
-
-
-def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(match[1]) for name in tensors if (match := re.match(pattern, name))), default=-1)
 
 
 def card(config: Config, **more: Any) -> Card:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from t2icli.nn.pixels import Squares, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
+from t2icli.training.captions import Captions
 
 if TYPE_CHECKING:
     from t2i_clipgen import RecipeSettings
@@ -83,7 +84,9 @@ class PriorRecipe:
             Frozen("embeddings", f"{embedder} {crops}", samples, self.embed, views),
         ]
         if self.settings.text_share:
-            found.append(Frozen("texts", embedder, Captions, self.embedder.embed_texts))
+            found.append(
+                Frozen("texts", embedder, partial(Captions, hint="leave text_share at 0"), self.embedder.embed_texts)
+            )
         return found
 
     def image_size(self) -> int:
@@ -128,21 +131,6 @@ class PriorRecipe:
         weights.save(self.model, folder)
         own = parts.keep(self.settings.codec, folder, "codec") | parts.keep(self.settings.embedder, folder, "embedder")
         models.seal(folder, card(self.shape, "CLIP-GEN's prior, trained here", settings=own))
-
-
-class Captions(Dataset[str]):
-    """Every caption of every image, one after another."""
-
-    def __init__(self, data: PreparedDataset) -> None:
-        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
-        if not self.texts:
-            raise T2IError("there are no captions to mix in", "leave text_share at 0")
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, i: int) -> str:
-        return self.texts[i]
 
 
 class Conditions(Dataset[dict[str, Tensor]]):

@@ -28,7 +28,7 @@ from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
 from t2icli.store.models import Card
-from t2icli.training.captions import Ids
+from t2icli.training.captions import Captions, Ids
 
 if TYPE_CHECKING:
     from t2i_flow import RecipeSettings
@@ -78,7 +78,14 @@ class FlowRecipe:
         if self.shape.embedding:
             found.append(Frozen("images", embedder, Whole, self.embed_images))
         if self.shape.encodings:
-            found.append(Frozen("encodings", f"{embedder} {length} tokens", Captions, self.encode_texts))
+            found.append(
+                Frozen(
+                    "encodings",
+                    f"{embedder} {length} tokens",
+                    partial(Captions, hint="train with -o text=tokens"),
+                    self.encode_texts,
+                )
+            )
         return found
 
     def encode_images(self, images: Tensor) -> Tensor:
@@ -155,21 +162,6 @@ def conditions(batch: Batch) -> tuple[Tensor, Tensor]:
 def only(rows: Tensor, kept: Tensor) -> Tensor:
     """Rows of `rows` where `kept` (b,), zeros elsewhere."""
     return rows * kept.to(rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
-
-
-class Captions(Dataset[str]):
-    """Every caption of every image, one after another."""
-
-    def __init__(self, data: PreparedDataset) -> None:
-        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
-        if not self.texts:
-            raise T2IError("there are no captions to encode", "train with -o text=tokens")
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, i: int) -> str:
-        return self.texts[i]
 
 
 class Pairs(Dataset[dict[str, Tensor]]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +111,7 @@ def inferred(state: Mapping[str, Tensor], *, quick_gelu: bool) -> dict[str, Any]
             "vocab_size": state["token_embedding.weight"].shape[0],
             "width": width,
             "heads": width // 64,
-            "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
+            "layers": upstream.count(state, r"transformer\.resblocks\.(\d+)\."),
         }
         return {
             "embed_dim": state["text_projection"].shape[1],
@@ -130,19 +129,15 @@ def inferred(state: Mapping[str, Tensor], *, quick_gelu: bool) -> dict[str, Any]
 def _transformer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     width, _, patch, _ = state["visual.conv1.weight"].shape
     grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-    layers = _count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
+    layers = upstream.count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
     return {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch, "head_width": 64}
 
 
 def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    layers = [_count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)]
+    layers = [upstream.count(state, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)]
     width = state["visual.layer1.0.conv1.weight"].shape[0]
     grid = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
     return {"image_size": grid * 32, "layers": layers, "width": width, "patch_size": None}
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(match[1]) for key in state if (match := re.match(pattern, key))), default=-1)
 
 
 def _summary(architecture: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,10 @@ from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import PriorShape
 from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
-from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Whole, from_whole, to_images
 from t2icli.registry import parts
+from t2icli.training.captions import Captions
 
 if TYPE_CHECKING:
     from t2i_dalle2 import PriorRecipeSettings
@@ -64,12 +64,13 @@ class PriorRecipe:
 
     def frozen(self) -> Sequence[Frozen]:
         identity, length = parts.identity(self.settings.embedder), self.shape.text_length
+        captions = partial(Captions, hint="a prior trains on images with captions")
         found = [
             Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
-            Frozen("texts", identity, Captions, self.embedder.embed_texts),
+            Frozen("texts", identity, captions, self.embedder.embed_texts),
         ]
         if self.shape.encodings:
-            found.append(Frozen("encodings", f"{identity} {length} tokens", Captions, self.encode))
+            found.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode))
         return found
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -126,21 +127,6 @@ class PriorRecipe:
         folders.seal_prior(
             folder, self.shape, self.space.embedder, about="DALL-E 2's prior, trained here", settings=own
         )
-
-
-class Captions(Dataset[str]):
-    """Every caption of every image, one after another."""
-
-    def __init__(self, data: PreparedDataset) -> None:
-        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
-        if not self.texts:
-            raise T2IError("there are no captions to learn from", "a prior trains on images with captions")
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, i: int) -> str:
-        return self.texts[i]
 
 
 class Pairs(Dataset[dict[str, Tensor]]):
