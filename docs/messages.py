@@ -35,7 +35,7 @@ FILES_ONLY = {
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
     *("a picture of", "heard in {0}", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
-    *("t2icli (prepares image-text data)", "Bearer {0}"),
+    *("t2icli (prepares image-text data)", "Bearer {0}", "--revision {0}"),
     *("event: error\ndata: {0}", "event: {0}.{1}\ndata: {2}", "Value error", "Pictures of prompts, ranked."),
     *("private, max-age=31536000, immutable", "text/plain; version=0.0.4", "The last album of the page before."),
 }
@@ -47,6 +47,7 @@ WORDS = {
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
     *("row {0}", "{0}, or {1}", "version of {0}", "setting {0}", "setting {0} of {1}"),
     *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
+    *("yes", "no", "needs {0}"),
 }
 """Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""
 OF_OTHERS = {

@@ -111,7 +111,7 @@ def checkpoints(random: Random, shared: Path) -> Iterator[Case]:
 
         words = ["models", "import", "a.pt", "--as", for_backend, "--name", "x"]
         yield Case(f"{about}, as {for_backend}", words, write, (1, 2), seconds=60, megabytes=1300)
-    for (about, make), command in itertools.product(FOLDERS.items(), ("show", "verify")):
+    for (about, make), command in itertools.product(FOLDERS.items(), ("show", "check")):
         yield Case(about, ["models", command, "m"], make, (0, 1, 2))
 
 

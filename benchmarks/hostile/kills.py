@@ -219,7 +219,7 @@ def signals(random: Random, shared: Path, moments: int = 3) -> Iterator[Story]:
         "generate": ["generate", "红", "-m", "noise", "-n", "20000", "-o", "size=8", "--output", "o"],
         "rerank": ["rerank", "红", source, "-r", "colours"],
         "prepare": ["prepare", "plates", "5000", "--output", "out", "--shard-rows", "20"],
-        "models": ["models", "verify"],
+        "models": ["models", "check"],
         "plugins": ["plugins"],
         "doctor": ["doctor"],
         "train": [

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
-from t2icli.pipelines import acquire
+from t2icli.pipelines import making
 from t2icli.store import download, models
 from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
@@ -185,12 +185,12 @@ def test_rm_touches_nothing_outside_the_store(shelf: Runner, tmp_path: Path) -> 
 
 def test_verify_finds_each_kind_of_damage(shelf: Runner, weights: Path) -> None:
     put(shelf, "whole"), put(shelf, "changed"), put(shelf, "gone")
-    shelf.ok("models", "verify")
+    shelf.ok("models", "check")
     (shelf.home / "models/shelf/changed" / models.WEIGHTS).write_bytes(b"rotten!")
     (shelf.home / "models/shelf/gone" / models.WEIGHTS).unlink()
     shelf.ok("models", "import", weights, "--as", "shelf", "--name", "parted", "--codec", weights)
     (shelf.home / "models/shelf/parted/codec" / models.WEIGHTS).write_bytes(b"rotten!")
-    result = shelf.run("models", "verify", "--json")
+    result = shelf.run("models", "check", "--json")
     found = {check["name"]: " ".join(check["problems"]) for check in result.json() if "shelf/" in check["name"]}
     assert result.code == 1
     assert found["shelf/whole"] == ""
@@ -222,7 +222,7 @@ def test_pull_downloads_converts_and_notes_the_origin(t2i: Runner, server: Any) 
     assert (card["licence"], card["about"]) == ("CC-BY", "from far away")
     assert f"{server.url('well')} sha256:{server.sha256}" in card["source"] and set(card["parts"]) == {"codec"}
     assert not (t2i.home / "downloads/shelf--coco").exists()
-    assert t2i.ok("models", "verify", "shelf/coco")
+    assert t2i.ok("models", "check", "shelf/coco")
 
 
 def test_two_files_whose_addresses_end_alike_stay_two(t2i: Runner, server: Any) -> None:
@@ -347,7 +347,7 @@ def test_who_waits_for_another_process_is_told() -> None:
 
     with (
         pytest.warns(UserWarning, match="waiting for another t2i that is downloading 'shelf/coco'"),
-        acquire._alone(Held(), "shelf/coco"),
+        making._alone(Held(), "shelf/coco"),
     ):
         pass
 
@@ -359,7 +359,7 @@ def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, se
         import functools
         import test_models as here
         from t2icli.registry import discovery
-        from t2icli.pipelines import acquire as work
+        from t2icli.pipelines import pull as work
         source = here.ModelSource("shelf/coco", "", "", files=(here.RemoteFile(({server.url("well")!r},), None),))
         found = discovery.collect([("shelf", "test", lambda: here.Shelf(source))])
         discovery.installed = functools.cache(lambda: found)

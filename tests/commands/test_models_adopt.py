@@ -71,7 +71,7 @@ def test_a_repository_becomes_a_model_with_the_hubs_own_names(pipes: Runner, tmp
     model = models.find("pipes/some-pipeline.v1.5")
     assert set(model.card.files) == NEEDED and (model.card.kind, model.card.source) == ("generator", folder.name)
     assert model.files()[WEIGHTS].read_bytes() == b"w" * 5000
-    assert pipes.ok("models", "verify", model.name)
+    assert pipes.ok("models", "check", model.name)
 
 
 def test_large_files_take_no_second_place_on_the_disk(pipes: Runner, tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_a_damaged_file_in_a_folder_of_the_model_is_found(pipes: Runner, tmp_pat
     pipes.ok("models", "import", repository(tmp_path / "here"), "--as", "pipes")
     path = models.store() / "pipes/here/unet/config.json"
     path.write_bytes(b"[]")
-    assert "'unet/config.json' of model 'pipes/here' is damaged" in pipes.run("models", "verify").stdout
+    assert "'unet/config.json' of model 'pipes/here' is damaged" in pipes.run("models", "check").stdout
     path.unlink()
-    assert "is missing" in pipes.run("models", "verify").stdout
+    assert "is missing" in pipes.run("models", "check").stdout
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../b", "a\\b", "C:/x", "a//b", "con:", "x."])

@@ -208,7 +208,7 @@ def test_the_generator_draws_with_its_linked_codec(
     done = t2i.ok("generate", "红烧牛肉面", "-n", 2, "--seed", 1, "--output", "out")
     assert f"dalle/starter: {t2i_starter.STAND_IN}; for another" in done.stderr
     assert "vqgan/starter" in t2i.ok("models", "list").stdout
-    t2i.ok("models", "verify")
+    t2i.ok("models", "check")
     t2i.ok("replay", "out/000.png")
     t2i.ok("models", "import", tmp_path / "models/dalle", "--name", "mine")
     shutil.rmtree(tmp_path / "models/vqgan")
@@ -259,7 +259,7 @@ def test_every_command_has_its_starter(
     assert said("caption", "dalle/000.png") == "clipcap/starter"
     assert said("rerank", "红烧牛肉面", "dalle", "clipgen") == "brivl/starter"
     assert said("rerank", "红烧牛肉面", "dalle", "-r", "clip") == "clip/starter"
-    assert {check["name"] for check in t2i.ok("models", "verify", "--json").json()} == {
+    assert {check["name"] for check in t2i.ok("models", "check", "--json").json()} == {
         f"{backend}/starter" for backend in ("dalle", "brivl", "clip", "clipcap", "clipgen", "vqgan")
     }
 

@@ -40,7 +40,7 @@ def model_names(incomplete: str) -> Offers:
 def known_models(incomplete: str) -> Offers:
     """Models that can be pulled."""
     sources = discovery.installed().sources
-    return _starting(incomplete, ((source.name, source.about) for source in sources if source.files))
+    return _starting(incomplete, ((source.name, source.about) for source in sources if source.can_be_pulled))
 
 
 def converters(incomplete: str) -> Offers:

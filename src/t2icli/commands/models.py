@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,6 +13,9 @@ from t2icli.commands.options import Json, Yes
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import models as work
 from t2icli.store.models import Model
+
+if TYPE_CHECKING:
+    from t2icli.pipelines.pull import Plan
 
 app = typer.Typer(no_args_is_help=True, help="List, download, import and remove models.")
 
@@ -24,15 +27,25 @@ Name = Annotated[
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Every model that is installed or can be pulled; `*` marks the default model of a backend."""
+    """Every model that is installed or can be pulled; `*` marks the default model of a backend.
+
+    Chinese: whether it reads prompts in Chinese, or writes captions in it. What is not stated is not known; size and
+    licence are shown before a download.
+    """
     rows = work.rows()
     if json:
         show.json(msgspec.to_builtins(rows))
     elif rows:
-        columns = ("model", "kind", "size", "", "about")
-        show.table([(_marked(row), row.kind, size(row.size), _where(row), row.about) for row in rows], columns)
+        columns = ("model", "kind", "size", "", "Chinese", "licence", "about")
+        show.table([_cells(row) for row in rows], columns)
     else:
         show.note("no model is installed and no plugin lists one; train one, or see: t2i models import --help")
+
+
+def _cells(row: work.Row) -> tuple[str | None, ...]:
+    chinese = {True: "yes", False: "no", None: ""}[row.chinese]
+    licence = f"{row.licence} (not commercial)" if row.is_noncommercial else row.licence
+    return _marked(row), row.kind, size(row.size), _where(row), chinese, licence, row.about
 
 
 def _marked(row: work.Row) -> str:
@@ -42,6 +55,8 @@ def _marked(row: work.Row) -> str:
 def _where(row: work.Row) -> str:
     if row.is_here:
         return "stand-in" if row.stands_in else ""
+    if row.plugin:
+        return f"needs {row.plugin}"
     return "to pull" if row.can_be_pulled else "to import"
 
 
@@ -74,20 +89,71 @@ def show_(name: Name, json: Json = False) -> None:
 
 @app.command("pull")
 def pull_(
-    name: Annotated[
+    word: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A model of `t2i models list` marked `to pull`.", autocompletion=complete.known_models
+            metavar="NAME",
+            help="A model of `t2i models list` marked `to pull`, or a repository: hf:OWNER/NAME, "
+            "hf:OWNER/NAME@REVISION, ms:OWNER/NAME (ModelScope).",
+            autocompletion=complete.known_models,
         ),
     ],
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="BACKEND", help="Backend that will use the repository.", autocompletion=complete.converters
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the repository's if omitted.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(metavar="fp16|bf16|...", help="Number format, where a repository has several.")
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", metavar="PATTERN", help="Only these files of the repository; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be downloaded, and stop.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Download a model that a plugin lists."""
-    from t2icli.pipelines.acquire import pull
+    """Download a model that is listed, or a repository of a model hub."""
+    from t2icli.pipelines import pull
 
+    plan = pull.plan(word, backend=backend, name=name, variant=variant, patterns=file or ())
+    if isinstance(plan, Model):
+        _arrived(plan, json)
+        return
+    if dry_run:
+        _show_plan(plan, json)
+        return
+    show.notes(_summary(plan))
+    if question := pull.question(plan):
+        show.confirm(question, yes)
     with show.transfer() as tell:
-        model = pull(name, tell)
+        model = pull.run(plan, tell)
     _arrived(model, json)
+
+
+def _show_plan(plan: Plan, json: bool) -> None:
+    if json:
+        show.json(plan.facts())
+        return
+    show.table([(file.name or file.urls[0], size(file.size)) for file in plan.files], ("file", "size"))
+    for message in _summary(plan):
+        show.text(message)
+
+
+def _summary(plan: Plan) -> list[str]:
+    """What a user should know before a download."""
+    messages = [f"{plan.name} from {plan.origin}: {len(plan.files)} files, {size(plan.size) or 'size unknown'}"]
+    messages += [f"  {folder or '.'}: {size(total)}" for folder, total in plan.folders().items()]
+    if plan.size is not None and plan.missing != plan.size:
+        messages.append(f"{size(plan.missing)} of that are still to be downloaded")
+    if plan.is_noncommercial:
+        messages.append(f"its licence forbids commercial use: {plan.licence}")
+    else:
+        messages.append(f"licence: {plan.licence or 'none is stated'}")
+    return messages
 
 
 @app.command("import")
@@ -154,7 +220,7 @@ def default(
 
 
 @app.command()
-def verify(
+def check(
     names: Annotated[
         list[str] | None,
         typer.Argument(
@@ -163,8 +229,8 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Read every byte of every model and compare the hashes; exit code 1 if one is damaged."""
-    checks = work.verify(names or (), lambda name: show.note(f"reading {name}"))
+    """Read every byte of every model, whatever is remembered, and compare the hashes; exit code 1 if one is damaged."""
+    checks = work.check(names or (), anew=True, tell=lambda name: show.note(f"reading {name}"))
     if json:
         show.json(msgspec.to_builtins(checks))
     else:

@@ -33,7 +33,20 @@ quiet = False
 """Set by `--quiet`: no progress and no warnings."""
 NARROW = 20
 """Columns that are left for each of the others where paths take more than the terminal has."""
-IN_WORDS = {"about", "meaning", "trains", "why", "what", "what to do", "state", "direction", "default", "now", ""}
+IN_WORDS = {
+    "about",
+    "Chinese",
+    "meaning",
+    "trains",
+    "why",
+    "what",
+    "what to do",
+    "state",
+    "direction",
+    "default",
+    "now",
+    "",
+}
 """Headings of columns whose cells are messages; other cells are names, captions and numbers."""
 YES = ("y", "yes", "是")
 COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

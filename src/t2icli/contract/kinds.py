@@ -61,6 +61,9 @@ class Entry(Generic[T]):
     """
     hears: bool = False
     """Of an embedder: it is an `AudioEmbedder`, and `--audio` may use it."""
+    wanted: tuple[str, ...] = ()
+    """Patterns of the files of a repository that `convert` takes, where those at its top are not the right ones; of
+    `"this.safetensors|that.bin"` the first that is there."""
     sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""

@@ -10,24 +10,12 @@ import msgspec
 
 from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
-from t2icli.registry import discovery
 from t2icli.store import layout, models, verified
 from t2icli.store.layout import Listed
 from t2icli.store.models import Card
 
 CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
 """Where the hub's own client keeps what it has fetched."""
-
-
-def adopters() -> dict[str, Entry[object]]:
-    """The entries, of whatever kind, that use repositories as they are."""
-    kinds = discovery.installed().offers.values()
-    return {name: offer.entry for of_kind in kinds for name, offer in of_kind.items() if offer.entry.adopt}
-
-
-def adopter(backend: str) -> Entry[object] | None:
-    """The one of this name."""
-    return adopters().get(backend)
 
 
 def adopt_folder(entry: Entry[object], folder: Path, draft: Path) -> None:

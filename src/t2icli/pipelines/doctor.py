@@ -138,7 +138,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _models(tell: Callable[[str], None]) -> Iterator[Finding]:
-    checks = of_models.verify(tell=tell)
+    checks = of_models.check(tell=tell)
     for check in checks:
         if check.problems:
             yield Finding(
@@ -183,10 +183,8 @@ def _network() -> Iterator[Finding]:
 
     remotes = [remote for source in discovery.installed().sources for remote in of_models.remotes(source)]
     by_host = {urllib.parse.urlsplit(url).netloc: url for remote in remotes for url in remote.urls}
-    answered = reachable(list(by_host.values()))
-    for host, url in sorted(by_host.items()):
-        yield Finding(
-            f"network {host}", "ok" if url in answered else "note", "answers" if url in answered else "silent"
-        )
+    hosts = sorted(by_host)
+    for host, answers in zip(hosts, reachable([by_host[host] for host in hosts]), strict=True):
+        yield Finding(f"network {host}", "ok" if answers else "note", "answers" if answers else "silent")
     if not by_host:
         yield Finding("network", "ok", "no plugin knows of a model to download")

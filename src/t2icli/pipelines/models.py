@@ -13,7 +13,7 @@ import msgspec
 
 from t2icli.contract.kinds import ModelSource, RemoteFile
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry import discovery
+from t2icli.registry import catalogue, discovery
 from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     kind: str | None
-    """None while it is not here: then only its plugin knows of it."""
+    """None where only its plugin knows of it, and does not say."""
     backend: str
     size: int | None
     """Bytes: on disk, or to be downloaded; None where nobody knows."""
@@ -35,32 +35,62 @@ class Row(msgspec.Struct, frozen=True):
     """Else, if it is not here either, its files have to be got by other means and imported."""
     stands_in: bool = False
     """Whether it is used only until there is another."""
+    licence: str = ""
+    """Empty where nobody has looked: the hub says it before a download."""
+    is_noncommercial: bool = False
+    chinese: bool | None = None
+    """Whether it reads, or writes, Chinese."""
+    plugin: str = ""
+    """The distribution that has to be installed for it first."""
 
 
 def rows() -> list[Row]:
-    """Every model that is here, then those that plugins know of."""
+    """Every model that is here, then those that can be had."""
     sources = discovery.installed().sources
     here = models.installed(sources)
     usual = _usual(here)
-    found = [
-        Row(
-            name,
-            card.kind,
-            card.backend,
-            model.size,
-            is_here=True,
-            is_default=usual.get(card.backend) == name,
-            about=card.about,
-            stands_in=bool(card.stand_in),
-        )
-        for name, model in here.items()
-        for card in [model.card]
-    ]
+    known = {source.name: source for source in sources}
+    found = [_here(model, known.get(name), usual) for name, model in here.items()]
     away = [source for source in sources if source.folder is None and source.name not in here]
-    return found + [
-        Row(s.name, None, backend_of(s.name), _size(s), False, False, s.about, can_be_pulled=bool(s.files))
-        for s in away
-    ]
+    return found + [_away(source) for source in away]
+
+
+def _here(model: Model, source: ModelSource | None, usual: Mapping[str, str]) -> Row:
+    card = model.card
+    return Row(
+        model.name,
+        card.kind,
+        card.backend,
+        model.size,
+        is_here=True,
+        is_default=usual.get(card.backend) == model.name,
+        about=card.about,
+        stands_in=bool(card.stand_in),
+        licence=card.licence,
+        is_noncommercial=source is not None and source.is_noncommercial,
+        chinese=source.chinese if source else None,
+    )
+
+
+def _away(source: ModelSource) -> Row:
+    backend = backend_of(source.name)
+    offers = discovery.installed().offers
+    kind = source.kind or next((kind for kind, of_kind in offers.items() if backend in of_kind), None)
+    is_known = any(backend in of_kind for of_kind in offers.values())
+    return Row(
+        source.name,
+        kind,
+        backend,
+        _size(source),
+        is_here=False,
+        is_default=False,
+        about=source.about,
+        can_be_pulled=source.can_be_pulled,
+        licence=source.licence,
+        is_noncommercial=source.is_noncommercial,
+        chinese=source.chinese,
+        plugin="" if is_known else catalogue.plugin_of(backend) or "",
+    )
 
 
 def _usual(here: Mapping[str, Model]) -> dict[str, str]:
@@ -92,7 +122,7 @@ def stand_ins(used: Iterable[Model | None]) -> list[str]:
 def _for_another(backend: str) -> str:
     """The commands that bring a backend a model of its own; each of them works."""
     here = discovery.installed()
-    known = [source for source in here.sources if backend_of(source.name) == backend and source.files]
+    known = [source for source in here.sources if backend_of(source.name) == backend and source.can_be_pulled]
     ways = [models.way_to_get(source) for source in known[:1]]
     if len(known) > 1:
         ways = [f"{ways[0]} (more: t2i models list)"]
@@ -123,7 +153,7 @@ def remotes(source: ModelSource) -> list[RemoteFile]:
 
 def _size(source: ModelSource) -> int | None:
     sizes = [remote.size for remote in remotes(source)]
-    return None if None in sizes or not sizes else sum(size for size in sizes if size)
+    return source.size if None in sizes or not sizes else sum(size for size in sizes if size)
 
 
 def find(name: str) -> Model:
@@ -175,34 +205,36 @@ def choose_default(backend: str, name: str | None) -> Model:
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What `verify` found of one model."""
+    """What `check` found of one model."""
 
     name: str
     problems: list[str]
 
 
-def verify(names: Sequence[str] = (), tell: Callable[[str], None] = lambda _: None) -> list[Check]:
-    """Read every byte of these models, or of all, and compare the hashes."""
+def check(
+    names: Sequence[str] = (), *, anew: bool = False, tell: Callable[[str], None] = lambda _: None
+) -> list[Check]:
+    """Compare the hashes of all files of these models, or of all; `anew` reads those that have not changed too."""
     checks = []
     for name in names or models.places(discovery.installed().sources):
         tell(name)
         try:
-            found = list(problems(find(name)))
+            found = list(problems(find(name), anew=anew))
         except T2IError as error:
             found = [error.message]
         checks.append(Check(name, found))
     return checks
 
 
-def problems(model: Model) -> Iterator[str]:
+def problems(model: Model, *, anew: bool = False) -> Iterator[str]:
     """What is missing or changed in a model and its parts."""
     for file in model.card.files:
         try:
-            model.file(file)
+            model.file(file, anew=anew)
         except T2IError as error:
             yield error.message
     for part in model.card.parts:
         try:
-            yield from problems(model.part(part))
+            yield from problems(model.part(part), anew=anew)
         except T2IError as error:
             yield error.message

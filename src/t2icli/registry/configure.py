@@ -73,7 +73,7 @@ def _default_model(entry: Entry[Any], required: bool, owner: str) -> Model | Non
     model = models.default(entry.name, sources)
     if model is None and required:
         known = [source for source in sources if source.name.startswith(f"{entry.name}/")]
-        known.sort(key=lambda source: not source.files)  # those that can be pulled first
+        known.sort(key=lambda source: not source.can_be_pulled)  # those that can be pulled first
         get = models.way_to_get(known[0]) if known else f"t2i models import FILE --as {entry.name}"
         raise T2IError(f"{owner} needs a model and none is installed", f"train one, or run: {get}")
     return model

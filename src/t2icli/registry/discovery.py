@@ -22,6 +22,7 @@ from t2icli.contract import hookspecs
 from t2icli.contract.kinds import KINDS, Command, Embedder, Entry, ModelSource, Ranker
 from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry import catalogue
 from t2icli.registry.isolation import Isolation
 from t2icli.store import models
 
@@ -170,6 +171,12 @@ class Plugins:
             if name not in self.offers["ranker"]:
                 self.offers["ranker"][name] = Offer(_as_ranker(offer.entry), offer.plugin, offer.distribution)
 
+    def list_known_models(self, own: str) -> None:
+        """Add our list of models of public hubs; what a plugin says of one of them goes before it."""
+        new = [source for source in catalogue.sources() if ("model", source.name) not in self.taken]
+        self.sources += new
+        self.shippers |= {source.name: own for source in new}
+
     def find(self, kind: str, name: str) -> Entry[Any]:
         """The entry a user means, or an error with the nearest name."""
         if kind not in self.offers:
@@ -198,6 +205,7 @@ def collect(others: Iterable[Announced]) -> Plugins:
         for name, distribution, load in others:
             plugins.add(name, distribution, load)
     plugins.offer_embedders_as_rankers()
+    plugins.list_known_models(own)
     return plugins
 
 

@@ -1,7 +1,7 @@
 """Download a file so that it is either whole and right, or not there.
 
-Bytes go into `NAME.part`, hashed on the way; an interrupted download goes on where it stopped; the whole file's
-sha256 is compared before it gets its name. Mirrors are tried in turn.
+Bytes go into `NAME.part`, hashed on the way; an interrupted download continues where it stopped; the hash of the whole
+file is compared before it gets its name. Mirrors are tried in turn.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from typing import IO, Any
 
 from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError
-from t2icli.store.models import file_sha256
+from t2icli.store import verified, web
+from t2icli.store.models import is_inside
+from t2icli.store.verified import file_sha256
+from t2icli.store.web import CannotDownload
 
 Tell = Callable[[str, int, "int | None"], None]
 """Hears of progress: the file's name, bytes so far, bytes in all if known."""
 
 CONNECT_SECONDS = 1.0
 """A host that has not answered by then is taken for unreachable."""
-READ_SECONDS = 30.0
+SILENT_SECONDS = 20.0
+"""How long it is not asked again then: a large download asks for many files."""
 BLOCK = 1 << 18
 ATTEMPTS = 3
-"""How often one mirror may break off before the next is tried."""
+"""How often in a row one mirror may break off without having sent anything before the next is tried."""
 
 
 class _Unusable(Exception):
@@ -40,73 +44,110 @@ class _Unusable(Exception):
 
 
 def file_name(remote: RemoteFile) -> str:
-    """What the file is called: by its plugin, else by the last part of its address."""
+    """What the file is called: by its plugin or hub, where it may lie in folders; else by the end of its address."""
     if remote.name:
-        return Path(remote.name).name
+        return remote.name if is_inside(remote.name) else Path(remote.name).name
     path = urllib.parse.urlsplit(remote.urls[0]).path
     return Path(urllib.parse.unquote(path)).name or "download"
 
 
+def is_here(remote: RemoteFile, folder: Path) -> bool:
+    """Whether the file was downloaded before, and is as it should be."""
+    path = folder / file_name(remote)
+    if not path.is_file():
+        return False
+    if remote.sha256 is not None:
+        return verified.sha256(path) == remote.sha256
+    return remote.git in (None, git_hash(path))
+
+
 def fetch(remote: RemoteFile, folder: Path, tell: Tell = lambda *_: None) -> Path:
     """The file in `folder`, downloaded unless it is there already."""
-    path = folder / file_name(remote)
-    if path.is_file() and (remote.sha256 is None or file_sha256(path) == remote.sha256):
+    name = file_name(remote)
+    path = folder / name
+    if is_here(remote, folder):
         return path
-    if os.environ.get("T2I_OFFLINE"):
-        raise T2IError(f"cannot download '{path.name}': offline, as --offline or T2I_OFFLINE asks", code=1)
-    folder.mkdir(parents=True, exist_ok=True)
-    answering = reachable(remote.urls)
+    web.check_online(f"'{name}'")
+    path.parent.mkdir(parents=True, exist_ok=True)
     problems = []
-    for url in remote.urls:
+    for number, url in enumerate(remote.urls):
         try:
-            if url not in answering:
+            if not (has_answered(url) or reachable(remote.urls[number:])[0]):
                 raise _Unusable("no answer")
-            return _from_mirror(url, remote, path, tell)
+            return _from_mirror(url, remote, path, lambda done, total: tell(name, done, total))
         except _Unusable as problem:
             problems.append(f"{url}: {problem}")
-    raise T2IError(f"cannot download '{path.name}'", "\n  ".join(problems), code=1)
+    raise CannotDownload(f"cannot download '{name}'", "\n  ".join(problems), code=1)
 
 
-def _from_mirror(url: str, remote: RemoteFile, path: Path, tell: Tell) -> Path:
-    """One mirror until the file is whole, going on where a connection broke off."""
+def _from_mirror(url: str, remote: RemoteFile, path: Path, tell: Callable[[int, int | None], None]) -> Path:
+    """One mirror until the file is whole, continuing where a connection broke off."""
     part = path.with_name(f"{path.name}.part")
-    resumed = part.is_file()
-    for attempt in range(ATTEMPTS):
+    resumed, idle = part.is_file(), 0
+    while idle < ATTEMPTS:
+        before = _size(part)
         try:
-            whole = _append(url, remote, part, lambda done, total: tell(path.name, done, total))
+            whole, problem = _append(url, remote, part, tell), "the connection broke off"
         except urllib.error.HTTPError as error:
-            raise _Unusable(f"{error.code} {error.reason}") from error
+            error.close()
+            raise web.refusal(error) or _Unusable(f"{error.code} {error.reason}") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            problem = str(error.reason if isinstance(error, urllib.error.URLError) else error) or type(error).__name__
-        else:
-            problem = "the connection broke off"
-            if whole is not None:
-                if remote.sha256 in (None, whole):
-                    os.replace(part, path)
-                    return path
-                _quarantine(part)
-                problem = f"sha256 is {whole}, expected {remote.sha256}"
-                if not resumed:  # else the old start may have been at fault: once more from the beginning
-                    break
-                resumed = False
-        time.sleep(0.1 * attempt)
+            whole, problem = None, _reason(error)
+        if whole is not None:
+            if (difference := _difference(part, remote, whole)) is None:
+                os.replace(part, path)
+                verified.remember(path, whole)
+                return path
+            os.replace(part, part.with_suffix(".wrong"))  # kept for inspection, under a name nobody opens
+            if not resumed:  # else the old start may have been at fault: once more from the beginning
+                raise _Unusable(difference)
+            resumed, problem = False, difference
+        idle = 0 if _size(part) > before else idle + 1
+        time.sleep(0.1 * idle)
     raise _Unusable(problem)
+
+
+def _reason(error: Exception) -> str:
+    return str(error.reason if isinstance(error, urllib.error.URLError) else error) or type(error).__name__
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _difference(part: Path, remote: RemoteFile, sha256: str) -> str | None:
+    """How a whole file differs from the one that was asked for; None if it does not."""
+    if remote.sha256 not in (None, sha256):
+        return f"sha256 is {sha256}, expected {remote.sha256}"
+    if remote.sha256 is None and remote.git not in (None, found := git_hash(part)):
+        return f"git's hash is {found}, expected {remote.git}"
+    return None
+
+
+def git_hash(path: Path) -> str:
+    """What git calls a file with this content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        for block in _blocks(stream):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _append(url: str, remote: RemoteFile, part: Path, tell: Callable[[int, int | None], None]) -> str | None:
     """Add what is missing to `part`; the sha256 of the whole, or None if the connection ended too soon."""
-    start = part.stat().st_size if part.is_file() else 0
+    start = _size(part)
     try:
-        answer = _open(url, start)
+        answer = web.get(url, start)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not start:  # 416: nothing lies behind `start`
             raise
+        error.close()
         return file_sha256(part)
     with answer:
         if answer.status != 206:
             start = 0
         length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else remote.size
+        total = start + int(length) if length and length.isdigit() else remote.size
         _need_space(part.parent, (total or 0) - start)
         with part.open("r+b" if start else "w+b") as out:
             digest, done = _hashed(out), start
@@ -115,21 +156,9 @@ def _append(url: str, remote: RemoteFile, part: Path, tell: Callable[[int, int |
                 digest.update(block)
                 done += len(block)
                 tell(done, total)
+                if remote.size is not None and done > remote.size:
+                    raise _Unusable(f"it sends more than the {remote.size} bytes of the file")
     return digest.hexdigest() if total in (None, done) else None
-
-
-def _open(url: str, start: int) -> http.client.HTTPResponse:
-    from importlib.metadata import version
-
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise _Unusable("not an http address")
-    headers = {"User-Agent": f"t2icli/{version('t2icli')}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    opener = urllib.request.build_opener()  # `urlopen` would remember the first proxy it saw
-    request = urllib.request.Request(url, headers=headers)
-    answer: http.client.HTTPResponse = opener.open(request, timeout=READ_SECONDS)
-    return answer
 
 
 def _hashed(out: IO[bytes]) -> Any:
@@ -155,38 +184,49 @@ def _need_space(folder: Path, size: int) -> None:
         )
 
 
-def _quarantine(part: Path) -> None:
-    """Wrong bytes are kept for inspection, under a name nobody opens."""
-    os.replace(part, part.with_suffix(".wrong"))
+def reachable(urls: Sequence[str]) -> list[bool]:
+    """For each address whether its host, or proxy, takes a connection in time; all are asked at once.
 
-
-def reachable(urls: Sequence[str]) -> set[str]:
-    """The addresses whose host, or proxy, takes a connection in time; all are asked at once.
-
-    Neither a name server nor a firewall that swallows packets can hold this up, as they would `urlopen`.
+    Neither a name server nor a firewall that swallows packets can hold this up, as they would `urlopen`. A host that
+    has answered once is not asked again.
     """
-    found: set[str] = set()
-    askers = [threading.Thread(target=_ask, args=(url, found), daemon=True) for url in urls]
+    places = [_host(url) for url in urls]
+    new = [place for place in {*places} - _answered if place is not None and _silent.get(place, 0) < time.monotonic()]
+    askers = [threading.Thread(target=_ask, args=(place,), daemon=True) for place in new]
     deadline = time.monotonic() + CONNECT_SECONDS
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join(max(0.0, deadline - time.monotonic()))
-    return set(found)
+    _silent.update(dict.fromkeys(set(new) - _answered, time.monotonic() + SILENT_SECONDS))
+    return [place in _answered for place in places]
 
 
-def _ask(url: str, found: set[str]) -> None:
+def has_answered(url: str) -> bool:
+    """Whether its host took a connection before."""
+    return _host(url) in _answered
+
+
+_answered: set[tuple[str, int] | None] = set()
+_silent: dict[tuple[str, int], float] = {}
+"""Until when each host that did not answer is left alone."""
+
+
+def _ask(place: tuple[str, int]) -> None:
     try:
-        with socket.create_connection(_host(url), timeout=CONNECT_SECONDS):
-            found.add(url)
+        with socket.create_connection(place, timeout=CONNECT_SECONDS):
+            _answered.add(place)
     except (OSError, ValueError):
-        pass  # it stays unfound
+        pass  # it has not answered
 
 
-def _host(url: str) -> tuple[str, int]:
+def _host(url: str) -> tuple[str, int] | None:
     """Where a connection for `url` really goes: its host, or the proxy before it."""
-    parts = urllib.parse.urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}", parts.scheme)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        proxy = urllib.request.getproxies().get(parts.scheme)
+        if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+            parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}", parts.scheme)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,22 +74,33 @@ def choose(
     them. `patterns`, where there are any, name the files in place of these rules.
     """
     if patterns:
-        return list(_named(files, patterns))
+        return _sorted(_named(files, patterns))
     terms = [file for file in files if TERMS.fullmatch(file.path) and file.size <= TERMS_BYTES]
     if any(file.path == PIPELINE for file in files):
         chosen = _pipeline(files, read, variant)
     else:
         chosen = _model([file for file in files if not file.folder], variant, pickles)
-    return sorted({file.path: file for file in [*chosen, *terms]}.values(), key=lambda file: file.path)
+    return _sorted([*chosen, *terms])
+
+
+def is_small(file: Listed) -> bool:
+    """Whether it is configuration or terms, no weights."""
+    return file.name.endswith(SMALL) or bool(TERMS.fullmatch(file.path))
+
+
+def _sorted(files: Iterable[Listed]) -> list[Listed]:
+    return sorted({file.path: file for file in files}.values(), key=lambda file: file.path)
 
 
 def _named(files: Sequence[Listed], patterns: Sequence[str]) -> Iterator[Listed]:
+    """Those that fit each pattern; of `this|that` those that fit the first one which some do."""
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(file.path, pattern) for file in files):
-            raise T2IError(
-                f"no file of the repository is called {pattern!r}", did_you_mean(pattern, [file.path for file in files])
-            )
-    yield from (file for file in files if any(fnmatch.fnmatchcase(file.path, pattern) for pattern in patterns))
+        fitting = (fnmatch.filter([file.path for file in files], each) for each in pattern.split("|"))
+        paths = next(filter(None, fitting), [])
+        if not paths:
+            hint = did_you_mean(pattern, [file.path for file in files])
+            raise T2IError(f"no file of the repository is called {pattern!r}", hint)
+        yield from (file for file in files if file.path in paths)
 
 
 def components(content: bytes) -> list[str]:

@@ -270,9 +270,9 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
 def way_to_get(source: ModelSource) -> str:
     """The command that brings a model here that a plugin only knows of."""
     backend, _, what = source.name.partition("/")
-    return (
-        f"t2i models pull {source.name}" if source.files else f"t2i models import FILE... --as {backend} --name {what}"
-    )
+    if source.can_be_pulled:
+        return f"t2i models pull {source.name}"
+    return f"t2i models import FILE... --as {backend} --name {what}"
 
 
 def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:

@@ -24,6 +24,10 @@ WAITS = 3
 TRUE = ("1", "on", "yes", "true")
 
 
+class CannotDownload(T2IError):
+    """No server could be asked, or none had it: what is wanted has to come by other means."""
+
+
 def is_set(variable: str) -> bool:
     """Whether a switch of the hub's client is on, as that reads it."""
     return os.environ.get(variable, "").lower() in TRUE
@@ -32,9 +36,9 @@ def is_set(variable: str) -> bool:
 def check_online(what: str) -> None:
     """Refuse to use the network where that is forbidden."""
     if os.environ.get("T2I_OFFLINE"):
-        raise T2IError(f"cannot download {what}: offline, as --offline or T2I_OFFLINE asks", code=1)
+        raise CannotDownload(f"cannot download {what}: offline, as --offline or T2I_OFFLINE asks", code=1)
     if is_set("HF_HUB_OFFLINE"):
-        raise T2IError(f"cannot download {what}: offline, as HF_HUB_OFFLINE asks", code=1)
+        raise CannotDownload(f"cannot download {what}: offline, as HF_HUB_OFFLINE asks", code=1)
 
 
 def endpoint() -> str:
@@ -127,3 +131,33 @@ def wait_asked(error: HTTPError) -> int | None:
         r"\bt\s*=\s*(\d+)", headers.get("RateLimit", "")
     )
     return int(asked[1]) if asked else None
+
+
+REPOSITORY = re.compile(r"^/(?:api/models/)?(?P<id>[^/]+(?:/[^/]+)?)/(?:resolve|revision|tree)/(?P<revision>[^/?]+)")
+
+
+def refusal(error: HTTPError) -> T2IError | None:
+    """What the hub's refusal means and what to do about it; None for failures that another server may not have."""
+    url = error.filename or ""
+    match = REPOSITORY.match(urllib.parse.urlsplit(url).path)
+    if match is None or _origin(url) != _origin(endpoint()) or error.code not in (401, 403, 404):
+        return None
+    name, code = match["id"], error.headers.get("X-Error-Code", "")
+    if code == "RevisionNotFound":
+        revision = urllib.parse.unquote(match["revision"])
+        return T2IError(f"repository {name!r} has no revision {revision!r}", f"see {endpoint()}/{name}/commits/main")
+    if code == "EntryNotFound":
+        return None
+    if code == "GatedRepo":
+        return T2IError(f"repository {name!r} is gated: it is given to those who accept its terms", _admission(name), 1)
+    if error.code == 401 and token() and code != "RepoNotFound":
+        return T2IError("the hub does not accept your token", "set HF_TOKEN to a valid one, or unset it", 1)
+    if error.code == 403:
+        return T2IError(f"the hub refuses {name!r} to your token", "its account needs read access to the repository", 1)
+    hint = "check its name; if it is private, set HF_TOKEN to a token that may read it"
+    return T2IError(f"there is no repository {name!r} at {host(url)}", hint)
+
+
+def _admission(name: str) -> str:
+    page = f"accept its terms at {endpoint()}/{name}"
+    return page if token() else f"{page}, then set HF_TOKEN to a token of your account"

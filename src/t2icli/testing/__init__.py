@@ -1,4 +1,4 @@
-"""For the tests of plugins, ours and strangers': the `t2i` fixture, a contract check for every kind, and toys.
+"""For the tests of plugins, ours and strangers': the `t2i` fixture, a contract check for every kind, toys, a fake hub.
 
 pytest finds this module by itself wherever t2icli is installed.
 """
@@ -16,9 +16,11 @@ from t2icli.testing.contracts import (
     check_recipe,
     check_tokenizer,
 )
+from t2icli.testing.hub import FakeHub, fake_hub
 from t2icli.testing.runner import Result, Runner, t2i
 
 __all__ = [
+    "FakeHub",
     "Result",
     "Runner",
     "check_audio_embedder",
@@ -31,6 +33,7 @@ __all__ = [
     "check_ranker",
     "check_recipe",
     "check_tokenizer",
+    "fake_hub",
     "t2i",
     "toys",
 ]

@@ -59,6 +59,19 @@ def test_a_resnet_is_recognised_by_its_weights() -> None:
     assert inferred(build(shape).state_dict(), quick_gelu=False) == shape
 
 
+@pytest.mark.parametrize("name", ["ViT-H-14", "ViT-g-14", "ViT-bigG-14"])
+def test_large_towers_get_the_heads_they_were_trained_with(name: str) -> None:
+    shape = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        state = build(shape).state_dict()
+    found = inferred(state, quick_gelu=False)
+    assert {**found["vision_cfg"], "mlp_ratio": None} == {**shape["vision_cfg"], "mlp_ratio": None}
+    assert found["text_cfg"] == shape["text_cfg"] and found["embed_dim"] == shape["embed_dim"]
+    with torch.device("meta"):
+        again = build(found)
+    assert {key: value.shape for key, value in again.state_dict().items()} == {k: v.shape for k, v in state.items()}
+
+
 def test_an_architecture_beside_the_checkpoint_is_believed(network: nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "clip.pt")
     shape = inferred(network.state_dict(), quick_gelu=False)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-FILES = ("config.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", *WEIGHTS)
 KNOWN = "Chinese: uer/gpt2-chinese-cluecorpussmall, English: gpt2"
 
 
@@ -55,12 +54,12 @@ def _weights(folder: Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from t2icli.store import snapshots
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except Exception as error:
+        return snapshots.fetch(name)
+    except T2IError as error:
         raise T2IError(
-            f"the GPT-2 {name!r} is not installed and cannot be downloaded: {type(error).__name__}",
+            f"the GPT-2 {name!r} is not installed and {snapshots.why_not(error)}",
             f"download it on a machine with a network and use: -o gpt2=FOLDER. {KNOWN}",
         ) from error

@@ -31,8 +31,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(settings: Settings) -> Embedder:
     from t2icli.backends.chinese_clip import hub
 
-    if settings.model is None and not hub.is_here(settings.source):
-        hub.check_reachable(settings.source)
+    if settings.model is None:
+        settings = msgspec.structs.replace(settings, source=str(hub.folder(settings.source)))
     from t2icli.backends.chinese_clip.embed import load
 
     return load(settings)

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
-from t2icli.backends.chinese_clip import Settings, hub
+from t2icli.backends.chinese_clip import Settings
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
@@ -66,28 +66,16 @@ def _tensors(pair: tuple[list[int], list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def load(settings: Settings) -> ChineseClip:
-    """From a folder, from what was fetched before, or from the hub."""
+    """From a model folder, or from that of a repository."""
     if settings.model is not None:
-        for name in settings.model.card.files:
-            settings.model.file(name)  # says so if it is damaged
+        settings.model.files()  # says so if one is damaged
         settings = msgspec.structs.replace(settings, source=str(settings.model.folder))
-    source = settings.source
+    place = str(Path(settings.source).expanduser())
     try:
-        return ChineseClip(*_parts(source, local=True), settings)
+        processor = ChineseCLIPProcessor.from_pretrained(place, local_files_only=True)
+        return ChineseClip(ChineseCLIPModel.from_pretrained(place, local_files_only=True), processor, settings)
     except OSError as error:
-        if Path(source).expanduser().is_dir():
-            raise T2IError(f"'{source}' holds no Chinese-CLIP: {_first_line(error)}", code=1) from error
-    hub.check_reachable(source)
-    try:
-        return ChineseClip(*_parts(source, local=False), settings)
-    except OSError as error:
-        raise T2IError(f"Chinese-CLIP {source!r} cannot be fetched: {_first_line(error)}", code=1) from error
-
-
-def _parts(source: str, *, local: bool) -> tuple[Any, Any]:
-    place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
-    processor = ChineseCLIPProcessor.from_pretrained(place, local_files_only=local)
-    return ChineseCLIPModel.from_pretrained(place, local_files_only=local), processor
+        raise T2IError(f"'{place}' holds no Chinese-CLIP: {_first_line(error)}", code=1) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from t2icli.ground.errors import T2IError
-from t2icli.store import download
+from t2icli.store import snapshots
 
 
-def is_here(source: str) -> bool:
-    """Whether it is a folder, or a repository that was fetched before."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return Path(source).expanduser().is_dir() or isinstance(try_to_load_from_cache(source, "config.json"), str)
-
-
-def check_reachable(source: str) -> None:
-    """A clear word at once when there is no network."""
-    if os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE") or not _answers():
+def folder(source: str) -> Path:
+    """The folder that `source` names, or the repository of that name, downloaded unless it was before."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    try:
+        return snapshots.fetch(source)
+    except T2IError as error:
         raise T2IError(
-            f"Chinese-CLIP {source!r} is not installed and there is no network",
-            "fetch its repository elsewhere and run: t2i models import FOLDER/* --as chinese-clip",
+            f"Chinese-CLIP {source!r} is not installed and {snapshots.why_not(error)}",
+            "run: t2i models pull chinese-clip/vit-base-patch16, or fetch its repository elsewhere and run: "
+            "t2i models import FOLDER/* --as chinese-clip",
             code=1,
-        )
-
-
-def _answers() -> bool:
-    from huggingface_hub.constants import ENDPOINT
-
-    return bool(download.reachable([ENDPOINT]))
+        ) from error

@@ -106,9 +106,12 @@ import_files = lazily("t2icli.backends.clip.convert:convert")
 
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
-    return [Entry("clip", "CLIP: texts and images in one space, by open_clip", Settings, load, import_files)]
+    about = "CLIP: texts and images in one space, by open_clip"
+    return [Entry("clip", about, Settings, load, import_files, wanted=IN_REPOSITORY)]
 
 
+IN_REPOSITORY = ("open_clip_config.json", "open_clip_model.safetensors|open_clip_pytorch_model.bin")
+"""open_clip's files in a repository; beside them there may be those of transformers."""
 OPENAI = {
     "rn50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50",
     "vit-b-32": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32",
@@ -121,7 +124,8 @@ OPENAI = {
 def _openai(name: str, path: str) -> ModelSource:
     sha256, file = path.split("/")
     remote = RemoteFile((f"https://openaipublic.azureedge.net/clip/models/{path}.pt",), sha256)
-    return ModelSource(f"clip/{name}", f"OpenAI's CLIP {file}, English", "MIT", files=(remote,))
+    about = f"OpenAI's CLIP {file}, English"
+    return ModelSource(f"clip/{name}", about, "MIT", files=(remote,), kind="embedder", chinese=False)
 
 
 @hookimpl

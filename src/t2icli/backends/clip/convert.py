@@ -22,6 +22,8 @@ from t2icli.store.models import Card
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Numbers OpenAI keeps among the weights."""
 OWN_VOCABULARY = 49408
+HEADS = {1280: 80, 1408: 88, 1664: 104}
+"""Width of a head in open_clip's ViT-H, ViT-g and ViT-bigG, by the tower's width: it leaves no trace in the weights."""
 
 
 def convert(found: Upstream, folder: Path) -> None:
@@ -130,7 +132,10 @@ def _transformer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     width, _, patch, _ = state["visual.conv1.weight"].shape
     grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
     layers = upstream.count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
-    return {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch, "head_width": 64}
+    hidden = state["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
+    shape = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
+    ratio = {} if hidden == 4 * width else {"mlp_ratio": hidden / width}
+    return {**shape, "head_width": HEADS.get(width, 64), **ratio}
 
 
 def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 from typing import Any
 
+from t2icli.backends.clip import IN_REPOSITORY
+from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.store.download import reachable
+from t2icli.ground.home import home
+from t2icli.store import download, snapshots
 
 
 def known_tag(architecture: str, tag: str) -> dict[str, Any]:
@@ -22,43 +25,29 @@ def known_tag(architecture: str, tag: str) -> dict[str, Any]:
 
 
 def fetch(architecture: str, tag: str, record: dict[str, Any]) -> Path:
-    """The weights' file: the one fetched before, else a download; a clear word at once when there is no network."""
-    from open_clip import pretrained
-
-    path = fetched_before(record)
-    if path is not None:
-        return path
-    if os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE") or not reachable([_address(record)]):
-        raise _absent(architecture, tag, record, "there is no network")
+    """The weights' file: the one fetched before, else a download."""
     try:
-        return Path(pretrained.download_pretrained(record))
-    except Exception as error:  # open_clip wraps every failure of every client in its own way
-        raise _absent(architecture, tag, record, str(error).splitlines()[0]) from error
+        repository, _, name = record["hf_hub"].rpartition("/")
+        return _of_repository(repository, name) if repository else _of_address(record["url"])
+    except T2IError as error:
+        where = record["hf_hub"] or record["url"]
+        raise T2IError(
+            f"weights {tag!r} of {architecture!r} are not here and {snapshots.why_not(error)}",
+            f"download '{where}' on another machine and run: t2i models import FILE --as clip",
+            code=1,
+        ) from error
 
 
-def fetched_before(record: dict[str, Any]) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    repository, _, name = record["hf_hub"].rpartition("/")
-    if repository:
-        names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-        paths = [try_to_load_from_cache(repository, each) for each in names]
-    else:
-        paths = [os.path.expanduser(f"~/.cache/clip/{os.path.basename(record['url'])}")]
-    return next((Path(path) for path in paths if isinstance(path, str) and os.path.isfile(path)), None)
+def _of_repository(repository: str, name: str) -> Path:
+    pattern = name or IN_REPOSITORY[1]
+    folder = snapshots.fetch(repository, [pattern])
+    return next(folder / each for each in pattern.split("|") if (folder / each).is_file())
 
 
-def _address(record: dict[str, Any]) -> str:
-    from huggingface_hub.constants import ENDPOINT
-
-    return str(ENDPOINT if record["hf_hub"] else record["url"])
-
-
-def _absent(architecture: str, tag: str, record: dict[str, Any], reason: str) -> T2IError:
-    where = record["hf_hub"] or record["url"]
-    return T2IError(
-        f"weights {tag!r} of {architecture!r} are not here and cannot be fetched: {reason}",
-        f"download '{where}' on another machine and run: t2i models import FILE --as clip",
-        code=1,
-    )
+def _of_address(url: str) -> Path:
+    """A file of OpenAI's, whose address holds its hash, or of open_clip's own releases."""
+    folder = Path("~/.cache/clip").expanduser()
+    if (fetched := folder / url.rpartition("/")[2]).is_file():
+        return fetched
+    match = re.search(r"/([0-9a-f]{64})/", url)
+    return download.fetch(RemoteFile((url,), match[1] if match else None), home() / "hub" / "open_clip")

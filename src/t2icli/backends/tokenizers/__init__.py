@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Fit, ModelSource, RemoteFile, Tokenizer, lazily
+from t2icli.contract.kinds import Entry, Fit, ModelSource, Tokenizer, lazily
 from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
 
@@ -68,7 +68,14 @@ import_json = lazily("t2icli.backends.tokenizers.json:convert")
 @hookimpl
 def t2i_tokenizers() -> list[Entry[Tokenizer]]:
     return [
-        Entry("chinese", "Chinese characters and word pieces, as BERT has them", Chinese, load_chinese, import_chinese),
+        Entry(
+            "chinese",
+            "Chinese characters and word pieces, as BERT has them",
+            Chinese,
+            load_chinese,
+            import_chinese,
+            wanted=("vocab.txt",),
+        ),
         Entry("clip", "CLIP's byte pairs, made for English", Clip, load_clip),
         Entry("json", "any Hugging Face tokenizer.json", Json, load_json, import_json),
     ]
@@ -84,6 +91,16 @@ def t2i_recipes() -> list[Entry[Fit]]:
 
 @hookimpl
 def t2i_models() -> list[ModelSource]:
-    url = f"https://huggingface.co/{ROBERTA}/resolve/main/vocab.txt"
     about = "the 21,128 word pieces of Chinese BERT and its kin"
-    return [ModelSource("chinese/roberta", about, "Apache-2.0", files=(RemoteFile((url,), sha256=None),))]
+    repository = f"hf:{ROBERTA}"
+    return [
+        ModelSource(
+            "chinese/roberta",
+            about,
+            "Apache-2.0",
+            repository=repository,
+            wanted=("vocab.txt",),
+            kind="tokenizer",
+            chinese=True,
+        )
+    ]

@@ -11,7 +11,7 @@ from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
 from t2icli.contract.kinds import Upstream
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
-from t2icli.store import models
+from t2icli.store import models, snapshots
 from t2icli.store.models import Card
 
 if TYPE_CHECKING:
@@ -71,17 +71,11 @@ def find(word: str) -> Path:
 
 
 def _from_hub(repository: str) -> Path:
-    import os
-
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    offline = bool(os.environ.get("T2I_OFFLINE") or os.environ.get("HF_HUB_OFFLINE"))
     try:
-        return Path(hf_hub_download(repository, FILE, local_files_only=offline, etag_timeout=1))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return snapshots.fetch(repository, [FILE]) / FILE
+    except T2IError as error:
         hint = "download vocab.txt on another machine and run: t2i models import vocab.txt --as chinese"
-        raise T2IError(f"cannot get {FILE} of '{repository}': {str(error).splitlines()[0]}", hint, code=1) from error
+        raise T2IError(f"cannot get {FILE} of '{repository}': {error.message}", hint, code=1) from error
 
 
 def convert(upstream: Upstream, folder: Path) -> None:
