@@ -11,7 +11,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo starter test test-slow test-processors test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
+.PHONY: setup browser demo starter test test-slow test-processors test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
 	bench bench-startup bench-prepare bench-mixed bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
 
 setup: $(VENV)/ready
@@ -31,6 +31,11 @@ test: setup
 # The tests of all that is computed, as other processors and other numbers of threads would have it; an hour or more.
 test-processors: setup
 	$(BIN)/python tests/processors.py
+
+# For the tests of the page of `t2i serve`: a browser, a Chinese font, and a checker of accessibility that is not ours to ship.
+browser: setup
+	command -v chromium || apt-get install -y --no-install-recommends chromium fonts-noto-cjk
+	mkdir -p build && cd build && npm pack --silent axe-core && tar -xzf axe-core-*.tgz --strip-components=1 package/axe.min.js
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow'

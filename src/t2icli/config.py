@@ -61,7 +61,7 @@ def flag_name(parameter: Any) -> str:
     return longest.lstrip("-").replace("-", "_")
 
 
-NOT_SETTINGS = {"config", "output", "json", "show", "force", "quiet", "yes", "resume", "option", "help"}
+NOT_SETTINGS = {"config", "output", "json", "show", "open", "force", "quiet", "yes", "resume", "option", "help"}
 """Flags that say what to do with a run rather than what comes out of it."""
 
 

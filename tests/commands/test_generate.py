@@ -474,3 +474,12 @@ def test_show_says_which_package_it_needs(t2i: Runner, monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textual_image" else find(name))
     t2i.fails("generate", "x", "--show", "--output", "out", says="t2i install 't2icli[show]'")
     assert not Path("out").exists()
+
+
+def test_open_shows_the_gallery_in_the_browser(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    t2i.use(toys)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or len(opened) == 1)
+    t2i.ok("generate", "红烧", "-n", "1", "-m", "toy", "--output", "here", "--open")
+    assert opened == [(Path("here").absolute() / "index.html").as_uri()]
+    assert "no browser" in t2i.ok("generate", "红烧", "-n", "1", "-m", "toy", "--output", "here", "--open").stderr

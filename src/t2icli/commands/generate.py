@@ -88,6 +88,7 @@ def generate(
     as_json: Json = False,
     plain: Plain = False,
     show_pictures: ShowPictures = False,
+    open_gallery: Annotated[bool, typer.Option("--open", help="Open the gallery in the browser.")] = False,
     force: Force = False,
 ) -> None:
     """Draw pictures of prompts, best first, with a gallery of them."""
@@ -127,6 +128,8 @@ def generate(
     _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
     show.notes(found)
+    if open_gallery:
+        show.page(album.folder / "index.html")
     if show_pictures:
         show.pictures([album.folder / row["file"] for row in rows if row["file"] is not None])
 

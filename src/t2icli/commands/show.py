@@ -239,6 +239,14 @@ def _bars() -> Progress:
     return Progress(*columns, console=console(sys.stderr), transient=True)
 
 
+def page(path: Path) -> None:
+    """A page in the user's browser; where there is none, where it lies."""
+    import webbrowser
+
+    if not webbrowser.open(path.absolute().as_uri()):
+        warn(f"there is no browser to open '{path}' with")
+
+
 def check_pictures() -> None:
     """Whether this terminal program can show pictures, before any work is done for them."""
     if importlib.util.find_spec("textual_image") is None:

@@ -22,14 +22,19 @@ def page(rows: Sequence[Row], *, candidates: int, distinct: int | None = None) -
 
     `candidates` says how many were drawn for them, `distinct` how many of those are no duplicates: all, if None.
     """
-    template = Template(files("t2icli").joinpath("gallery.html").read_text(encoding="utf-8"))
+    template = Template(_read("gallery.html"))
     groups = _groups(rows)
     first = rows[0]["prompt"] if rows else "nothing yet"
     return template.substitute(
+        style=_read("gallery.css"),
         title=escape(f"{prompts.short(first)} · t2i"),
         summary=escape(_summary(len(rows), candidates, candidates if distinct is None else distinct)),
         sections="\n".join(map(_section, groups)),
     )
+
+
+def _read(name: str) -> str:
+    return files("t2icli").joinpath(name).read_text(encoding="utf-8")
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:

@@ -226,6 +226,8 @@ class Album(BaseModel):
     model: str
     candidates: int
     rows: list[dict[str, Any]] = Field(description="As in results.jsonl, with the address of each picture.")
+    settings: dict[str, Any] | None = Field(description="Of the model; null in lists of albums.")
+    command: str = Field(description="What draws the same in a terminal.")
 
 
 class History(BaseModel):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.ground import files, workspace
+from t2icli.ground import files, toml, workspace
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import images, prompts
 from t2icli.pictures.album import GALLERY, RESULTS, Album
@@ -90,6 +90,13 @@ class Shelf:
         with contextlib.suppress(T2IError):
             return Album(self.folder / name).results()
         return []
+
+    def settings(self, name: str, file: str) -> dict[str, Any]:
+        """The model's settings that an album was drawn with."""
+        with contextlib.suppress(T2IError):
+            option = toml.read(self.folder / name / file).get("option", {})
+            return {key: value for key, value in option.items() if key != "ranker"}
+        return {}
 
     def created(self, name: str) -> float:
         return _changed(self.folder / name)

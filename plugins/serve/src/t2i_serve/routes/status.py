@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +30,7 @@ KINDS: tuple[Literal["generator", "ranker", "captioner", "embedder"], ...] = (
     "captioner",
     "embedder",
 )
-ASSETS = {"style.css": "text/css", "app.js": "text/javascript", "draw.js": "text/javascript"}
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -137,7 +139,7 @@ def _history(shelf: Shelf, after: str | None, limit: int) -> History:
     return History(data=found, has_more=start + limit < len(names))
 
 
-def _album(shelf: Shelf, name: str) -> Album | None:
+def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
     rows = shelf.rows(name)
     if not rows:
         return None
@@ -151,13 +153,15 @@ def _album(shelf: Shelf, name: str) -> Album | None:
         model=first["model"],
         candidates=len(rows),
         rows=rows,
+        settings=shelf.settings(name, first["settings_file"]) if is_whole else None,
+        command=shlex.join(["t2i", "generate", "--config", str(shelf.folder / name / first["settings_file"])]),
     )
 
 
 @router.get("/v1/history/{album}")
 async def album(request: Request, album: str) -> Album:
     """One album."""
-    found = await asyncio.to_thread(_album, request.app.state.studio.shelf, album)
+    found = await asyncio.to_thread(_album, request.app.state.studio.shelf, album, is_whole=True)
     if found is None:
         raise ApiError(404, "there is no such album", "not_found")
     return found
@@ -198,7 +202,14 @@ async def page() -> HTMLResponse:
 
 @router.get("/page/{name}", include_in_schema=False)
 async def asset(name: str) -> Response:
-    if name not in ASSETS:
+    content = _assets().get(name)
+    if content is None:
         raise ApiError(404, "there is no such address", "not_found")
-    content = (files("t2i_serve") / "page" / name).read_text(encoding="utf-8")
-    return Response(content, media_type=ASSETS[name], headers={"Cache-Control": "no-cache"})
+    return Response(content, media_type=TYPES[Path(name).suffix], headers={"Cache-Control": "no-cache"})
+
+
+@cache
+def _assets() -> dict[str, str]:
+    """The page's own files, and the style that it shares with the galleries of `t2i generate`."""
+    own = [file for file in (files("t2i_serve") / "page").iterdir() if Path(file.name).suffix in TYPES]
+    return {file.name: file.read_text(encoding="utf-8") for file in (*own, files("t2icli") / "gallery.css")}
