@@ -20,7 +20,7 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, Generator, Ranker
 from t2icli.ground import toml
 from t2icli.pictures import album, images, prompts
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
