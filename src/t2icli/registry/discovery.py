@@ -44,7 +44,7 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """A package of ours for each kind, for whoever has none at all."""
-PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve")
+PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve", "wavbrivl")
 OURS = tuple(f"t2icli-{name}" for name in PLUGINS)
 """Our distributions beside t2icli itself."""
 

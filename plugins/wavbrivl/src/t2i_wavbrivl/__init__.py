@@ -1,0 +1,84 @@
+"""WavBriVL: sounds in the space of BriVL, or of any other embedder, by a small tower that learns from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.contract.kinds import Embedder, Entry, Recipe, Size, lazily
+from t2icli.contract.sampling import Device
+from t2icli.registry.settings import Part, Start, part
+from t2icli.store.models import Model
+from t2icli.training.settings import LoopSettings
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model, Meta(description="a tower, trained with t2i or imported")]
+    space: Annotated[Part[Embedder], Meta(description="embedder whose space it hears in")] = part("embedder", "brivl")
+    device: Device = "auto"
+
+
+class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tower's sizes, as they stand in a model's card."""
+
+    bands: Annotated[int, Meta(description="mel bands", ge=8)] = 64
+    width: Annotated[int, Meta(description="channels", ge=8, multiple_of=8)] = 192
+    blocks: Annotated[int, Meta(description="depthwise blocks", ge=0)] = 4
+    heads: Annotated[int, Meta(description="attention heads; they divide the width", ge=1)] = 4
+    pools: Annotated[int, Meta(description="attention pools", ge=1)] = 4
+    seconds: Annotated[float, Meta(description="longest piece that is heard at once", gt=0, le=60)] = 10.0
+
+
+class Speech(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How captions are spoken while it trains; nothing of it is stored."""
+
+    voice: Annotated[str, Meta(description="voice of espeak-ng; cmn-latn-pinyin reads Chinese characters")] = (
+        "cmn-latn-pinyin"
+    )
+    variants: Annotated[tuple[str, ...], Meta(description="variants of the voice; none: 25 of them")] = ()
+    speed: Annotated[tuple[int, int], Meta(description="words a minute, from and to")] = (120, 220)
+    pitch: Annotated[tuple[int, int], Meta(description="pitch, 0 to 99, from and to")] = (25, 75)
+    noise: Annotated[float, Meta(description="share of clips with noise or an echo", ge=0, le=1)] = 0.5
+
+
+class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The tower learns to say of a sound what a frozen embedder says of its caption, or of its picture."""
+
+    space: Annotated[Part[Embedder], Meta(description="embedder to learn from")] = part("embedder", "brivl")
+    start: Annotated[Start, Meta(description="a tower to continue from; its sizes and space are kept")] = None
+    shape: Annotated[Shape, Meta(description="the tower's sizes")] = Shape()
+    sounds: Annotated[
+        Literal["auto", "data", "speech"],
+        Meta(description="the data's own sounds, or its captions spoken by espeak-ng; auto: its own, if it has any"),
+    ] = "auto"
+    targets: Annotated[
+        Literal["captions", "images"],
+        Meta(description="what a sound should be near: captions, or pictures as in WavBriVL and Wav2CLIP"),
+    ] = "captions"
+    speech: Annotated[Speech, Meta(description="how captions are spoken")] = Speech()
+    cosine: Annotated[float, Meta(description="weight of 1 - cosine beside the contrast", ge=0)] = 1.0
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        batch_size=64, lr=2e-3, weight_decay=0.02, clip=1.0, schedule="cosine", warmup=100, ema=0.999
+    )
+
+
+SIZES: dict[Size, dict[str, Any]] = {
+    "tiny": {"shape": {"width": 96, "blocks": 3}, "loop": {"max_steps": 1500}},
+    "small": {"loop": {"max_steps": 6000}},
+    "base": {"shape": {"width": 384, "blocks": 8, "heads": 6}, "loop": {"batch_size": 256, "max_steps": 40_000}},
+}
+
+
+@hookimpl
+def t2i_embedders() -> list[Entry[Embedder]]:
+    about = "WavBriVL: sounds in the space of another embedder, which reads texts and pictures"
+    return [Entry("wavbrivl", about, Settings, lazily("t2i_wavbrivl.embed:load"), hears=True)]
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    about = "WavBriVL: a tower for sounds, distilled from an embedder of texts or pictures"
+    return [Entry("wavbrivl", about, RecipeSettings, lazily("t2i_wavbrivl.train:AudioRecipe"), sizes=SIZES)]

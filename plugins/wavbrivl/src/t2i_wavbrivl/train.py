@@ -1,0 +1,197 @@
+"""The recipe `wavbrivl`: sounds beside the vectors that a frozen embedder gives their captions or pictures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from t2i_wavbrivl import Shape, Speech, speech
+from t2i_wavbrivl.model import HOP, RATE, WINDOW, Tower, pieces, spectrogram
+from t2icli.contract.kinds import Clip, Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.ground.errors import T2IError
+from t2icli.nn import weights
+from t2icli.nn.pixels import Squares, to_images
+from t2icli.registry import parts
+from t2icli.store import models
+from t2icli.store.models import Card
+
+if TYPE_CHECKING:
+    from t2i_wavbrivl import RecipeSettings
+    from t2icli.data.dataset import PreparedDataset
+
+Batch = Mapping[str, Tensor]
+SECONDS = 3.2
+"""Of speech or of a piece that is looked at in training."""
+SIDE = 224
+"""Pixels of a picture's middle that is a target."""
+SHIFT, HIDDEN = 2, 8
+"""Bands that a spectrogram is moved by, and hidden, at most."""
+
+
+class Distillation(nn.Module):
+    """The tower and the scale of its contrast."""
+
+    def __init__(self, tower: Tower) -> None:
+        super().__init__()
+        self.tower = tower
+        self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, batch: Batch, cosine: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each sound has to find its target among the batch's, and each target its sound; equal targets share."""
+        longest = int(batch["frames"].max())
+        found, targets = self.tower(batch["mel"][..., :longest], batch["frames"]), batch["target"].float()
+        logits = found.float() @ targets.T * self.scale.clamp(max=math.log(100)).exp()
+        same = (targets @ targets.T > 1 - 1e-4).float()
+        share = same / same.sum(dim=1, keepdim=True)
+        contrast = (F.cross_entropy(logits, share) + F.cross_entropy(logits.T, share)) / 2
+        near = (found.float() * targets).sum(dim=1).mean()
+        right = same.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
+        return contrast + cosine * (1 - near), {"cosine": near.detach(), "found": right.detach()}
+
+
+class AudioRecipe:
+    """Only the tower is trained; the embedder is asked once for every caption or picture."""
+
+    without_caption = "left out"
+
+    def __init__(self, settings: RecipeSettings) -> None:
+        self.settings = settings
+        self.embedder = settings.space.load()
+        self.space = parts.space(settings.space.name, settings.space.settings)
+        start = settings.start
+        self.shape = settings.shape
+        if start is not None:
+            known = dict(start.card.config)
+            if known.pop("space", None) != self.space:
+                raise T2IError(f"{start.name!r} learnt from another embedder", "name it with -o space=NAME")
+            self.shape = msgspec.convert(known, Shape)
+        if self.shape.width % self.shape.heads:
+            raise T2IError(f"{self.shape.heads} heads do not divide a width of {self.shape.width}")
+        self.model = Distillation(weights.go_on(Tower(self.shape, self.embedder.width), start))
+
+    def frozen(self) -> Sequence[Frozen]:
+        identity = parts.identity(self.settings.space)
+        if self.settings.targets == "images":
+            return [Frozen("targets", f"{identity} {SIDE}", _squares, self._embed)]
+        return [Frozen("targets", identity, Captions, self.embedder.embed_texts)]
+
+    def _embed(self, images: Tensor) -> Tensor:
+        return self.embedder.embed_images(to_images(images))
+
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
+        heard = [i for i in range(len(data)) if data.has_audio(i)]
+        kind = self.settings.sounds
+        if kind == "auto":
+            kind = "data" if heard else "speech"
+        if kind == "data" and not heard:
+            raise T2IError("the data has no sounds", "prepare some with t2i prepare audio-folder, or -o sounds=speech")
+        if kind == "speech":
+            speech.check()
+        return Sounds(data, encoded["targets"], self.settings, self.shape, heard if kind == "data" else None, split)
+
+    def turns(self) -> Sequence[Turn]:
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        others = weights.besides(self.model.parameters(), matrices)
+        return [Turn("tower", [ParamGroup(matrices), ParamGroup(others, weight_decay=0.0)], self._loss)]
+
+    def _loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
+        loss, figures = self.model(batch, self.settings.cosine)
+        return loss, figures
+
+    def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
+        return ()
+
+    def save(self, folder: Path) -> None:
+        weights.save(self.model.tower, folder)
+        own = parts.keep(self.settings.space, folder, "space")
+        config = {**msgspec.to_builtins(self.shape), "space": self.space}
+        about = f"a tower for sounds, {self.shape.width} wide, in the space of {self.settings.space.name}"
+        models.seal(folder, Card(kind="embedder", backend="wavbrivl", about=about, config=config, settings=own))
+
+
+def _squares(data: PreparedDataset) -> Samples[Tensor]:
+    return Squares(data, SIDE)
+
+
+class Captions(Dataset[str]):
+    """Every caption of every row, one after another."""
+
+    def __init__(self, data: PreparedDataset) -> None:
+        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> str:
+        return self.texts[i]
+
+
+class Sounds(Dataset[dict[str, Tensor]]):
+    """A spectrogram of at most `SECONDS`, how many of its frames are heard, and the vector it should become."""
+
+    def __init__(
+        self,
+        data: PreparedDataset,
+        targets: Tensor,
+        settings: RecipeSettings,
+        shape: Shape,
+        heard: list[int] | None,
+        split: str,
+    ) -> None:
+        self.data, self.targets, self.how, self.bands = data, targets, settings.speech, shape.bands
+        self.by_caption = settings.targets == "captions"
+        self.first = [0, *accumulate(len(data.captions(i)) for i in range(len(data)))]
+        self.speaks, self.varied = heard is None, split == "train"
+        rows = range(len(data)) if heard is None else heard
+        self.rows = [i for i in rows if data.captions(i)] if self.speaks or self.by_caption else list(rows)
+        self.frames = 1 + (int(SECONDS * RATE) - WINDOW) // HOP
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        i = self.rows[index]
+        captions = self.data.captions(i)
+        which = random.randrange(len(captions)) if captions and self.varied else 0
+        samples = self._samples(i, captions[which] if captions else "")
+        mel = spectrogram(samples, self.bands)[:, : self.frames]
+        target = self.targets[self.first[i] + which if self.by_caption else i]
+        frames = torch.tensor(mel.shape[1])
+        mel = varied(mel) if self.varied else mel
+        return {"mel": F.pad(mel, (0, self.frames - mel.shape[1])), "frames": frames, "target": target}
+
+    def _samples(self, i: int, caption: str) -> Tensor:
+        """The sound at `RATE`: a random piece of the row's own, or its caption spoken."""
+        clip = self._spoken(caption) if self.speaks else self.data.clip(i)
+        if clip is None:
+            raise T2IError(f"row {self.data.key(i)!r} has no sound", code=1)
+        samples = pieces(clip, clip.seconds)[0].numpy()
+        room = max(0, len(samples) - int(SECONDS * RATE))
+        start = random.randint(0, room) if self.varied else room // 2
+        samples = samples[start : start + int(SECONDS * RATE)]
+        return torch.from_numpy(speech.disturbed(samples, self.how.noise) if self.varied else samples.copy())
+
+    def _spoken(self, caption: str) -> Clip:
+        return speech.spoken(
+            caption, self.how if self.varied else Speech(self.how.voice, ("m4",), (170, 170), (50, 50))
+        )
+
+
+def varied(mel: Tensor) -> Tensor:
+    """Moved by a few bands, with some hidden."""
+    mel = mel.roll(random.randint(-SHIFT, SHIFT), 0)
+    hidden = random.randint(0, HIDDEN)
+    start = random.randint(0, len(mel) - hidden)
+    mel[start : start + hidden] = 0
+    return mel

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import t2i_wavbrivl
+from t2i_wavbrivl import Shape, Speech, speech
+from t2i_wavbrivl.model import RATE, Tower, pieces, spectrogram
+from t2i_wavbrivl.train import Distillation
+from t2icli import load
+from t2icli.contract.kinds import Clip
+from t2icli.data import dataset, shards
+from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
+from t2icli.registry import parts
+from t2icli.sounds import clips
+from t2icli.testing import Runner, check_audio_embedder, check_recipe, toys
+
+SMALL = {"width": 16, "blocks": 1, "heads": 2, "pools": 2}
+TOY = {"name": "toy-vectors"}
+needs_espeak = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: apt install it"
+)
+
+
+def tone(hertz: float, seconds: float = 0.4, rate: int = RATE) -> Clip:
+    return Clip((0.5 * np.sin(2 * math.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32), rate)
+
+
+def heard(clip: Clip, folder: Path) -> bytes:
+    clips.save_wave(clip, folder / "it.wav")
+    return (folder / "it.wav").read_bytes()
+
+
+@pytest.fixture
+def data(tmp_path: Path, t2i: Runner) -> PreparedDataset:
+    """Eight plain pictures, each with a tone of its own."""
+    t2i.use(toys, t2i_wavbrivl)
+    colours = ("red", "green", "blue", "yellow", "purple", "black", "white", "orange")
+    rows = [
+        dataset.SourceRow(
+            colour, toys.picture(colour), (f"a {colour} one",), audio=heard(tone(300 + 250 * i), tmp_path)
+        )
+        for i, colour in enumerate(colours)
+    ]
+    return shards.write(tmp_path / "data", rows, val=0.0)
+
+
+def test_recipe_and_embedder_keep_their_promises(data: PreparedDataset, tmp_path: Path) -> None:
+    check_recipe(t2i_wavbrivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL, space=TOY)
+    check_audio_embedder(t2i_wavbrivl.t2i_embedders()[0], model=str(tmp_path / "model"))
+
+
+def test_pictures_may_be_the_targets(data: PreparedDataset, tmp_path: Path) -> None:
+    recipe = t2i_wavbrivl.t2i_recipes()[0]
+    check_recipe(recipe, data, tmp_path / "model", shape=SMALL, space=TOY, targets="images")
+
+
+def test_a_tower_learns_to_tell_sounds_apart(data: PreparedDataset, t2i: Runner) -> None:
+    line = ("--max-steps", 60, "--batch-size", 8, "--lr", 5e-3, "--output", "run", "--device", "cpu")
+    options = ("space=toy-vectors", "speech.noise=0", "shape.width=16", "shape.blocks=1", "loop.ema=0", "loop.warmup=0")
+    t2i.ok("train", "wavbrivl", "--train-data", data.folder, *(w for o in options for w in ("-o", o)), *line)
+    captions = [data.captions(i)[0] for i in range(len(data))]
+    embedder = load("embedder", "run/model")
+    found = embedder.embed_audio([data.clip(i) for i in range(len(data))]) @ embedder.embed_texts(captions).T
+    assert (found.argmax(dim=1) == torch.arange(len(data))).sum() >= 7
+    Path("names.txt").write_text("\n".join(captions), encoding="utf-8")
+    Path("it.wav").write_bytes(data.audio_bytes(2) or b"")
+    line = ("search", "--audio", "it.wav", "names.txt", "--audio-embedder", "run/model", "--top", 1)
+    assert t2i.ok(*line).stdout.strip() == captions[int(found[2].argmax())]
+
+
+def test_what_is_added_to_fill_a_batch_changes_nothing() -> None:
+    torch.manual_seed(0)
+    tower = Tower(Shape(**SMALL), 8).eval()
+    mel = torch.randn(1, 64, 40)
+    filled = torch.cat([mel, torch.full((1, 64, 30), 9.0)], dim=2)
+    with torch.no_grad():
+        alone, together = tower(mel, torch.tensor([40])), tower(filled, torch.tensor([40]))
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+
+
+def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
+    low, high = (spectrogram(torch.from_numpy(tone(hertz).samples), 64).mean(dim=1).argmax() for hertz in (300, 3000))
+    assert low < 20 < 40 < high
+    assert spectrogram(torch.zeros(10), 64).shape == (64, 25)
+
+
+def test_long_sounds_are_heard_in_pieces() -> None:
+    assert [len(piece) for piece in pieces(tone(440, 2.5), 1.0)] == [RATE, RATE, RATE // 2]
+    assert [len(piece) for piece in pieces(tone(440, 2.1), 1.0)] == [RATE, RATE]
+    assert len(pieces(tone(440, 1.0, 44_100), 10.0)[0]) == RATE
+
+
+def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
+    model = Distillation(Tower(Shape(**SMALL), 4))
+    targets = torch.eye(4)[[0, 1, 1, 2]]
+    model.tower.forward = lambda mel, frames: targets.clone()  # type: ignore[method-assign, assignment]
+    batch = {"mel": torch.zeros(4, 64, 8), "frames": torch.full((4,), 8), "target": targets}
+    _, figures = model(batch, 1.0)
+    assert float(figures["found"]) == float(figures["cosine"]) == 1
+    model.tower.forward = lambda mel, frames: targets.roll(1, 0)  # type: ignore[method-assign, assignment]
+    _, figures = model(batch, 1.0)
+    assert float(figures["found"]) == 0.25  # the second of the equal ones still is right
+
+
+def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) -> None:
+    check_recipe(t2i_wavbrivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL, space=TOY)
+    own = load("embedder", "wavbrivl", model=str(tmp_path / "model"))
+    assert own.space == parts.space("toy-vectors", toys.EmbedderSettings())
+    with pytest.raises(T2IError, match="learnt from another embedder"):
+        load("embedder", "wavbrivl", model=str(tmp_path / "model"), space={"name": "toy-vectors", "width": 8})
+
+
+def test_data_without_sounds_is_refused(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(toys, t2i_wavbrivl)
+    toys.prepared(tmp_path / "mute", {"red": ("a red one",), "blue": ("a blue one",)}, val=0.0)
+    line = ("--max-steps", 1, "-o", "space=toy-vectors", "-o", "sounds=data", "--output", "run")
+    t2i.fails("train", "wavbrivl", "--train-data", tmp_path / "mute", *line, says="the data has no sounds")
+
+
+def test_without_espeak_it_says_how_to_get_it(t2i: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(T2IError, match="espeak-ng, which is not installed") as error:
+        speech.check()
+    assert "apt install espeak-ng" in (error.value.hint or "")
+
+
+def test_disturbed_speech_is_the_same_for_the_same_seed() -> None:
+    def once() -> np.ndarray:
+        random.seed(3)
+        return speech.disturbed(tone(440).samples, 1.0)
+
+    assert np.array_equal(once(), once()) and len(once()) > len(tone(440).samples)
+
+
+@needs_espeak
+def test_every_voice_speaks() -> None:
+    lengths = {
+        v: speech.speak("红烧牛肉面", f"cmn-latn-pinyin+{v}", 170, 50).seconds for v in (*speech.VARIANTS, "m4", "f3")
+    }
+    assert all(0.5 < seconds < 4 for seconds in lengths.values()) and len(set(lengths.values())) > 15
+    random.seed(0)
+    one, other = (speech.spoken("红烧牛肉面", Speech()) for _ in range(2))
+    assert clips.samples_sha256(one) != clips.samples_sha256(other)
+
+
+@needs_espeak
+def test_captions_are_spoken_where_the_data_has_no_sounds(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(toys, t2i_wavbrivl)
+    names = {"red": ("红烧肉",), "blue": ("西瓜",), "green": ("清炒西兰花",), "white": ("一碗白米饭",)}
+    data = toys.prepared(tmp_path / "data", names, val=0.0)
+    check_recipe(t2i_wavbrivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL, space=TOY)
