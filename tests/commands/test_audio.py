@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from t2icli.contract.kinds import Clip
+from t2icli.data import shards
+from t2icli.data.dataset import SourceRow
 from t2icli.pictures import images
 from t2icli.sounds import clips
 from t2icli.testing import Runner, check_audio_embedder, toys
@@ -93,6 +95,24 @@ def test_search_says_what_was_heard(hearing: Runner) -> None:
     assert hearing.ok("search", "--audio", "b.wav", "may-be.txt").stdout.splitlines()[0] == "1 seconds"
     found = hearing.ok("search", "1 seconds", "may-be.txt", "-r", "toy-vectors", "--top", 1, "--json").json()["results"]
     assert [(row["rank"], row["text"]) for row in found] == [(1, "1 seconds")]
+
+
+def test_sounds_look_for_their_sentences_and_pictures(hearing: Runner) -> None:
+    seconds = {"red": 0.25, "green": 0.5, "blue": 1.0}
+    rows = []
+    for colour, length in seconds.items():
+        sound("it.wav", length)
+        rows.append(
+            SourceRow(colour, toys.picture(colour), (f"{length:g} seconds",), audio=Path("it.wav").read_bytes())
+        )
+    shards.write(Path("data"), rows, val=0.0)
+    (result,) = hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-ears", "--json").json()["results"]
+    assert result["sounds"] == 3 and result["audio_to_text"]["recall@1"] == 100
+    assert 0 <= result["audio_to_image"]["recall@1"] <= 100
+    assert "audio to text" in hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-ears").stdout
+    hearing.fails("evaluate", "retrieval", "data", "--audio", "-r", "toy-vectors", says="does not embed sounds")
+    toys.prepared(Path("mute"), {"red": ("a red one",)}, val=0.0)
+    hearing.fails("evaluate", "retrieval", "mute", "--audio", "-r", "toy-ears", says="the data has no sounds")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ def retrieval(
             help="Whether duplicates of a picture or sentence count as correct; the originals counted them as wrong."
         ),
     ] = "right",
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Measure the data's sounds too: each looks for its sentence and picture.")
+    ] = False,
     text: Text = "sur_text",
     root: Root = None,
     limit: Limit = None,
@@ -71,7 +74,7 @@ def retrieval(
     sources = embeddings.open_embedders(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(source.model for source in sources))
     with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
-        results = work.evaluate(sources, found, duplicates=duplicates, cache=cache, advance=advance)
+        results = work.evaluate(sources, found, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
     if plot is not None:
         _plot_retrieval(results, plot)
     _show_retrieval(results, as_json=as_json)
@@ -86,8 +89,10 @@ def _show_retrieval(results: Sequence[Result], *, as_json: bool) -> None:
         return
     rows: list[list[Any]] = []
     for result in results:
-        for name, side in (("image to text", result.image_to_text), ("text to image", result.text_to_image)):
-            rows.append([result.model, name, *map(show.Percent, side.recall.values()), side.median_rank])
+        for name, side in result.directions.items():
+            rows.append(
+                [result.model, name.replace("_", " "), *map(show.Percent, side.recall.values()), side.median_rank]
+            )
     size = f"{results[0].images} pictures, {results[0].texts} sentences"
     show.table(rows, ["model", "direction", "R@1", "R@5", "R@10", "median rank"], size)
     for reason in unreadable.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,12 @@ from t2icli.registry.open import load
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from t2icli.contract.kinds import Clip
+
+
+def _no_sound() -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Picture:
     boxes: tuple[Box, ...] = ()
     suffix: str = ""
     """Of its file, where the name is a dataset's key."""
+    sound: Callable[[], Clip | None] = _no_sound
 
     @property
     def file_name(self) -> str:
@@ -88,9 +95,15 @@ def _identity(rows: Sequence[Picture]) -> str:
 
 def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
     rows = [
-        Picture(data.key(i), said, lambda i=i: data.image_bytes(i), suffix=f".{data.format(i)}")  # type: ignore[misc]
+        Picture(
+            data.key(i),
+            own,
+            partial(data.image_bytes, i),
+            suffix=f".{data.format(i)}",
+            sound=partial(data.clip, i) if data.has_audio(i) else _no_sound,
+        )
         for i in range(len(data))
-        if (said := data.captions(i)) or not captions
+        if (own := data.captions(i)) or not captions
     ]
     return Pairs(rows, data.sha256)
 

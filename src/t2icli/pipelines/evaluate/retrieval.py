@@ -6,13 +6,13 @@ Scores are made a block at a time, so that a million of each side need no table 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from t2icli.contract.kinds import Embedder
+from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded
@@ -58,19 +58,30 @@ class Result:
     images: int
     texts: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    sounds: int = 0
+    audio_to_text: Direction | None = None
+    audio_to_image: Direction | None = None
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """All that were measured, by name."""
+        found = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+        if self.audio_to_text is not None and self.audio_to_image is not None:
+            found |= {"audio_to_text": self.audio_to_text, "audio_to_image": self.audio_to_image}
+        return found
 
     def table(self) -> dict[str, Any]:
         """As plain data."""
-        both = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
         figures = {
             name: {
                 **{f"recall@{k}": value for k, value in side.recall.items()},
                 "median_rank": side.median_rank,
                 "mean_rank": side.mean_rank,
             }
-            for name, side in both.items()
+            for name, side in self.directions.items()
         }
-        return {"model": self.model, "images": self.images, "texts": self.texts, **figures}
+        sounds = {"sounds": self.sounds} if self.sounds else {}
+        return {"model": self.model, "images": self.images, "texts": self.texts, **sounds, **figures}
 
 
 def evaluate(
@@ -78,10 +89,14 @@ def evaluate(
     pairs: Pairs,
     *,
     duplicates: Duplicates = "right",
+    audio: bool = False,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[Result]:
-    """Every model on the same pictures and sentences; pictures that cannot be opened are left out for all."""
+    """Every model on the same pictures and sentences; pictures that cannot be opened are left out for all.
+
+    With `audio` also the sounds that belong to them look for both.
+    """
     every = list(dict.fromkeys(caption for picture in pairs.pictures for caption in picture.captions))
     found = [embeddings.embed(source, pairs, every, cache, advance) for source in sources]
     unreadable = dict(found[0].unreadable)
@@ -91,10 +106,32 @@ def evaluate(
     chosen = gallery(pairs, readable, duplicates)
     places = {text: place for place, text in enumerate(every)}
     rows = np.asarray([places[text] for text in chosen.texts])
-    return [
-        _result(source.name, Rows(each.images, np.asarray(chosen.images)), Rows(each.texts, rows), chosen, unreadable)
-        for source, each in zip(sources, found, strict=True)
-    ]
+    results = []
+    for source, each in zip(sources, found, strict=True):
+        images, texts = Rows(each.images, np.asarray(chosen.images)), Rows(each.texts, rows)
+        result = _result(source.name, images, texts, chosen, unreadable)
+        results.append(_with_sounds(result, source, pairs, images, texts, chosen) if audio else result)
+    return results
+
+
+def _with_sounds(
+    result: Result, source: Opened[Embedder], pairs: Pairs, images: Rows, texts: Rows, chosen: Gallery
+) -> Result:
+    if not isinstance(source.thing, AudioEmbedder):
+        raise T2IError(f"{source.name!r} does not embed sounds", "name one that does, such as -r wavbrivl")
+    vectors, places = [], []
+    for place, row in enumerate(chosen.images):
+        clip = pairs.pictures[row].sound()
+        if clip is not None:
+            vectors.append(source.thing.embed_audio([clip])[0].numpy())
+            places.append(place)
+    if not places:
+        raise T2IError("the data has no sounds", "prepare some: t2i prepare audio-folder")
+    sounds = Rows(np.stack(vectors), np.arange(len(places)))
+    number = {place: i for i, place in enumerate(places)}
+    to_text = ranks(sounds, texts, [(number[i], t) for i, t in chosen.right if i in number])
+    to_image = ranks(sounds, images, [(number[i], i) for i in places])
+    return replace(result, sounds=len(places), audio_to_text=summary(to_text), audio_to_image=summary(to_image))
 
 
 def _result(name: str, images: Rows, texts: Rows, chosen: Gallery, unreadable: Mapping[str, str]) -> Result:
