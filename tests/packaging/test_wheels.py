@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from t2icli.contract.kinds import KINDS
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = [
     ROOT,
@@ -108,3 +110,57 @@ def test_t2icli_alone_says_what_is_missing(dist: Path, tmp_path: Path) -> None:
     environment.install(*map(str, dist.glob("t2icli-*.whl")))
     drawn = environment.run("t2i", "generate", "红烧牛肉面", cwd=tmp_path)
     assert drawn.returncode == 2 and "t2i install plugins/starter in the source tree" in drawn.stderr
+
+
+AUTHOR = """
+from collections.abc import Sequence
+
+import msgspec
+from PIL.Image import Image
+
+from t2icli import Entry, Model, Ranker, T2IError, hookimpl, load
+
+
+class Settings(msgspec.Struct, frozen=True):
+    model: Model | None = None
+
+
+class Widest:
+    def __init__(self, settings: Settings) -> None:
+        if settings.model is not None and settings.model.card.kind != "ranker":
+            raise T2IError("that is not a ranker", "name another model")
+
+    def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
+        return [float(image.width) for image in images]
+
+
+class Silent:
+    def __init__(self, settings: Settings) -> None: ...
+
+
+@hookimpl
+def t2i_rankers() -> list[Entry[Ranker]]:
+    return [
+        Entry("widest", "the widest picture first", Settings, Widest),
+        Entry("silent", "cannot rank", Settings, Silent),
+    ]
+
+
+print(load("ranker", "widest").score("red", []))
+"""
+
+
+def test_the_types_of_what_is_installed_hold_for_a_strangers_plugin(dist: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    environment.install(*map(str, dist.glob("t2icli-*.whl")))
+    for kind in KINDS:
+        made = environment.run("t2i", "plugins", "new", f"my-{kind}", "--kind", kind, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+    (tmp_path / "author.py").write_text(AUTHOR)
+    sources = ["author.py", *map(str, tmp_path.glob("t2icli-my-*/**/*.py"))]
+    checked = environment.run("python", "-m", "mypy", "--strict", *sources, cwd=tmp_path)
+    # Of all that, one entry alone is not what it is announced as.
+    assert re.findall(r"^(?!Found).*error: .*$", checked.stdout, re.MULTILINE) == [
+        'author.py:31: error: Argument 4 to "Entry" has incompatible type "type[Silent]"; '
+        'expected "Callable[[Any], Ranker]"  [arg-type]'
+    ], checked.stdout + checked.stderr

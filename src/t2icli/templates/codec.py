@@ -38,7 +38,7 @@ class Mosaic:
         import torch
 
         shades = torch.stack([codes // self.levels**2, codes // self.levels % self.levels, codes % self.levels], dim=1)
-        cells = (shades.float() / (self.levels - 1)).unflatten(2, self.grid)
+        cells = (shades.float() / (self.levels - 1)).reshape(len(codes), 3, *self.grid)
         return torch.nn.functional.interpolate(cells, scale_factor=self.square)
 
 
