@@ -126,7 +126,8 @@ class Flow(nn.Module):
 
     def condition(self, text: Tensor, embedding: Tensor) -> list[Tensor]:
         """(b, text_length) ids or (b, text_length, encodings), and (b, embedding) -> positions of the sequence."""
-        read = self.encodings or self.ids
+        read = self.ids if self.encodings is None else self.encodings
+        assert read is not None
         found = [read(text)]
         if self.embedding is not None:
             found.append(self.embedding(embedding[:, None]))

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from t2i_flow.draw import Given, Plan, draw
 from t2i_flow.generate import check_fit, encode, latent_codec
 from t2i_flow.model import Flow, Shape, spread
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Turn
+from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -105,7 +105,7 @@ class FlowRecipe:
             raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
         return width
 
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Dataset[Any]:
+    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         if split == "train" and not self.shape.mean:
             self.model.shape = self.shape = msgspec.structs.replace(self.shape, **spread(encoded["latents"][:MEASURED]))
         share = self.settings.like_share if self.shape.embedding and split == "train" else 0.0
@@ -113,7 +113,8 @@ class FlowRecipe:
         return Pairs(data, encoded, ids, at_random=split == "train", like_share=share)
 
     def turns(self) -> Sequence[Turn]:
-        hidden = [layer.weight for block in self.model.blocks for layer in (block.qkv, block.out, block.up, block.down)]
+        matrices = [f"{layer}.weight" for layer in ("qkv", "out", "up", "down")]
+        hidden = [block.get_parameter(matrix) for block in self.model.blocks for matrix in matrices]
         others = weights.besides(self.model.parameters(), hidden)
         single = [p for p in others if p.ndim == 1]
         groups = [
