@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import t2icli
 from t2i_dalle2.decoder.draw import draw
-from t2i_dalle2.diffusion import Said, Schedule, ddim, ddpm, sample, way_back
+from t2i_dalle2.diffusion import Estimate, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.commands import show
 from t2icli.contract.requests import Request
@@ -260,7 +260,7 @@ def test_whoever_knows_the_clean_thing_finds_it_by_every_way(steps: int, name: s
     schedule, clean = Schedule(name, 50), torch.randn(2, 5)
     ways = [ddim(schedule, steps), ddim(schedule, steps, eta=1.0, shift=1), ddpm(schedule)]
     for way in ways:
-        found = sample(schedule, way, lambda x, t: Said(clean), lambda: torch.randn(2, 5))
+        found = sample(schedule, way, lambda x, t: Estimate(clean), lambda: torch.randn(2, 5))
         torch.testing.assert_close(found, clean, atol=1e-5, rtol=0)
 
 

@@ -84,7 +84,7 @@ def test_the_prior_says_the_same_with_and_without_its_condition(prior: Golden) -
     close(said, io["pred"])
     close(null, io["pred_null"])
     close(
-        Imagine(network, io["text_embed"], io["text_encodings"], scale=2.0).said(io["noisy"], io["t"]),
+        Imagine(network, io["text_embed"], io["text_encodings"], scale=2.0).output(io["noisy"], io["t"]),
         io["pred_cond_scale2"],
     )
 

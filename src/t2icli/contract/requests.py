@@ -184,9 +184,9 @@ class Readings(Generic[T]):
 
     def __call__(self, requests: Sequence[Request]) -> list[T]:
         keys = [(request.prompt, *(id(getattr(request, name)) for name in CONDITIONS)) for request in requests]
-        kept: dict[tuple[Any, ...], tuple[Request, T]] = {}
+        readings: dict[tuple[Any, ...], tuple[Request, T]] = {}
         for key, request in zip(keys, requests, strict=True):
-            if key not in kept:
-                kept[key] = self.kept.get(key) or (request, self.read(request))
-        self.kept = kept
-        return [kept[key][1] for key in keys]
+            if key not in readings:
+                readings[key] = self.kept.get(key) or (request, self.read(request))
+        self.kept = readings
+        return [readings[key][1] for key in keys]

@@ -185,12 +185,12 @@ class PreparedDataset:
     @cached_property
     def _splits(self) -> np.ndarray:
         """Of every row of the whole dataset, as numbers into SPLITS."""
-        found = np.empty(self._ends[-1], dtype=np.int8)
+        splits = np.empty(self._ends[-1], dtype=np.int8)
         for shard, (start, end) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
             index = self._index(shard)
             columns = index.column("key").to_pylist(), index.column("split").to_pylist()
-            found[start:end] = [SPLITS.index(said or self._split_of(key)) for key, said in zip(*columns, strict=True)]
-        return found
+            splits[start:end] = [SPLITS.index(each or self._split_of(key)) for key, each in zip(*columns, strict=True)]
+        return splits
 
     def _split_of(self, key: str) -> str:
         place = share(key, self.card.seed)
@@ -299,10 +299,10 @@ class _Index:
         # Opened anew each time: 10 microseconds beside milliseconds of decoding, and nothing to share or
         # leak between workers, threads and forks.
         with self._tar.open("rb", buffering=0) as tar:
-            found = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)
-        if len(found) != size:
+            content = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)
+        if len(content) != size:
             raise T2IError(f"'{self._tar}' is truncated", "run: t2i prepare --check on its folder", code=1)
-        return found
+        return content
 
 
 def _seek_read(stream: io.RawIOBase | io.FileIO, size: int, start: int) -> bytes:

@@ -50,19 +50,19 @@ class ShardWriter:
         image: bytes,
         captions: Sequence[str],
         extra: Mapping[str, Any],
-        found: Mapping[str, Any] | None = None,
+        described: Mapping[str, Any] | None = None,
         place: int | None = None,
         audio: bytes | None = None,
     ) -> None:
         """Append one row.
 
-        `found` is what `describe` would say, if that is known already; `place` is where the row stands in the index,
+        `described` is the result of `describe`, if there is one already; `place` is where the row stands in the index,
         for images that arrive in any order.
         """
-        known = found or describe(image)
+        facts = described or describe(image)
         self._places.append(len(self) if place is None else place)
         name = member_name(key)
-        offset = self._member(f"{name}.{known['format']}", image)
+        offset = self._member(f"{name}.{facts['format']}", image)
         if captions:
             self._member(f"{name}.txt", captions[0].encode())
         sound = {"audio_offset": 0, "audio_size": 0, "audio_sha256": "", "audio_format": ""}
@@ -71,9 +71,9 @@ class ShardWriter:
             sound |= {"audio_offset": self._member(f"{name}.{form}", audio), "audio_size": len(audio)}
             sound |= {"audio_sha256": hashlib.sha256(audio).hexdigest(), "audio_format": form}
         split = extra.get("split") if extra.get("split") in SPLITS else ""  # of others the key decides
-        row = {"key": key, "captions": list(captions), **known, "split": split}
-        told = msgspec.json.encode({**extra, **row})
-        places = {"json_offset": self._member(f"{name}.json", told), "json_size": len(told)}
+        row = {"key": key, "captions": list(captions), **facts, "split": split}
+        record = msgspec.json.encode({**extra, **row})
+        places = {"json_offset": self._member(f"{name}.json", record), "json_size": len(record)}
         self._note({**row, **places, **sound, "offset": offset, "size": len(image)})
 
     def _note(self, row: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ class ShardWriter:
 
 def member_name(key: str) -> str:
     """A key as a name in a tar: nobody may climb out of a folder with it, and dots only start the extension."""
-    return UNSAFE.sub(lambda found: quote(found[0], safe="").replace(".", "%2E"), key).lstrip("/")
+    return UNSAFE.sub(lambda match: quote(match[0], safe="").replace(".", "%2E"), key).lstrip("/")
 
 
 def describe(image: bytes) -> dict[str, Any]:

@@ -106,10 +106,10 @@ class Template:
             return None
         if any(part not in text for part in self.parts):
             return None
-        found = re.fullmatch("(.*?)".join(map(re.escape, self.parts)), text, re.DOTALL)
-        if found is None or (self.length < SHORT and any(map(_is_several, found.groups()))):
+        match = re.fullmatch("(.*?)".join(map(re.escape, self.parts)), text, re.DOTALL)
+        if match is None or (self.length < SHORT and any(map(_is_several, match.groups()))):
             return None
-        return found.groups()
+        return match.groups()
 
     def filled(self, values: Sequence[str]) -> str:
         return HOLE.sub(lambda hole: values[int(hole[1])], self.other)

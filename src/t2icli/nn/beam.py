@@ -22,16 +22,16 @@ def search(
     b = len(logits)
     # As many rows of the condition at a time as fill a block: what is found for one does not depend on the others.
     together = max(1, ROWS // beams) if logits.device.type == "cpu" else b
-    found: list[tuple[Tensor, Tensor]] = []
+    results: list[tuple[Tensor, Tensor]] = []
     for start in range(0, b, together):
         rows = torch.arange(start, min(start + together, b), device=logits.device)
         wanted = fill(rows.repeat_interleave(beams).tolist(), filled(len(rows) * beams))
         padded = torch.tensor(wanted, device=logits.device)
         with packed(model, len(padded)):
-            found.append(
+            results.append(
                 _search(model, logits[padded], state.select(padded), length, beams, len(rows), stop, forbidden)
             )
-    sequences, scores = zip(*found, strict=True)
+    sequences, scores = zip(*results, strict=True)
     return torch.cat(sequences), torch.cat(scores)
 
 

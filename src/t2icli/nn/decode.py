@@ -260,11 +260,11 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
     for k in (FEW, width) if width > 2 * FEW else (width,):
         ordered = probabilities.topk(k, dim=1).values
         before = ordered.cumsum(dim=1) - ordered
-        kept = before < p
-        if k == width or not kept[:, -1].any():
+        nucleus = before < p
+        if k == width or not nucleus[:, -1].any():
             break
-    lowest = ordered.gather(1, kept.sum(dim=1, keepdim=True) - 1)
-    equals = (kept & (ordered == lowest)).sum(dim=1, keepdim=True)
+    lowest = ordered.gather(1, nucleus.sum(dim=1, keepdim=True) - 1)
+    equals = (nucleus & (ordered == lowest)).sum(dim=1, keepdim=True)
     at_threshold = probabilities == lowest
     chosen = (probabilities > lowest) | (at_threshold & (at_threshold.cumsum(dim=1) <= equals))
     return probabilities.masked_fill(~chosen, 0.0)

@@ -33,15 +33,15 @@ class KVCache:
         self.length = end
         return self.filled
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """Append positions, (b, heads, n, width): what they gather from all up to themselves.
 
-        `seen` narrows that down: to some places, (m,), for a single position; or to what is True, (n, m).
+        `visible` narrows that down: to some places, (m,), for a single position; or to what is True, (n, m).
         """
         keys, values = self.append(k, v)
-        if seen is not None and seen.ndim == 1:
-            keys, values, seen = keys[:, :, seen], values[:, :, seen], None
-        return attend(q, keys, values, seen)
+        if visible is not None and visible.ndim == 1:
+            keys, values, visible = keys[:, :, visible], values[:, :, visible], None
+        return attend(q, keys, values, visible)
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
@@ -71,11 +71,11 @@ class FixedCache:
         self.length = torch.full((1,), length, device=keys.device)
         self.places = torch.arange(keys.shape[2], device=keys.device)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Append one position, (b, heads, 1, width): what it gathers where `seen`, (1, n), is True, or from all."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Append one position, (b, heads, 1, width): what it gathers where `visible`, (1, n), is True, or from all."""
         self.keys.index_copy_(2, self.length, k)
         self.values.index_copy_(2, self.length, v)
-        mask = self.places[None] <= self.length if seen is None else seen[:, : len(self.places)]
+        mask = self.places[None] <= self.length if visible is None else visible[:, : len(self.places)]
         self.length += 1
         return attend(q, self.keys, self.values, mask)
 

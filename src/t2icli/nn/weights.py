@@ -39,13 +39,13 @@ def go_on(module: M, start: Model | None) -> M:
     return module if start is None else load(module, start).requires_grad_(True).train()
 
 
-def check_start(start: Model, kept: object, asked: object, names: Iterable[str]) -> None:
+def check_start(start: Model, trained: object, wanted: object, names: Iterable[str]) -> None:
     """Refuse to go on from a network that is not what was asked for."""
     for name in names:
-        if getattr(asked, name) != getattr(kept, name):
+        if getattr(wanted, name) != getattr(trained, name):
             raise T2IError(
-                f"cannot continue from {start.name!r}: its {name} is {getattr(kept, name)}, but "
-                f"{getattr(asked, name)} was requested",
+                f"cannot continue from {start.name!r}: its {name} is {getattr(trained, name)}, but "
+                f"{getattr(wanted, name)} was requested",
                 "omit the network's settings and parts: the model has its own",
             )
 

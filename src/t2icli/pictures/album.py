@@ -216,12 +216,12 @@ class Album:
 
         with self._locked():
             rows = self.results()
-            kept = [row for row in rows if row["file"] is not None and (self.folder / row["file"]).is_file()]
-            page = files.write(self.space / GALLERY, gallery.page(kept, candidates=len(rows), distinct=distinct(rows)))
+            shown = [row for row in rows if row["file"] is not None and (self.folder / row["file"]).is_file()]
+            page = files.write(self.space / GALLERY, gallery.page(shown, candidates=len(rows), distinct=distinct(rows)))
             os.replace(page, self.folder / GALLERY)
-        if kept and grid:
-            sheet = images.grid([self.folder / row["file"] for row in kept])
-            images.save_png(sheet, self.space / GRID, {images.SHEET: len(kept)})
+        if shown and grid:
+            sheet = images.grid([self.folder / row["file"] for row in shown])
+            images.save_png(sheet, self.space / GRID, {images.SHEET: len(shown)})
             with self._locked():
                 if len(self.results()) == len(rows):  # else a later run makes a fuller one
                     os.replace(self.space / GRID, self.folder / GRID)

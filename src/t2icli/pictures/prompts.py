@@ -36,10 +36,10 @@ def read(path: Path) -> list[str]:
 
 def from_lines(lines: Sequence[str], where: str) -> list[str]:
     """Each line that holds anything, cleaned; an error names the line."""
-    found = [clean(line, f"line {number} of {where}") for number, line in enumerate(lines, start=1) if line.strip()]
-    if not found:
+    prompts = [clean(line, f"line {number} of {where}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not prompts:
         raise T2IError(f"there is no prompt in {where}")
-    return found
+    return prompts
 
 
 def short(prompt: str, longest: int = 60) -> str:

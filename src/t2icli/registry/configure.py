@@ -52,14 +52,14 @@ def configure_entry(
 
 
 def _with_model(
-    entry: Entry[Any], fields: Mapping[str, Any], values: Values, found: Model | None, owner: str
+    entry: Entry[Any], fields: Mapping[str, Any], values: Values, resolved: Model | None, owner: str
 ) -> tuple[Values, Model | None]:
-    """The settings with the model they are for: the one asked for, the one `found`, or the entry's default."""
+    """The settings with the model they are for: the one asked for, or `resolved`, or the default of the entry."""
     if "model" not in fields:
-        if found is not None:
-            raise T2IError(f"{owner} takes no model, but {found.name!r} is one")
+        if resolved is not None:
+            raise T2IError(f"{owner} takes no model, but {resolved.name!r} is one")
         return values, None
-    chosen = values.pop("model", None) or found
+    chosen = values.pop("model", None) or resolved
     if chosen is None and not settings.is_replaced(entry.settings, values, "model"):
         chosen = _default_model(entry, fields["model"].required, owner)
     if chosen is None:
@@ -88,8 +88,8 @@ def _with_start(
         return values, model
     model = _model_of(entry, values[name], owner)
     parts = {name for name, _ in _parts(fields.values())}
-    kept = {name: value for name, value in model.card.settings.items() if name in parts}
-    return {**settings.merge(kept, values), name: model}, model
+    own_parts = {name: value for name, value in model.card.settings.items() if name in parts}
+    return {**settings.merge(own_parts, values), name: model}, model
 
 
 def _model_of(entry: Entry[Any], chosen: Any, owner: str) -> Model:

@@ -138,19 +138,19 @@ class Plugins:
     def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
         """Load one plugin and ask each of its hooks. It is taken in whole or left out whole."""
         begun, heavy = time.perf_counter(), _heavy()
-        found = Announcement(name, distribution)
-        error = self.attempt(name, distribution, lambda: found.ask(load, self.taken))
+        announcement = Announcement(name, distribution)
+        error = self.attempt(name, distribution, lambda: announcement.ask(load, self.taken))
         if error is not None:
-            self.leave_out(name, distribution, found.step, error)
+            self.leave_out(name, distribution, announcement.step, error)
             return
-        for kind, offer in found.offers:
+        for kind, offer in announcement.offers:
             self.offers[kind][offer.entry.name] = offer
             self.taken[kind, offer.entry.name] = name
-        self.sources += found.sources
-        self.shippers |= {source.name: distribution for source in found.sources}
-        self.taken |= {("model", source.name): name for source in found.sources}
-        self.commands |= {each.name: CommandOffer(each, name, distribution) for each in found.commands}
-        self.taken |= {("command", each.name): name for each in found.commands}
+        self.sources += announcement.sources
+        self.shippers |= {source.name: distribution for source in announcement.sources}
+        self.taken |= {("model", source.name): name for source in announcement.sources}
+        self.commands |= {each.name: CommandOffer(each, name, distribution) for each in announcement.commands}
+        self.taken |= {("command", each.name): name for each in announcement.commands}
         self.seconds[name] = time.perf_counter() - begun
         if slow := _heavy() - heavy:
             _warn_of(name, distribution, slow)
@@ -321,8 +321,8 @@ def hint(titled: str) -> str | None:
 
 
 def _hint(titled: str) -> str:
-    found = hint(titled)
-    return f"; {found}" if found else ""
+    text = hint(titled)
+    return f"; {text}" if text else ""
 
 
 def what_to_install(kind: str) -> str:

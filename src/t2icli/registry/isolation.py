@@ -129,10 +129,10 @@ def _stdout_to_stderr() -> Iterator[None]:
         undo.enter_context(contextlib.redirect_stdout(sys.stderr))
         with contextlib.suppress(OSError):  # one of the two is closed
             _flush()
-            kept = os.dup(1)
-            undo.callback(os.close, kept)
+            stdout = os.dup(1)
+            undo.callback(os.close, stdout)
             os.dup2(2, 1)
-            undo.callback(os.dup2, kept, 1)
+            undo.callback(os.dup2, stdout, 1)
         undo.callback(_flush)
         yield
 

@@ -65,8 +65,8 @@ def _flags(kind: str, entry: Entry[Any], batch: int | None, device: str | None) 
     known = settings.names(entry.settings)
     if device is not None and "device" not in known:
         raise T2IError(f"{kind} {entry.name!r} has no device setting", "omit --device")
-    given = {"batch": batch, "device": device}
-    return {name: value for name, value in given.items() if value is not None and name in known}
+    flags = {"batch": batch, "device": device}
+    return {name: value for name, value in flags.items() if value is not None and name in known}
 
 
 def open_several(

@@ -23,14 +23,14 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
         models.copy(chosen.model, folder / name)
         return {}
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
-    told = {key: value for key, value in own.items() if value is not None}
-    files = {key: Path(value) for key, value in told.items() if isinstance(value, str) and Path(value).is_file()}
+    options = {key: value for key, value in own.items() if value is not None}
+    files = {key: Path(value) for key, value in options.items() if isinstance(value, str) and Path(value).is_file()}
     into = discovery.find(chosen.kind, chosen.name).convert
     if files and into is not None:
         (folder / name).mkdir()
         into(Upstream(tuple(files.values()), {}), folder / name)
-        return {name: {key: value for key, value in told.items() if key not in files}}
-    return {name: {"name": chosen.name, **told}}
+        return {name: {key: value for key, value in options.items() if key not in files}}
+    return {name: {"name": chosen.name, **options}}
 
 
 def space(name: str, chosen: Any) -> str:
@@ -42,8 +42,8 @@ def space(name: str, chosen: Any) -> str:
 def identity(chosen: Part[Any]) -> str:
     """Whatever changes a part's results, in one string: for the caches of `Frozen` parts."""
     own = settings.tables(chosen.settings) if chosen.settings is not None else {}
-    told = {key: value for key, value in own.items() if key not in ("batch", "device", "model")}
-    return json.dumps([chosen.kind, chosen.name, chosen.model.sha256 if chosen.model else None, told], sort_keys=True)
+    table = {key: value for key, value in own.items() if key not in ("batch", "device", "model")}
+    return json.dumps([chosen.kind, chosen.name, chosen.model.sha256 if chosen.model else None, table], sort_keys=True)
 
 
 def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path) -> None:
@@ -65,10 +65,10 @@ def convert(kind: str, backend: str, upstream: Upstream, name: str, folder: Path
 def check_embedder(kind: str, folder: Path, width: int) -> None:
     """Refuse a model folder just made of imported files whose embedder's vectors are not as long as it reads."""
     _, chosen = configure.configure(kind, str(folder))
-    found = chosen.embedder.load().width
-    if found != width:
+    actual = chosen.embedder.load().width
+    if actual != width:
         raise T2IError(
-            f"the {kind} reads embeddings of {width} numbers, but the embedder given with it makes {found}",
+            f"the {kind} reads embeddings of {width} numbers, but the embedder given with it makes {actual}",
             "give the one it was trained with: --part embedder=FILE",
         )
 

@@ -216,9 +216,11 @@ def take_table(options: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(table)
 
 
-def chosen_in(made: msgspec.Struct) -> set[str]:
+def chosen_in(values: msgspec.Struct) -> set[str]:
     """The settings that are not their defaults."""
-    return {field.name for field in msgspec.structs.fields(type(made)) if getattr(made, field.name) != _default(field)}
+    return {
+        field.name for field in msgspec.structs.fields(type(values)) if getattr(values, field.name) != _default(field)
+    }
 
 
 def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:

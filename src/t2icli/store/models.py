@@ -118,10 +118,10 @@ class Model:
         path = self.folder / name
         if not path.is_file():
             raise T2IError(f"file {name!r} of model {self.name!r} is missing", f"looked for {path}", code=1)
-        found, expected = (file_sha256 if anew else verified.sha256)(path), self.card.files[name]
-        if found != expected:
+        actual, expected = (file_sha256 if anew else verified.sha256)(path), self.card.files[name]
+        if actual != expected:
             raise T2IError(
-                f"{name!r} of model {self.name!r} is damaged: sha256 is {found}, expected {expected}",
+                f"{name!r} of model {self.name!r} is damaged: sha256 is {actual}, expected {expected}",
                 f"delete {self.folder} and get the model as before: pulled, imported, trained or with its plugin",
                 code=1,
             )
@@ -222,11 +222,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
     """Where every model that is here lies, by name: the store's first, then those shipped inside plugins."""
     root = store()
-    found = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"*/*/{CARD}"))}
+    folders = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"*/*/{CARD}"))}
     for source in sources:
         if source.folder is not None:
-            found.setdefault(source.name, source.folder)
-    return found
+            folders.setdefault(source.name, source.folder)
+    return folders
 
 
 def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
@@ -235,13 +235,13 @@ def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
 
 
 def _opened(folders: Mapping[str, Path]) -> dict[str, Model]:
-    found = {}
+    models = {}
     for name, folder in folders.items():
         try:
-            found[name] = open_model(folder, name)
+            models[name] = open_model(folder, name)
         except T2IError as error:
             warnings.warn(f"skipped model {name!r}: {error.message}", UserWarning, stacklevel=2)
-    return found
+    return models
 
 
 def folder_of(path: Path) -> Path | None:

@@ -78,10 +78,10 @@ class Harmless:
             if isinstance(arg, COPIED):
                 self._budget.spend(len(arg))
                 self._budget.hash(() if isinstance(arg, (str, bytes, bytearray)) else _keys(arg))
-        made = self._call(*args)
-        if type(made) is tuple:
-            self._budget.note(made)
-        return made
+        result = self._call(*args)
+        if type(result) is tuple:
+            self._budget.note(result)
+        return result
 
     def __setstate__(self, state: Any) -> None:
         raise pickle.UnpicklingError("the file tries to change a function")
@@ -275,15 +275,15 @@ def read_torch(path: Path) -> tuple[Any, set[str]]:
 def _records(path: Path) -> dict[str, int]:
     """The sizes of the files in a torch zip, by their names in its folder; none of them may be compressed."""
     with zipfile.ZipFile(path) as opened:
-        found = {entry.filename.partition("/")[2]: entry for entry in opened.infolist()}
-        if len(found) != len(opened.infolist()):
+        entries = {entry.filename.partition("/")[2]: entry for entry in opened.infolist()}
+        if len(entries) != len(opened.infolist()):
             raise pickle.UnpicklingError("two files of one name in it")
-    for name, entry in found.items():
+    for name, entry in entries.items():
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise pickle.UnpicklingError(f"{name} in it is compressed, as torch never writes it")
-    if "data.pkl" in found and found["data.pkl"].file_size > PROGRAM:
-        raise TooMuch(f"{found['data.pkl'].file_size} bytes of instructions")
-    return {name: entry.file_size for name, entry in found.items()}
+    if "data.pkl" in entries and entries["data.pkl"].file_size > PROGRAM:
+        raise TooMuch(f"{entries['data.pkl'].file_size} bytes of instructions")
+    return {name: entry.file_size for name, entry in entries.items()}
 
 
 def read_pickle(path: Path) -> tuple[Any, set[str]]:

@@ -45,13 +45,13 @@ def sha256(path: Path) -> str:
     if isinstance(known, list) and len(known) == 3 and known[:2] == before:
         return str(known[2])
     begun = time.time_ns()
-    found = file_sha256(path)
+    hashed = file_sha256(path)
     if _state(path) == (key, before) and begun - before[1] > SETTLED:
-        remember(path, found)
-    return found
+        remember(path, hashed)
+    return hashed
 
 
-def remember(path: Path, found: str) -> None:
+def remember(path: Path, sha256: str) -> None:
     """Note the hash of a file that was read or written from beginning to end, if home can be written."""
     if path.stat().st_size < LARGE:
         return
@@ -60,7 +60,7 @@ def remember(path: Path, found: str) -> None:
     known.pop(key, None)
     newest = dict(list(known.items())[1 - KEPT :])
     with contextlib.suppress(T2IError):
-        files.write(home() / NAME, json.dumps({**newest, key: [*state, found]}, indent=0))
+        files.write(home() / NAME, json.dumps({**newest, key: [*state, sha256]}, indent=0))
 
 
 def _state(path: Path) -> tuple[str, list[int]]:

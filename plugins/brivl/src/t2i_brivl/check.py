@@ -40,14 +40,14 @@ def compare(embedder: BrivlEmbedder, pictures: Path | None = None) -> list[Agree
     if embedder.width != expected.shape[1]:
         raise T2IError(f"this BriVL has {embedder.width} dimensions, the released one {expected.shape[1]}")
     texts = [dict(row["sentences"])["sur_text"] for row in rows]
-    found = _agreements(texts, embedder.embed_texts(texts), expected)
+    agreements = _agreements(texts, embedder.embed_texts(texts), expected)
     if pictures is not None:
         from t2icli.pictures.images import open_image
 
         opened = [open_image(pictures / Path(row["image_id"]).name) for row in rows]
         vectors = embedder.embed_boxes(opened, [row["bbox"] for row in rows])
-        found += _agreements([Path(row["image_id"]).name for row in rows], vectors, _published("np_img.npy"))
-    return found
+        agreements += _agreements([Path(row["image_id"]).name for row in rows], vectors, _published("np_img.npy"))
+    return agreements
 
 
 def _published(name: str) -> Any:
@@ -55,6 +55,6 @@ def _published(name: str) -> Any:
         return np.load(stream)
 
 
-def _agreements(names: list[str], found: Any, expected: Any) -> list[Agreement]:
-    cosines = (found.numpy() * expected).sum(1)
+def _agreements(names: list[str], vectors: Any, expected: Any) -> list[Agreement]:
+    cosines = (vectors.numpy() * expected).sum(1)
     return [Agreement(name, float(cosine)) for name, cosine in zip(names, cosines, strict=True)]

@@ -33,13 +33,13 @@ def pixels(image: Image, size: int, *, normalise: bool = True) -> Tensor:
 
 def scaled_boxes(boxes: Sequence[Box], picture: tuple[int, int], size: int, most: int) -> tuple[Tensor, int]:
     """(most, 4) boxes in pixels of the resized picture, and how many are real: the first ones, then all of it."""
-    kept = torch.tensor([list(box) for box in boxes[: most - 1]], dtype=torch.float32).reshape(-1, 4)
+    scaled = torch.tensor([list(box) for box in boxes[: most - 1]], dtype=torch.float32).reshape(-1, 4)
     width, height = picture
-    kept = kept * torch.tensor([size / width, size / height] * 2, dtype=torch.float32)
+    scaled = scaled * torch.tensor([size / width, size / height] * 2, dtype=torch.float32)
     ready = torch.zeros(most, 4)
-    ready[: len(kept)] = kept
-    ready[len(kept)] = torch.tensor([0, 0, size, size])
-    return ready, len(kept) + 1
+    ready[: len(scaled)] = scaled
+    ready[len(scaled)] = torch.tensor([0, 0, size, size])
+    return ready, len(scaled) + 1
 
 
 class WordPieces:
@@ -53,8 +53,8 @@ class WordPieces:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         ids = torch.zeros(len(texts), self.length, dtype=torch.int64)
-        for row, (text, found) in enumerate(zip(texts, self.tokenizer.encode_batch(list(texts)), strict=True)):
-            tokens = found.ids
+        for row, (text, encoding) in enumerate(zip(texts, self.tokenizer.encode_batch(list(texts)), strict=True)):
+            tokens = encoding.ids
             if len(tokens) > self.length:
                 self.report(text, len(tokens), self.length)
                 tokens = [*tokens[: self.length - 1], tokens[-1]]

@@ -93,12 +93,12 @@ class Pairs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         i = self.rows[index]
         caption = random.choice(self.data.captions(i)) if self.crop < 1 else self.data.captions(i)[0]
-        image, found = self.data.image(i), ()
+        image, listed = self.data.image(i), ()
         if self.shape.boxes > 1:
-            found = self.data.extra(i).get("bbox", ())
+            listed = self.data.extra(i).get("bbox", ())
         elif self.crop < 1:  # boxes would have to move with the crop
             image = cropped(image, self.crop)
-        boxes, n = scaled_boxes(found, image.size, self.shape.image_size, self.shape.boxes)
+        boxes, n = scaled_boxes(listed, image.size, self.shape.image_size, self.shape.boxes)
         return {
             "pixels": pixels(image, self.shape.image_size),
             "boxes": boxes,

@@ -58,8 +58,8 @@ class Captioner:
         for start in range(0, len(images), self.settings.batch):
             some = embeddings(self.embedder, images[start : start + self.settings.batch], unit=self.config.unit)
             ids = self.searched(some, many) if self.settings.beams else self.drawn(some, many, seed + start)
-            found = [[self.text(one) for one in of_image] for of_image in ids]
-            captions += [self.fittest(*each, n) for each in zip(some, found, strict=True)] if many > n else found
+            texts = [[self.text(one) for one in of_image] for of_image in ids]
+            captions += [self.fittest(*each, n) for each in zip(some, texts, strict=True)] if many > n else texts
         return captions
 
     def fittest(self, embedding: Tensor, captions: Sequence[str], n: int) -> list[str]:
@@ -89,7 +89,7 @@ class Captioner:
     def searched(self, embedding: Tensor, n: int) -> list[list[list[int]]]:
         if n > self.settings.beams:
             raise T2IError(f"{self.settings.beams} beams cannot give {n} captions", f"set -o beams={n} or more")
-        found, _ = beam.search(
+        likeliest, _ = beam.search(
             self.model,
             embedding,
             self.settings.max_tokens,
@@ -97,7 +97,7 @@ class Captioner:
             stop=self.stop,
             forbidden=self.words.forbidden,
         )
-        return found[:, :n].tolist()
+        return likeliest[:, :n].tolist()
 
     def text(self, ids: list[int]) -> str:
         """The caption before its end; a full stop that ends it stays."""

@@ -165,12 +165,12 @@ def mapper_of(tensors: Mapping[str, Tensor], width: int) -> dict[str, Any]:
     if "mapper.layers.0.weight" in tensors:
         out, condition = tensors["mapper.layers.2.weight"].shape[0], tensors["mapper.layers.0.weight"].shape[1]
         return {"name": "mlp", "condition": condition, "prefix": out // width}
-    given, condition = tensors["mapper.linear.weight"].shape
+    rows, condition = tensors["mapper.linear.weight"].shape
     is_bert = "mapper.position" in tensors
     return {
         "name": "bert" if is_bert else "transformer",
         "condition": condition,
-        "given": given // width,
+        "given": rows // width,
         "prefix": tensors["mapper.learned"].shape[0],
         "layers": count(tensors, r"^mapper\.encoder\.layers\.(\d+)\."),
         "hidden": tensors["mapper.encoder.layers.0.linear1.weight"].shape[0],

@@ -46,19 +46,19 @@ class FlickrSource:
                 if DAMAGED in line:
                     yield SourceRow(where, None, (), {"problem": "bad-encoding", "line": where})
                 elif image and caption:
-                    found = described.setdefault(image, Described(part=part_of(path)))
-                    found.captions.append(caption)
-                    found.lines.append(where)
+                    description = described.setdefault(image, Described(part=part_of(path)))
+                    description.captions.append(caption)
+                    description.lines.append(where)
                 elif line.strip():
                     problem = "empty-caption" if image else "missing-tab"
                     yield SourceRow(where, None, (line.strip(),), {"problem": problem, "line": where})
-        for image, found in described.items():
-            path, captions = images / f"{image}.jpg", tuple(found.captions)
+        for image, description in described.items():
+            path, captions = images / f"{image}.jpg", tuple(description.captions)
             if path.is_file():
-                extra = {"lines": found.lines, **({"split": found.part} if found.part else {})}
+                extra = {"lines": description.lines, **({"split": description.part} if description.part else {})}
                 yield SourceRow(image, path, captions, extra)
             else:
-                yield SourceRow(", ".join(found.lines), path, captions, {"problem": "no-such-file"})
+                yield SourceRow(", ".join(description.lines), path, captions, {"problem": "no-such-file"})
 
 
 def parse(line: str) -> tuple[str, str]:
@@ -85,11 +85,11 @@ def lists(source: Path) -> list[Path]:
     """The caption lists: the file itself, or those in the folder, train before val before test."""
     if source.is_file():
         return [source]
-    found = [path for path in source.glob("*.txt") if path.is_file()] if source.is_dir() else []
-    if not found:
+    paths = [path for path in source.glob("*.txt") if path.is_file()] if source.is_dir() else []
+    if not paths:
         raise T2IError(f"there is no caption list in '{source}'", "give flickr_caption.txt, or a folder of its parts")
     order = {"train": 0, "val": 1, "test": 2, None: 3}
-    return sorted(found, key=lambda path: (order[part_of(path)], path.name))
+    return sorted(paths, key=lambda path: (order[part_of(path)], path.name))
 
 
 def image_folder(source: Path) -> Path:

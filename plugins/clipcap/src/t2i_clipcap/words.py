@@ -39,8 +39,8 @@ class Words:
 
     def encode(self, captions: Sequence[str]) -> list[list[int]]:
         """Ids of each caption, `stop` at the end."""
-        found = self.tokenizer.encode_batch(list(captions), add_special_tokens=False)
-        return [[*one.ids, self.stop] for one in found]
+        encodings = self.tokenizer.encode_batch(list(captions), add_special_tokens=False)
+        return [[*one.ids, self.stop] for one in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption up to `stop`, pieces joined."""

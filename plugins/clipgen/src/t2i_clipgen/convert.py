@@ -72,7 +72,7 @@ def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint
     """The sizes of the network that holds these weights; every released prior has heads of 64 numbers."""
     try:
         codes, width = tensors["tok_emb.weight"].shape
-        seen = {
+        inferred = {
             "codes": codes,
             "length": tensors["pos_emb"].shape[1],
             "condition": tensors["cond_proj.weight"].shape[1],
@@ -82,7 +82,7 @@ def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint
         }
     except KeyError as missing:
         raise T2IError(f"'{checkpoint}' holds no prior of CLIP-GEN: there is no {missing} in it") from missing
-    return msgspec.convert({**seen, **known}, Shape)
+    return msgspec.convert({**inferred, **known}, Shape)
 
 
 def card(shape: Shape, about: str, **more: Any) -> Card:

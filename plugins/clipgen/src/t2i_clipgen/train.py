@@ -79,15 +79,15 @@ class PriorRecipe:
         def samples(data: PreparedDataset) -> Samples[Tensor]:
             return Squares(data, size, at_random=views > 1)
 
-        found = [
+        frozen = [
             Frozen("codes", f"{codec} {crops}", samples, lambda images: self.codec.encode(images).int(), views),
             Frozen("embeddings", f"{embedder} {crops}", samples, self.embed, views),
         ]
         if self.settings.text_share:
-            found.append(
+            frozen.append(
                 Frozen("texts", embedder, partial(Captions, hint="leave text_share at 0"), self.embedder.embed_texts)
             )
-        return found
+        return frozen
 
     def image_size(self) -> int:
         """The side of the pictures that the codec decodes."""

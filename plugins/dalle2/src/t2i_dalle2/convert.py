@@ -63,12 +63,12 @@ NORM_NAMES = (
 
 
 def renamed(tensors: Tensors, table: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    found = {}
+    by_our_names = {}
     for name, tensor in tensors.items():
         for theirs, ours in (*table, *NORM_NAMES):
             name = re.sub(theirs, ours, name)
-        found[name] = tensor
-    return found
+        by_our_names[name] = tensor
+    return by_our_names
 
 
 def convert(upstream: Upstream, folder: Path) -> None:
@@ -84,10 +84,10 @@ def convert(upstream: Upstream, folder: Path) -> None:
     parts.convert("embedder", "clip", upstream, "embedder", folder)
     embedder = models.open_model(folder / "embedder").sha256
     if prior:
-        found = convert_prior(prior, prior_known.get("prior", prior_known), prior_file, folder / "prior", embedder)
-        if found.width != network.shape.embedding:
+        made = convert_prior(prior, prior_known.get("prior", prior_known), prior_file, folder / "prior", embedder)
+        if made.width != network.shape.embedding:
             raise T2IError(
-                f"the prior makes embeddings of {found.width} numbers, but the decoder reads {network.shape.embedding}",
+                f"the prior makes embeddings of {made.width} numbers, but the decoder reads {network.shape.embedding}",
                 "give the prior that belongs to it: --part prior=FILE",
             )
     about = "DALL-E 2: prior and decoder" if prior else "DALL-E 2's decoder"
@@ -134,11 +134,11 @@ def state_of(checkpoint: Path) -> dict[str, Tensor]:
 def averaged_unets(data: Any) -> dict[str, Tensor]:
     """The decoder's trainer keeps the average of each unet by its number: `ema` holds `0.ema_model.to_out.bias`."""
     ema = data.get("ema") if isinstance(data, Mapping) else None
-    found = {}
+    unets = {}
     for name, tensor in (ema or {}).items():
         if match := re.match(r"(\d+)\.ema_model\.(.+)", str(name)):
-            found[f"unets.{match[1]}.{match[2]}"] = tensor
-    return found
+            unets[f"unets.{match[1]}.{match[2]}"] = tensor
+    return unets
 
 
 def below(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ def fill_prior(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -> 
         _, length, width = own["null_encodings"].shape
         head_width = own["layers.0.attention.null_kv"].shape[1]
         time = own["time.weight"].shape[1] if "time.weight" in own else len(own["time.5.weight"])
-        seen = {
+        inferred = {
             "width": width,
             "encodings": width,
             "text_length": length,
@@ -169,14 +169,14 @@ def fill_prior(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -> 
     except KeyError as missing:
         raise T2IError(f"'{checkpoint}' holds no prior of dalle2-pytorch: there is no {missing} in it") from missing
     refuse_other_options(own, width, checkpoint)
-    network = Prior(shape_of({**seen, **known}, PriorShape, checkpoint))
+    network = Prior(shape_of({**inferred, **known}, PriorShape, checkpoint))
     weights.fill(network, with_one_rotation(own), checkpoint.name)
     return network
 
 
 def refuse_other_options(own: Tensors, width: int, checkpoint: Path) -> None:
-    """What the reference's transformer can be told that ours cannot, by the weights that are there or not."""
-    found = {
+    """What the reference's transformer has as options that ours lacks, by the weights that are there or not."""
+    present = {
         "norm_in=True": "causal_transformer.init_norm.g" in own,
         "norm_out=False": "norm.weight" not in own,
         "normformer=True": "causal_transformer.layers.0.1.3.g" in own,
@@ -184,7 +184,7 @@ def refuse_other_options(own: Tensors, width: int, checkpoint: Path) -> None:
         "rotary_emb=False": not any(name.endswith(".rotary_emb.freqs") for name in own),
         "ff_mult": "layers.0.feed.up.weight" in own and len(own["layers.0.feed.up.weight"]) != 8 * width,
     }
-    if options := [option for option, is_there in found.items() if is_there]:
+    if options := [option for option, is_there in present.items() if is_there]:
         raise T2IError(
             f"the prior in '{checkpoint}' was made with options that are not supported: {', '.join(options)}",
             "train one with t2i train dalle2-prior, or import one with dalle2-pytorch's defaults for them",
@@ -231,25 +231,25 @@ def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -
                 'name the right ones: {"resnet_groups": [8, 8]} has one number for each unet',
             )
     embedding = unets[0]["image_to_tokens.weight"].shape[1]
-    seen = {"embedding": embedding, "unets": msgspec.to_builtins(shapes), "timesteps": len(schedules[0])}
-    network = Decoder(shape_of({**seen, **known}, DecoderShape, checkpoint))
+    inferred = {"embedding": embedding, "unets": msgspec.to_builtins(shapes), "timesteps": len(schedules[0])}
+    network = Decoder(shape_of({**inferred, **known}, DecoderShape, checkpoint))
     own = {f"unets.{i}.{name}": tensor for i, unet in enumerate(unets) for name, tensor in unet.items()}
     weights.fill(network, own, checkpoint.name)
     return network
 
 
 def groups_of(known: Mapping[str, Any], unets: int, checkpoint: Path) -> list[int]:
-    """The groups of each unet's norms, which must be told: a wrong number fits as well and draws other pictures."""
-    told = known.get("resnet_groups")
-    if told is None:
+    """The groups of each unet's norms, which must be given: a wrong number fits as well and draws other pictures."""
+    value = known.get("resnet_groups")
+    if value is None:
         raise T2IError(
             f"nothing in '{checkpoint}' shows the `resnet_groups` it was trained with",
             "say so in a JSON file and import it beside, such as decoder.json; "
             'unless they were set, they are 8: {"resnet_groups": 8}',
         )
-    groups = told if isinstance(told, list) else [told] * unets
+    groups = value if isinstance(value, list) else [value] * unets
     if len(groups) != unets or not all(isinstance(count, int) and count > 0 for count in groups):
-        raise T2IError(f"resnet_groups cannot be {told!r}", f"one number for all unets, or a list of {unets}")
+        raise T2IError(f"resnet_groups cannot be {value!r}", f"one number for all unets, or a list of {unets}")
     return groups
 
 
@@ -297,10 +297,10 @@ def count(names: Tensors, pattern: str) -> int:
     return len({match[1] for name in names if (match := re.match(pattern, name))})
 
 
-def schedule_of(found: Tensor, checkpoint: Path) -> str:
+def schedule_of(stored: Tensor, checkpoint: Path) -> str:
     """The schedule whose betas these are."""
     for name in get_args(Betas):
-        if torch.allclose(betas(name, len(found)).float(), found.float(), atol=1e-6):
+        if torch.allclose(betas(name, len(stored)).float(), stored.float(), atol=1e-6):
             return str(name)
     raise T2IError(f"the betas in '{checkpoint}' are of no schedule that is known here")
 

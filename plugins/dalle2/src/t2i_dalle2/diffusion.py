@@ -76,12 +76,12 @@ class Schedule:
             return self.at(self.signal, times, clean) * noise - self.at(self.noise, times, clean) * clean
         return clean if predicts == "x0" else noise
 
-    def clean(self, noisy: Tensor, times: Tensor, said: Tensor, predicts: str) -> Tensor:
+    def clean(self, noisy: Tensor, times: Tensor, output: Tensor, predicts: str) -> Tensor:
         """The clean thing, from what a network said."""
         if predicts == "x0":
-            return said
+            return output
         signal, noise = self.at(self.signal, times, noisy), self.at(self.noise, times, noisy)
-        return signal * noisy - noise * said if predicts == "v" else (noisy - noise * said) / signal
+        return signal * noisy - noise * output if predicts == "v" else (noisy - noise * output) / signal
 
     def mean(self, clean: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
         """Where the step before most likely was."""
@@ -147,7 +147,7 @@ def way_back(
 
 
 @dataclass(frozen=True)
-class Said:
+class Estimate:
     """What a network says of a noisy batch."""
 
     clean: Tensor
@@ -155,7 +155,7 @@ class Said:
     """Of the step before; None leaves it to the schedule."""
 
 
-Denoise = Callable[[Tensor, Tensor], Said]
+Denoise = Callable[[Tensor, Tensor], Estimate]
 """A noisy batch and its timesteps (b,) in."""
 
 
@@ -172,20 +172,20 @@ def sample(
     x = noise()
     for done, step in enumerate(way, start=1):
         times = torch.full((len(x),), step.time, device=x.device)
-        said = denoise(x, times)
-        following = step.clean * said.clean + step.noisy * x
+        estimate = denoise(x, times)
+        following = step.clean * estimate.clean + step.noisy * x
         if step.noise:
-            seen = (x - schedule.at(schedule.signal, times, x) * said.clean) / schedule.at(schedule.noise, times, x)
+            seen = (x - schedule.at(schedule.signal, times, x) * estimate.clean) / schedule.at(schedule.noise, times, x)
             following = following + step.noise * seen
         if step.fresh:
             amount: Tensor | float = step.fresh
-            if step.learned and said.log_variance is not None:
-                amount = (0.5 * said.log_variance).exp()
+            if step.learned and estimate.log_variance is not None:
+                amount = (0.5 * estimate.log_variance).exp()
             following = following + noise() * amount
         x = following
         _stop_if_broken(x, done, len(way), who)
         if on_step is not None:
-            on_step(said.clean)
+            on_step(estimate.clean)
     return x
 
 

@@ -54,10 +54,10 @@ class Attention(nn.Module):
         if self.cosine:
             q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         shape = (-1, self.heads, -1, -1)
-        seen = F.scaled_dot_product_attention(
+        gathered = F.scaled_dot_product_attention(
             q.to(v.dtype), k.to(v.dtype).expand(shape), v.expand(shape), bias, scale=self.scale
         )
-        return self.out_norm(self.out(seen.transpose(1, 2).flatten(2)))
+        return self.out_norm(self.out(gathered.transpose(1, 2).flatten(2)))
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -154,10 +154,10 @@ def measure(serving: Serving) -> str:
 def say_count(names: tuple[str, str], serving: Serving) -> tuple[str, str]:
     """两碗牛肉面, two bowls of beef noodles."""
     (chinese, english), counted = NUMBERS[serving.count], measure(serving)
-    said = f"{chinese}{counted}{names[0]}"
+    phrase = f"{chinese}{counted}{names[0]}"
     if counted in ("个", "张"):
-        return said, f"{english} {names[1]}s"
-    return said, f"{english} {words.VESSELS.get(counted, 'serving')}s of {names[1].removeprefix('a ')}"
+        return phrase, f"{english} {names[1]}s"
+    return phrase, f"{english} {words.VESSELS.get(counted, 'serving')}s of {names[1].removeprefix('a ')}"
 
 
 def say_vessel(names: tuple[str, str], serving: Serving, random: Random) -> tuple[str, str]:
@@ -196,9 +196,9 @@ def _vessel(name: str) -> tuple[str, str, str]:
     return name, "", ""
 
 
-def _key(names: dict[str, Name], said: str) -> str:
-    said = said.lower()
-    return next((key for key, name in names.items() if said in (name.english, *name.chinese)), "")
+def _key(names: dict[str, Name], word: str) -> str:
+    word = word.lower()
+    return next((key for key, name in names.items() if word in (name.english, *name.chinese)), "")
 
 
 @functools.cache

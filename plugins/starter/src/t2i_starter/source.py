@@ -76,10 +76,10 @@ class Plates:
         while servings.problem(Serving(dish)):
             dish = words.invent(random)
         names = words.say(dish, random)
-        serving, said = servings.invent(dish, random)
-        if said == "count":
+        serving, phrase = servings.invent(dish, random)
+        if phrase == "count":
             names = servings.say_count(names, serving)
-        elif said == "vessel":
+        elif phrase == "vessel":
             names = servings.say_vessel(names, serving, random)
         elif random.random() < ASKED:
             names = words.ask(names, servings.measure(serving), words.TASTY, random)

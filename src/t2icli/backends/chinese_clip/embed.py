@@ -33,8 +33,8 @@ class ChineseClip:
         read = self.processor.tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.length)
         for text, length in zip(texts, self._lengths(texts), strict=True):
             if length > self.length:
-                told = f"prompt '{text[:40]}' has {length} tokens and was cut to the {self.length} the model reads"
-                warnings.warn(told, stacklevel=2)
+                message = f"prompt '{text[:40]}' has {length} tokens and was cut to the {self.length} the model reads"
+                warnings.warn(message, stacklevel=2)
         pairs = list(zip(read["input_ids"], read["attention_mask"], strict=True))
         return self.run(pairs, _tensors, self._text_features)
 
@@ -54,9 +54,9 @@ class ChineseClip:
         return _features(self.model.get_image_features(pixel_values=pixels))
 
 
-def _features(found: Any) -> Tensor:
+def _features(output: Any) -> Tensor:
     """transformers before version 5 gave the features themselves."""
-    features: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return features
 
 

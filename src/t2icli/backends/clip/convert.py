@@ -80,10 +80,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool, str]:
     if unpickle.is_torchscript(path):  # OpenAI's own files
         state, from_trainer, run = _torchscript(path), False, ""
     else:
-        found = upstream.read(path)
-        from_trainer = isinstance(found.data, Mapping) and "state_dict" in found.data
-        state = found.tensors("state_dict") if from_trainer else found.tensors()
-        run = str(found.data.get("name", "")).lower() if from_trainer else ""
+        contents = upstream.read(path)
+        from_trainer = isinstance(contents.data, Mapping) and "state_dict" in contents.data
+        state = contents.tensors("state_dict") if from_trainer else contents.tensors()
+        run = str(contents.data.get("name", "")).lower() if from_trainer else ""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {key: value for key, value in state.items() if key not in NOT_WEIGHTS}, from_trainer, run
 

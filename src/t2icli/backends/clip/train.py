@@ -69,8 +69,8 @@ class ClipRecipe:
         """open_clip's loss over the pairs of all processes: the same on each, and the same as on one."""
         images, texts, scale = self.encode(batch["image"], batch["text"])
         images, texts = everywhere(images), everywhere(texts)
-        found = ((images @ texts.T).argmax(1) == torch.arange(len(images), device=images.device)).float().mean()
-        return open_clip.ClipLoss()(images, texts, scale), {"found": found.detach(), "scale": scale.detach()}
+        accuracy = ((images @ texts.T).argmax(1) == torch.arange(len(images), device=images.device)).float().mean()
+        return open_clip.ClipLoss()(images, texts, scale), {"accuracy": accuracy.detach(), "scale": scale.detach()}
 
     def encode(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unit features of a batch. In chunks, the activations of one chunk at a time are in memory: those of the

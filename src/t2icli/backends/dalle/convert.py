@@ -123,23 +123,23 @@ def _codec(files: Upstream, contents: Contents, tensors: Mapping[str, Tensor], f
         )
     backend, prefix = CODECS[kind]
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    given = files.parts.get("codec", ())
+    sources = files.parts.get("codec", ())
     with tempfile.TemporaryDirectory() as scratch:
-        if backend == "dvae" and not given:
-            given = (Path(scratch) / "vae.pt",)
-            torch.save({"hparams": contents.get("vae_params"), "weights": own}, given[0])
-        elif backend == "vqgan" and own and any(file.suffix in (".yaml", ".yml") for file in given):
+        if backend == "dvae" and not sources:
+            sources = (Path(scratch) / "vae.pt",)
+            torch.save({"hparams": contents.get("vae_params"), "weights": own}, sources[0])
+        elif backend == "vqgan" and own and any(file.suffix in (".yaml", ".yml") for file in sources):
             checkpoint = Path(scratch) / "last.ckpt"
             torch.save({"state_dict": own}, checkpoint)
-            given = (checkpoint, *(file for file in given if file.suffix in (".yaml", ".yml")))
-        parts.convert("codec", backend, Upstream((), {"codec": given}), "codec", folder)
+            sources = (checkpoint, *(file for file in sources if file.suffix in (".yaml", ".yml")))
+        parts.convert("codec", backend, Upstream((), {"codec": sources}), "codec", folder)
     return backend
 
 
 def tokenizer(files: Upstream, config: Config, folder: Path) -> dict[str, Any]:
     """Keep the tokenizer that was given; else the settings name the one with as many ids, if we know one."""
-    if given := files.parts.get("tokenizer"):
-        backend = "json" if given[0].suffix == ".json" else "chinese"
+    if sources := files.parts.get("tokenizer"):
+        backend = "json" if sources[0].suffix == ".json" else "chinese"
         parts.convert("tokenizer", backend, files, "tokenizer", folder)
         return {}
     known = TOKENIZERS.get(config.text_vocabulary)

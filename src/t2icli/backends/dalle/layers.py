@@ -41,9 +41,9 @@ def visible(kind: str, text: int, grid: tuple[int, int]) -> Tensor:
         # The window ends at the query in both directions: what is to the right in earlier rows is not seen.
         "conv_like": (down < CONV_WINDOW) & (right >= 0) & (right < CONV_WINDOW),
     }[kind]
-    seen = torch.ones(n, n, dtype=torch.bool)
-    seen[text:, text:] = near
-    return seen & causal
+    mask = torch.ones(n, n, dtype=torch.bool)
+    mask[text:, text:] = near
+    return mask & causal
 
 
 def rotation(dim_head: int, text: int, grid: tuple[int, int]) -> Tensor:
@@ -129,12 +129,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, config.dim)
         self.dropout = nn.Dropout(config.attention_dropout)
 
-    def forward(self, x: Tensor, turn: Tensor | None, seen: Tensor | None, cache: Cache | None) -> Tensor:
-        """`seen` says which places are looked at, see `KVCache.attend`; None for all up to each position itself."""
+    def forward(self, x: Tensor, turn: Tensor | None, visible: Tensor | None, cache: Cache | None) -> Tensor:
+        """`visible` says which places are looked at, see `KVCache.attend`; None for all up to each position itself."""
         q, k, v = split_heads(self.qkv(x), 3, self.heads)
         if turn is not None:
             q, k, v = (rotate(part, turn) for part in (q, k, v))  # values are turned as well
-        gathered = attend(q, k, v, seen) if cache is None else cache.attend(q, k, v, seen)
+        gathered = attend(q, k, v, visible) if cache is None else cache.attend(q, k, v, visible)
         return self.dropout(self.out(join_heads(gathered)))
 
 
@@ -168,12 +168,12 @@ class Sublayer(nn.Module):
         place: Place,
         past: Tensor | None,
         turn: Tensor | None = None,
-        seen: Tensor | None = None,
+        visible: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         x = self.norm(x)
         x = x if self.shift is None else self.shift(x, text, place, past)
-        x = self.inner(x, turn, seen, cache) if isinstance(self.inner, Attention) else self.inner(x)
+        x = self.inner(x, turn, visible, cache) if isinstance(self.inner, Attention) else self.inner(x)
         return self.norm_out(x) * self.scale
 
 
@@ -193,10 +193,10 @@ class Layer(nn.Module):
         text: int,
         place: Place,
         turn: Tensor | None,
-        seen: Tensor | None,
+        visible: Tensor | None,
         memory: Memory[KVCache] | Memory[FixedCache] | None,
     ) -> Streams:
         cache, upper, lower = (memory.cache, memory.upper, memory.lower) if memory else (None, None, None)
-        a = a + self.attention(b, text, place, upper, turn, seen, cache)
+        a = a + self.attention(b, text, place, upper, turn, visible, cache)
         added = self.feed_forward(a, text, place, lower)
         return (a, b + added) if self.reversible else (a + added,) * 2

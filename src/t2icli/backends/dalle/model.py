@@ -116,11 +116,11 @@ class DallE(nn.Module):
         place = state.place if state else 0
         at, n = self.text - text + place, x.shape[1]
         turn = pick(self.turn, 1, at, n) if self.config.rotary else None
-        seen = {kind: _seen(mask, at, n) for kind, mask in self._masks()}
+        masks = {kind: _seen(mask, at, n) for kind, mask in self._masks()}
         a = b = x
         for i, layer in enumerate(self.layers):
             kind = self.config.attention[i % len(self.config.attention)]
-            a, b = layer(a, b, text, place, turn, seen.get(kind), state.layers[i] if state else None)
+            a, b = layer(a, b, text, place, turn, masks.get(kind), state.layers[i] if state else None)
         x = (a + b) / 2
         if self.config.stable:
             x = x / x.amax(dim=-1, keepdim=True).detach()

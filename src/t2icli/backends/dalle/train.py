@@ -58,13 +58,13 @@ DRAWN_WITH = ("temperature", "cfg_scale")
 """What is kept for the generator, where it is not as usual."""
 
 
-def as_started(start: Model, asked: Config, settings: TrainSettings) -> Config:
+def as_started(start: Model, wanted: Config, settings: TrainSettings) -> Config:
     """The config of the model to go on from; what was asked for and would be another network is refused."""
-    kept = msgspec.convert(start.card.config, Config)
+    trained = msgspec.convert(start.card.config, Config)
     of_network = {*Options.__struct_fields__, "text_length"} - {*OF_TRAINING}
     chosen = sorted(of_network & chosen_in(settings))
-    weights.check_start(start, kept, asked, [*chosen, "text_vocabulary", "codes", "grid"])
-    return msgspec.structs.replace(kept, **{name: getattr(asked, name) for name in OF_TRAINING})
+    weights.check_start(start, trained, wanted, [*chosen, "text_vocabulary", "codes", "grid"])
+    return msgspec.structs.replace(trained, **{name: getattr(wanted, name) for name in OF_TRAINING})
 
 
 class DallERecipe:
@@ -129,9 +129,9 @@ class DallERecipe:
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
         config = dict(msgspec.to_builtins(self.config))
-        told = parts.keep(self.settings.codec, folder, "codec")
-        told |= parts.keep(self.settings.tokenizer, folder, "tokenizer")
-        told |= {name: value for name in DRAWN_WITH if (value := getattr(self.settings, name)) != 1.0}
+        own = parts.keep(self.settings.codec, folder, "codec")
+        own |= parts.keep(self.settings.tokenizer, folder, "tokenizer")
+        own |= {name: value for name in DRAWN_WITH if (value := getattr(self.settings, name)) != 1.0}
         models.seal(
-            folder, Card(kind="generator", backend="dalle", about=self.config.about, config=config, settings=told)
+            folder, Card(kind="generator", backend="dalle", about=self.config.about, config=config, settings=own)
         )

@@ -58,8 +58,8 @@ class WukongSource:
             raise T2IError(
                 f"'{path}' has no caption column: its header is {header.cells}", "Wukong's files have url,caption"
             )
-        found = chain([header], records) if ADDRESS.match(header.cells[0]) else records
-        return (_row(path, record, 0, 1) for record in found)
+        rows = chain([header], records) if ADDRESS.match(header.cells[0]) else records
+        return (_row(path, record, 0, 1) for record in rows)
 
 
 def _row(path: Path, record: Record, image: int, caption: int) -> SourceRow:

@@ -40,12 +40,12 @@ class CocoSource:
         self.settings = settings
 
     def rows(self, source: Path) -> Iterator[SourceRow]:
-        found = [path for path in sorted(source.rglob("captions_*.json")) if self._wanted(path)]
-        if not found:
+        paths = [path for path in sorted(source.rglob("captions_*.json")) if self._wanted(path)]
+        if not paths:
             raise T2IError(
                 f"there is no captions_train2017.json or similar file in '{source}'", "or in its annotations/"
             )
-        for path in found:
+        for path in paths:
             yield from self._part(path, source)
 
     def _wanted(self, path: Path) -> bool:
@@ -55,15 +55,15 @@ class CocoSource:
     def _part(self, path: Path, root: Path) -> Iterator[SourceRow]:
         split, year = ANNOTATIONS.fullmatch(path.name).groups()  # type: ignore[union-attr]
         try:
-            told = msgspec.json.decode(path.read_bytes(), type=Annotations)
+            annotations = msgspec.json.decode(path.read_bytes(), type=Annotations)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OSError) as error:
             raise T2IError(f"'{path}' is not COCO's annotations: {error}") from error
         captions: dict[int, list[str]] = defaultdict(list)
-        for sentence in told.annotations:
+        for sentence in annotations.annotations:
             captions[sentence.image_id].append(sentence.caption.strip())
         with ExitStack() as opened:
             images = _Images(root, f"{split}{year}", opened)
-            for picture in sorted(told.images, key=lambda picture: picture.id):
+            for picture in sorted(annotations.images, key=lambda picture: picture.id):
                 image, extra = images.find(picture.file_name)
                 key = f"{split}{year}/{Path(picture.file_name).stem}"
                 yield SourceRow(key, image, tuple(captions[picture.id]), {"split": split, **extra})

@@ -13,19 +13,19 @@ AUDIO = "audio"
 CAPTION = ("caption", "captions", "title", "text", "sentences", "sentence")
 
 
-def choose(asked: str | None, usual: tuple[str, ...], known: Collection[str], what: str, where: Path) -> str:
+def choose(chosen: str | None, usual: tuple[str, ...], known: Collection[str], what: str, where: Path) -> str:
     """The column asked for, else the first usual name that is there."""
-    if asked is not None:
-        if asked not in known:
-            raise T2IError(f"'{where}' has no column {asked!r} for the {what}", did_you_mean(asked, known))
-        return asked
-    found = next((name for name in usual if name in known), None)
-    if found is None:
+    if chosen is not None:
+        if chosen not in known:
+            raise T2IError(f"'{where}' has no column {chosen!r} for the {what}", did_you_mean(chosen, known))
+        return chosen
+    column = next((name for name in usual if name in known), None)
+    if column is None:
         raise T2IError(
             f"'{where}' has no {what} column: it has {', '.join(map(repr, known)) or 'none at all'}",
             f"name it with -o {what}=COLUMN",
         )
-    return found
+    return column
 
 
 def audio_of(cell: object, root: Path) -> tuple[Path | None, dict[str, str]]:

@@ -36,14 +36,14 @@ class FolderSource:
         if images.SHEET in record or (image.name == album.GRID and (image.parent / album.RESULTS).is_file()):
             return SourceRow(key, image, (), {"skip": "sheet"})
         try:
-            found = _beside(image) if kind == "txt" else ()
+            captions = _beside(image) if kind == "txt" else ()
         except (OSError, UnicodeDecodeError):
             return SourceRow(key, image, (), {"problem": "bad-caption-file"})
         prompt = record.get("prompt")
-        if not found and isinstance(prompt, str) and prompt and self.settings.captions in ("auto", "txt"):
-            found = (prompt,)
+        if not captions and isinstance(prompt, str) and prompt and self.settings.captions in ("auto", "txt"):
+            captions = (prompt,)
         return SourceRow(
-            key, image, found or ((image.parent.name,) if kind == "class" and image.parent != root else ())
+            key, image, captions or ((image.parent.name,) if kind == "class" and image.parent != root else ())
         )
 
 
@@ -57,9 +57,9 @@ def image_files(root: Path) -> Iterator[tuple[Path, list[str] | None]]:
         while closed:
             yield closed.pop(0), None
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found = sorted(n for n in names if Path(n).suffix.lower() in images.SUFFIXES and not n.startswith("."))
-        if found:
-            yield Path(folder), found
+        pictures = sorted(n for n in names if Path(n).suffix.lower() in images.SUFFIXES and not n.startswith("."))
+        if pictures:
+            yield Path(folder), pictures
     if root in closed:
         raise T2IError(f"the folder '{root}' cannot be read", "change its permissions")
     yield from ((folder, None) for folder in closed)

@@ -34,10 +34,10 @@ class ImageNetSource:
 
 
 def _parts(source: Path) -> list[tuple[str, Path]]:
-    found = [(split, source / split) for split in SPLITS if (source / split).is_dir()]
-    if not found and not source.is_dir():
+    splits = [(split, source / split) for split in SPLITS if (source / split).is_dir()]
+    if not splits and not source.is_dir():
         raise T2IError(f"'{source}' is not a folder")
-    return found or [("", source)]
+    return splits or [("", source)]
 
 
 def _names(source: Path) -> dict[str, str]:

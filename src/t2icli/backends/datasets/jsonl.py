@@ -34,14 +34,14 @@ class JsonlSource:
         if problem := problem_in(line):
             return bad_row(path, number, problem)
         try:
-            found = json_in(line)
+            record = json_in(line)
         except ValueError as error:
             return bad_row(path, number, "bad-json", str(error))
-        if not isinstance(found, dict):
+        if not isinstance(record, dict):
             return bad_row(path, number, "bad-json", "not an object")
         try:
-            cell = found[choose(self.settings.image, IMAGE, found, "image", path)]
-            text = found[choose(self.settings.caption, CAPTION, found, "caption", path)]
+            cell = record[choose(self.settings.image, IMAGE, record, "image", path)]
+            text = record[choose(self.settings.caption, CAPTION, record, "caption", path)]
             captions = captions_in(text, self.settings.text)
         except T2IError as error:
             return bad_row(path, number, "missing-column", error.message)
@@ -49,9 +49,9 @@ class JsonlSource:
             return bad_row(path, number, "bad-json", "its image is not a text")
         name = "" if cell is None else str(cell)
         image = located(name, root)
-        key = str(found.get(self.settings.key, "")) if self.settings.key else name_of(image, name, captions)
-        row = SourceRow(key, image, captions, _extra(found, image, root))
-        return with_audio(row, found.get(self.settings.audio or AUDIO), root)
+        key = str(record.get(self.settings.key, "")) if self.settings.key else name_of(image, name, captions)
+        row = SourceRow(key, image, captions, _extra(record, image, root))
+        return with_audio(row, record.get(self.settings.audio or AUDIO), root)
 
 
 def json_in(text: str | bytes) -> Any:
@@ -78,11 +78,11 @@ def captions_in(value: Any, kind: str | None = None) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str) and text)
 
 
-def _extra(found: Mapping[str, Any], image: Path | str | None, root: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = {"split": found["split"]} if isinstance(found.get("split"), str) else {}
-    if found.get("bbox") and is_boxes(found["bbox"]):
-        kept["bbox"] = found["bbox"]
-    return {**kept, **problem_of(image, root)}
+def _extra(record: Mapping[str, Any], image: Path | str | None, root: Path) -> dict[str, Any]:
+    extra: dict[str, Any] = {"split": record["split"]} if isinstance(record.get("split"), str) else {}
+    if record.get("bbox") and is_boxes(record["bbox"]):
+        extra["bbox"] = record["bbox"]
+    return {**extra, **problem_of(image, root)}
 
 
 def is_boxes(value: Any) -> bool:

@@ -42,8 +42,8 @@ class ParquetSource:
                         done += batch.num_rows
                 except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
                     lost = opened.metadata.row_group(group).num_rows - done
-                    told = f"{lost} rows from {done} on are lost: {error}"
-                    yield _bad(path, group, done, "corrupt-parquet", told)
+                    message = f"{lost} rows from {done} on are lost: {error}"
+                    yield _bad(path, group, done, "corrupt-parquet", message)
 
     def _columns(self, names: list[str], path: Path) -> list[str]:
         """Those of image and caption, and of the key if there is one."""

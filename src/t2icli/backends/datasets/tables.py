@@ -51,10 +51,10 @@ class CsvSource:
 
 
 def _row(cells: Sequence[str], image: int, caption: int, key: int | None, root: Path) -> SourceRow:
-    found = located(cells[image], root)
+    place = located(cells[image], root)
     captions = (cells[caption],) if cells[caption] else ()
-    name = cells[key] if key is not None else name_of(found, cells[image], captions)
-    return SourceRow(name, found, captions, problem_of(found, root))
+    name = cells[key] if key is not None else name_of(place, cells[image], captions)
+    return SourceRow(name, place, captions, problem_of(place, root))
 
 
 def with_audio(row: SourceRow, cell: object, root: Path) -> SourceRow:

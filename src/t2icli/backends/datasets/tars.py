@@ -33,14 +33,14 @@ class WebDatasetSource:
             return SourceRow(key, None, (), {"problem": parts["problem"].decode()})
         image = next((parts[ending] for ending in IMAGES if ending in parts), None)
         try:
-            told = json_in(parts["json"]) if "json" in parts else {}
-            captions = _captions(parts, told)
+            record = json_in(parts["json"]) if "json" in parts else {}
+            captions = _captions(parts, record)
         except ValueError:
             return SourceRow(key, None, (), {"problem": "bad-caption-file"})
         extra = {
-            name: told[name]
+            name: record[name]
             for name in ("split", "url", "class")
-            if isinstance(told, dict) and _is_plain(told.get(name))
+            if isinstance(record, dict) and _is_plain(record.get(name))
         }
         if captions is None and self.settings.captions == "required":
             extra["problem"] = "no-caption-file" if image is not None else "no-image"
@@ -51,12 +51,12 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (str, int)) and value not in ("", False, 0)
 
 
-def _captions(parts: dict[str, bytes], told: Any) -> tuple[str, ...] | None:
+def _captions(parts: dict[str, bytes], record: Any) -> tuple[str, ...] | None:
     """From the JSON if it has any, else the text; None if there is neither."""
-    if isinstance(told, dict):
+    if isinstance(record, dict):
         for name in ("captions", "caption", "text"):
-            if name in told:
-                return captions_in(told[name])
+            if name in record:
+                return captions_in(record[name])
     if "txt" in parts:
         return captions_in(parts["txt"].decode("utf-8-sig").strip())
     return None

@@ -119,8 +119,8 @@ def problem_in(text: str) -> str:
 
 def bad_row(path: Path, line: int, problem: str, error: str = "") -> SourceRow:
     """A row that is none, called by its file and line."""
-    said = {"error": error} if error else {}
-    return SourceRow(f"{path.name}:{line}", None, (), {"problem": problem, "where": f"{path}:{line}", **said})
+    details = {"error": error} if error else {}
+    return SourceRow(f"{path.name}:{line}", None, (), {"problem": problem, "where": f"{path}:{line}", **details})
 
 
 def guess_encoding(path: Path) -> str:
@@ -132,8 +132,8 @@ def guess_encoding(path: Path) -> str:
         start = stream.read(SAMPLE)
     if kind := next((what for head, what in BINARY.items() if start.startswith(head)), None):
         raise T2IError(f"'{path}' is not a text file: it is {kind.split(': ')[0]}", kind.split(": ")[1])
-    if found := next((name for bom, name in BOMS.items() if start.startswith(bom)), None) or _wide(start):
-        return found
+    if known := next((name for bom, name in BOMS.items() if start.startswith(bom)), None) or _wide(start):
+        return known
     if (zeros := start.count(0)) * 10 > len(start):
         raise T2IError(f"'{path}' is not a text file: {zeros} of its first {len(start)} bytes are 0")
     read, broken = _decoded(start, "utf-8")
@@ -197,10 +197,10 @@ def files(source: Path, *endings: str) -> list[Path]:
     if source.is_file():
         return [source]
     named = sorted(path for path in source.rglob("*") if path.name.lower().endswith(endings) and not path.is_dir())
-    found = [path for path in named if path.is_file()]
-    for path in set(named) - set(found):
+    readable = [path for path in named if path.is_file()]
+    for path in set(named) - set(readable):
         warnings.warn(f"'{path}' is left out: it is not a file", UserWarning, stacklevel=2)
-    if not found:
+    if not readable:
         what = "no such file or folder" if not source.exists() else f"no {' or '.join(endings)} file in it"
         raise T2IError(f"cannot read '{source}': {what}")
-    return found
+    return readable

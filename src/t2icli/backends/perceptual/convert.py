@@ -24,15 +24,15 @@ TORCHVISION = {
 def convert(files: Upstream, folder: Path) -> None:
     network = Lpips()
     constant = {f"scaling_layer.{name}": value for name, value in network.scaling_layer.state_dict().items()}
-    found: dict[str, Tensor] = {**constant}
+    tensors: dict[str, Tensor] = {**constant}
     for path in files.files:
-        found |= _renamed(upstream.read(path).tensors("state_dict"))
+        tensors |= _renamed(upstream.read(path).tensors("state_dict"))
     named = " and ".join(path.name for path in files.files)
-    weights.fill(network, found, f"'{named}'")
+    weights.fill(network, tensors, f"'{named}'")
     weights.save(network, folder)
     models.seal(folder, Card(kind="metric", backend="lpips", about="LPIPS over VGG16", source=named))
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    return {TORCHVISION.get(name, name): value for name, value in kept.items()}
+    features = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    return {TORCHVISION.get(name, name): value for name, value in features.items()}

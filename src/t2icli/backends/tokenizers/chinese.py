@@ -82,8 +82,8 @@ def convert(upstream: Upstream, folder: Path) -> None:
     """`vocab.txt` as a model folder."""
     if len(upstream.files) != 1:
         raise T2IError("a vocabulary is one file", "t2i models import vocab.txt --as chinese")
-    found = find(str(upstream.files[0]))
-    size = len(_tokens(found))
-    shutil.copyfile(found, folder / FILE)
-    card = Card(kind="tokenizer", backend="chinese", about=f"{size} word pieces", source=found.name)
+    path = find(str(upstream.files[0]))
+    size = len(_tokens(path))
+    shutil.copyfile(path, folder / FILE)
+    card = Card(kind="tokenizer", backend="chinese", about=f"{size} word pieces", source=path.name)
     models.seal(folder, card)

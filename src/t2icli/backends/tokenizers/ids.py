@@ -50,11 +50,11 @@ class IdTokenizer:
     def _cut(self, text: str, ids: list[int], length: int) -> list[int]:
         if len(ids) <= length:
             return ids
-        told = f"{_short(text)!r} is {len(ids)} tokens long, the model takes {length}"
-        kept = self.to_text(ids[:length])
+        message = f"{_short(text)!r} is {len(ids)} tokens long, the model takes {length}"
+        text_read = self.to_text(ids[:length])
         if self.strict:
-            raise T2IError(told, f"it would be cut after {_end(kept)!r}: use fewer words")
-        warnings.warn(f"{told}: cut after {_end(kept)!r}", TextCutWarning, stacklevel=3)
+            raise T2IError(message, f"it would be cut after {_end(text_read)!r}: use fewer words")
+        warnings.warn(f"{message}: cut after {_end(text_read)!r}", TextCutWarning, stacklevel=3)
         return ids[:length]
 
     def decode(self, tokens: Tensor) -> list[str]:
@@ -90,8 +90,8 @@ def of_hugging_face(tokenizer: HuggingFace, *, special: bool, strict: bool, drop
             return list(read.ids)
         pairs = list(zip(read.ids, read.offsets, strict=True))
         lost = dict.fromkeys(text[start:end] for token, (start, end) in pairs if token == unknown)
-        told = f"{_short(text)!r}: not in the vocabulary, ignored: {' '.join(lost)}"
-        warnings.warn(told, UnknownWordWarning, stacklevel=3)
+        message = f"{_short(text)!r}: not in the vocabulary, ignored: {' '.join(lost)}"
+        warnings.warn(message, UnknownWordWarning, stacklevel=3)
         return [token for token, _ in pairs if token != unknown]
 
     def to_text(ids: list[int]) -> str:

@@ -65,12 +65,12 @@ def _like_bert(vocabulary: dict[str, int], normalizer: normalizers.BertNormalize
 def _letters(texts: Iterable[str], normalizer: normalizers.BertNormalizer) -> list[str]:
     """Every character that begins a word, and every one that goes on with it, as word pieces write them."""
     split = pre_tokenizers.BertPreTokenizer()
-    found: set[str] = set()
+    letters: set[str] = set()
     for text in texts:
         for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)):
-            found.add(word[0])
-            found.update(f"##{letter}" for letter in word[1:])
-    return sorted(found)
+            letters.add(word[0])
+            letters.update(f"##{letter}" for letter in word[1:])
+    return sorted(letters)
 
 
 def byte_pairs(captions: Iterable[str], settings: Training) -> Tokenizer:

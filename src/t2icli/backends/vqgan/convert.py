@@ -33,8 +33,8 @@ def convert(files: Upstream, folder: Path) -> None:
 def write(shape: VqganShape, state: Mapping[str, Tensor], folder: Path, *, source: str) -> None:
     """A sealed model folder of a taming state dict."""
     network = Vqgan(shape)
-    kept = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
-    weights.fill(network, kept, f"'{source}'")
+    tensors = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
+    weights.fill(network, tensors, f"'{source}'")
     weights.save(network, folder)
     about = f"{shape.quantizer} f{shape.factor}, {shape.n_embed} codes"
     models.seal(folder, Card(kind="codec", backend="vqgan", about=about, source=source, config=to_config(shape)))

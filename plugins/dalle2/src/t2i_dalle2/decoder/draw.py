@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
+from t2i_dalle2.diffusion import Estimate, Luck, OnStep, Schedule, Step, sample
 from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
 
@@ -33,7 +33,7 @@ class Stage:
         self.shape, self.schedule = shape, Schedule(shape.betas, self.network.shape.timesteps).to(device)
         self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
 
-    def said(self, noisy: Tensor, times: Tensor) -> Tensor:
+    def output(self, noisy: Tensor, times: Tensor) -> Tensor:
         embedding, smaller, keep = self.embedding, self.smaller, None
         is_guided = self.scale != 1 and self.number == 0
         if is_guided:
@@ -41,20 +41,20 @@ class Stage:
             noisy, times, embedding = (torch.cat([x, x]) for x in (noisy, times, embedding))
             smaller = None if smaller is None else torch.cat([smaller, smaller])
         with autocast(noisy.device, self.precision):
-            said = self.network(self.number, noisy, times, embedding, smaller, keep)
-        return guide(said, self.scale if is_guided else 1.0)
+            output = self.network(self.number, noisy, times, embedding, smaller, keep)
+        return guide(output, self.scale if is_guided else 1.0)
 
-    def __call__(self, noisy: Tensor, times: Tensor) -> Said:
-        return self.read(self.said(noisy, times), noisy, times)
+    def __call__(self, noisy: Tensor, times: Tensor) -> Estimate:
+        return self.read(self.output(noisy, times), noisy, times)
 
-    def read(self, said: Tensor, noisy: Tensor, times: Tensor, *, clamp: bool = True) -> Said:
+    def read(self, output: Tensor, noisy: Tensor, times: Tensor, *, clamp: bool = True) -> Estimate:
         """The clean picture in [-1, 1], and how sure the unet is, where it was taught to tell."""
-        said, certainty = said.chunk(2, dim=1) if self.shape.learned_variance else (said, None)
-        clean = self.schedule.clean(noisy, times, said, self.shape.predicts)
+        output, certainty = output.chunk(2, dim=1) if self.shape.learned_variance else (output, None)
+        clean = self.schedule.clean(noisy, times, output, self.shape.predicts)
         clean = clean.clamp(-1, 1) if clamp else clean
         if certainty is None:
-            return Said(clean)
-        return Said(clean, log_variance(self.schedule, certainty, times))
+            return Estimate(clean)
+        return Estimate(clean, log_variance(self.schedule, certainty, times))
 
 
 def log_variance(schedule: Schedule, certainty: Tensor, times: Tensor) -> Tensor:

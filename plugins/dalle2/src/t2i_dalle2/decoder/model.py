@@ -35,8 +35,8 @@ class CrossAttention(nn.Module):
         k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.to_kv(tokens).chunk(2, dim=-1))
         null = self.null_kv[:, None, None, None].expand(2, len(x), self.heads, 1, -1).to(k.dtype)
         k, v = torch.cat([null[0], k], dim=2), torch.cat([null[1], v], dim=2)
-        seen = F.scaled_dot_product_attention(q, k, v)
-        return self.out_norm(self.out(seen.transpose(1, 2).flatten(2)))
+        gathered = F.scaled_dot_product_attention(q, k, v)
+        return self.out_norm(self.out(gathered.transpose(1, 2).flatten(2)))
 
 
 class Block(nn.Module):
@@ -148,19 +148,19 @@ class Unet(nn.Module):
         stem = x
         time, tokens = self.condition(times, embedding, keep)
         around, middle = self.norm_cond(tokens), self.norm_mid_cond(tokens)
-        seen: list[Tensor] = []
+        skips: list[Tensor] = []
         for level in cast(Iterable[Level], self.downs):
             x = level.first(x, time, around)
             for block in level.blocks:
                 x = block(x, time, around)
-                seen.append(x)
+                skips.append(x)
             x = level.attention(x)
-            seen.append(x)
+            skips.append(x)
             x = level.to_next(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, time, middle)), time, middle)
         for level in cast(Iterable[Level], self.ups):
             for block in (level.first, *level.blocks):
-                x = block(torch.cat([x, seen.pop()], dim=1), time, around)
+                x = block(torch.cat([x, skips.pop()], dim=1), time, around)
             x = level.to_next(level.attention(x))
         x = self.final_resnet_block(torch.cat([x, stem], dim=1), time, around)
         return self.to_out(x if smaller is None else torch.cat([x, smaller], dim=1))
@@ -181,24 +181,24 @@ class Unet(nn.Module):
 
 def downs(shape: UnetShape) -> list[Level]:
     """From fine to coarse; all but the finest read the condition, though none with its first block."""
-    found = []
+    levels = []
     coarsest = len(shape.multipliers) - 1
     for i, (d, coarser) in enumerate(pairwise(shape.widths)):
         blocks = [Residual(d, d, shape, reads=i > 0) for _ in range(shape.blocks)]
         halved = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * d, coarser, 1))
         to_next = nn.Conv2d(d, coarser, 1) if i == coarsest else halved
-        found.append(Level(Residual(d, d, shape), blocks, attention(d, shape, i), to_next))
-    return found
+        levels.append(Level(Residual(d, d, shape), blocks, attention(d, shape, i), to_next))
+    return levels
 
 
 def ups(shape: UnetShape) -> list[Level]:
     """From coarse to fine; each block also sees what the way down saw."""
-    found = []
+    levels = []
     for i, (finer, d) in reversed(list(enumerate(pairwise(shape.widths)))):
         first, *blocks = (Residual(d + finer, d, shape, reads=i > 0) for _ in range(1 + shape.blocks))
         to_next = larger(d, finer) if i > 0 else nn.Identity()
-        found.append(Level(first, blocks, attention(d, shape, i), to_next))
-    return found
+        levels.append(Level(first, blocks, attention(d, shape, i), to_next))
+    return levels
 
 
 def attention(width: int, shape: UnetShape, level: int) -> nn.Module:

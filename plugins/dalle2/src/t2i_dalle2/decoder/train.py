@@ -148,14 +148,14 @@ def losses(
     """How far off the unet's word is, and, where it learns its variance, the bound of improved DDPM."""
     schedule, shape = stage.schedule, stage.shape
     noisy = schedule.noised(clean, times, noise)
-    said = stage.network(stage.number, noisy, times, stage.embedding, stage.smaller, keep).float()
-    word = said.chunk(2, dim=1)[0] if shape.learned_variance else said
+    output = stage.network(stage.number, noisy, times, stage.embedding, stage.smaller, keep).float()
+    word = output.chunk(2, dim=1)[0] if shape.learned_variance else output
     simple = F.mse_loss(word, schedule.target(clean, times, noise, shape.predicts))
     if not shape.learned_variance:
         return simple, simple.new_zeros(())
-    found = stage.read(said, noisy, times, clamp=False)
-    mean = schedule.mean(found.clean, noisy, times).detach()  # the bound teaches the variance alone
-    return simple, bound(schedule, clean, noisy, times, mean, found.log_variance)
+    estimate = stage.read(output, noisy, times, clamp=False)
+    mean = schedule.mean(estimate.clean, noisy, times).detach()  # the bound teaches the variance alone
+    return simple, bound(schedule, clean, noisy, times, mean, estimate.log_variance)
 
 
 def bound(

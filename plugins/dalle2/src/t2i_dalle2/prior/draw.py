@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2i_dalle2.diffusion import Luck, OnStep, Said, Schedule, Step, sample
+from t2i_dalle2.diffusion import Estimate, Luck, OnStep, Schedule, Step, sample
 from t2i_dalle2.prior.model import Prior
 from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
@@ -29,22 +29,22 @@ class Imagine:
     before: Tensor | None = None
     """The clean embeddings of the step before."""
 
-    def said(self, noisy: Tensor, times: Tensor) -> Tensor:
+    def output(self, noisy: Tensor, times: Tensor) -> Tensor:
         text, encodings, before, keep = self.text, self.encodings, self.before, None
         if self.scale != 1:
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
             noisy, times, text = (torch.cat([x, x]) for x in (noisy, times, text))
             encodings, before = (None if x is None else torch.cat([x, x]) for x in (encodings, before))
         with autocast(noisy.device, self.precision):
-            said = self.network(noisy, times, text, encodings, keep, keep, before)
-        return guide(said, self.scale)
+            output = self.network(noisy, times, text, encodings, keep, keep, before)
+        return guide(output, self.scale)
 
-    def __call__(self, noisy: Tensor, times: Tensor) -> Said:
+    def __call__(self, noisy: Tensor, times: Tensor) -> Estimate:
         shape = self.network.shape
-        said = self.said(noisy, times)
-        clean = self.schedule.clean(noisy, times, said, shape.predicts)
+        output = self.output(noisy, times)
+        clean = self.schedule.clean(noisy, times, output, shape.predicts)
         self.before = F.normalize(clean, dim=-1) * shape.length if shape.clamp else clean
-        return Said(self.before)
+        return Estimate(self.before)
 
     def __post_init__(self) -> None:
         shape = self.network.shape
@@ -72,6 +72,6 @@ def imagine(
         encodings = encodings.expand(b, -1, -1).repeat_interleave(candidates, 0)
     denoise = Imagine(network, text.repeat_interleave(candidates, 0), encodings, scale, precision)
     drawn = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
-    found: Tensor = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
-    best = (found @ text[:, :, None])[..., 0].argmax(dim=1)
-    return found[torch.arange(b, device=device), best]
+    candidate_embeddings: Tensor = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
+    best = (candidate_embeddings @ text[:, :, None])[..., 0].argmax(dim=1)
+    return candidate_embeddings[torch.arange(b, device=device), best]

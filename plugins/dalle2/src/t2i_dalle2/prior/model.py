@@ -122,11 +122,11 @@ class Prior(nn.Module):
         if encodings is None or not self.shape.encodings:
             return null
         length = self.shape.text_length
-        given = F.pad(encodings[:, :length], (0, 0, 0, max(0, length - encodings.shape[1])))
-        is_word = given.ne(0).any(-1)
+        padded = F.pad(encodings[:, :length], (0, 0, 0, max(0, length - encodings.shape[1])))
+        is_word = padded.ne(0).any(-1)
         if keep is not None:
             is_word = is_word & keep[:, None]
-        return torch.where(is_word[..., None], self.encoding(given), null)
+        return torch.where(is_word[..., None], self.encoding(padded), null)
 
     def turns(self, n: int) -> tuple[Tensor, Tensor]:
         angles = (torch.arange(n, device=self.rates.device)[:, None] * self.rates).repeat_interleave(2, dim=-1)

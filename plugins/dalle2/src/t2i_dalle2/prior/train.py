@@ -65,13 +65,13 @@ class PriorRecipe:
     def frozen(self) -> Sequence[Frozen]:
         identity, length = parts.identity(self.settings.embedder), self.shape.text_length
         captions = partial(Captions, hint="a prior trains on images with captions")
-        found = [
+        frozen = [
             Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
             Frozen("texts", identity, captions, self.embedder.embed_texts),
         ]
         if self.shape.encodings:
-            found.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode))
-        return found
+            frozen.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode))
+        return frozen
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """In half precision, for there are many: 77 of 512 numbers are 79 kB a caption."""
@@ -92,10 +92,10 @@ class PriorRecipe:
         noise, dropped = torch.randn_like(clean), self.shape.dropped if self.model.training else 0.0
         keep_text, keep_image = (torch.rand(len(clean), device=clean.device) >= dropped for _ in range(2))
         noisy = self.schedule.noised(clean, times, noise)
-        said = self.model(noisy, times, text, encodings, keep_text, keep_image).float()
-        loss = F.mse_loss(said, self.schedule.target(clean, times, noise, self.shape.predicts))
-        found = self.schedule.clean(noisy, times, said.detach(), self.shape.predicts)
-        return loss, {"cosine": F.cosine_similarity(found, clean).mean()}
+        output = self.model(noisy, times, text, encodings, keep_text, keep_image).float()
+        loss = F.mse_loss(output, self.schedule.target(clean, times, noise, self.shape.predicts))
+        clean_estimate = self.schedule.clean(noisy, times, output.detach(), self.shape.predicts)
+        return loss, {"cosine": F.cosine_similarity(clean_estimate, clean).mean()}
 
     def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
         """Pictures for held-out captions, where there is a decoder to draw them."""
