@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from t2i_starter import SHIPPED, STAND_IN
 from t2icli.ground.errors import T2IError
+from t2icli.nn import weights
 from t2icli.store import models
 from t2icli.store.models import Model
 
@@ -36,6 +37,8 @@ SHARPER = "vqgan-sharper"
 held-out pictures leaves out, that loss would choose the first."""
 RECIPES: Mapping[str, str] = {"dalle2": "dalle2-decoder"}
 """By run, where the recipe is not called like it."""
+IN_8_BITS = ("dalle", "clipgen", "clipcap", "flow")
+"""Backends of transformers: the rows of their matrices are kept in 8 bits with a scale each, all else in 16."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
@@ -84,11 +87,15 @@ def _is_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
 
 
 def shrink(model: Model, folder: Path, instead: Mapping[str, Model], known: Mapping[str, str] | None = None) -> Model:
-    """The same model in 16-bit numbers, parts included; `known` are the new hashes of those beside it."""
+    """The same model in numbers of 16 bits or fewer, parts included; `known` are the new hashes of those beside it."""
     model = instead.get(model.sha256, model)
     folder.mkdir(parents=True)
+    shorten = weights.to_int8 if model.card.backend in IN_8_BITS else dict
     for file in model.card.files:
-        (_halve if file.endswith(".safetensors") else shutil.copyfile)(model.file(file), folder / file)
+        if file.endswith(".safetensors"):
+            save_file(shorten(_halved(load_file(model.file(file)))), folder / file)
+        else:
+            shutil.copyfile(model.file(file), folder / file)
     before = {part: model.part(part) for part in model.card.parts}
     hashes = dict(known or {})
     for name, part in sorted(before.items(), key=lambda each: _names(each[1], before.values())):
@@ -104,8 +111,8 @@ def _names(model: Model, others: Iterable[Model]) -> bool:
     return any(other.sha256 in config for other in others)
 
 
-def _halve(source: Path, target: Path) -> None:
-    save_file({key: _half(tensor) for key, tensor in load_file(source).items()}, target)
+def _halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: _half(tensor) for key, tensor in tensors.items()}
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
