@@ -109,7 +109,7 @@ class Fewer(toys.Painter):
 
 
 def test_conditions_are_declared_where_they_can_be_read_before_loading() -> None:
-    with pytest.raises(AssertionError, match=r"Entry\.conditions must name like, mask, source"):
+    with pytest.raises(AssertionError, match=r"Entry\.conditions must name embedding, like, mask, source"):
         testing.check_generator(replace(entry(toys.Painter), conditions=()))
 
 
