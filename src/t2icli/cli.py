@@ -6,6 +6,7 @@ Commands are announced by plugins through the hook `t2i_commands`; the first of 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pkgutil
 import signal
@@ -197,7 +198,7 @@ def _report_broken_plugins() -> None:
 def main() -> None:
     """The program `t2i`."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a Windows pipe, or a locale that knows no Chinese
+        if isinstance(stream, io.TextIOWrapper):  # a Windows pipe, or a locale that knows no Chinese
             stream.reconfigure(encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "replace")
     if "--debug" not in sys.argv:
         threading.excepthook = lambda failed: show.warn(

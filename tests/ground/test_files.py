@@ -29,6 +29,17 @@ def test_an_interrupted_rewrite_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old\n"
 
 
+def test_a_folder_takes_its_name_only_when_it_is_filled(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    for text in ("old", "new"):
+        with files.whole_folder(place) as draft:
+            (draft / "a.txt").write_text(text)
+    with pytest.raises(RuntimeError), files.whole_folder(place) as draft:
+        (draft / "a.txt").write_text("half")
+        raise RuntimeError
+    assert (place / "a.txt").read_text() == "new" and list(tmp_path.iterdir()) == [place]
+
+
 def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 

@@ -192,15 +192,13 @@ def test_two_runs_in_one_folder_are_refused(server: Any, tmp_path: Path) -> None
 def test_a_full_disk_leaves_nothing_half_written(
     server: Any, make_picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from t2icli.data import shards
-
     source = table(tmp_path / "x.csv", [(server.url(f"/good/{i}"), str(i)) for i in range(7)])
 
-    def full(stream: Any) -> None:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards, "settle", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(T2IError, match="No space left") as caught:
             prepare(job(source))
     assert caught.value.code == 1

@@ -11,7 +11,10 @@ from torch import nn
 
 from t2icli.contract.kinds import Frozen
 from t2icli.data.dataset import PreparedDataset
+from t2icli.ground import files
+from t2icli.ground.errors import T2IError
 from t2icli.training.cache import encoded, place
+from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World
 from t2icli.training.ema import Average
 from t2icli.training.order import Order, Pieces
@@ -122,3 +125,15 @@ def test_encoding_that_stops_leaves_nothing_behind(prepared: PreparedDataset) ->
     with pytest.raises(KeyboardInterrupt):
         encoded([part], prepared, HERE)
     assert not list(place(part, prepared).parent.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_explained_whoever_wrote_the_file(tmp_path: Path) -> None:
+    def save(folder: Path) -> None:
+        (folder / "vocabulary").symlink_to("/dev/full")
+        with files.writing(folder / "vocabulary"):
+            (folder / "vocabulary").write_text("words")
+
+    with pytest.raises(T2IError, match=r"cannot write the model in .*: the disk is full"):
+        Run(tmp_path / "run").publish("model", save, "a test")
+    assert list((tmp_path / "run").iterdir()) == []

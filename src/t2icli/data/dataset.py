@@ -324,5 +324,5 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
 
 def write_card(folder: Path, card: Card) -> PreparedDataset:
     """Put the card in place by renaming: the moment from which readers see the shards it lists."""
-    files.write(folder / CARD, toml.dumps(msgspec.to_builtins(card)))
+    files.write(folder / CARD, toml.dumps(msgspec.to_builtins(card)), durable=True)
     return PreparedDataset.open(folder)

@@ -116,7 +116,8 @@ class ShardWriter:
         self._columns = {name: [values[i] for i in order] for name, values in self._columns.items()}
         with files.writing(self._path):
             self._tar.write(b"\0" * 2 * BLOCK)
-            settle(self._tar)
+            self._tar.flush()
+            files.fsync(self._draft)
         write_parquet(self.folder / f"{self.name}.parquet", self._index())
         os.replace(self._draft, self._path)
 
@@ -204,14 +205,8 @@ def write_parquet(path: Path, table: Any) -> None:
     """A table under its final name only when every byte of it is on the disk."""
     import pyarrow.parquet as parquet
 
-    with files.whole(path) as draft, draft.open("wb") as stream:
-        parquet.write_table(table, stream)
-        settle(stream)
-
-
-def settle(stream: BinaryIO) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
+    with files.whole(path, durable=True) as draft:
+        parquet.write_table(table, draft)
 
 
 def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> PreparedDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,18 +12,63 @@ from t2icli.ground.errors import T2IError
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise."""
+def whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise.
+
+    Under that name a killed program leaves the old file or the new one; `durable` holds also when the power fails.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield draft
+            if durable:
+                fsync(draft)
             os.replace(draft, path)
+            if durable:
+                fsync(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """A folder to fill, which takes `place` once it is filled and on the disk; what is there is replaced."""
+    draft, old = place.with_name(f".{place.name}.part"), place.with_name(f".{place.name}.old")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        fsync_tree(draft)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        place.rename(old)
+    draft.rename(place)
+    fsync(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Wait until a folder and all within it are on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        if not path.is_symlink():
+            fsync(path)
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -34,9 +80,9 @@ def writing(path: Path) -> Iterator[None]:
         raise T2IError(f"cannot write '{path}': {error.strerror or error}", code=1) from error
 
 
-def write(path: Path, text: str) -> Path:
+def write(path: Path, text: str, *, durable: bool = False) -> Path:
     """`text` as a whole file."""
-    with whole(path) as draft:
+    with whole(path, durable=durable) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
     return path
 

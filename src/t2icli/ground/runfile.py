@@ -13,4 +13,4 @@ NAME = "settings.toml"
 
 def write(folder: Path, tables: Mapping[str, Any]) -> Path:
     """Write the tables of a run's settings."""
-    return files.write(folder / NAME, toml.dumps(tables))
+    return files.write(folder / NAME, toml.dumps(tables), durable=True)

@@ -164,20 +164,19 @@ class Decoder(nn.Module):
             level.upsample = Upsample(width)
         self.norm_out = norm(widths[0], shape)
         self.conv_out = nn.Conv2d(widths[0], (shape.finish or 3) * shape.patch**2, 3, padding=1)
-        if shape.finish:
-            self.finish = nn.Conv2d(shape.finish, 3, 3, padding=1)
+        self.finish = nn.Conv2d(shape.finish, 3, 3, padding=1) if shape.finish else None
 
     @property
     def last(self) -> nn.Conv2d:
         """The layer that gives the pixels."""
-        return self.finish if hasattr(self, "finish") else self.conv_out
+        return self.finish or self.conv_out
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
         x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.patch)
-        return self.finish(F.silu(x)) if hasattr(self, "finish") else x
+        return self.finish(F.silu(x)) if self.finish is not None else x
 
 
 class Nearest(nn.Module):

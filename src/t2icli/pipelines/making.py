@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2icli.contract.kinds import Entry, Upstream
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import catalogue, discovery
 from t2icli.store import models
@@ -80,6 +81,7 @@ def making(name: str) -> Iterator[Path | None]:
         try:
             yield draft
             place.parent.mkdir(parents=True, exist_ok=True)
+            files.fsync_tree(draft)
             os.replace(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

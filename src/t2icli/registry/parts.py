@@ -35,7 +35,7 @@ def keep(chosen: Part[Any], folder: Path, name: str) -> dict[str, Any]:
 
 def space(name: str, chosen: Any) -> str:
     """Whose vectors can be compared with each other: those of the embedder `name` with these settings."""
-    model = getattr(chosen, "model", None)
+    model = settings.model_of(chosen)
     return f"{name} {model.sha256}" if model is not None else f"{name} {json.dumps(settings.tables(chosen))}"
 
 

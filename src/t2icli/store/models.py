@@ -312,4 +312,4 @@ def write_card(folder: Path, card: Card) -> Model:
 
 
 def _write(path: Path, tables: Mapping[str, Any]) -> None:
-    files.write(path, toml.dumps(tables))
+    files.write(path, toml.dumps(tables), durable=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from torch.utils.data import Sampler
 
 from t2icli.contract.kinds import Frozen, Recipe
 from t2icli.data.dataset import PreparedDataset
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
-from t2icli.training.checkpoint import flush
 from t2icli.training.devices import World
 from t2icli.training.order import Read, Seeded, loader
 from t2icli.training.progress import Progress, Watch, unwatched
@@ -105,17 +104,11 @@ def _noted(final: Path) -> Path:
 def _encode(part: Frozen, data: PreparedDataset, workers: int, skip: bool, watch: Watch) -> None:
     samples = part.samples(data)
     final = place(part, data)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    draft = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
+    with files.whole(final, durable=True) as draft:
         n = len(samples)
         batches = loader(Seeded(samples, 0, skip=skip), _InOrder(n, part.views), workers)
         problems = _fill(draft, part, data, batches, n, watch)
-        flush(draft)
-        _noted(final).write_text(json.dumps(problems), encoding="utf-8")
-        os.replace(draft, final)
-    finally:
-        draft.unlink(missing_ok=True)
+        files.write(_noted(final), json.dumps(problems), durable=True)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 
@@ -71,15 +72,15 @@ class Run:
         name = f"step-{step:09d}"
         with self._explained("checkpoint"):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            with draft_folder(self.checkpoints / name) as draft:
+            with files.whole_folder(self.checkpoints / name) as draft:
                 _save(state, draft / STATE)
-            _point(self.checkpoints / LATEST, name)
+            files.write(self.checkpoints / LATEST, name, durable=True)
         for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
             shutil.rmtree(old)
 
     def publish(self, name: str, save: Callable[[Path], None], source: str) -> None:
         """Put a model folder in place of the earlier one of that name."""
-        with self._explained(name), draft_folder(self.folder / name) as draft:
+        with self._explained(name), files.whole_folder(self.folder / name) as draft:
             save(draft)
             card = models.open_model(draft).card
             versions = {"torch": str(torch.__version__), **card.versions}
@@ -89,7 +90,9 @@ class Run:
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError, T2IError) as error:
+            if isinstance(error, T2IError) and not isinstance(error.__cause__, OSError):
+                raise
             newest = self.latest()
             kept = f"the last good checkpoint is '{newest}'" if newest else "there is no earlier checkpoint"
             reason = "the disk is full" if _is_full(error) else str(error)
@@ -113,43 +116,3 @@ def _is_full(error: BaseException | None) -> bool:
         os.strerror(code) in str(error) for code in codes
     )
     return named or _is_full(error.__context__)
-
-
-@contextlib.contextmanager
-def draft_folder(place: Path) -> Iterator[Path]:
-    """A folder to fill, which takes `place` once it is filled and on the disk."""
-    draft, old = place.with_name(f".{place.name}.part"), place.with_name(f".{place.name}.old")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        for path in [*draft.rglob("*"), draft]:
-            flush(path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    if place.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        place.rename(old)
-    draft.rename(place)
-    flush(place.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _point(pointer: Path, name: str) -> None:
-    draft = pointer.with_name(f".{pointer.name}.part")
-    draft.write_text(name, encoding="utf-8")
-    flush(draft)
-    os.replace(draft, pointer)
-    flush(pointer.parent)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or a folder's list of names is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

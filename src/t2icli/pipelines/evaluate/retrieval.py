@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from t2icli.contract.kinds import AudioEmbedder, Embedder
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded
@@ -268,5 +269,6 @@ def file(found: Sequence[Hit], folder: Path) -> list[Path]:
         raise T2IError(f"'{taken[0]}' already exists", "give --copy another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for hit, target in zip(found, targets, strict=True):
-        target.write_bytes(hit.picture.content())
+        with files.whole(target) as draft:
+            draft.write_bytes(hit.picture.content())
     return targets
