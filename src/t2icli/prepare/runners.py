@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from t2icli.ground import machine
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.fetch import Fetcher
-from t2icli.prepare.work import Work, Worker
+from t2icli.prepare.work import Work, Worker, noticed
 
 LOOK_UPS = 64
 AT_ONCE = 3
@@ -53,7 +53,9 @@ async def _run(chunks: Iterable[Chunk], work: Work) -> None:
                 while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
                     # Local chunks one after another: of equal images the first is kept, in every run.
                     await _leave(under_way, AT_ONCE - 1 if chunk.is_remote else 0)
-                    under_way.add(asyncio.create_task(worker.chunk(chunk)))
+                    task = asyncio.create_task(worker.chunk(chunk))
+                    task.add_done_callback(noticed)
+                    under_way.add(task)
                 await _leave(under_way, 0)
             finally:
                 work.stop.set()

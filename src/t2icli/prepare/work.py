@@ -117,7 +117,7 @@ class Worker:
         under_way = set(waiting)  # and nothing else holds them: a task that is done keeps its picture in memory
         for task in waiting:
             task.add_done_callback(under_way.discard)
-            task.add_done_callback(_noticed)
+            task.add_done_callback(noticed)
             if remote:
                 task.add_done_callback(arrived.put_nowait)
         if remote:
@@ -201,7 +201,7 @@ class Worker:
         return key, picture
 
 
-def _noticed(task: asyncio.Task[Done]) -> None:
+def noticed(task: asyncio.Task[Any]) -> None:
     """Of several that go wrong at once the first is raised; asyncio is not to complain of the others."""
     if not task.cancelled():
         task.exception()
