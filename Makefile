@@ -12,7 +12,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup browser demo starter test test-slow test-processors test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
-	bench bench-startup bench-prepare bench-mixed bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter campaign
+	bench bench-startup bench-prepare bench-mixed bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
 
 setup: $(VENV)/ready
 
@@ -153,6 +153,15 @@ bench-shapes: setup
 bench-starter: setup
 	$(BIN)/python benchmarks/starter.py parts runs/bench/starter
 	$(BIN)/python benchmarks/starter.py bench runs/bench/starter
+
+# How well the starter's tower hears dish names, once it is trained: make bench-audio HEARS=runs/wavbrivl/model
+HEARS ?= wavbrivl/starter
+bench-audio: setup
+	$(BIN)/python benchmarks/audio.py $(HEARS)
+
+# What speaks captions in the tests of wavbrivl, which are skipped without it.
+speech:
+	command -v espeak-ng > /dev/null || apt-get install --yes --quiet espeak-ng || echo 'without espeak-ng, tests of spoken captions are skipped'
 
 # Everything hostile that we could think of, against the command line; minutes to an hour. One: make campaign FAMILY=images
 SEED ?= 0

@@ -41,7 +41,19 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine(*, network: bool = False, tell: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
     """Everything, one finding after another. A check that fails itself is a finding too."""
-    checks = [_python, _packages, _torch, _cores, _extras, _plugins, lambda: _models(tell), _home, _locale, _installer]
+    checks = [
+        _python,
+        _packages,
+        _torch,
+        _cores,
+        _extras,
+        _plugins,
+        lambda: _models(tell),
+        _home,
+        _locale,
+        _installer,
+        _speech,
+    ]
     for check in [*checks, *([_network] if network else [])]:
         try:
             yield from check()
@@ -175,6 +187,17 @@ def _locale() -> Iterator[Finding]:
 def _installer() -> Iterator[Finding]:
     if importlib.util.find_spec("pip") is None and shutil.which("uv") is None:
         yield Finding("installer", "note", "neither pip nor uv", f"for t2i install: {sys.executable} -m ensurepip")
+
+
+def _speech() -> Iterator[Finding]:
+    """Training an embedder of sounds on captions needs something that speaks."""
+    if not any(offer.entry.hears for offer in discovery.installed().offers["embedder"].values()):
+        return
+    if shutil.which("espeak-ng"):
+        yield Finding("espeak-ng", "ok", "captions can be spoken")
+    else:
+        hint = "run: sudo apt install espeak-ng (macOS: brew install espeak-ng)"
+        yield Finding("espeak-ng", "note", "not installed: t2i train wavbrivl needs data with sounds", hint)
 
 
 def _network() -> Iterator[Finding]:

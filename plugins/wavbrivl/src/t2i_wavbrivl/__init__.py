@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry, Recipe, Size, lazily
 from t2icli.contract.sampling import Device
-from t2icli.registry.settings import Part, Start, part
+from t2icli.registry.settings import ELSEWHERE, Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
@@ -18,6 +19,19 @@ from t2icli.training.settings import LoopSettings
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model: Annotated[Model, Meta(description="a tower, trained with t2i or imported")]
     space: Annotated[Part[Embedder], Meta(description="embedder whose space it hears in")] = part("embedder", "brivl")
+    device: Device = "auto"
+
+
+class Wav2ClipSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model, Meta(description="Wav2CLIP's tower: t2i models import ResNet_CX.ckpt --as wav2clip")]
+    space: Annotated[Part[Embedder], Meta(description="CLIP ViT-B/32 of OpenAI")] = part("embedder", "clip")
+    device: Device = "auto"
+
+
+class ClapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model | None, Meta(description="a pulled or imported CLAP, instead of `source`")] = None
+    source: Annotated[Path | None, Meta(description="a folder of transformers' ClapModel", extra=ELSEWHERE)] = None
+    batch: Annotated[int, Meta(description="texts at a time", ge=1)] = 32
     device: Device = "auto"
 
 
@@ -75,7 +89,21 @@ SIZES: dict[Size, dict[str, Any]] = {
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
     about = "WavBriVL: sounds in the space of another embedder, which reads texts and pictures"
-    return [Entry("wavbrivl", about, Settings, lazily("t2i_wavbrivl.embed:load"), hears=True)]
+    of_wav2clip = "Wav2CLIP: sounds in the space of CLIP ViT-B/32"
+    of_clap = "LAION's CLAP, or any ClapModel of transformers: sounds and English texts, no pictures"
+    wav2clip = (lazily("t2i_wavbrivl.wav2clip:load"), lazily("t2i_wavbrivl.wav2clip:convert"))
+    return [
+        Entry("wavbrivl", about, Settings, lazily("t2i_wavbrivl.embed:load"), hears=True),
+        Entry("wav2clip", of_wav2clip, Wav2ClipSettings, *wav2clip, hears=True),
+        Entry(
+            "clap",
+            of_clap,
+            ClapSettings,
+            lazily("t2i_wavbrivl.clap:load"),
+            adopt=lazily("t2i_wavbrivl.clap:adopt"),
+            hears=True,
+        ),
+    ]
 
 
 @hookimpl

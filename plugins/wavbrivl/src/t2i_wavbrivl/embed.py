@@ -1,14 +1,14 @@
-"""A tower beside the embedder that it learnt from."""
+"""A tower beside the embedder whose space it hears in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2i_wavbrivl import Settings, Shape
 from t2i_wavbrivl.model import Tower, pieces, spectrogram
@@ -20,12 +20,23 @@ from t2icli.nn.embedding import Runner
 from t2icli.registry import parts
 
 
-class WavBrivl:
-    """Texts and pictures go to the embedder, sounds to the tower."""
+class AudioTower:
+    """Texts and pictures go to the embedder, sounds to the tower, after `prepare`."""
 
-    def __init__(self, tower: Tower, embedder: Embedder, space: str, device: torch.device, owner: str) -> None:
-        self.tower, self.embedder, self.space = tower.to(device), embedder, space
-        self.width = embedder.width
+    def __init__(
+        self,
+        tower: nn.Module,
+        prepare: Callable[[Tensor], tuple[Tensor, ...]],
+        embedder: Embedder,
+        space: str,
+        device: torch.device,
+        owner: str,
+        seconds: float,
+        least: float,
+    ) -> None:
+        self.tower, self.prepare = tower.to(device), prepare
+        self.embedder, self.space, self.width = embedder, space, embedder.width
+        self.seconds, self.least = seconds, least
         # Pieces have lengths of their own, so each is a batch of its own.
         self.run = Runner(owner, self.width, 1, device)
 
@@ -37,25 +48,27 @@ class WavBrivl:
 
     def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
         """A long clip is heard in pieces, whose vectors are averaged."""
-        cut = [pieces(clip, self.tower.shape.seconds) for clip in clips]
-        vectors = self.run([piece for each in cut for piece in each], self._prepare, self.tower)
+        cut = [pieces(clip, self.seconds, self.least) for clip in clips]
+        vectors = self.run([piece for each in cut for piece in each], self.prepare, self.tower)
         means = [part.mean(dim=0) for part in vectors.split([len(each) for each in cut])]
         return F.normalize(torch.stack(means), dim=1) if means else torch.empty(0, self.width)
 
-    def _prepare(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        mel = spectrogram(samples, self.tower.shape.bands)
-        return mel, torch.tensor(mel.shape[1])
 
-
-def load(settings: Settings) -> WavBrivl:
+def load(settings: Settings) -> AudioTower:
     embedder = settings.space.load()
     space = parts.space(settings.space.name, settings.space.settings)
-    learnt = settings.model.card.config.get("space")
-    if space != learnt:
+    config = dict(settings.model.card.config)
+    if config.pop("space", None) != space:
         raise T2IError(
             f"model {settings.model.name!r} learnt from another embedder than {settings.space.name!r} as it is now",
             "omit the space to use the model's own",
         )
-    config = {name: value for name, value in settings.model.card.config.items() if name != "space"}
-    tower = weights.load(Tower(msgspec.convert(config, Shape), embedder.width), settings.model)
-    return WavBrivl(tower, embedder, space, pick_device(settings.device), f"model {settings.model.name!r}")
+    shape = msgspec.convert(config, Shape)
+    tower = weights.load(Tower(shape, embedder.width), settings.model)
+
+    def prepare(samples: Tensor) -> tuple[Tensor, Tensor]:
+        mel = spectrogram(samples, shape.bands)
+        return mel, torch.tensor(mel.shape[1])
+
+    device, owner = pick_device(settings.device), f"model {settings.model.name!r}"
+    return AudioTower(tower, prepare, embedder, space, device, owner, shape.seconds, 0.0)

@@ -113,8 +113,12 @@ def _mel(hertz: float) -> float:
     return 2595 * math.log10(1 + hertz / 700)
 
 
-def pieces(clip: Clip, seconds: float) -> list[Tensor]:
-    """The samples at `RATE` in pieces of at most so many seconds; a last one too short to say much is left out."""
+def pieces(clip: Clip, seconds: float, least: float = 0.0) -> list[Tensor]:
+    """The samples at `RATE` in pieces of at most so many seconds; a last one too short to say much is left out.
+
+    A clip shorter than `least` is filled up with silence.
+    """
     samples = torch.from_numpy(np.ascontiguousarray(resampled(clip, RATE)))
+    samples = F.pad(samples, (0, max(0, math.ceil(least * RATE) - len(samples))))
     found = list(samples.split(int(seconds * RATE)))
     return found if len(found) == 1 or len(found[-1]) >= LEAST * HOP else found[:-1]
