@@ -24,7 +24,7 @@ class Table:
         def select(self, rows: Tensor) -> Table.State:
             return Table.State(self.drawn[rows])
 
-        def joined(self, others: Sequence[Table.State]) -> Table.State:
+        def concatenated(self, others: Sequence[Table.State]) -> Table.State:
             return Table.State(torch.cat([each.drawn for each in (self, *others)]))
 
     def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, State]:

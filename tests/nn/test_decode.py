@@ -23,7 +23,7 @@ class Sums:
     def select(self, rows: Tensor) -> Sums:
         return Sums(self.total[rows])
 
-    def joined(self, others: Sequence[Sums]) -> Sums:
+    def concatenated(self, others: Sequence[Sums]) -> Sums:
         return Sums(torch.cat([each.total for each in (self, *others)]))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from t2i_clipcap.words import joined, open_words
+from t2i_clipcap.words import as_text, open_words
 from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.nn import int8, weights
@@ -134,7 +134,7 @@ def test_captions_longer_than_the_model_are_refused_with_the_longest_it_can(tiny
 
 
 def test_pieces_are_joined_as_one_would_write_them() -> None:
-    assert joined(["一", "个", "red", "##s", "bus", "2", ".", "8", "米"]) == "一个reds bus 2.8米"
+    assert as_text(["一", "个", "red", "##s", "bus", "2", ".", "8", "米"]) == "一个reds bus 2.8米"
 
 
 def test_a_vocabulary_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from t2icli.registry import defaults, settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from t2icli.pipelines.evaluate.generation import Result as Drawn
-    from t2icli.pipelines.evaluate.retrieval import Result
+    from t2icli.pipelines.evaluate.generation import GenerationResult
+    from t2icli.pipelines.evaluate.retrieval import RetrievalResult
 
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
 
@@ -82,7 +82,7 @@ def retrieval(
         raise typer.Exit(3)
 
 
-def _show_retrieval(results: Sequence[Result], *, as_json: bool) -> None:
+def _show_retrieval(results: Sequence[RetrievalResult], *, as_json: bool) -> None:
     unreadable = results[0].unreadable
     if as_json:
         show.json({"results": [result.table() for result in results], "unreadable": dict(unreadable)})
@@ -99,7 +99,7 @@ def _show_retrieval(results: Sequence[Result], *, as_json: bool) -> None:
         show.warn(f"skipped: {reason}")
 
 
-def _plot_retrieval(results: Sequence[Result], path: Path) -> None:
+def _plot_retrieval(results: Sequence[RetrievalResult], path: Path) -> None:
     from t2icli.pipelines.evaluate import charts
 
     groups = [f"{name} R@{k}" for name in ("image to text", "text to image") for k in (1, 5, 10)]
@@ -184,7 +184,7 @@ def generation(
     _show_generation(result, chooser, decider, plot, as_json=as_json)
 
 
-def _show_generation(result: Drawn, chooser: str, judge: str, plot: Path | None, *, as_json: bool) -> None:
+def _show_generation(result: GenerationResult, chooser: str, judge: str, plot: Path | None, *, as_json: bool) -> None:
     from t2icli.pipelines.evaluate import charts
 
     if plot is not None:

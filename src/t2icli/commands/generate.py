@@ -111,7 +111,7 @@ def generate(
     judges = scoring.judges(rerank or (), of_rankers)
     if examples.mixture is not None and not (prompt or prompts_file):
         judges = scoring.by_sound(judges, examples.mixture.heard, source.thing.space)
-    plan = work.Plan(wanted, n, seed, source, judges, top, examples)
+    plan = work.GenerationPlan(wanted, n, seed, source, judges, top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
         show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))

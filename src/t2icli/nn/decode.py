@@ -42,7 +42,7 @@ class State(Protocol):
         """A copy whose row i is this one's row `rows[i]`: repeats a prompt, or reorders beams."""
         ...
 
-    def joined(self, others: Sequence[Any]) -> State:
+    def concatenated(self, others: Sequence[Any]) -> State:
         """The rows of this one, then those of the others, which have as many codes."""
         ...
 
@@ -291,7 +291,7 @@ def _prefill_one(model: Autoregressive, row: Any, length: int) -> tuple[Tensor, 
 @torch.inference_mode()
 def _joined(prefilled: Sequence[tuple[Tensor, State]]) -> tuple[Tensor, State]:
     state, *others = [state for _, state in prefilled]
-    return torch.cat([logits for logits, _ in prefilled]), state.joined(others) if others else state
+    return torch.cat([logits for logits, _ in prefilled]), state.concatenated(others) if others else state
 
 
 def _rows(condition: Any) -> list[Any]:

@@ -49,9 +49,9 @@ class Cache(Generic[Layer]):
         """A copy whose row i is this one's row `rows[i]`: repeats a condition, or reorders beams."""
         return Cache([layer.select(rows) for layer in self.layers])
 
-    def joined(self: Cache[KVCache], others: Sequence[Cache[KVCache]]) -> Cache[KVCache]:
+    def concatenated(self: Cache[KVCache], others: Sequence[Cache[KVCache]]) -> Cache[KVCache]:
         layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
-        return Cache([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)])
+        return Cache([layer.concatenated(rest) for layer, rest in zip(self.layers, layers, strict=True)])
 
     def fixed(self: Cache[KVCache]) -> Cache[FixedCache]:
         return Cache([layer.fixed() for layer in self.layers])

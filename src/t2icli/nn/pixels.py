@@ -56,7 +56,7 @@ class Squares(Dataset[Tensor]):
         return to_tensor(square(random_square(image, self.smallest) if self.at_random else image, self.size))
 
 
-class Whole(Dataset[tuple[bytes, int, int]]):
+class FullSize(Dataset[tuple[bytes, int, int]]):
     """Every picture of a dataset in its own size, in a form that torch's default collate can batch."""
 
     def __init__(self, data: PreparedDataset) -> None:
@@ -70,8 +70,8 @@ class Whole(Dataset[tuple[bytes, int, int]]):
         return image.tobytes(), image.width, image.height
 
 
-def from_whole(batch: tuple[list[bytes], Tensor, Tensor]) -> list[Image.Image]:
-    """The pictures in a batch of `Whole`."""
+def from_full_size(batch: tuple[list[bytes], Tensor, Tensor]) -> list[Image.Image]:
+    """The pictures in a batch of `FullSize`."""
     pixels, widths, heights = batch
     sizes = zip(widths.tolist(), heights.tolist(), strict=True)
     return [Image.frombytes("RGB", size, one) for one, size in zip(pixels, sizes, strict=True)]

@@ -50,7 +50,7 @@ class KVCache:
     def fixed(self) -> FixedCache:
         return FixedCache(self.keys, self.values, self.length)
 
-    def joined(self, others: Sequence[KVCache]) -> KVCache:
+    def concatenated(self, others: Sequence[KVCache]) -> KVCache:
         """The rows of this one, then those of others that are as long."""
         all_of_them = [self, *others]
         keys, values = (torch.cat([getattr(each, name) for each in all_of_them]) for name in ("keys", "values"))

@@ -107,7 +107,7 @@ def cut(x: Tensor, side: int) -> Tensor:
     return tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
-def joined(x: Tensor, rows: int, columns: int) -> Tensor:
+def as_map(x: Tensor, rows: int, columns: int) -> Tensor:
     """(b * rows * columns, d, 1, 1) -> (b, d, rows, columns)."""
     latents: Tensor = x.flatten(1).unflatten(0, (-1, rows, columns))
     return latents.movedim(-1, 1)
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.apart:
             rows, columns = (side // self.factor for side in x.shape[2:])
-            return joined(self._latents(cut(x, self.factor)), rows, columns)
+            return as_map(self._latents(cut(x, self.factor)), rows, columns)
         return self._latents(x)
 
     def _latents(self, x: Tensor) -> Tensor:

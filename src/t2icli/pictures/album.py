@@ -86,7 +86,7 @@ class Album:
         finally:
             self._space = None
             with self._lock:
-                self._settle(space.folder)
+                self._decide(space.folder)
                 space.close()
 
     def _prepare(self, *, force: bool) -> None:
@@ -113,12 +113,12 @@ class Album:
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(self.folder / row["file"], self.space / row["file"])
             self._note([], [])
-            self._settle(self.space)
+            self._decide(self.space)
             settings = [path.name for path in self.folder.iterdir() if SETTINGS.fullmatch(path.name)]
             for name in [*settings, GRID, GALLERY]:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _settle(self, space: Path, rows: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def _decide(self, space: Path, rows: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Put the pictures of a run that are in `results.jsonl` in their places, and remove the others."""
         pictures = [path for path in space.iterdir() if PICTURE.fullmatch(path.name)]
         if not pictures:
@@ -186,7 +186,7 @@ class Album:
                 self._note(before, written)
                 filed += written
             finally:
-                self._settle(self.space, filed)
+                self._decide(self.space, filed)
 
     def _note(self, before: Sequence[Mapping[str, Any]], written: Sequence[Mapping[str, Any]]) -> None:
         text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in (*before, *written))
@@ -206,7 +206,7 @@ class Album:
                 if space is None:
                     others += 1
                 else:
-                    self._settle(space.folder)
+                    self._decide(space.folder)
                     space.close()
             yield others
 

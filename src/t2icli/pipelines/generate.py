@@ -36,7 +36,7 @@ GRACE = 1.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class GenerationPlan:
     """What to draw."""
 
     prompts: Sequence[str]
@@ -102,7 +102,7 @@ class Candidate:
 
 
 def generate(
-    plan: Plan,
+    plan: GenerationPlan,
     album: Album,
     settings: str,
     drawn: Callable[[Candidate], None] = lambda candidate: None,
@@ -130,7 +130,7 @@ def generate(
 
 
 def _one_prompt(
-    plan: Plan,
+    plan: GenerationPlan,
     prompt: str,
     images: Iterator[Image],
     album: Album,
@@ -250,7 +250,7 @@ def ranked(candidates: Sequence[Candidate], judges: Sequence[scoring.Judge]) -> 
 
 
 def filed_rows(
-    plan: Plan, prompt: str, candidates: Sequence[Candidate], settings: str, ranks: dict[int, int]
+    plan: GenerationPlan, prompt: str, candidates: Sequence[Candidate], settings: str, ranks: dict[int, int]
 ) -> Iterator[tuple[Image | None, dict[str, Any]]]:
     """Equal pictures share a rank; of the best `top` ranks one picture each is kept. `ranks` is by the first's seed."""
     model = {"model": plan.source.name, "sha256": plan.source.model.sha256 if plan.source.model else None}

@@ -116,11 +116,11 @@ def build(configured: Configured) -> tuple[Recipe, LoopSettings]:
 
 
 def _trained(configured: Configured, folder: Path, watch: Watch, tell: Tell) -> Outcome:
-    from t2icli.training.devices import joined
+    from t2icli.training.devices import process_group
     from t2icli.training.loop import train as loop
 
     plan = configured.plan
-    with joined(plan.device) as world:
+    with process_group(plan.device) as world:
         if world.is_first:
             open_parts(plan)
         world.wait()  # only one prepares
@@ -226,7 +226,7 @@ def preview(
 ) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
     from t2icli.training.captions import check_captions
-    from t2icli.training.devices import joined
+    from t2icli.training.devices import process_group
 
     configured = planned(asked, folder, resume=resume, tell=tell)
     plan = configured.plan
@@ -234,7 +234,7 @@ def preview(
         texts = sum(1 for _ in captions(Path(plan.train_data)))
         return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
-    with TemporaryDirectory() as place, joined("cpu") as world:
+    with TemporaryDirectory() as place, process_group("cpu") as world:
         recipe, chosen = build(_with_vocabularies(configured, Path(place), data, world, silent))
     check_captions(recipe, data)
     trained = parameters_of(recipe)

@@ -104,7 +104,7 @@ class Worker:
         rows = []
         with ShardWriter(self.output, name) as shard:
             async for done in self._pictures(candidates):
-                row = self._settle(shard, done)
+                row = self._decide(shard, done)
                 rows.append(row)
                 self.progress(row.reason or row.status, 1, row.bytes)
         return rows
@@ -171,7 +171,7 @@ class Worker:
             raise dropped("duplicate-key")
         return f"{name}-{row}"
 
-    def _settle(self, shard: ShardWriter, done: Done) -> ReportRow:
+    def _decide(self, shard: ShardWriter, done: Done) -> ReportRow:
         """Write a row's picture, unless it was seen before, and say so."""
         number, source = done.candidate.row, done.candidate.source
         row = ReportRow(number, address_of(source), first(source), key=done.key or source.key, tries=done.tries)

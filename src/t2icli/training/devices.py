@@ -59,7 +59,7 @@ class World:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[World]:
+def process_group(device: str) -> Iterator[World]:
     """Be one of the processes that the environment speaks of, or the only one."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     here = pick_device(device)
@@ -119,14 +119,14 @@ def shard(model: nn.Module, world: World) -> None:
         register_fsdp_forward_method(model, "loss")
 
 
-def whole(tree: Any) -> Any:
+def full_state(tree: Any) -> Any:
     """Every tensor of a state complete and on the CPU; to be called by all processes."""
     if isinstance(tree, Tensor):
         full = tree.full_tensor() if isinstance(tree, DTensor) else tree
         return full.detach().cpu()
     if isinstance(tree, dict):
-        return {key: whole(value) for key, value in tree.items()}
-    return [whole(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
+        return {key: full_state(value) for key, value in tree.items()}
+    return [full_state(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
 
 
 def spread(full: Tensor, like: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def spread(full: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
 
 
-def settle(model: nn.Module) -> None:
+def reshard(model: nn.Module) -> None:
     """Let go of parameters gathered for the last forward: needed before the shards are read or written."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -146,7 +146,7 @@ def settle(model: nn.Module) -> None:
 @contextlib.contextmanager
 def complete(model: nn.Module) -> Iterator[None]:
     """The model with whole parameters in place of shards, to be saved; to be called by all processes."""
-    settle(model)
+    reshard(model)
     shards = [
         (module, name, parameter)
         for module in model.modules()
@@ -154,7 +154,7 @@ def complete(model: nn.Module) -> Iterator[None]:
         if isinstance(parameter, DTensor)
     ]
     for module, name, parameter in shards:
-        module._parameters[name] = nn.Parameter(whole(parameter), requires_grad=False)
+        module._parameters[name] = nn.Parameter(full_state(parameter), requires_grad=False)
     try:
         yield
     finally:

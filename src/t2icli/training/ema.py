@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from t2icli.training.devices import settle, spread
+from t2icli.training.devices import reshard, spread
 
 
 class Average:
@@ -37,7 +37,7 @@ class Average:
 
     @torch.no_grad()
     def _put(self, values: list[Tensor]) -> None:
-        settle(self.model)
+        reshard(self.model)
         for parameter, value in zip(self.live, values, strict=True):
             parameter.copy_(value)
 

@@ -21,7 +21,7 @@ from t2icli.pictures.images import side_by_side
 from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.captions import check_captions
 from t2icli.training.checkpoint import Run
-from t2icli.training.devices import World, complete, shard, spread, whole
+from t2icli.training.devices import World, complete, full_state, shard, spread
 from t2icli.training.ema import Average
 from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_device
 from t2icli.training.interrupt import Abandoned, Asked, listening
@@ -283,7 +283,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        state: dict[str, Any] = whole(
+        state: dict[str, Any] = full_state(
             {
                 "step": self.step,
                 "turns_done": self.turns_done,

@@ -22,7 +22,7 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import Whole, from_whole
+from t2icli.nn.pixels import FullSize, from_full_size
 from t2icli.prepare import languages
 from t2icli.registry import parts
 from t2icli.store import models
@@ -51,10 +51,10 @@ class ClipCapRecipe:
 
     def frozen(self) -> Sequence[Frozen]:
         identity = f"{parts.identity(self.settings.embedder)} unit={self.settings.unit}"
-        return [Frozen("embeddings", identity, Whole, self.embed)]
+        return [Frozen("embeddings", identity, FullSize, self.embed)]
 
     def embed(self, batch: Any) -> Tensor:
-        return embeddings(self.embedder, from_whole(batch), unit=self.settings.unit)
+        return embeddings(self.embedder, from_full_size(batch), unit=self.settings.unit)
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         s = self.settings

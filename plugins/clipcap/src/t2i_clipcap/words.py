@@ -43,7 +43,7 @@ class Words:
         return [[*one.ids, self.stop] for one in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The caption up to `stop`, pieces joined."""
+        """The caption up to `stop`, the pieces as text."""
         kept = []
         for id in ids:
             if id == self.stop:
@@ -51,11 +51,11 @@ class Words:
             if id not in self.special:
                 kept.append(id)
         if self.is_pieces:
-            return joined(self.tokenizer.id_to_token(id) or "" for id in kept)
+            return as_text(self.tokenizer.id_to_token(id) or "" for id in kept)
         return " ".join(str(self.tokenizer.decode(kept)).split())
 
 
-def joined(pieces: Iterable[str]) -> str:
+def as_text(pieces: Iterable[str]) -> str:
     """Chinese characters stand side by side, `##` goes on with a word, two Latin words keep a space between them."""
     text = ""
     for piece in pieces:

@@ -23,7 +23,7 @@ from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import Squares, Whole, from_whole, to_images
+from t2icli.nn.pixels import FullSize, Squares, from_full_size, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
@@ -76,7 +76,7 @@ class FlowRecipe:
         codec, embedder = parts.identity(s.codec), parts.identity(s.embedder)
         found = [Frozen("latents", f"{codec} middle {size}", partial(Squares, size=size), self.encode_images)]
         if self.shape.embedding:
-            found.append(Frozen("images", embedder, Whole, self.embed_images))
+            found.append(Frozen("images", embedder, FullSize, self.embed_images))
         if self.shape.encodings:
             found.append(
                 Frozen(
@@ -93,7 +93,7 @@ class FlowRecipe:
 
     def embed_images(self, batch: tuple[list[bytes], Tensor, Tensor]) -> Tensor:
         assert self.embedder is not None
-        return self.embedder.embed_images(from_whole(batch))
+        return self.embedder.embed_images(from_full_size(batch))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return encode(self.embedder, texts, self.shape.text_length).half()

@@ -70,7 +70,7 @@ class Shelf:
         with album.opened():
             examples = {name: _kept(album.folder, name, image) for name, image in order.examples.items()}
             shown = conditions.Examples(examples)
-            plan = generate.Plan([order.prompt], order.n, order.seed, opened, judges, order.top, shown)
+            plan = generate.GenerationPlan([order.prompt], order.n, order.seed, opened, judges, order.top, shown)
             written = album.keep_settings(_tables(order, record, judges))
             album.add(generate.filed_rows(plan, order.prompt, candidates, written, {}), record, rows)
             album.publish(grid=len(rows) > 1)

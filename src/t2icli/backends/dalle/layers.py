@@ -84,9 +84,9 @@ class Memory(Generic[C]):
     def select(self: Memory[KVCache], rows: Tensor) -> Memory[KVCache]:
         return Memory(self.cache.select(rows), self.upper[rows], self.lower[rows])
 
-    def joined(self: Memory[KVCache], others: Sequence[Memory[KVCache]]) -> Memory[KVCache]:
+    def concatenated(self: Memory[KVCache], others: Sequence[Memory[KVCache]]) -> Memory[KVCache]:
         upper, lower = (torch.cat([getattr(each, name) for each in (self, *others)]) for name in ("upper", "lower"))
-        return Memory(self.cache.joined([each.cache for each in others]), upper, lower)
+        return Memory(self.cache.concatenated([each.cache for each in others]), upper, lower)
 
     def fixed(self: Memory[KVCache]) -> Memory[FixedCache]:
         return Memory(self.cache.fixed(), self.upper, self.lower)

@@ -28,9 +28,9 @@ class State(Generic[C]):
     def select(self: State[KVCache], rows: Tensor) -> State[KVCache]:
         return State([layer.select(rows) for layer in self.layers], self.place)
 
-    def joined(self: State[KVCache], others: Sequence[State[KVCache]]) -> State[KVCache]:
+    def concatenated(self: State[KVCache], others: Sequence[State[KVCache]]) -> State[KVCache]:
         layers = [[each.layers[i] for each in others] for i in range(len(self.layers))]
-        return State([layer.joined(rest) for layer, rest in zip(self.layers, layers, strict=True)], self.place)
+        return State([layer.concatenated(rest) for layer, rest in zip(self.layers, layers, strict=True)], self.place)
 
     def fixed(self: State[KVCache]) -> State[FixedCache]:
         layers = [layer.fixed() for layer in self.layers]

@@ -16,7 +16,7 @@ By = Literal["character", "word"]
 
 
 @dataclass(frozen=True)
-class Result:
+class CaptionResult:
     """What one captioner wrote, against what people wrote."""
 
     model: str
@@ -46,7 +46,7 @@ def evaluate(
     judges: Sequence[scoring.Judge] = (),
     batch: int = 16,
     advance: Callable[[int], None] = lambda n: None,
-) -> Result:
+) -> CaptionResult:
     """Describe every picture n times and compare with its references."""
     captions: list[list[str]] = []
     judged: dict[str, list[tuple[float, float]]] = {judge.name: [] for judge in judges}
@@ -59,7 +59,7 @@ def evaluate(
                 judged[judge.name].append(_judged(judge, image, texts, picture.captions))
         captions += told
         advance(len(some))
-    return Result(
+    return CaptionResult(
         source.name,
         len(captions),
         by,

@@ -18,7 +18,7 @@ SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Result:
+class CodecResult:
     """What one codec gave back."""
 
     model: str
@@ -39,7 +39,7 @@ class Result:
 
 def evaluate(
     source: Opened[Codec], pairs: Pairs, *, batch: int = 16, advance: Callable[[int], None] = lambda n: None
-) -> Result:
+) -> CodecResult:
     """Encode and decode every picture, cut to a square of the codec's own size."""
     import torch
 
@@ -63,7 +63,7 @@ def evaluate(
             shown.append((images, back))
         advance(len(some))
     above, below = (torch.cat(side)[:SHOWN] for side in zip(*shown, strict=True))
-    return Result(
+    return CodecResult(
         source.name,
         len(pairs.pictures),
         float(torch.cat(psnr).mean()),

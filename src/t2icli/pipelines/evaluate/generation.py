@@ -49,7 +49,7 @@ class BestOf:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Scored:
     """One prompt's candidates in the eyes of those who choose and judge, (n,) each."""
 
     by_ranker: NDArray[np.float64]
@@ -59,7 +59,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Result:
+class GenerationResult:
     """How one generator did."""
 
     model: str
@@ -104,7 +104,7 @@ def evaluate(
     distance: Distance | None = None,
     drawn: Advance = lambda count: None,
     watch: Watch = unwatched,
-) -> Result:
+) -> GenerationResult:
     """Draw n candidates of every prompt, let `ranker` choose and `judge` decide whether the choice was good.
 
     With one and the same for both, the curve shows how much the scores rise, not whether the pictures get better.
@@ -124,21 +124,23 @@ def evaluate(
             if distance is not None:
                 distance.see(images)
             drawn(len(images))
-        seen.append(Seen(*(np.concatenate(column) for column in zip(*found, strict=True))))
+        seen.append(Scored(*(np.concatenate(column) for column in zip(*found, strict=True))))
     curve = [best_of(k, seen) for k in CURVE if k <= n]
     frechet = distance.value() if distance is not None else None
-    return Result(generator.name, len(prompts), n, curve, frechet, {k: least(k, seen) for k in CURVE if k <= n})
+    return GenerationResult(
+        generator.name, len(prompts), n, curve, frechet, {k: least(k, seen) for k in CURVE if k <= n}
+    )
 
 
 def _seen(
     row: int, by_ranker: NDArray[np.float64], by_judge: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """The fields of `Seen`, from the scores of pictures (columns) that were drawn for prompt `row`, for all prompts."""
+    """The fields of `Scored`: scores of the pictures (columns) that were drawn for prompt `row`."""
     own = by_judge[row]
     return by_ranker[row], own, own > np.delete(by_judge, row, axis=0).max(axis=0)
 
 
-def best_of(k: int, seen: Sequence[Seen]) -> BestOf:
+def best_of(k: int, seen: Sequence[Scored]) -> BestOf:
     """The ranker's best of every k candidates, averaged over all the groups of k there are."""
     scores, hits = [], []
     for each in seen:
@@ -149,13 +151,13 @@ def best_of(k: int, seen: Sequence[Seen]) -> BestOf:
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
-def least(k: int, seen: Sequence[Seen]) -> float:
+def least(k: int, seen: Sequence[Scored]) -> float:
     """What the best of every k candidates scores in all but one of `OFTEN` cases."""
     best = [each.by_ranker[at : at + k].max() for each in seen for at in range(0, len(each.by_ranker) - k + 1, k)]
     return float(np.quantile(best, 1 / OFTEN))
 
 
-def calibrate(generator: Opened[Generator], ranker: Opened[Any], result: Result) -> None:
+def calibrate(generator: Opened[Generator], ranker: Opened[Any], result: GenerationResult) -> None:
     """Keep in a generator's card what its best scored: prompts that score less are drawn with a note."""
     if (model := generator.model) is None:
         raise T2IError(f"{generator.name!r} has no model whose card could keep it", "leave out --calibrate")

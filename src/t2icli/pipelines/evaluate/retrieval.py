@@ -50,7 +50,7 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Result:
+class RetrievalResult:
     """What one model reached."""
 
     model: str
@@ -93,7 +93,7 @@ def evaluate(
     audio: bool = False,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda n: None,
-) -> list[Result]:
+) -> list[RetrievalResult]:
     """Every model on the same pictures and sentences; pictures that cannot be opened are left out for all.
 
     With `audio` also the sounds that belong to them look for both.
@@ -116,8 +116,8 @@ def evaluate(
 
 
 def _with_sounds(
-    result: Result, source: Opened[Embedder], pairs: Pairs, images: Rows, texts: Rows, chosen: Gallery
-) -> Result:
+    result: RetrievalResult, source: Opened[Embedder], pairs: Pairs, images: Rows, texts: Rows, chosen: Gallery
+) -> RetrievalResult:
     if not isinstance(source.thing, AudioEmbedder):
         raise T2IError(f"{source.name!r} does not embed sounds", "name one that does, such as -r wavbrivl")
     vectors, places = [], []
@@ -135,11 +135,11 @@ def _with_sounds(
     return replace(result, sounds=len(places), audio_to_text=summary(to_text), audio_to_image=summary(to_image))
 
 
-def _result(name: str, images: Rows, texts: Rows, chosen: Gallery, unreadable: Mapping[str, str]) -> Result:
+def _result(name: str, images: Rows, texts: Rows, chosen: Gallery, unreadable: Mapping[str, str]) -> RetrievalResult:
     forth = [(i, t) for i, t in chosen.right]
     back = [(t, i) for i, t in chosen.right]
     to_text, to_image = ranks(images, texts, forth), ranks(texts, images, back)
-    return Result(name, summary(to_text), summary(to_image), len(images), len(texts), unreadable)
+    return RetrievalResult(name, summary(to_text), summary(to_image), len(images), len(texts), unreadable)
 
 
 def gallery(pairs: Pairs, readable: Sequence[int], duplicates: Duplicates) -> Gallery:

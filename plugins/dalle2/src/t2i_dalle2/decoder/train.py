@@ -24,7 +24,7 @@ from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import Squares, Whole, from_whole, to_images
+from t2icli.nn.pixels import FullSize, Squares, from_full_size, to_images
 from t2icli.registry import parts
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class DecoderRecipe:
         identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size
         # By the name the prior's recipe has for them, so that whichever comes second finds them in the cache.
         return [
-            Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
+            Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch))),
             Frozen("pixels", f"{size} pixels", partial(Squares, size=size), lambda x: (x * 255).round().byte()),
         ]
 

@@ -26,7 +26,7 @@ from t2i_dalle2.shapes import PriorShape
 from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
-from t2icli.nn.pixels import Whole, from_whole, to_images
+from t2icli.nn.pixels import FullSize, from_full_size, to_images
 from t2icli.registry import parts
 from t2icli.training.captions import Captions
 
@@ -66,7 +66,7 @@ class PriorRecipe:
         identity, length = parts.identity(self.settings.embedder), self.shape.text_length
         captions = partial(Captions, hint="a prior trains on images with captions")
         frozen = [
-            Frozen("images", identity, Whole, lambda batch: self.embedder.embed_images(from_whole(batch))),
+            Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch))),
             Frozen("texts", identity, captions, self.embedder.embed_texts),
         ]
         if self.shape.encodings:
