@@ -95,8 +95,8 @@ def main() -> None:
     seconds = sum(clip.seconds for clip in clips)
     about = f"""{__doc__.splitlines()[0]}
 
-{len(texts)} names in {len(VOICES)} voices, {seconds:.0f} s of speech, embedded in {cost:.1f} CPU s: {cost / seconds:.4f} of its
-length. Mean cosine of sound and text {float((heard * of_texts).sum(dim=1).mean()):.2f}."""
+{len(texts)} names in {len(VOICES)} voices, {seconds:.0f} s of speech, embedded in {cost:.1f} CPU s:
+{cost / seconds:.4f} of its length. Mean cosine of sound and text {float((heard * of_texts).sum(dim=1).mean()):.2f}."""
     if chosen.generator:
         generator = load("generator", chosen.generator)
         if generator.space != listener.space:
