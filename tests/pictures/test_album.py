@@ -63,7 +63,7 @@ def check(folder: Path) -> None:
 )
 def test_a_foreign_row_is_named_before_anything_is_drawn(tmp_path: Path, wrong: dict[str, Any]) -> None:
     lines = [json.dumps(ROW), json.dumps({**ROW, **wrong})]
-    (tmp_path / "results.jsonl").write_text("\n".join(lines))
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(T2IError, match=r"line 2 of '.*results\.jsonl' (is damaged|was not written by t2i generate)"):
         with Album(tmp_path).opened():
             raise AssertionError("it was opened")
@@ -72,7 +72,7 @@ def test_a_foreign_row_is_named_before_anything_is_drawn(tmp_path: Path, wrong: 
 
 @pytest.mark.parametrize("line", [b"[" * 100_000, b"\xff\xfe", b"7", b"null", b"[]", b'{"file":'])
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
-    (tmp_path / "results.jsonl").write_bytes(json.dumps(ROW).encode() + b"\n\n" + line)
+    (tmp_path / "results.jsonl").write_bytes(json.dumps(ROW).encode() + b"\n\n" + line + b"\n")
     with pytest.raises(T2IError, match="line 3 of"):
         Album(tmp_path).results()
 
@@ -82,6 +82,78 @@ def test_what_a_row_says_besides_is_kept(tmp_path: Path) -> None:
     with Album(tmp_path).opened() as opened:
         add(opened, 1)
     assert Album(tmp_path).results()[0]["mine"] == [1, {"a": 0.1}]
+
+
+@pytest.mark.parametrize("tail", [b'{"file": "001.p', b"{", '{"prompt": "面'.encode()[:-1]])
+def test_a_line_that_a_kill_cut_off_does_not_count_and_is_cut_off(tmp_path: Path, tail: bytes) -> None:
+    whole = json.dumps(ROW).encode() + b"\n"
+    (tmp_path / "results.jsonl").write_bytes(whole + tail)
+    assert Album(tmp_path).results() == [ROW]
+    with Album(tmp_path).opened() as opened:
+        add(opened, 1)
+    content = (tmp_path / "results.jsonl").read_bytes()
+    assert content.startswith(whole + b'{"file": "000.png"') and len(content.splitlines()) == 3
+    check(tmp_path)
+
+
+def test_rows_are_appended_and_the_earlier_ones_are_not_read_again(tmp_path: Path) -> None:
+    with Album(tmp_path).opened() as one:
+        add(one, 1)
+        before = (tmp_path / "results.jsonl").read_bytes()
+        # What is damaged now would be noticed if it were read: the same number of bytes, no row.
+        (tmp_path / "results.jsonl").write_bytes(b"x" * (len(before) - 1) + b"\n")
+        add(one, 1)
+        (tmp_path / "results.jsonl").write_bytes(before + (tmp_path / "results.jsonl").read_bytes()[len(before) :])
+    check(tmp_path)
+    assert [row["file"] for row in one.filed] == ["000.png", None, "001.png", None]
+
+
+def test_two_runs_in_turn_number_on_from_each_other(tmp_path: Path) -> None:
+    with Album(tmp_path).opened() as one, Album(tmp_path).opened() as other:
+        for opened in (one, other, other, one):
+            add(opened, 1)
+        (tmp_path / "004.png").write_text("mine")
+        add(one, 1)
+    assert [row["file"] for row in one.filed if row["file"]] == ["000.png", "003.png", "005.png"]
+    assert len(other.filed) == 4 and (tmp_path / "004.png").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sets a limit on the size of files")
+def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_part_of_it(tmp_path: Path) -> None:
+    import resource
+
+    with Album(tmp_path).opened() as opened:
+        add(opened, 1)
+        before = (tmp_path / "results.jsonl").read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+        try:
+            with pytest.raises(T2IError, match="cannot write"):
+                opened.add([(None, {key: value for key, value in ROW.items() if key != "file"})], {}, [])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / "results.jsonl").read_bytes() == before
+        add(opened, 1)
+    check(tmp_path)
+
+
+def test_a_large_gallery_has_several_pages_and_the_grid_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(album, "PAGE", 2)
+    monkeypatch.setattr(album, "SHEET", 4)
+    with Album(tmp_path).opened() as opened:
+        add(opened, 5)
+        opened.publish()
+        pages = [(tmp_path / name).read_text() for name in ("index.html", "index-2.html", "index-3.html")]
+        assert [page.count("<img src=") for page in pages] == [2, 2, 1]
+        assert all("5 pictures, the best of 6" in page for page in pages)
+        with Image.open(tmp_path / album.GRID) as sheet:
+            assert sheet.size == (512, 512)
+        for name in ("000.png", "001.png", "002.png"):
+            (tmp_path / name).unlink()
+        opened.publish()
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["index.html"]
 
 
 def test_force_does_not_clear_the_folder_of_a_run_that_lives(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from t2icli.commands.options import (
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.registry import settings
+
+if TYPE_CHECKING:
+    from t2icli.pictures.album import Rows
 
 
 def generate(
@@ -152,7 +155,7 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path
     return found
 
 
-def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
+def _warn_of_duplicates(rows: Rows, wanted: int | None) -> None:
     from t2icli.pictures.album import distinct
 
     different, kept = distinct(rows), sum(row["file"] is not None for row in rows)
@@ -164,14 +167,14 @@ def _warn_of_duplicates(rows: list[dict[str, Any]], wanted: int | None) -> None:
         )
 
 
-def _show(
-    folder: Path, seed: int, rows: list[dict[str, Any]], doubts: list[str], *, as_json: bool, plain: bool
-) -> None:
+def _show(folder: Path, seed: int, rows: Rows, doubts: list[str], *, as_json: bool, plain: bool) -> None:
     from t2icli.pictures.album import distinct
 
-    kept = [(folder / row["file"], row) for row in rows if row["file"] is not None]
+    kept = ((folder / row["file"], row) for row in rows if row["file"] is not None)
     if as_json:
-        show.json({"folder": str(folder), "seed": seed, "distinct": distinct(rows), "results": rows, "doubts": doubts})
+        results = list(rows)
+        about = {"folder": str(folder), "seed": seed, "distinct": distinct(results)}
+        show.json({**about, "results": results, "doubts": doubts})
     elif show.is_plain(plain):
         show.lines(path for path, _ in kept)
     else:

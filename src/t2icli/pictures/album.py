@@ -3,6 +3,9 @@
 `results.jsonl` is what counts: a line for every candidate, also of those that were not kept. The grid and the gallery
 are made from it anew after every run. A later run continues the numbering and replaces no picture.
 
+Lines are appended, and what other runs append is read once, so that a picture costs the same however many there are.
+A kill may leave a part of a line without its end: it does not count, and the next run that files cuts it off.
+
 Whatever is not finished lies in the run's own hidden folder. A picture leaves it after its row is in `results.jsonl`,
 so what a run that was killed has left is either put in its place or removed: by the next run, whenever it files.
 """
@@ -13,9 +16,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import msgspec
 
@@ -28,8 +33,13 @@ if TYPE_CHECKING:
 RESULTS = "results.jsonl"
 GRID = "grid.png"
 GALLERY = "index.html"
+PAGE = 400
+"""Pictures in one page of the gallery: the next ones are in index-2.html and so on."""
+SHEET = 256
+"""Pictures in the grid: the latest."""
 PICTURE = re.compile(r"[0-9]{3,200}\.png")
-SETTINGS = re.compile(r"settings(-\d+)?\.toml")
+OURS = re.compile(r"settings(-\d+)?\.toml|index(-\d+)?\.html")
+"""Files of a run besides its pictures, of which there may be several."""
 
 
 class Row(msgspec.Struct):
@@ -47,6 +57,27 @@ class Row(msgspec.Struct):
     """The seed of an equal picture of the prompt; earlier versions did not look for one."""
 
 
+class Rows:
+    """Rows of `results.jsonl` by their places in the file: read when they are needed, so that many need no memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ranges: list[tuple[int, int]] = []
+        self._count = 0
+
+    def append(self, start: int, end: int, count: int) -> None:
+        if self._ranges and self._ranges[-1][1] == start:
+            start = self._ranges.pop()[0]
+        self._ranges.append((start, end))
+        self._count += count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (row for start, end in self._ranges for row in _read(self.path, start, end))
+
+
 class Album:
     """One such folder."""
 
@@ -54,8 +85,15 @@ class Album:
         from filelock import FileLock
 
         self.folder = folder
+        self.path = folder / RESULTS
+        self.filed = Rows(self.path)
+        """What was filed through this object."""
         self._lock = FileLock(folder / ".lock")  # one for all uses: a run that was interrupted does not wait for itself
         self._space: Path | None = None
+        self._read = 0
+        """Bytes of `results.jsonl` that `_number` takes account of."""
+        self._number: int | None = None
+        """Above every number that is taken, or was; None until the folder is looked through."""
 
     @property
     def space(self) -> Path:
@@ -96,8 +134,9 @@ class Album:
             raise T2IError(
                 f"cannot make the folder '{self.folder}': {error.strerror}", "choose another --output", code=1
             ) from error
-        self.results()  # says so if they are damaged
-        ours = (self.folder / RESULTS).exists()
+        for _ in self.rows():  # says so if one is damaged
+            pass
+        ours = self.path.exists()
         foreign = [name for name in (GRID, GALLERY, runfile.NAME) if not ours and (self.folder / name).exists()]
         if foreign and not force:
             raise T2IError(
@@ -108,42 +147,40 @@ class Album:
     def _clear(self) -> None:
         """Until `results.jsonl` is empty the pictures can be put back, and are if this is cut short."""
         with self._locked():
-            for row in self.results():
+            for row in self.rows():
                 if row["file"] is not None:
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(self.folder / row["file"], self.space / row["file"])
-            self._note([], [])
+            os.replace(files.write(self.space / RESULTS, ""), self.path)
             self._decide(self.space)
-            settings = [path.name for path in self.folder.iterdir() if SETTINGS.fullmatch(path.name)]
-            for name in [*settings, GRID, GALLERY]:
+            others = [path.name for path in self.folder.iterdir() if OURS.fullmatch(path.name)]
+            for name in [*others, GRID]:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _decide(self, space: Path, rows: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def _decide(self, space: Path, noted: Collection[str] | None = None) -> None:
         """Put the pictures of a run that are in `results.jsonl` in their places, and remove the others."""
-        pictures = [path for path in space.iterdir() if PICTURE.fullmatch(path.name)]
-        if not pictures:
-            return
-        noted = {row["file"] for row in (self.results() if rows is None else rows)}
-        for path in pictures:
-            if path.name in noted and not (self.folder / path.name).exists():
-                os.replace(path, self.folder / path.name)
+        pictures = {path.name for path in space.iterdir() if PICTURE.fullmatch(path.name)}
+        if pictures and noted is None:
+            noted = {row["file"] for row in self.rows() if row["file"] in pictures}
+        for name in pictures:
+            if name in (noted or ()) and not (self.folder / name).exists():
+                os.replace(space / name, self.folder / name)
             else:
-                path.unlink()
+                (space / name).unlink()
 
     def results(self) -> list[dict[str, Any]]:
         """A row for every candidate ever drawn into this folder."""
-        path = self.folder / RESULTS
-        if not path.exists():
-            return []
-        lines = enumerate(path.read_bytes().split(b"\n"), start=1)
-        return [_row(line, f"line {number} of '{path}'") for number, line in lines if line.strip()]
+        return list(self.rows())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The same, one after the other."""
+        return _read(self.path, 0, self.path.stat().st_size) if self.path.exists() else iter(())
 
     def keep_settings(self, tables: Mapping[str, Any]) -> str:
         """Write `settings.toml`, or `settings-2.toml` ... where an earlier run had other ones; returns its name."""
         text = toml.dumps(tables)
         with self._locked():
-            if not (self.folder / RESULTS).exists():  # by which a later run knows that the settings are ours
-                self._note([], [])
+            self.path.touch()  # by which a later run knows that the settings are ours
             for name in _settings_names():
                 path = self.folder / name
                 if not path.exists():
@@ -167,35 +204,78 @@ class Album:
         """
         from t2icli.pictures import images
 
-        with self._locked():
-            before = self.results()
-            number = self._next_number(before)
+        with self._lock:
+            number = self._next_number()
             written: list[dict[str, Any]] = []
+            noted: list[dict[str, Any]] = []
             try:
                 for image, row in rows:
-                    name = None if image is None else f"{number + sum(r['file'] is not None for r in written):03d}.png"
-                    if image is not None and name is not None:
+                    name = None
+                    if image is not None:
+                        number = self._free(number)
+                        name, number = f"{number:03d}.png", number + 1
                         images.save_png(image, self.space / name, {**row, **record})
                     written.append({"file": name, **row})
             except BaseException:
                 with contextlib.suppress(T2IError):
-                    self._note(before, written)
-                    filed += written
+                    self._note(written)
+                    noted = written
                 raise
             else:
-                self._note(before, written)
-                filed += written
+                self._note(written)
+                noted, self._number = written, number
             finally:
-                self._decide(self.space, filed)
+                filed += noted
+                self._decide(self.space, {row["file"] for row in noted})
 
-    def _note(self, before: Sequence[Mapping[str, Any]], written: Sequence[Mapping[str, Any]]) -> None:
-        text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in (*before, *written))
-        os.replace(files.write(self.space / RESULTS, text), self.folder / RESULTS)
+    def _note(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows; where that fails, none of them counts."""
+        content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+        with files.writing(self.path), self.path.open("ab", buffering=0) as stream:
+            start = stream.tell()
+            try:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[stream.write(rest) :]
+            except BaseException:
+                stream.truncate(start)
+                raise
+        end = start + len(content)
+        self.filed.append(start, end, len(rows))
+        if self._read == start:
+            self._read = end
 
-    def _next_number(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Above every number that is taken, or was: `results.jsonl` remembers pictures deleted since."""
-        names = [path.name for path in self.folder.iterdir()] + [str(row["file"]) for row in rows]
-        return max((int(name[:-4]) for name in names if PICTURE.fullmatch(name)), default=-1) + 1
+    def _next_number(self) -> int:
+        """A number above all that are taken, or were: `results.jsonl` remembers pictures deleted since."""
+        if self._number is None:
+            names = (path.name for path in self.folder.iterdir())
+            self._number = max((int(name[:-4]) + 1 for name in names if PICTURE.fullmatch(name)), default=0)
+        self._end_last_line()
+        end = self.path.stat().st_size if self.path.exists() else 0
+        for row in _read(self.path, self._read, end) if end > self._read else ():
+            if row["file"] is not None:
+                self._number = max(self._number, int(row["file"][:-4]) + 1)
+        self._read = end
+        return self._number
+
+    def _end_last_line(self) -> None:
+        """Cut off what a kill has left of a line; end one that only lacks its line end."""
+        if not self.path.exists():
+            return
+        with self.path.open("r+b") as stream:
+            tail = _tail(stream)
+            if not tail:
+                return
+            if _is_json(tail):
+                stream.write(b"\n")
+            else:
+                stream.truncate(stream.tell() - len(tail))
+
+    def _free(self, number: int) -> int:
+        """The number, or the next one that nobody has taken since the folder was looked through."""
+        while (self.folder / f"{number:03d}.png").exists():
+            number += 1
+        return number
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -212,19 +292,75 @@ class Album:
 
     def publish(self, *, grid: bool = True) -> None:
         """Make the gallery and the grid anew from everything in `results.jsonl`."""
-        from t2icli.pictures import gallery, images
+        from t2icli.pictures import images
 
         with self._locked():
-            rows = self.results()
-            shown = [row for row in rows if row["file"] is not None and (self.folder / row["file"]).is_file()]
-            page = files.write(self.space / GALLERY, gallery.page(shown, candidates=len(rows), distinct=distinct(rows)))
-            os.replace(page, self.folder / GALLERY)
-        if shown and grid:
-            sheet = images.grid([self.folder / row["file"] for row in shown])
-            images.save_png(sheet, self.space / GRID, {images.SHEET: len(shown)})
+            size = self.path.stat().st_size if self.path.exists() else 0
+            latest = self._write_pages()
+        if latest and grid:
+            sheet = images.grid([self.folder / name for name in latest])
+            images.save_png(sheet, self.space / GRID, {images.SHEET: len(latest)})
             with self._locked():
-                if len(self.results()) == len(rows):  # else a later run makes a fuller one
+                if self.path.stat().st_size == size:  # else a later run makes a fuller one
                     os.replace(self.space / GRID, self.folder / GRID)
+
+    def _write_pages(self) -> Collection[str]:
+        """The gallery; returns the latest pictures. The first page is put in place last, so that its links lead on."""
+        from t2icli.pictures import gallery
+
+        candidates = different = n = 0
+        latest: deque[str] = deque(maxlen=SHEET)
+        for row in self.rows():
+            candidates, different = candidates + 1, different + (row.get("same_as") is None)
+            if self._is_kept(row):
+                n += 1
+                latest.append(row["file"])
+        pages = max(1, -(-n // PAGE))
+        kept = filter(self._is_kept, self.rows())
+        about = gallery.summary(n, candidates, different)
+        for number in range(1, pages + 1):
+            text = gallery.page(list(islice(kept, PAGE)), about, number, pages)
+            files.write(self.space / gallery.name(number), text)
+        for number in range(pages, 0, -1):
+            os.replace(self.space / gallery.name(number), self.folder / gallery.name(number))
+        while (old := self.folder / gallery.name(pages := pages + 1)).exists():
+            old.unlink()
+        return latest
+
+    def _is_kept(self, row: Mapping[str, Any]) -> bool:
+        return row["file"] is not None and (self.folder / row["file"]).is_file()
+
+
+def _read(path: Path, start: int, end: int) -> Iterator[dict[str, Any]]:
+    """The rows between two places of `results.jsonl`, but for one that a kill has left without its end."""
+    with path.open("rb") as stream:
+        stream.seek(start)
+        number = 0
+        while (here := stream.tell()) < end and (line := stream.readline(end - here)):
+            number += 1
+            if line.strip() and (line.endswith(b"\n") or _is_json(line)):
+                yield _row(line, f"line {number} of '{path}'" if not start else f"a line of '{path}'")
+
+
+def _tail(stream: BinaryIO) -> bytes:
+    """What follows the last line end; the stream is at its end afterwards."""
+    size = stream.seek(0, os.SEEK_END)
+    length = 1 << 12
+    while True:
+        stream.seek(max(0, size - length))
+        content = stream.read()
+        if b"\n" in content or length >= size:
+            return content[content.rfind(b"\n") + 1 :]
+        length *= 16
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether it is complete: a part of a row is never valid JSON."""
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _row(line: bytes, place: str) -> dict[str, Any]:

@@ -17,18 +17,21 @@ from t2icli.pictures import prompts
 Row = Mapping[str, Any]
 
 
-def page(rows: Sequence[Row], *, candidates: int, distinct: int | None = None) -> str:
-    """The whole page for the kept rows of `results.jsonl`.
+def name(number: int) -> str:
+    """The file of a page."""
+    return "index.html" if number == 1 else f"index-{number}.html"
 
-    `candidates` says how many were drawn for them, `distinct` how many of those are no duplicates: all, if None.
-    """
+
+def page(rows: Sequence[Row], about: str, number: int = 1, pages: int = 1) -> str:
+    """A page with these kept rows of `results.jsonl`; `about` stands above the pictures of every page."""
     template = Template(_read("gallery.html"))
     groups = _groups(rows)
     first = rows[0]["prompt"] if rows else "nothing yet"
     return template.substitute(
         style=_read("gallery.css"),
         title=escape(f"{prompts.short(first)} · t2i"),
-        summary=escape(_summary(len(rows), candidates, candidates if distinct is None else distinct)),
+        summary=escape(about),
+        pages=_pages(number, pages),
         sections="\n".join(map(_section, groups)),
     )
 
@@ -50,7 +53,17 @@ def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     return groups
 
 
-def _summary(kept: int, candidates: int, distinct: int) -> str:
+def _pages(number: int, pages: int) -> str:
+    """Links to the other pages."""
+    if pages == 1:
+        return ""
+    shown = sorted({1, *range(max(1, number - 3), min(pages, number + 3) + 1), pages})
+    links = (f"<b>{each}</b>" if each == number else f'<a href="{name(each)}">{each}</a>' for each in shown)
+    return f'<nav class="pages">{" ".join(links)}</nav>'
+
+
+def summary(kept: int, candidates: int, distinct: int) -> str:
+    """How many pictures there are, of how many that were drawn, and how many of those are no duplicates."""
     pictures = f"{kept} picture{'s' * (kept != 1)}"
     best = "" if candidates == kept else f", the best of {candidates}"
     return f"{pictures}{best}" if distinct == candidates else f"{pictures}{best}, of which {distinct} are distinct"

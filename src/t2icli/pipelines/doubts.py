@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2icli.pictures import vocabulary
@@ -14,7 +14,7 @@ OFTEN = 50
 """All but one of so many prompts that a model knows score at least what its card says."""
 
 
-def lines(model: Model | None, judges: Sequence[Judge], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def lines(model: Model | None, judges: Sequence[Judge], rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """A line for each prompt that gives reason to doubt; `rows` are those of `results.jsonl` that a run added."""
     if model is None:
         return []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from t2icli.contract.kinds import Generator
 from t2icli.contract.requests import Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
-from t2icli.pictures.album import Album
+from t2icli.pictures.album import Album, Rows
 from t2icli.pipelines import conditions, provenance, scoring
 from t2icli.registry.open import Opened
 
@@ -50,15 +52,15 @@ class GenerationPlan:
     """What to go by besides the prompts."""
 
     def __post_init__(self) -> None:
-        for request in self._firsts():  # a generator that cannot go by a picture is refused before anything is drawn
+        for request in islice(self._firsts(), 1):  # all go by the same: what cannot be drawn is refused beforehand
             conditions.check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 
     def requests(self) -> Iterator[Request]:
         """Every picture, prompt after prompt."""
         return (request for first in self._firsts() for request in numbered(first, self.n))
 
-    def _firsts(self) -> list[Request]:
-        return [conditions.request(prompt, self.seed, self.examples) for prompt in self.prompts]
+    def _firsts(self) -> Iterator[Request]:
+        return (conditions.request(prompt, self.seed, self.examples) for prompt in self.prompts)
 
 
 def check_top(top: int | None, n: int, *, judged: bool) -> None:
@@ -107,26 +109,26 @@ def generate(
     settings: str,
     drawn: Callable[[Candidate], None] = lambda candidate: None,
     watch: Watch = unwatched,
-) -> list[dict[str, Any]]:
+) -> Rows:
     """Fill `album`; returns its new rows. Whatever stops it, what was drawn before is filed.
 
     `settings` is the name of the file with the run's settings; `drawn` is called with each picture as it comes, and
     `watch` follows the steps on the way. All prompts are one stream of requests, so that few pictures of each make
     full batches.
     """
-    rows: list[dict[str, Any]] = []
+    record = functools.cache(lambda: provenance.record(plan.source))  # asked once drawing has begun
     try:
         images = iter(drawing(plan.source.thing).draw(plan.requests(), watch))
         for prompt in plan.prompts:
-            rows += _one_prompt(plan, prompt, images, album, settings, drawn)
+            _one_prompt(plan, prompt, images, album, settings, record, drawn)
         if next(images, None) is not None:
-            raise T2IError(f"the generator gave more pictures instead of {len(rows)}", code=1)
+            raise T2IError(f"the generator gave more pictures instead of {len(album.filed)}", code=1)
     except BaseException as error:
         with contextlib.suppress(T2IError):
             album.publish(grid=isinstance(error, Exception))  # whoever pressed Ctrl-C does not wait for a large sheet
         raise
     album.publish()
-    return rows
+    return album.filed
 
 
 def _one_prompt(
@@ -135,30 +137,32 @@ def _one_prompt(
     images: Iterator[Image],
     album: Album,
     settings: str,
+    record: Callable[[], dict[str, Any]],
     drawn: Callable[[Candidate], None],
-) -> list[dict[str, Any]]:
+) -> None:
     """File the next n of `images`: with judges when all are ranked, without a few at a time.
 
     What an interruption keeps from being filed is filed on the way out.
     """
     waiting: list[Candidate] = []
-    filed: list[dict[str, Any]] = []
+    ranks: dict[int, int] = {}
 
     def file() -> None:
         if not waiting:
             return
         batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
-        ranks = {row["seed"]: row["rank"] for row in filed if row["same_as"] is None}
+        filed: list[dict[str, Any]] = []
         try:
-            album.add(filed_rows(plan, prompt, batch, settings, ranks), provenance.record(plan.source), filed)
+            album.add(filed_rows(plan, prompt, batch, settings, ranks), record(), filed)
         finally:
             done = {row["seed"] for row in filed}
             waiting[:] = [each for each in waiting if each.seed not in done]
 
     with contextlib.ExitStack() as stack:
         shelf = album.space / "judged"
-        shelf.mkdir(exist_ok=True)
-        stack.callback(shutil.rmtree, shelf, ignore_errors=True)
+        if plan.judges:
+            shelf.mkdir(exist_ok=True)
+            stack.callback(shutil.rmtree, shelf, ignore_errors=True)
         stack.callback(file)
         with _judging(plan.judges, prompt, shelf) as judge:
             for candidate in candidates(images, plan.n, seed=plan.seed):
@@ -167,7 +171,6 @@ def _one_prompt(
                 drawn(candidate)
                 if not plan.judges and len(waiting) == FILED_AT_ONCE:
                     file()
-    return filed
 
 
 def candidates(images: Iterator[Image], n: int, *, seed: int) -> Iterator[Candidate]:
