@@ -2,8 +2,8 @@
 
     python benchmarks/filing.py [MOST]
 
-Runs of 1,000 prompts and twice as many up to MOST (8,000; 100,000 takes about ten minutes), each in a process of its own. The
-processor time of a picture and the memory beyond that of the shortest run show whether filing is linear and flat.
+Runs of 1,000 prompts and twice as many up to MOST, each in a process of its own. The processor time of a picture and
+the memory beyond that of the shortest run show whether filing is linear and flat.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main(most: int = 8_000) -> None:
             results = (Path(folder) / "out/results.jsonl").stat().st_size / 1e6
             page = max(path.stat().st_size for path in (Path(folder) / "out").glob("index*.html")) / 1e6
         more = (memory - least) / 1024
-        print(f"{n:9} {seconds:8.1f} {1e3 * seconds / n:11.2f} {more:8.1f} {results:11.1f} MB {page:10.2f} MB", flush=True)
+        print(
+            f"{n:9} {seconds:8.1f} {1e3 * seconds / n:11.2f} {more:8.1f} {results:11.1f} MB {page:10.2f} MB", flush=True
+        )
 
 
 def sizes(most: int) -> Iterator[int]:

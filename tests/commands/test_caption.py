@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -32,6 +37,8 @@ class Wide:
     def caption(self, images: Sequence[Image.Image], n: int, *, seed: int) -> list[list[str]]:
         assert {image.mode for image in images} == {"RGB"}
         self.asked.append(len(images))
+        if self.word == "killed" and len(self.asked) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.word == "nothing":
             return [[""] * n for _ in images]
         colours = ["red", "blue", "green"]
@@ -170,3 +177,68 @@ def test_an_empty_caption_is_data_in_every_form_of_answer(t2i: Runner, judged: t
     assert Path("in/1.txt").read_text() == "\n\n"
     t2i.ok("prepare", "folder", "in", "--output", "data", "--val", 0)
     assert PreparedDataset.open("data").captions(0) == ()
+
+
+def journal(t2i: Runner, *words: object) -> bytes:
+    t2i.ok("caption", "in", "--output", "c.jsonl", "--seed", 5, "--batch-size", 2, *words)
+    return Path("c.jsonl").read_bytes()
+
+
+def test_output_has_a_line_for_each_picture_and_the_settings_beside_it(t2i: Runner) -> None:
+    first, *rest = map(json.loads, journal(t2i, "-n", 2).splitlines())
+    assert first["path"] == "in/1.png" and len(first["captions"]) == 2 and len(rest) == 2
+    assert "seed = 5" in Path("c.toml").read_text()
+
+
+def test_a_run_that_was_cut_off_anywhere_ends_with_the_same_bytes(t2i: Runner) -> None:
+    Path("in/1b.png").write_text("no picture")
+    t2i.run("caption", "in", "--output", "c.jsonl", "--seed", 5, "--txt", "--batch-size", 2)
+    whole = Path("c.jsonl").read_bytes()
+    assert whole.count(b"\n") == 4 and b"reason" in whole
+    for length in range(0, len(whole), 7):
+        Path("c.jsonl").write_bytes(whole[:length])
+        shown = t2i.run("caption", "in", "--output", "c.jsonl", "--txt", "--batch-size", 2)
+        assert (shown.code, Path("c.jsonl").read_bytes()) == (3, whole)
+        assert shown.stdout.count("\n") == 3
+
+
+def test_what_was_described_before_is_not_described_again(t2i: Runner) -> None:
+    whole = journal(t2i)
+    Path("c.jsonl").write_bytes(whole.splitlines(keepends=True)[0])
+    Wide.asked.clear()
+    assert journal(t2i) == whole and Wide.asked == [2]
+    assert journal(t2i) == whole and Wide.asked == [2]
+
+
+def test_a_file_of_other_settings_is_not_continued(t2i: Runner) -> None:
+    whole = journal(t2i)
+    t2i.fails("caption", "in", "--output", "c.jsonl", "-n", 2, says="written with other settings")
+    Path("foreign.jsonl").write_text("{}")
+    t2i.fails("caption", "in", "--output", "foreign.jsonl", says="'foreign.jsonl' already exists")
+    assert Path("foreign.jsonl").read_text() == "{}"
+    assert journal(t2i, "-n", 2, "--force") != whole
+
+
+PROGRAM = """
+import functools, sys
+from t2icli import cli
+from t2icli.registry import discovery
+sys.path.insert(0, {folder!r})
+import test_caption
+here = discovery.collect([("wide", "under test", test_caption.Plugin)])
+discovery.installed = functools.cache(lambda: here)
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_captions_are_on_the_disk_before_the_last_picture_also_after_kill_9(t2i: Runner) -> None:
+    words = ["caption", "in", "--output", "c.jsonl", "--seed", "5", "--batch-size", "1", "-o", "word=killed"]
+    program = PROGRAM.format(folder=str(Path(__file__).parent))
+    ended = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    before = Path("c.jsonl").read_bytes()
+    assert before.count(b"\n") == 1
+    assert ended.stdout.decode().startswith("in/1.png\t")
+    Wide.asked.extend([0, 0])
+    t2i.ok(*words)
+    assert Path("c.jsonl").read_bytes().startswith(before) and Path("c.jsonl").read_bytes().count(b"\n") == 3

@@ -4,7 +4,6 @@
 are made from it anew after every run. A later run continues the numbering and replaces no picture.
 
 Lines are appended, and what other runs append is read once, so that a picture costs the same however many there are.
-A kill may leave a part of a line without its end: it does not count, and the next run that files cuts it off.
 
 Whatever is not finished lies in the run's own hidden folder. A picture leaves it after its row is in `results.jsonl`,
 so what a run that was killed has left is either put in its place or removed: by the next run, whenever it files.
@@ -13,18 +12,17 @@ so what a run that was killed has left is either put in its place or removed: by
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from t2icli.ground import files, runfile, toml, workspace
+from t2icli.ground import files, journal, runfile, toml, workspace
 from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
@@ -229,18 +227,7 @@ class Album:
                 self._decide(self.space, {row["file"] for row in noted})
 
     def _note(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows; where that fails, none of them counts."""
-        content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
-        with files.writing(self.path), self.path.open("ab", buffering=0) as stream:
-            start = stream.tell()
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[stream.write(rest) :]
-            except BaseException:
-                stream.truncate(start)
-                raise
-        end = start + len(content)
+        start, end = journal.append(self.path, rows)
         self.filed.append(start, end, len(rows))
         if self._read == start:
             self._read = end
@@ -250,26 +237,12 @@ class Album:
         if self._number is None:
             names = (path.name for path in self.folder.iterdir())
             self._number = max((int(name[:-4]) + 1 for name in names if PICTURE.fullmatch(name)), default=0)
-        self._end_last_line()
-        end = self.path.stat().st_size if self.path.exists() else 0
+        end = journal.mend(self.path)
         for row in _read(self.path, self._read, end) if end > self._read else ():
             if row["file"] is not None:
                 self._number = max(self._number, int(row["file"][:-4]) + 1)
         self._read = end
         return self._number
-
-    def _end_last_line(self) -> None:
-        """Cut off what a kill has left of a line; end one that only lacks its line end."""
-        if not self.path.exists():
-            return
-        with self.path.open("r+b") as stream:
-            tail = _tail(stream)
-            if not tail:
-                return
-            if _is_json(tail):
-                stream.write(b"\n")
-            else:
-                stream.truncate(stream.tell() - len(tail))
 
     def _free(self, number: int) -> int:
         """The number, or the next one that nobody has taken since the folder was looked through."""
@@ -332,35 +305,10 @@ class Album:
 
 
 def _read(path: Path, start: int, end: int) -> Iterator[dict[str, Any]]:
-    """The rows between two places of `results.jsonl`, but for one that a kill has left without its end."""
-    with path.open("rb") as stream:
-        stream.seek(start)
-        number = 0
-        while (here := stream.tell()) < end and (line := stream.readline(end - here)):
-            number += 1
-            if line.strip() and (line.endswith(b"\n") or _is_json(line)):
-                yield _row(line, f"line {number} of '{path}'" if not start else f"a line of '{path}'")
-
-
-def _tail(stream: BinaryIO) -> bytes:
-    """What follows the last line end; the stream is at its end afterwards."""
-    size = stream.seek(0, os.SEEK_END)
-    length = 1 << 12
-    while True:
-        stream.seek(max(0, size - length))
-        content = stream.read()
-        if b"\n" in content or length >= size:
-            return content[content.rfind(b"\n") + 1 :]
-        length *= 16
-
-
-def _is_json(line: bytes) -> bool:
-    """Whether it is complete: a part of a row is never valid JSON."""
-    try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+    """The rows between two places of `results.jsonl`."""
+    for number, line in enumerate(journal.lines(path, start, end), start=1):
+        if line.strip():
+            yield _row(line, f"line {number} of '{path}'" if not start else f"a line of '{path}'")
 
 
 def _row(line: bytes, place: str) -> dict[str, Any]:

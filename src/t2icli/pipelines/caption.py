@@ -1,14 +1,16 @@
-"""Pictures to sentences, the best first if somebody judges them."""
+"""Pictures to sentences, the best first if somebody judges them; a file of them grows as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from t2icli.contract.kinds import Captioner
-from t2icli.ground import files
+from t2icli.ground import files, journal, toml
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 
@@ -27,6 +29,14 @@ class Captioned:
     scores: list[float] | None = None
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that could not be opened, and why."""
+
+    path: Path
+    reason: str
+
+
 def caption(
     paths: Sequence[Path],
     captioner: Captioner,
@@ -36,22 +46,69 @@ def caption(
     judges: Sequence[scoring.Judge] = (),
     at_once: int | None = None,
     done: Callable[[int], None] = lambda count: None,
-) -> tuple[list[Captioned], dict[Path, str]]:
-    """Describe every picture; also says which files could not be opened, and why.
+) -> Iterator[list[Captioned | Unreadable]]:
+    """Describe every picture, a few at a time and in order.
 
-    Picture i is described with `seed + i`, whatever the size of a batch.
+    Readable picture i is described with `seed + i`, whatever the size of a batch.
     """
-    described: list[Captioned] = []
-    unreadable: dict[Path, str] = {}
-    for batch in image_files.opened(paths, at_once or AT_ONCE, unreadable.__setitem__):
-        captions = captioner.caption([image for _, image in batch], n, seed=seed + len(described))
+    position = {path: index for index, path in enumerate(paths)}
+    unreadable: list[Captioned | Unreadable] = []
+    described = 0
+    for batch in image_files.opened(
+        paths, at_once or AT_ONCE, lambda path, reason: unreadable.append(Unreadable(path, reason))
+    ):
+        captions = captioner.caption([image for _, image in batch], n, seed=seed + described)
         if len(captions) != len(batch) or any(len(each) != n for each in captions):
             raise T2IError(f"the captioner did not give {n} captions for each of {len(batch)} pictures", code=1)
-        described += [_judged(path, image, each, judges) for (path, image), each in zip(batch, captions, strict=True)]
+        results = [_judged(path, image, each, judges) for (path, image), each in zip(batch, captions, strict=True)]
+        yield sorted([*unreadable, *results], key=lambda each: position[each.path])
         done(len(batch))
-    if not described:
-        raise T2IError(f"none of {len(paths)} files is a picture", next(iter(unreadable.values())))
-    return described, unreadable
+        described += len(batch)
+        unreadable.clear()
+    if unreadable:
+        yield unreadable
+
+
+class Journal:
+    """`--output FILE.jsonl`: a line for each picture, with the settings in FILE.toml. Unfinished, it is continued."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path.with_suffix(".toml")
+        self.is_continued = False
+
+    def seed(self) -> int | None:
+        """That of the run that began it."""
+        seed = toml.read(self.settings).get("seed") if self.settings.exists() else None
+        return seed if isinstance(seed, int) else None
+
+    def begin(self, tables: Mapping[str, Any], *, force: bool) -> list[Captioned | Unreadable]:
+        """What is in the file already, of a run with the very same settings."""
+        text = toml.dumps(tables)
+        if force:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists() and not (self.settings.exists() and self.settings.read_text(encoding="utf-8") == text):
+            raise T2IError(
+                f"'{self.path}' already exists and was written with other settings",
+                "choose another --output, or replace it with --force",
+            )
+        self.is_continued = self.path.exists()
+        files.write(self.settings, text)
+        journal.mend(self.path)
+        if not self.path.exists():
+            files.write(self.path, "")
+        return [self._result(line) for line in journal.lines(self.path)]
+
+    def add(self, results: Sequence[Captioned | Unreadable]) -> None:
+        journal.append(self.path, (msgspec.to_builtins(each, enc_hook=str) for each in results))
+
+    def _result(self, line: bytes) -> Captioned | Unreadable:
+        try:
+            fields = msgspec.json.decode(line)
+            kind: type[Captioned | Unreadable] = Unreadable if "reason" in fields else Captioned
+            return msgspec.convert(fields, kind, dec_hook=lambda kind, value: kind(value))
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise T2IError(f"a line of '{self.path}' was not written by t2i caption: {error}", "use --force") from error
 
 
 def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> Captioned:
@@ -81,7 +138,6 @@ def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
         seen[target] = path
 
 
-def write_texts(described: Sequence[Captioned]) -> None:
-    """The captions of each picture beside it, one a line."""
-    for each in described:
-        files.write(text_file(each.path), "".join(f"{caption}\n" for caption in each.captions))
+def write_text(described: Captioned) -> None:
+    """The captions of a picture beside it, one a line."""
+    files.write(text_file(described.path), "".join(f"{caption}\n" for caption in described.captions))
