@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.contract.kinds import AudioEmbedder
+from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.contract.requests import EmbeddingGenerator
 from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, parts
@@ -161,8 +161,10 @@ def open_listener(
 
 
 def space_of(opened: Opened[Any]) -> str:
-    """Of an embedder, or of what ranks by one."""
+    """Of an embedder, or of what ranks by one; empty for other rankers."""
     embedder = opened.thing.embedder if isinstance(opened.thing, CosineRanker) else opened.thing
+    if not isinstance(embedder, Embedder):
+        return ""
     return embedder.space if isinstance(embedder, AudioEmbedder) else parts.space(opened.entry, opened.settings)
 
 
