@@ -202,12 +202,12 @@ def _speech() -> Iterator[Finding]:
 
 def _network() -> Iterator[Finding]:
     """Whether the hosts that models would come from take a connection."""
+    from t2icli.store import hub
     from t2icli.store.download import reachable
 
     remotes = [remote for source in discovery.installed().sources for remote in of_models.remotes(source)]
-    by_host = {urllib.parse.urlsplit(url).netloc: url for remote in remotes for url in remote.urls}
+    urls = [*hub.hosts(), *(url for remote in remotes for url in remote.urls)]
+    by_host = {urllib.parse.urlsplit(url).netloc: url for url in urls}
     hosts = sorted(by_host)
     for host, answers in zip(hosts, reachable([by_host[host] for host in hosts]), strict=True):
         yield Finding(f"network {host}", "ok" if answers else "note", "answers" if answers else "silent")
-    if not by_host:
-        yield Finding("network", "ok", "no plugin knows of a model to download")

@@ -29,7 +29,7 @@ from t2icli.store.models import is_inside
 
 SETTINGS = "hub.toml"
 NAME = r"[A-Za-z0-9][\w.-]*"
-REFERENCE = re.compile(rf"(?P<hub>hf|ms):(?P<id>{NAME}(/{NAME})?)(@(?P<revision>{NAME}(/{NAME})*))?", re.ASCII)
+REFERENCE = re.compile(rf"(?P<hub>hf|hf-hub|ms):(?P<id>{NAME}(/{NAME})?)(@(?P<revision>{NAME}(/{NAME})*))?", re.ASCII)
 PAGE = re.compile(
     rf"https?://(www\.)?(?P<host>huggingface\.co|hf-mirror\.com|modelscope\.cn)/(models/)?(?P<id>{NAME}/{NAME})"
     r"(/tree/(?P<revision>[\w./-]+?))?(/files|/summary)?/?",
@@ -82,11 +82,14 @@ class Reference:
 
 
 def parse(word: str) -> Reference | None:
-    """`hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, `ms:OWNER/NAME` or the address of its page; None for other words."""
+    """`hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, `ms:OWNER/NAME` or the address of its page; None for other words.
+
+    open_clip writes `hf-hub:` for `hf:`.
+    """
     if page := PAGE.fullmatch(word):
         return Reference("ms" if "modelscope" in page["host"] else "hf", page["id"], page["revision"])
     match = REFERENCE.fullmatch(word)
-    if match is None and word.startswith(("hf:", "ms:", "http://", "https://")):
+    if match is None and word.startswith(("hf:", "hf-hub:", "ms:", "http://", "https://")):
         raise T2IError(f"{word!r} names no repository", "write hf:OWNER/NAME, hf:OWNER/NAME@REVISION or ms:OWNER/NAME")
     return Reference("ms" if match["hub"] == "ms" else "hf", match["id"], match["revision"]) if match else None
 
@@ -120,19 +123,25 @@ def is_noncommercial(licence: str) -> bool:
     return bool(NONCOMMERCIAL.search(licence))
 
 
+def hosts() -> list[str]:
+    """Where repositories of Hugging Face are asked for, in this order."""
+    chosen = settings()
+    return [*dict.fromkeys([web.endpoint(), *chosen.mirrors]), *filter(None, [chosen.modelscope])]
+
+
 def snapshot(reference: Reference) -> Snapshot:
     """Ask for the list of files: the hub first, then its mirrors, then ModelScope."""
     web.check_online(str(reference))
-    chosen = settings()
-    hubs = list(dict.fromkeys([web.endpoint(), *chosen.mirrors])) if reference.hub == "hf" else []
-    places = [*hubs, *filter(None, [chosen.modelscope])]
+    modelscope = settings().modelscope
+    places = hosts() if reference.hub == "hf" else [modelscope] if modelscope else []
+    hubs = [place for place in places if place != modelscope]
     problems = []
     for place, answers in zip(places, download.reachable(places), strict=True):
         try:
             if not answers:
                 raise TimeoutError("no answer")
             if place in hubs:
-                return _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], chosen.modelscope)
+                return _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], modelscope)
             return _of_modelscope(place, reference)
         except urllib.error.HTTPError as error:
             error.close()

@@ -19,7 +19,8 @@ from t2icli.backends import chinese_clip
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
-from t2icli.testing import check_embedder, check_ranker
+from t2icli.store import models
+from t2icli.testing import FakeHub, Runner, check_embedder, check_ranker
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"红烧牛肉面一碗的盘子abcdeghilnrtw"]
 
@@ -77,6 +78,22 @@ def test_a_prompt_longer_than_it_reads_is_cut_and_reported(folder: Path) -> None
     embedder = load("embedder", "chinese-clip", source=str(folder), length=5)
     with pytest.warns(UserWarning, match="has 7 tokens and was cut to the 5"):
         embedder.embed_texts(["红烧牛肉面"])
+
+
+@pytest.mark.filterwarnings("ignore:downloading")
+def test_a_repository_of_the_hub_is_pulled_and_used_either_way(
+    folder: Path, t2i: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    commit = fake_hub.add("OFA-Sys/chinese-clip-vit-base-patch16", files)
+    here = load("embedder", "chinese-clip", source=str(folder)).embed_texts(["面"])
+    fetched = load("embedder", "chinese-clip", source="OFA-Sys/chinese-clip-vit-base-patch16").embed_texts(["面"])
+    t2i.ok("models", "pull", "chinese-clip/vit-base-patch16")
+    model = models.find("chinese-clip/vit-base-patch16")
+    assert model.card.source == f"hf:OFA-Sys/chinese-clip-vit-base-patch16@{commit}"
+    pulled = load("embedder", "chinese-clip", model=model).embed_texts(["面"])
+    assert torch.equal(here, fetched) and torch.equal(here, pulled)
 
 
 def test_without_a_network_the_message_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

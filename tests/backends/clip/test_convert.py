@@ -9,7 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from t2icli import load
@@ -19,6 +19,7 @@ from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import to_images
 from t2icli.store import models
+from t2icli.testing import FakeHub, Runner
 
 TEXTS = ["a bowl", "面"]
 
@@ -81,6 +82,32 @@ def test_an_architecture_beside_the_checkpoint_is_believed(network: nn.Module, t
     card = models.open_model(tmp_path / "model").card
     assert card.config["architecture"] == shape
     assert card.config["preprocess"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_a_repository_of_open_clip_is_pulled(
+    network: nn.Module, tmp_path: Path, t2i: Runner, fake_hub: FakeHub
+) -> None:
+    shape = inferred(network.state_dict(), quick_gelu=False)
+    save_file(network.state_dict(), tmp_path / "weights")
+    fake_hub.add(
+        "laion/Tiny-CLIP",
+        {
+            "open_clip_config.json": json.dumps({"model_cfg": shape, "preprocess_cfg": {}}).encode(),
+            "open_clip_model.safetensors": (tmp_path / "weights").read_bytes(),
+            "model.safetensors": b"transformers' own",
+            "vocab.txt": b"not for us",
+        },
+    )
+    with pytest.raises(T2IError, match="is a repository") as refused:
+        load("embedder", "clip", architecture="hf-hub:laion/Tiny-CLIP", pretrained="x")
+    assert refused.value.hint == "run: t2i models pull hf-hub:laion/Tiny-CLIP --as clip"
+    t2i.ok("models", "pull", "hf-hub:laion/Tiny-CLIP", "--as", "clip")
+    with torch.no_grad():
+        expected = build(shape).eval()
+        expected.load_state_dict(network.state_dict())
+        expected = expected.encode_text(open_clip.tokenize(TEXTS, 12), normalize=True)
+    found = load("embedder", "clip", model="clip/tiny-clip").embed_texts(TEXTS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_a_file_that_is_no_clip_is_refused_with_what_is_missing(tmp_path: Path) -> None:

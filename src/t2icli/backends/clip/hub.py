@@ -17,6 +17,9 @@ def known_tag(architecture: str, tag: str) -> dict[str, Any]:
     """open_clip's record of the weights: where they are and how they want their images."""
     from open_clip import pretrained
 
+    from t2icli.backends.clip.model import named
+
+    named(architecture)  # says so if there is none of that name
     record = pretrained.get_pretrained_cfg(architecture, tag)
     if not record:
         tags = pretrained.list_pretrained_tags_by_model(architecture)

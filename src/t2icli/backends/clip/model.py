@@ -62,6 +62,8 @@ def named(architecture: str) -> dict[str, Any]:
         return dict(read_json(own)["model_cfg"])
     if architecture.endswith(".json"):
         return dict(read_json(Path(architecture))["model_cfg"])
+    if architecture.startswith("hf-hub:"):  # which open_clip would fetch by itself
+        raise T2IError(f"{architecture!r} is a repository", f"run: t2i models pull {architecture} --as clip")
     shape = open_clip.get_model_config(architecture)
     if shape is None:
         known = open_clip.list_models()
