@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import filelock
 import msgspec
 import pytest
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
-from t2icli.pipelines import making
 from t2icli.store import download, models
 from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
@@ -335,21 +333,6 @@ def test_a_real_backend_says_why_a_file_is_none_of_its_own(
     (tmp_path / "dalle.pt").write_bytes(content)
     t2i.fails("models", "import", tmp_path / "dalle.pt", "--as", "dalle", code=code, says=says)
     assert not models.places()
-
-
-def test_who_waits_for_another_process_is_told() -> None:
-    class Held:
-        def acquire(self, timeout: float = -1) -> None:
-            if timeout == 0:
-                raise filelock.Timeout("in use")
-
-        def release(self) -> None: ...
-
-    with (
-        pytest.warns(UserWarning, match="waiting for another t2i that is downloading 'shelf/coco'"),
-        making._alone(Held(), "shelf/coco"),
-    ):
-        pass
 
 
 def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, server: Any, tmp_path: Path) -> None:

@@ -6,19 +6,14 @@ import contextlib
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from t2icli.contract.kinds import Entry, Upstream
-from t2icli.ground import files
+from t2icli.ground import files, locks
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import catalogue, discovery
 from t2icli.store import models
-
-if TYPE_CHECKING:
-    import filelock
 
 
 def converters() -> dict[str, Entry[object]]:
@@ -68,11 +63,9 @@ def making(name: str) -> Iterator[Path | None]:
 
     Two processes that make the same model take turns; what a killed one left behind is swept up.
     """
-    import filelock
-
     place, draft = models.store() / name, models.home() / "making" / name.replace("/", "--")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(filelock.FileLock(f"{draft}.lock"), name):
+    waiting = f"waiting for another t2i that is downloading {name!r}"
+    with locks.locked(draft.with_name(f"{draft.name}.lock"), waiting=waiting):
         if (place / models.CARD).is_file():
             yield None
             return
@@ -85,20 +78,6 @@ def making(name: str) -> Iterator[Path | None]:
             os.replace(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _alone(lock: filelock.BaseFileLock, name: str) -> Iterator[None]:
-    """Wait for another process that makes the same model, and say so."""
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
-        warnings.warn(f"waiting for another t2i that is downloading {name!r}", UserWarning, stacklevel=4)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:

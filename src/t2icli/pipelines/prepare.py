@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -16,7 +15,7 @@ import numpy as np
 
 from t2icli.data import dataset, shards
 from t2icli.data.dataset import ADDRESS, CARD, Card, PreparedDataset
-from t2icli.ground import files, toml
+from t2icli.ground import files, locks, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pictures import images
 from t2icli.prepare import report, runners
@@ -123,7 +122,10 @@ def prepare(
     captions = CaptionRules(job.plan.rules)
     job.stop.clear()  # a job may be run again
     blocks_of_rows = job.blocks(captions)  # settings that are wrong are refused before anything is written
-    with _alone(job.output, wait):
+    taken = T2IError(
+        f"another t2i prepare is running in '{job.output}'", "wait until it has finished, or use another --output"
+    )
+    with locks.locked(job.output / ".lock", taken=None if wait else taken):  # one run at a time in one folder
         _begin(job)
         reports = Reports(job.output)
         work = Work(reports, job.plan, _claims(job, reports), retry, progress, job.stop)
@@ -144,22 +146,6 @@ def _claims(job: Job, reports: Reports) -> LocalClaims:
         if look is not None:
             claims.look(look, row, job.plan.rules.distance)
     return claims
-
-
-@contextmanager
-def _alone(output: Path, wait: bool) -> Iterator[None]:
-    """One run at a time in one folder."""
-    import filelock
-
-    output.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(output / ".lock", timeout=-1 if wait else 0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise T2IError(
-            f"another t2i prepare is running in '{output}'", "wait until it has finished, or use another --output"
-        ) from error
 
 
 def _begin(job: Job) -> None:

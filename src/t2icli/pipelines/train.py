@@ -15,7 +15,7 @@ import msgspec
 
 from t2icli.contract.kinds import Fit, Recipe
 from t2icli.data.dataset import PreparedDataset
-from t2icli.ground import runfile
+from t2icli.ground import locks, runfile
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import made
 from t2icli.pipelines.captions import captions
@@ -69,23 +69,16 @@ def _write(plan: TrainingPlan, folder: Path) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else may train in this folder meanwhile."""
-    from filelock import FileLock, Timeout
-
     if launch.follow_starter():  # who holds the lock
         yield
         return
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            try:
-                yield
-            finally:
-                _remove_unused(folder, made)
-    except Timeout as error:
-        raise T2IError(
-            f"another process is training in '{folder}'", "wait for it, or choose another --output"
-        ) from error
+    taken = T2IError(f"another process is training in '{folder}'", "wait for it, or choose another --output")
+    with locks.locked(folder / ".lock", taken=taken):
+        try:
+            yield
+        finally:
+            _remove_unused(folder, made)
 
 
 def _remove_unused(folder: Path, made: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from t2icli.ground import files, toml
+from t2icli.ground import files, locks, toml
 from t2icli.ground.errors import T2IError
 from t2icli.ground.home import home
 from t2icli.store import download, hub, layout, verified, web
@@ -48,12 +48,9 @@ def fetch(word: str, patterns: Sequence[str] = ()) -> Path:
     """The folder of a repository's files, as `find` gives it; they are downloaded unless they are here."""
     if (here := find(word, patterns)) is not None:
         return here
-    import filelock
-
     reference = _reference(word)
     folder = place(reference)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.parent / f"{folder.name}.lock"):
+    with locks.locked(folder.parent / f"{folder.name}.lock"):
         before = _note(folder)
         snapshot = hub.snapshot(hub.parse(before.source) or reference if before else reference)
         chosen = layout.choose(snapshot.files, snapshot.read, pickles=True, patterns=patterns)
