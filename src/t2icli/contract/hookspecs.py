@@ -1,7 +1,7 @@
 """The hooks a plugin can implement. Each docstring is that hook's manual; `docs/hooks.md` has examples.
 
 A plugin is a module (or object) named by an entry point in the group `t2icli`. Hooks return entries;
-nobody is handed a registry. Keep the module light: import torch inside `Entry.load` only.
+no registry is passed in. Keep the module light: import torch inside `Entry.load` only.
 """
 
 from __future__ import annotations

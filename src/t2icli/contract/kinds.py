@@ -184,7 +184,7 @@ class FeatureEmbedder(Embedder, Protocol):
 
 @runtime_checkable
 class TokenEmbedder(Embedder, Protocol):
-    """An embedder that also gives what its text tower makes of each token.
+    """An embedder that also gives its text tower's output for each token.
 
     No kind of its own: a model that reads more of a text than one vector asks for this method.
     """
@@ -407,7 +407,7 @@ class Recipe(Protocol):
     """What training needs to know of a backend; the loop itself is `t2icli.training.loop`.
 
     The settings of a recipe's entry have a field `loop: LoopSettings` (`t2icli.training.settings`): by it `t2i train`
-    tells a `Recipe` from a `Fit` before it loads either.
+    distinguishes a `Recipe` from a `Fit` before it loads either.
     The loop seeds torch, `random` and numpy before each sample, from (seed, sample, epoch), and before each
     loss, from (seed, step, process): draw from the global generators, and a resumed run draws the same.
     """
@@ -457,7 +457,7 @@ class LossModel(Protocol):
 
 @runtime_checkable
 class CaptionedRecipe(Recipe, Protocol):
-    """A recipe that learns from captions: it is not begun without any, and how many pictures have none is said.
+    """A recipe that learns from captions: refused without any; the number of pictures without one is reported.
 
     No kind of its own: such a recipe simply has this attribute too.
     """

@@ -173,9 +173,9 @@ def check(
 
 
 class Readings(Generic[T]):
-    """What a generator makes of prompts and conditions, once for all requests that share them in neighbouring blocks.
+    """A generator's encodings of prompts and conditions, once for requests that share them in neighbouring blocks.
 
-    Pictures are told apart by identity. Nothing older than the last block is kept.
+    Pictures are compared by identity. Nothing older than the last block is kept.
     """
 
     def __init__(self, read: Callable[[Request], T]) -> None:

@@ -1,4 +1,4 @@
-"""The settings every generator that draws codes one after another offers, each said once."""
+"""The settings every generator that draws codes one after another offers, each defined once."""
 
 from __future__ import annotations
 

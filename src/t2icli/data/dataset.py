@@ -1,7 +1,7 @@
 """Prepared datasets: tar shards any WebDataset trainer reads, each with a parquet index beside it, so that
 row i is one positioned read. `dataset.toml` is the card: the shards that belong, where they came from, the split.
 
-A shard is never changed once it is on the card, so a reader is never surprised by a second `t2i prepare`.
+A shard is never changed once it is on the card, so a second `t2i prepare` does not affect readers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SPLITS = ("train", "val", "test")
 
 
 class SourceRow(msgspec.Struct, frozen=True, gc=False):
-    """One picture and its sentences, as a source hands them over."""
+    """One picture and its captions, as a source yields them."""
 
     key: str
     """Names the row within its source, the same in every run; empty: `key_of` its address and captions."""
@@ -51,7 +51,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
     """A sound that belongs to the picture, kept as it is."""
 
     def read(self) -> bytes:
-        """The bytes of an image that is here; each call draws one anew that is made when it is wanted."""
+        """The bytes of a local image; an image given as a function is made again at each call."""
         content = None if isinstance(self.image, str) else _content(self.image)
         if content is None:
             raise Unreadable("no-image", f"row {self.key!r} has no local image")
@@ -70,7 +70,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unreadable(T2IError):
-    """An image that cannot be had from this machine; `reason` is how reports name that."""
+    """An image that this machine cannot get; `reason` is how reports name that."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -115,7 +115,7 @@ class ShardEntry(msgspec.Struct, frozen=True):
     name: str
     rows: int
     sha256: str
-    """Of the rows' keys, captions and image hashes: the same whoever packed them."""
+    """Of the rows' keys, captions and image hashes: whichever run packed them."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +126,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = ""
     rules: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    """Input rows by what became of them: `ok`, `failed`, `dropped`, and each reason."""
+    """Input rows by status: `ok`, `failed`, `dropped`, and by reason."""
     seed: int = 0
     val: float = 0.05
     test: float = 0.0
@@ -135,7 +135,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def share(key: str, seed: int) -> float:
-    """Where a key falls in [0, 1): depends on nothing else, so added rows move nobody to another split."""
+    """Where a key falls in [0, 1): depends on nothing else, so added rows move no other row to another split."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -244,7 +244,7 @@ class PreparedDataset:
         return None if content is None else decode(content, f"the sound of {self.key(i)!r} in '{self.folder}'")
 
     def extra(self, i: int) -> dict[str, Any]:
-        """Everything in the row's JSON: what the source said and what was found out."""
+        """Everything in the row's JSON: the source's fields and the measured ones."""
         index, row = self._find(i)
         start, size = (index.column(f"json_{what}")[row].as_py() for what in ("offset", "size"))
         return dict(msgspec.json.decode(index.read(start, size)))
@@ -296,7 +296,7 @@ class _Index:
         return self._columns[name]
 
     def read(self, start: int, size: int) -> bytes:
-        # Opened anew each time: 10 microseconds beside milliseconds of decoding, and nothing to share or
+        # Opened each time: 10 microseconds beside milliseconds of decoding, and nothing to share or
         # leak between workers, threads and forks.
         with self._tar.open("rb", buffering=0) as tar:
             content = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)

@@ -23,7 +23,7 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
 AUDIO = frozenset({"audio_offset", "audio_size", "audio_sha256", "audio_format"})
 """Columns of an index whose shard has sounds."""
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
-"""What may lie in a shard as it is: what every reader of such tars knows."""
+"""Formats stored unchanged in a shard: those that every reader of such tars knows."""
 
 
 SHARD = re.compile(r"\d{6,}(-\d+)?\.(tar|parquet)")
@@ -81,7 +81,7 @@ class ShardWriter:
             values.append(row[name])
 
     def _member(self, name: str, content: bytes) -> int:
-        """Write one file of the tar and say where its bytes begin."""
+        """Write one file of the tar and return the offset of its bytes."""
         info = tarfile.TarInfo(name)
         info.size = len(content)
         with files.writing(self._path):
@@ -107,7 +107,7 @@ class ShardWriter:
             if kind is None and len(self):
                 self._finish()
         finally:
-            with contextlib.suppress(OSError):  # a full disk refuses once more what was refused before
+            with contextlib.suppress(OSError):  # on a full disk closing fails once more
                 self._tar.close()
             self._draft.unlink(missing_ok=True)
 
@@ -132,7 +132,7 @@ class ShardWriter:
 
 
 def member_name(key: str) -> str:
-    """A key as a name in a tar: nobody may climb out of a folder with it, and dots only start the extension."""
+    """A key as a name in a tar: it cannot leave the folder, and dots only start the extension."""
     return UNSAFE.sub(lambda match: quote(match[0], safe="").replace(".", "%2E"), key).lstrip("/")
 
 
@@ -154,7 +154,7 @@ def entry_of(folder: Path, name: str) -> ShardEntry:
 
 
 def sweep(folder: Path, names: Collection[str]) -> None:
-    """Remove what runs that were killed have left: drafts, and shards that no report speaks of."""
+    """Remove leftovers of killed runs: drafts, and shards that no report mentions."""
     for path in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
         path.unlink(missing_ok=True)
     for path in folder.iterdir():
@@ -212,7 +212,7 @@ def write_parquet(path: Path, table: Any) -> None:
 def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> PreparedDataset:
     """A prepared dataset from a few good local images, in one shard; `card` gives fields of the card.
 
-    Anything larger or less trusted belongs to `t2icli.pipelines.prepare`.
+    For more data, or data from elsewhere, use `t2icli.pipelines.prepare`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

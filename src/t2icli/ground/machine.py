@@ -18,7 +18,7 @@ EXTENSIONS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile")
 
 
 def cores() -> int:
-    """Those that this process may use, where the system tells."""
+    """Those that this process may use, where the system reports it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -40,7 +40,7 @@ def decisive() -> dict[str, str | int]:
 
 @cache
 def processor() -> str:
-    """Its name, and what tells apart two that virtual machines give the same name."""
+    """Its name, and what distinguishes two that virtual machines give the same name."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
     except OSError:

@@ -20,4 +20,4 @@ class Watch:
 
 
 unwatched = Watch()
-"""For a job that nobody follows."""
+"""For a job whose progress is not shown."""

@@ -1,7 +1,7 @@
 """The hidden folder of one running process, for what is not finished.
 
 The process holds a lock in it as long as it lives, and the system drops a lock however its process ends. So a folder
-whose lock can be had belongs to nobody; the numbers of processes, which are given out anew, play no part.
+whose lock is free is unused; process ids, which are reused, play no part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOCK = "lock"
 
 
 class Workspace:
-    """One such folder, locked: a new one in `parent`, or `found`, whose owner has died.
+    """One such folder, locked: a new one in `parent`, or `found`, whose process has ended.
 
     Making one and looking for others exclude each other by a lock of the caller's: a folder is made before it is
     locked.
@@ -30,7 +30,7 @@ class Workspace:
         self._lock.acquire(timeout=0)
 
     def close(self) -> None:
-        """Remove the folder. A thread that nobody waits for may still write into it; then a later run removes it."""
+        """Remove the folder. A daemon thread may still write into it; then a later run removes it."""
         self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 

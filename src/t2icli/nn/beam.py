@@ -1,4 +1,4 @@
-"""Beam search over any model that `nn.decode` can draw from: the likeliest sequences, without luck."""
+"""Beam search over any model that `nn.decode` can draw from: the most likely sequences, deterministically."""
 
 from __future__ import annotations
 

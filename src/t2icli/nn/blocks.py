@@ -1,4 +1,4 @@
-"""Results that do not depend on company: everything is computed in blocks of one shape.
+"""Results that do not depend on the rest of the batch: everything is computed in blocks of one shape.
 
 Libraries choose a kernel by the shape of what they multiply, and kernels round differently. So sequences are drawn in
 blocks of `ROWS` rows, filled up by repeating the last, and pictures and texts go through their networks one by one
@@ -32,7 +32,7 @@ def fill(values: Sequence[T], count: int) -> list[T]:
 
 
 def filled(rows: int) -> int:
-    """The least number of whole blocks' rows that holds `rows`."""
+    """`rows` rounded up to whole blocks."""
     return -(-rows // ROWS) * ROWS
 
 
@@ -45,7 +45,7 @@ def in_blocks(compute: Callable[..., Tensor], *tensors: Tensor, size: int = ROWS
 
 @torch.inference_mode()
 def safe_size(multiplier: Callable[[int], Callable[[Tensor], Tensor]], sample: Tensor, rows: int) -> int:
-    """How many of `rows` rows may be computed at once, so that each is as in any other company and place.
+    """How many of `rows` rows may be computed at once without a row's result depending on the others or its place.
 
     `multiplier(n)` is what computes n rows; `sample` holds `ROWS` different ones. All rows at once if that gives what
     blocks of `ROWS` give, else `ROWS`; 1 where even in one block a row's place changes it.
@@ -64,11 +64,11 @@ def safe_size(multiplier: Callable[[int], Callable[[Tensor], Tensor]], sample: T
 
 
 def by_themselves(compute: Callable[..., Tensor], columns: Sequence[Tensor], device: torch.device, most: int) -> Tensor:
-    """`compute` of items that are the rows of `columns`, each as if there were no other; there is at least one.
+    """`compute` of items that are the rows of `columns` (at least one), each independent of the others.
 
     On a CPU each is a batch of its own and has one thread, as many at a time as there are threads: how many they are
     changes nothing. Elsewhere batches of `most` are filled up, and halved when memory runs out. `compute` is called in
-    other threads, so it has to say itself that no gradients are wanted.
+    other threads, so it has to disable gradients itself.
     """
     if device.type == "cpu":
         items = zip(*(column.split(1) for column in columns), strict=True)

@@ -1,5 +1,5 @@
 """A codebook in training: gradients past the choice of code, averages of what each code stands for, a start from
-k-means and new work for codes that nobody uses. Small VQGANs train well in minutes with all of it."""
+k-means, and reseeding of unused codes. With all of it small VQGANs train well in minutes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ POOL = 32768
 
 
 def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
-    """The quantized latents, with the gradient going to `z` as if nothing had happened to it."""
+    """The quantized latents, with the gradient passed straight through to `z`."""
     return z + (quantized - z).detach()
 
 
 class Codebook(nn.Module):
-    """Looks after the codes of `quantize`. All it remembers are buffers, alike in every process."""
+    """Maintains the codes of `quantize` during training. Its state is buffers, the same in every process."""
 
     steps: Tensor
     count: Tensor
@@ -43,7 +43,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def watch(self, z: Tensor, codes: Tensor) -> None:
-        """Take note of a batch's latents (b, d, h, w) and codes (b, h, w)."""
+        """Record a batch's latents (b, d, h, w) and codes (b, h, w)."""
         flat, chosen = z.detach().float().movedim(1, -1).flatten(0, 2), codes.flatten()
         count = torch.zeros_like(self.count).index_add_(0, chosen, flat.new_ones(len(flat)))
         total = torch.zeros_like(self.total).index_add_(0, chosen, flat)
@@ -106,7 +106,7 @@ class Codebook(nn.Module):
             quantize.embedding.weight.copy_(torch.where(used[:, None], means, quantize.embedding.weight))
 
     def _reseed(self, quantize: Nearest) -> None:
-        """Codes that are hardly used begin again at latents seen lately."""
+        """Reseed codes that are hardly used at recent latents."""
         dead = self.count < 0.05 * self.count.mean()
         if bool(dead.any()):
             fresh = quantize.embedding.weight.clone()
@@ -125,12 +125,12 @@ def _noise(like: Tensor) -> Tensor:
 
 
 def commitment(z: Tensor, quantized: Tensor) -> Tensor:
-    """How far the latents are from their codes, to be paid by the encoder."""
+    """Squared distance of the latents from their codes; its gradient moves the encoder."""
     return F.mse_loss(z.float(), quantized.detach().float())
 
 
 def attraction(z: Tensor, quantized: Tensor) -> Tensor:
-    """The same, to be paid by the codes, where gradients move them."""
+    """The same; its gradient moves the codes."""
     return F.mse_loss(quantized.float(), z.detach().float())
 
 

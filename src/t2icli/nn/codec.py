@@ -14,7 +14,7 @@ from t2icli.nn.blocks import by_themselves
 
 
 class Network(Protocol):
-    """What is asked of the module: `nn.Module`'s own methods beside these."""
+    """What the module must have, beside the methods of `nn.Module`."""
 
     def to_codes(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> (b, rows, columns)."""
@@ -53,7 +53,7 @@ class NetworkCodec:
     ) -> None:
         if min(size) < factor or size[0] % factor or size[1] % factor:
             raise T2IError(f"images of {size[0]} x {size[1]} pixels have no whole codes", f"use multiples of {factor}")
-        module = cast(nn.Module, model)  # what is both has no type in Python
+        module = cast(nn.Module, model)  # Python has no type for both
         self.codes, self.size, self.batch = codes, size, batch
         self.grid = (size[0] // factor, size[1] // factor)
         self.device = devices.pick_device(device)

@@ -1,14 +1,14 @@
 """The one loop that draws codes one after another: DALL-E, CLIP-GEN and ClipCap's GPT-2 all use it.
 
-A model takes part by offering two methods (`Autoregressive`): `prefill` reads the condition once and
+A model implements two methods (`Autoregressive`): `prefill` reads the condition once and
 `step` takes the codes just drawn; both return the logits of the next code, over those classes only that can
-be drawn. What the model must remember in between, a static KV cache above all, is its `State`.
+be drawn. What it keeps in between, mainly a static KV cache, is its `State`.
 
 Two promises hold for any such model:
 
 * Sequence i depends on its condition, the sampling and `seeds[i]` alone. Each has its own stream of uniform
-  numbers, turned into codes through the inverse of the cumulative distribution, so no sequence ever uses up
-  another's luck. Matrix products round differently for few rows than for many, so conditions are read one by one, and
+  numbers, turned into codes through the inverse of the cumulative distribution, so no sequence consumes
+  another's numbers. Matrix products round differently for few rows than for many: conditions are read one by one, and
   on a CPU batches are filled up to whole blocks, in which a row's result does not depend on its neighbours: see
   `nn.blocks` and `nn.packed`.
 * Memory grows with the batch, not with how many sequences are asked for.
@@ -187,7 +187,7 @@ def decode(
     sampling: Sampling,
     follow: Callable[[Sequence[Tensor]], object] = lambda drawn: None,
 ) -> Tensor:
-    """The codes (n, length) of n seeds, all at once: first from `logits` (b, v), then from what `step` makes of codes.
+    """The codes (n, length) of n seeds, all at once: first from `logits` (b, v), then from those that `step` returns.
 
     `follow` is called after each step with the codes (n,) of every step so far.
 
@@ -277,7 +277,7 @@ def prefill(model: Autoregressive, condition: Any, length: int) -> tuple[Tensor,
 
 @torch.inference_mode()
 def _prefill_one(model: Autoregressive, row: Any, length: int) -> tuple[Tensor, State]:
-    """Of one row. Weights that give no numbers are refused, for codes would be drawn from them all the same."""
+    """Of one row. Logits that are not finite are refused; codes would be drawn from them all the same."""
     logits, state = model.prefill(row, length)
     if logits.isnan().any():
         raise T2IError(

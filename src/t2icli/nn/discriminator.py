@@ -1,4 +1,4 @@
-"""The adversary of a codec: a patch discriminator, its hinge loss, and how much the codec should heed it."""
+"""The adversary of a codec: a patch discriminator, its hinge loss, and the weight of its loss."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _begin(module: nn.Module) -> None:
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss: real patches above 1, made-up ones below -1."""
+    """The discriminator's loss: real patches above 1, generated ones below -1."""
     return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
 
 

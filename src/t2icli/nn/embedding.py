@@ -1,4 +1,4 @@
-"""What every dual encoder does around its towers: batches in, unit vectors out."""
+"""What all dual encoders share around their towers: batches in, unit vectors out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Runner:
     """
 
     owner: str
-    """Who is to blame for features that are no numbers."""
+    """Named in the error about features that are not finite."""
     width: int
     batch: int
     """Items prepared at once, and on a GPU also computed at once."""

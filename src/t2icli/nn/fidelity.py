@@ -1,4 +1,4 @@
-"""How well a codec gives back what it was given: PSNR, SSIM, use of its codes, pictures side by side."""
+"""How well a codec reconstructs pictures: PSNR, SSIM, use of its codes, pictures side by side."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def usage(counts: Tensor) -> Mapping[str, float]:
-    """What the counts of all codes over many pictures say of the codebook: (n,) how often each was used."""
+    """Statistics of the codebook from the counts (n,) of its codes over many pictures."""
     share = counts.double() / counts.sum().clamp(min=1)
     return {
         "codes_used": float((counts > 0).sum()),

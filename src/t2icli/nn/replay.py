@@ -1,4 +1,4 @@
-"""Steps that are recorded once and replayed, for GPUs that compute faster than they can be told what to compute.
+"""Steps that are recorded once and replayed, for GPUs that compute faster than kernels can be launched.
 
 A step of a small network is some hundred kernels of a few microseconds, and starting each of them costs as much. CUDA
 starts a whole recorded graph at once. What is recorded always does the same work on the same memory, so the model's
@@ -78,7 +78,7 @@ class Replayed:
                 self.logits = self.step(self.codes)
         except torch.OutOfMemoryError:
             raise  # a smaller batch is tried
-        except RuntimeError as error:  # nothing was computed, so it can go on as it began
+        except RuntimeError as error:  # nothing was computed, so the plain way still works
             warnings.warn(f"steps are not replayed, which is slower: {error}", UserWarning, stacklevel=2)
         else:
             self.graph = graph

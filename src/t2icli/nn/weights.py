@@ -68,7 +68,7 @@ def go_on(module: M, start: Model | None) -> M:
 
 
 def check_start(start: Model, trained: object, wanted: object, names: Iterable[str]) -> None:
-    """Refuse to go on from a network that is not what was asked for."""
+    """Refuse to continue from a network other than the settings describe."""
     for name in names:
         if getattr(wanted, name) != getattr(trained, name):
             raise T2IError(
@@ -100,5 +100,5 @@ def save(module: nn.Module, folder: Path, name: str = WEIGHTS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         save_file(tensors, folder / name)
-    except SafetensorError as error:  # a full disk, say
+    except SafetensorError as error:  # such as a full disk
         raise OSError(errno.EIO, f"cannot be written: {error}", str(folder / name)) from error

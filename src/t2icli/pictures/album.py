@@ -1,12 +1,12 @@
 """The folder pictures are generated into: numbered PNGs, `results.jsonl`, `grid.png`, `index.html`, `settings.toml`.
 
-`results.jsonl` is what counts: a line for every candidate, also of those that were not kept. The grid and the gallery
-are made from it anew after every run. A later run continues the numbering and replaces no picture.
+`results.jsonl` has a line for every candidate, also of those that were not kept. The grid and the gallery
+are made from it again after every run. A later run continues the numbering and replaces no picture.
 
 Lines are appended, and what other runs append is read once, so that a picture costs the same however many there are.
 
 Whatever is not finished lies in the run's own hidden folder. A picture leaves it after its row is in `results.jsonl`,
-so what a run that was killed has left is either put in its place or removed: by the next run, whenever it files.
+so leftovers of a killed run are either put in place or removed by the next run when it files pictures.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Album:
 
         Each PNG carries its row and `record`.
 
-        Should the disk be full half way, the pictures that made it are noted before the error goes on.
+        If the disk is full half way, the pictures already written are noted before the error is raised.
         """
         from t2icli.pictures import images
 
@@ -252,7 +252,7 @@ class Album:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
-        """Runs into one folder take turns; says how many others are alive, after cleaning up behind the dead."""
+        """Runs into one folder take turns; yields the number of other live runs, after removing what dead ones left."""
         with self._lock:
             others = 0
             for space in workspace.others(self.folder, self._space):
@@ -264,7 +264,7 @@ class Album:
             yield others
 
     def publish(self, *, grid: bool = True) -> None:
-        """Make the gallery and the grid anew from everything in `results.jsonl`."""
+        """Make the gallery and the grid from everything in `results.jsonl`."""
         from t2icli.pictures import images
 
         with self._locked():
@@ -274,7 +274,7 @@ class Album:
             sheet = images.grid([self.folder / name for name in latest])
             images.save_png(sheet, self.space / GRID, {images.SHEET: len(latest)})
             with self._locked():
-                if self.path.stat().st_size == size:  # else a later run makes a fuller one
+                if self.path.stat().st_size == size:  # else a later run makes one with more pictures
                     os.replace(self.space / GRID, self.folder / GRID)
 
     def _write_pages(self) -> Collection[str]:
@@ -312,7 +312,7 @@ def _read(path: Path, start: int, end: int) -> Iterator[dict[str, Any]]:
 
 
 def _row(line: bytes, place: str) -> dict[str, Any]:
-    """A line of `results.jsonl`, with whatever else it says."""
+    """A line of `results.jsonl`, with all its fields."""
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -31,9 +31,9 @@ MOST_STORED = 178_000_000
 MAX_ASPECT = 100
 """Longer side over shorter. Models enlarge until the shorter side fits: at 1 x 100,000 that takes gigabytes."""
 MAX_BYTES = 512 << 20
-"""Of a file: more than `MAX_PIXELS` of any format take."""
+"""Bytes of a file: more than `MAX_PIXELS` take in any format."""
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""No others, whatever a file is called: some of Pillow's readers start programs for a stranger's file."""
+"""No others, whatever a file is called: some of Pillow's readers start programs for a file."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
 """What is taken for an image when a folder is given; a file named outright may be called anything."""
 
@@ -63,9 +63,9 @@ def read_file(path: Path) -> bytes:
 
 
 def decode(content: bytes, name: str) -> Image.Image:
-    """The picture in the bytes of a file as RGB; errors speak of it by `name`."""
+    """The picture in the bytes of a file as RGB; errors call it `name`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's doubts about notes inside a file that it reads all the same
+        warnings.simplefilter("ignore")  # Pillow's warnings about metadata of a file that it reads
         image = _checked(content, name, MAX_PIXELS)
         try:
             image.load()
@@ -126,7 +126,7 @@ def _opened(content: bytes, name: str) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # nonsense in the camera's notes is no reason to refuse the picture
+    except Exception:  # damaged EXIF data is no reason to refuse the picture
         return image
 
 
@@ -175,7 +175,7 @@ def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = 
 
 def read_record(path: Path) -> dict[str, Any]:
     """What `save_png` wrote into a PNG."""
-    open_image(path)  # says what is wrong with it, if anything
+    open_image(path)  # raises if something is wrong with it
     record = record_of(path)
     if not record:
         raise T2IError(f"'{path}' does not say how it was made", "only PNGs written by t2i generate can be replayed")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 
 FUNCTION_WORDS = frozenset("a an and at by for in of on or some the to with".split()) | frozenset("的和与及或在里上一")
-"""Words that draw nothing, and so need not be learnt."""
+"""Function words, which need not be learnt."""
 RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W\d_\u3400-\u9fff\uf900-\ufaff]+")
 """Chinese characters in a row, or letters of any other script."""
 ENDINGS = ("s", "es", "ies")
@@ -32,7 +32,7 @@ def _word(run: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _chinese(run: str, known: Collection[str]) -> Iterator[str]:
-    """What the longest known words, from left to right, leave over.
+    """What remains after removing the longest known words from left to right.
 
     A single character in a name that is mostly known is no word of its own: 香 in 香葱煎蛋.
     """

@@ -43,7 +43,7 @@ PACKAGES = {
     "recipe": "t2icli-clipgen",
     "dataset": "t2icli-starter",
 }
-"""A package of ours for each kind, for whoever has none at all."""
+"""One of our packages for each kind, suggested to users who have none."""
 PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve", "wavbrivl")
 OURS = tuple(f"t2icli-{name}" for name in PLUGINS)
 """Our distributions beside t2icli itself."""
@@ -156,7 +156,7 @@ class Plugins:
             _warn_of(name, distribution, slow)
 
     def attempt(self, plugin: str, distribution: str, call: Callable[[], object]) -> BaseException | None:
-        """Run code of a plugin; what it raises is returned, unless the program was told to end."""
+        """Run code of a plugin; what it raises is returned, unless it ends the program."""
         return self.isolation.attempt(lambda: f"plugin {plugin!r} ({distribution}){_hint(distribution)}", call)
 
     def leave_out(self, plugin: str, distribution: str, step: str, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 PATIENCE, TICK = 5.0, 0.5
-"""Seconds until whoever keeps the program waiting is named, and between two looks at the clock."""
+"""Seconds until a slow plugin is named, and between two checks."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 ALONE = threading.RLock()
@@ -32,8 +32,8 @@ class Call:
 class Isolation:
     """Entered once for many calls, since its thread and its file descriptors take time; may be entered again inside.
 
-    Within it file descriptor 1 leads to stderr, and a signal that ends the program is told from an exception of the
-    code that it interrupts.
+    Within it file descriptor 1 leads to stderr, and a signal that ends the program is told apart from an exception of
+    the code that it interrupts.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Isolation:
 
     def _noting(self, handler: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
         def handle(number: int, frame: FrameType | None) -> None:
-            if self._ended is not None:  # foreign code caught the first one and goes on
+            if self._ended is not None:  # foreign code caught the first one and continued
                 os._exit(128 + number)
             try:
                 handler(number, frame)

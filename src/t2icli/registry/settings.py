@@ -92,7 +92,7 @@ Start = Annotated[Model | None, Meta(extra=first_weights())]
 
 ELSEWHERE = in_place_of("model")
 """Marks a setting that names weights which are no model of ours. Where it is given, the backend's default model is
-left out, so that nobody takes that for what was used."""
+left out, so that it is not mistaken for the one used."""
 
 
 def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
@@ -314,7 +314,7 @@ def _from_text(kind: type, value: Any) -> Any:
             raise msgspec.ValidationError("a path has no nul")
         try:
             return Path(value).expanduser()
-        except RuntimeError as error:  # ~somebody without a home
+        except RuntimeError as error:  # ~USER without a home
             raise msgspec.ValidationError(str(error)) from error
     raise msgspec.ValidationError(f"Expected `{kind.__name__}`")
 
@@ -342,7 +342,7 @@ def bare(kind: Any) -> tuple[Any, str]:
     while typing.get_origin(kind) is typing.Annotated:
         kind, *extras = typing.get_args(kind)
         about = next((e.description for e in extras if isinstance(e, Meta) and e.description), about)
-    if not about and _is_union(kind):  # `TopK | None` keeps what is said of TopK
+    if not about and _is_union(kind):  # `TopK | None` keeps TopK's description
         about = next(filter(None, (bare(choice)[1] for choice in typing.get_args(kind))), "")
     return kind, about
 

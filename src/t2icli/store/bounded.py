@@ -2,7 +2,7 @@
 
 Some bytes of a pickle may ask for gigabytes: a length, a place in the memo, `bytearray(8_000_000_000)`; or for years:
 the hash of a tuple of two tuples of two tuples ... So lengths are compared with what is left to read, the memo is a
-dictionary, and whatever copies or hashes spends from a budget. All this can be told to Python's own unpickler in the
+dictionary, and copying and hashing spend from a budget. All this is possible with Python's own unpickler in the
 form written in Python, which torch builds on too.
 """
 
@@ -31,7 +31,7 @@ class TooMuch(pickle.UnpicklingError):
 
 
 class Budget:
-    """What may still be copied and hashed: a few times the size of the file."""
+    """The budget for copying and hashing: a few times the size of the file."""
 
     def __init__(self, size: int) -> None:
         self.left = 4 * size + (1 << 20)
@@ -59,7 +59,7 @@ class Budget:
     def hash(self, keys: Iterable[Any]) -> None:
         """Pay for hashing, and for comparing with earlier keys of the same hash.
 
-        Whoever wants them finds numbers, and tuples and sets of them, that share one. The hashes of texts are secret,
+        An attacker finds numbers, and tuples and sets of them, with equal hashes. The hashes of texts are salted,
         and small integers are their own.
         """
         for key in keys:
@@ -79,7 +79,7 @@ class Budget:
 
 
 class Within:
-    """The rest of a stream, of which nobody can ask for more than there is."""
+    """The rest of a stream; reads beyond its end are refused."""
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Download a file so that it is either whole and right, or not there.
+"""Download a file so that it is either complete and verified, or absent.
 
 Bytes go into `NAME.part`, hashed on the way; an interrupted download continues where it stopped; the hash of the whole
 file is compared before it gets its name. Mirrors are tried in turn.
@@ -28,7 +28,7 @@ from t2icli.store.verified import file_sha256
 from t2icli.store.web import CannotDownload
 
 Tell = Callable[[str, int, "int | None"], None]
-"""Hears of progress: the file's name, bytes so far, bytes in all if known."""
+"""Called with progress: the file's name, bytes so far, bytes in all if known."""
 
 CONNECT_SECONDS = 1.0
 """A host that has not answered by then is taken for unreachable."""
@@ -40,7 +40,7 @@ ATTEMPTS = 3
 
 
 class _Unusable(Exception):
-    """Why one mirror did not do."""
+    """Why one mirror failed."""
 
 
 def file_name(remote: RemoteFile) -> str:
@@ -98,7 +98,7 @@ def _from_mirror(url: str, remote: RemoteFile, path: Path, tell: Callable[[int, 
                 os.replace(part, path)
                 verified.remember(path, whole)
                 return path
-            os.replace(part, part.with_suffix(".wrong"))  # kept for inspection, under a name nobody opens
+            os.replace(part, part.with_suffix(".wrong"))  # kept for inspection, under a name that is never opened
             if not resumed:  # else the old start may have been at fault: once more from the beginning
                 raise _Unusable(difference)
             resumed, problem = False, difference
@@ -116,7 +116,7 @@ def _size(part: Path) -> int:
 
 
 def _difference(part: Path, remote: RemoteFile, sha256: str) -> str | None:
-    """How a whole file differs from the one that was asked for; None if it does not."""
+    """How a complete file differs from the expected one; None if it does not."""
     if remote.sha256 not in (None, sha256):
         return f"sha256 is {sha256}, expected {remote.sha256}"
     if remote.sha256 is None and remote.git not in (None, found := git_hash(part)):
@@ -209,7 +209,7 @@ def has_answered(url: str) -> bool:
 
 _answered: set[tuple[str, int] | None] = set()
 _silent: dict[tuple[str, int], float] = {}
-"""Until when each host that did not answer is left alone."""
+"""Until when each host that did not answer is not tried again."""
 
 
 def _ask(place: tuple[str, int]) -> None:

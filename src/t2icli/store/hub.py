@@ -66,7 +66,7 @@ def settings() -> Settings:
 
 @dataclass(frozen=True)
 class Reference:
-    """A repository that somebody means."""
+    """The name of a repository."""
 
     hub: Literal["hf", "ms"]
     id: str
@@ -99,7 +99,7 @@ class Snapshot:
     """A repository as it was when it was listed."""
 
     reference: Reference
-    """With the commit as its revision, where the hub has told it."""
+    """With the commit as its revision, where the hub reports it."""
     files: tuple[Listed, ...]
     licence: str
     places: tuple[str, ...]

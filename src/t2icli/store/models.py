@@ -53,7 +53,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     """Where it came from: the run, or the upstream files."""
     config: dict[str, Any] = {}
-    """The network's shape: the backend's own business."""
+    """The network's shape, in the backend's own format."""
     settings: dict[str, Any] = {}
     """Defaults of the backend's settings that suit this model, such as a temperature."""
     files: dict[str, str] = {}
@@ -101,7 +101,7 @@ class Model:
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
     def check_made_for(self, backend: str, user: str | None = None) -> None:
-        """Refuse a model of another backend; `user` is who wanted it, where that is not `backend` itself."""
+        """Refuse a model of another backend; `user` names what it was for, if not `backend` itself."""
         if self.card.backend != backend:
             raise T2IError(f"model {self.name!r} is made for {self.card.backend!r}, not for {user or repr(backend)}")
 
@@ -112,7 +112,7 @@ class Model:
         return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def file(self, name: str = WEIGHTS, *, anew: bool = False) -> Path:
-        """A file of the model, after its hash has been compared; `anew` reads it even if it has not changed since."""
+        """A file of the model, after its hash has been compared; `anew` hashes it even if it has not changed since."""
         if name not in self.card.files:
             raise T2IError(f"model {self.name!r} has no file {name!r}", did_you_mean(name, self.card.files))
         path = self.folder / name
@@ -199,7 +199,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def copy(model: Model, folder: Path) -> None:
-    """A copy that is whole in itself: the parts that lie beside the model come to lie within it.
+    """A self-contained copy: linked parts are copied into it.
 
     Its files are the same ones where the file system allows that: a large model takes no more room.
     """

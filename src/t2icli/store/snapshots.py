@@ -88,7 +88,7 @@ def place(reference: Reference) -> Path:
 
 def _reference(word: str) -> Reference:
     found = hub.parse(word) or hub.parse(f"hf:{word}")
-    assert found is not None  # else the parser has said what is wrong
+    assert found is not None  # else the parser has reported it
     return found
 
 

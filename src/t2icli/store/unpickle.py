@@ -1,9 +1,9 @@
-"""Read pickles of strangers without running anything in them.
+"""Read untrusted pickles without running anything in them.
 
 A pickle is a small program that may name and call any function of any module. Here a name means one of
 the few harmless things listed below, or else an `Inert`: an object that takes whatever the program does
 to it and does nothing. So tensors survive beside objects of classes we do not have, and
-`os.system("...")` is a remark in a list of names.
+`os.system("...")` is an entry in a list of names.
 
 The functions torch calls to put a tensor together are wrapped, because a program may also write
 attributes on what it was given. How much a pickle may ask for is bounded: see `t2icli.store.bounded`.
@@ -229,7 +229,7 @@ class Reader:
         return self._stand_ins[module, name]
 
     def check(self, pid: Any) -> None:
-        """Whether a storage that torch is to read is in the file, as large as is said."""
+        """Whether a storage that torch is to read is in the file, with the size stated."""
         kind = pid[0] if isinstance(pid, tuple) and len(pid) >= 4 else None
         if kind in ("module", b"module"):  # of very old files: a class and its source
             return
@@ -240,7 +240,7 @@ class Reader:
             raise pickle.UnpicklingError("a storage without a name")
         width = 1 if pid[1] is torch.UntypedStorage else pid[1].dtype.itemsize
         if self.records is None:
-            self._held += pid[4] * width * (key not in self._storages)  # torch goes by what is said first
+            self._held += pid[4] * width * (key not in self._storages)  # torch uses what is stated first
             self._storages.add(key)
         if max(pid[4] * width, self._held) > (
             self.size if self.records is None else self.records.get(f"data/{key}", 0)

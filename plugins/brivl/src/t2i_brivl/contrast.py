@@ -1,4 +1,4 @@
-"""BriVL's training objective: two towers, slow copies of them, and queues of what those said last."""
+"""BriVL's training objective: two towers, slow copies of them, and queues of the copies' latest outputs."""
 
 from __future__ import annotations
 

@@ -151,5 +151,5 @@ def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
 
 
 def _timm_name(name: str) -> str:
-    """The name timm has for it today; BriVL 1.0 says `tf_efficientnet_b5_ns`."""
+    """timm's current name for it; BriVL 1.0 says `tf_efficientnet_b5_ns`."""
     return name.removesuffix("_ns")

@@ -26,7 +26,7 @@ APART = 0x9E3779B1
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What a model's card says."""
+    """The config in a model's card."""
 
     shape: Shape
     unit: bool = True
@@ -63,14 +63,14 @@ class Captioner:
         return captions
 
     def fittest(self, embedding: Tensor, captions: Sequence[str], n: int) -> list[str]:
-        """The n captions that lie nearest to their image, best first; the same one twice only for want of others."""
+        """The n captions nearest to their image, best first; duplicates only where there are too few others."""
         nearness = self.embedder.embed_texts(captions) @ F.normalize(embedding, dim=-1)
         ranked = [captions[at] for at in nearness.argsort(descending=True, stable=True).tolist()]
         different = list(dict.fromkeys(ranked))
         return (different + ranked)[:n]
 
     def drawn(self, embedding: Tensor, n: int, seed: int) -> list[list[list[int]]]:
-        """Caption j of image i is drawn with luck of its own, which `seed + i` and j decide."""
+        """Caption j of image i has random numbers of its own, from `seed + i` and j."""
         images = len(embedding)
         owners = [image for image in range(images) for _ in range(n)]
         rows = decode.sample(

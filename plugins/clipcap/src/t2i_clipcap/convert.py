@@ -99,7 +99,7 @@ PIECE = re.compile(r"\.self_attn\.(query|key|value|key_value)\.")
 
 
 def convert(upstream: Upstream, folder: Path) -> None:
-    """A model folder from a checkpoint, its tokenizer and what a JSON file says that neither shows."""
+    """A model folder from a checkpoint, its tokenizer, and a JSON file for what neither shows."""
     files = Files.of(upstream.files)
     tensors = renamed(read(files.checkpoint).tensors())
     words = open_words(files.tokenizer)

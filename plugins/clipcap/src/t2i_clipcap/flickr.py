@@ -93,7 +93,7 @@ def lists(source: Path) -> list[Path]:
 
 
 def image_folder(source: Path) -> Path:
-    """Where the pictures lie that the lists do not bring along."""
+    """The folder of the pictures, which the lists do not contain."""
     root = source if source.is_dir() else source.parent
     return next((root / name for name in FOLDERS if (root / name).is_dir()), root)
 

@@ -1,4 +1,4 @@
-"""ClipCap: an image embedding becomes a few vectors that GPT-2 goes on from.
+"""ClipCap: an image embedding becomes a few vectors that GPT-2 continues from.
 
 Three mappers make those vectors: `mlp` and `bert` as in the Chinese original, `transformer` as in the
 first, English one. The two transformers differ only in where they normalise and how wide they are.
@@ -59,7 +59,7 @@ class MLPMapper(nn.Module):
 
 
 class TransformerMapper(nn.Module):
-    """Learned vectors that look at the embedding; what becomes of them is the prefix."""
+    """Learned vectors that look at the embedding; their outputs are the prefix."""
 
     def __init__(self, shape: MapperShape, width: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class ClipCap(nn.Module):
         return [self.words, self.position, self.decoder]
 
     def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.AnyCache]:
-        """The logits of the first word, (b, words), and the state `step` goes on from."""
+        """The logits of the first word, (b, words), and the state `step` continues from."""
         prefix = self.mapper(embedding.to(self.words.weight))
         positions = prefix.shape[1] + length - 1
         if positions > self.shape.positions:

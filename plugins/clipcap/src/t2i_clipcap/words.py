@@ -56,7 +56,7 @@ class Words:
 
 
 def as_text(pieces: Iterable[str]) -> str:
-    """Chinese characters stand side by side, `##` goes on with a word, two Latin words keep a space between them."""
+    """Chinese characters stand side by side, `##` continues a word, two Latin words keep a space between them."""
     text = ""
     for piece in pieces:
         if piece.startswith("##") and len(piece) > 2:

@@ -45,7 +45,7 @@ class Prior(nn.Module):
         return self.head(self.decoder(x))
 
     def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.AnyCache]:
-        """The logits of the first code, (b, codes), and the state `step` goes on from."""
+        """The logits of the first code, (b, codes), and the state `step` continues from."""
         start = self.cond_proj(embedding.to(self.pos_emb))[:, None]
         cache = gpt.Cache.empty(self.decoder.shape, len(start), length, start)
         return self.next(start, cache), cache

@@ -77,7 +77,7 @@ class Schedule:
         return clean if predicts == "x0" else noise
 
     def clean(self, noisy: Tensor, times: Tensor, output: Tensor, predicts: str) -> Tensor:
-        """The clean thing, from what a network said."""
+        """The clean data, from a network's output."""
         if predicts == "x0":
             return output
         signal, noise = self.at(self.signal, times, noisy), self.at(self.noise, times, noisy)
@@ -148,7 +148,7 @@ def way_back(
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a network says of a noisy batch."""
+    """A network's estimate for a noisy batch."""
 
     clean: Tensor
     log_variance: Tensor | None = None

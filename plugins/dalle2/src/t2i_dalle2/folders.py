@@ -24,7 +24,7 @@ PRIOR, DECODER = "dalle2-prior", "dalle2"
 
 @dataclass(frozen=True)
 class Space:
-    """Where somebody's embeddings live."""
+    """Identifies the space of an embedder's vectors."""
 
     owner: str
     width: int
@@ -60,7 +60,7 @@ def check_same(one: Space, other: Space, together: str = TOGETHER) -> None:
 
 
 def _short(embedder: str) -> str:
-    """A hash is told by its beginning, other words as they are."""
+    """A hash by its beginning, other words as they are."""
     return embedder[:12] if len(embedder) == 64 else embedder
 
 

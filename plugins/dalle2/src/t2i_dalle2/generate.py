@@ -214,7 +214,7 @@ def open_decoder(model: Model) -> Decoder:
 
 
 def check_whole(model: Model, unets: int) -> None:
-    """A unet that is missing is told by its number, not by the names of its hundreds of tensors."""
+    """A missing unet is reported by its number, not by the names of its hundreds of tensors."""
     with safe_open(model.file(), framework="pt") as file:
         there = {int(match[1]) for name in file.keys() if (match := re.match(r"unets\.(\d+)\.", name))}
     for number in range(unets):

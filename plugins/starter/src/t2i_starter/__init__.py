@@ -21,7 +21,7 @@ SHIPPED = {
     "dalle2": "draws dishes by diffusion",
     "vqgan": "drawn dishes as codes and back",
 }
-"""What the models of each backend can do; where several would do, the first that is here is used."""
+"""What the models of each backend can do; where several would do, the first one installed is used."""
 STAND_IN = "a small model of drawn dishes, to try things with"
 
 

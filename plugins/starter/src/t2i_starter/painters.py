@@ -116,7 +116,7 @@ class Drawing:
 
 def main() -> None:
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked has gone
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the caller has ended
     while True:
         try:
             drawing = pickle.load(sys.stdin.buffer)

@@ -1,4 +1,4 @@
-"""How a dish is put on the table: how many of it, in what, of which colour; read from names and said in them."""
+"""How a dish is put on the table: how many of it, in what, of which colour; read from names and written in them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ BY_THREES = frozenset(
 )
 """Forms of which a picture shows several pieces, so that two of them cannot be counted in it."""
 MISSING = frozenset({"frog"})
-"""Ingredients without a layer that a stranger would name; dishes of them are not composed."""
+"""Ingredients without a layer that users may name; dishes of them are not composed."""
 
 NAMED = 0.15
-"""Share of the dishes whose vessel is said."""
+"""Share of the dishes whose vessel is in the name."""
 SEVERAL = 0.10
-"""Share of those that are asked for twice or three times."""
+"""Share of those counted twice or three times."""
 NUMBERS = {2: ("两", "two"), 3: ("三", "three")}
 
 
@@ -73,7 +73,7 @@ def vessels_of(dish: Dish) -> tuple[str, ...]:
 
 
 def invent(dish: Dish, random: Random) -> tuple[Serving, str]:
-    """A way to serve a dish, and what its name says of that: nothing, "count" or "vessel"."""
+    """A way to serve a dish, and what of it is in the name: nothing, "count" or "vessel"."""
     fitting = vessels_of(dish)
     usual = fitting[0] if fitting else ""
     kind = random.random()

@@ -19,7 +19,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Dish:
-    """What a name says: a form (noodles, soup, a plate), a way of cooking, up to three ingredients."""
+    """The parts of a name: a form (noodles, soup, a plate), a way of cooking, up to three ingredients."""
 
     form: str = "plate"
     cooking: str = "plain"

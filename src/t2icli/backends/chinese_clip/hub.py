@@ -1,4 +1,4 @@
-"""Where a Chinese-CLIP is: in a folder, fetched before, or on the hub. Light: what is missing is told before torch."""
+"""Where a Chinese-CLIP is: in a folder, cached, or on the hub. What is missing is reported before torch is imported."""
 
 from __future__ import annotations
 

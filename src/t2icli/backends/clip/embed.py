@@ -103,7 +103,7 @@ def load(settings: Settings) -> Clip:
     if settings.pretrained is not None:
         network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained, settings.keep_end)
     else:
-        assert settings.model is not None  # `t2icli.backends.clip.load` has seen to it
+        assert settings.model is not None  # checked in `t2icli.backends.clip.load`
         network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer, settings.keep_end)
     if settings.pool != "model":
         set_pool(network, settings.pool, texts.end)

@@ -100,7 +100,7 @@ class ClipRecipe:
 
 
 class Gathered(torch.autograd.Function):
-    """The rows of all processes, in the same order on each; gradients find their way back to where rows came from."""
+    """The rows of all processes, in the same order on each; gradients flow back to the processes the rows came from."""
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def everywhere(rows: Tensor) -> Tensor:
 
 
 def start(settings: RecipeSettings) -> tuple[dict[str, Any], Network, Part[Tokenizer]]:
-    """The model's config, the network and the tokenizer: fresh ones, or those to go on from."""
+    """The model's config, the network and the tokenizer: new ones, or those to continue from."""
     if settings.start is not None:
         config = dict(settings.start.card.config)
         return config, weights.go_on(build(config["architecture"]), settings.start), settings.tokenizer

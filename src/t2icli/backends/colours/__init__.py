@@ -1,4 +1,4 @@
-"""A ranker that knows colour words and nothing else: it needs no weights, and sees nothing but paint."""
+"""A ranker by colour words alone; it needs no weights."""
 
 from __future__ import annotations
 

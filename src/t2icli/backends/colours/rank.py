@@ -1,7 +1,7 @@
 """How much of a picture has the colours that a prompt names.
 
 This is all it does: "a red car" and "a red house" are the same to it, and 红烧肉 asks for red because the word 红
-is in it. It is here so that ranking can be tried without a download, and as the least a real ranker must beat.
+is in it. It is here so that ranking can be tried without a download, and as a baseline for real rankers.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 
 
-# What is learnt in minutes is drawn better a little below its own certainty, and with the words held up to it.
+# Briefly trained models draw better at a lower temperature and with guidance.
 ALIKE: dict[str, Any] = {"rotary": True, "shift_tokens": True, "temperature": 0.5, "cfg_scale": 2.0}
 MUON: dict[str, Any] = {
     "optimizer": "muon",

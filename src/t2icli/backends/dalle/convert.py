@@ -1,4 +1,4 @@
-"""DALLE-pytorch's files to ours: one table of names, and what the files leave unsaid."""
+"""DALLE-pytorch's files to ours: one table of names, and what is missing in the files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from t2icli.store.models import Card
 from t2icli.store.upstream import Contents
 
 RENAMED = [
-    (r"\.(fn\.)+", "."),  # wrappers come and go with the releases
+    (r"\.(fn\.)+", "."),  # wrappers differ between releases
     (r"^transformer\.layers\.(layers\.(\d+)\.0|blocks\.(\d+)\.f\.net)\.", r"layers.\2\3.attention."),
     (r"^transformer\.layers\.(layers\.(\d+)\.1|blocks\.(\d+)\.g\.net)\.", r"layers.\2\3.feed_forward."),
     (r"\.to_qkv\.", ".inner.qkv."),
@@ -115,7 +115,7 @@ def convert(files: Upstream, folder: Path) -> None:
 
 
 def _codec(files: Upstream, contents: Contents, tensors: Mapping[str, Tensor], folder: Path) -> str:
-    """Write the codec into the folder: its weights are in the file too, and count."""
+    """Write the codec into the folder: its weights are in the file too."""
     kind = contents.data.get("vae_class_name") or ("DiscreteVAE" if contents.data.get("vae_params") else "VQGanVAE")
     if kind not in CODECS:
         raise T2IError(

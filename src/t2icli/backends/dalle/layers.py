@@ -1,4 +1,4 @@
-"""What a DALL-E transformer is made of: who sees whom, positions, token shift, and the two sublayers.
+"""What a DALL-E transformer is made of: attention masks, positions, token shift, and the two sublayers.
 
 A sequence is <bos>, the text, then the image codes in raster order. "text" below counts <bos> in.
 Every module takes either a sequence from its beginning or, given a `Memory` of what came before, the codes that follow.

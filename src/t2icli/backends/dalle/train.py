@@ -52,14 +52,14 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
 
 OF_TRAINING = ("attention_dropout", "feed_forward_dropout", "image_weight")
-"""What may be chosen anew for a network that is there already."""
+"""What may be changed when training continues from a model."""
 
 DRAWN_WITH = ("temperature", "cfg_scale")
-"""What is kept for the generator, where it is not as usual."""
+"""Kept for the generator where it differs from the default."""
 
 
 def as_started(start: Model, wanted: Config, settings: TrainSettings) -> Config:
-    """The config of the model to go on from; what was asked for and would be another network is refused."""
+    """The config of the model to continue from; settings that would need another network are refused."""
     trained = msgspec.convert(start.card.config, Config)
     of_network = {*Options.__struct_fields__, "text_length"} - {*OF_TRAINING}
     chosen = sorted(of_network & chosen_in(settings))
@@ -118,7 +118,7 @@ class DallERecipe:
         return self.model.loss(text, codes)
 
     def preview(self, batch: Sequence[Tensor], *, seed: int) -> Sequence[Image.Image]:
-        """What is drawn for the texts, and below it what the codec makes of the real codes."""
+        """What is drawn for the texts, and below it the real codes decoded."""
         text, codes = batch
         drawn_with = decode.Sampling(self.settings.temperature, cfg_scale=self.settings.cfg_scale)
         generator = DallEGenerator(self.model, self.tokenizer, self.codec, drawn_with)

@@ -116,7 +116,7 @@ def _columns(
 
 
 def _batches(path: Path, read: Any, parse: Any) -> Iterator[Any]:
-    """What arrow makes of a file, as long as that is sure to be what reading by row gives."""
+    """The rows as arrow reads them, as long as that is certain to equal reading row by row."""
     import pyarrow.csv as arrow_csv
 
     if parse.quote_char and _may_end_open(path):

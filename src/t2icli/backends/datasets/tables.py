@@ -102,7 +102,7 @@ def separator(first: str, path: Path) -> str:
 
 
 def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[Record]:
-    # Captions in tab-separated files carry lone quotation marks: nobody who writes those quotes cells.
+    # Captions in tab-separated files carry lone quotation marks: such files do not quote cells.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     while True:
         reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)

@@ -14,7 +14,7 @@ from t2icli.ground.errors import T2IError
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 END, END_OF_BYTES = "[SEP]", "<|endoftext|>"
-"""What BERT and GPT-2 end a text with; no caption holds them, but captioners learn to say them."""
+"""What BERT and GPT-2 end a text with; no caption holds them, but captioners learn to generate them."""
 
 
 class TokenizerFit:
@@ -63,7 +63,7 @@ def _like_bert(vocabulary: dict[str, int], normalizer: normalizers.BertNormalize
 
 
 def _letters(texts: Iterable[str], normalizer: normalizers.BertNormalizer) -> list[str]:
-    """Every character that begins a word, and every one that goes on with it, as word pieces write them."""
+    """Every character that begins a word, and every one inside a word, as word pieces write them."""
     split = pre_tokenizers.BertPreTokenizer()
     letters: set[str] = set()
     for text in texts:

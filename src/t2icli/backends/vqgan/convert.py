@@ -82,7 +82,7 @@ def _model_table(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _sort(files: tuple[Path, ...]) -> tuple[Path, Path]:
-    """The checkpoint and the configuration, told apart by what is in them: downloads may have other names."""
+    """The checkpoint and the configuration, distinguished by content: downloads may have other names."""
     configs = [path for path in files if _is_text(path)]
     others = [path for path in files if path not in configs]
     if len(configs) != 1 or len(others) != 1:

@@ -94,7 +94,7 @@ class VQGANRecipe:
             self.model.care.step(quantize)
 
     def codec_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
-        """L1 + the metric + the codebook's loss and, after a while, what the adversary says."""
+        """L1 + the metric + the codebook's loss and, after `adversary_start`, the adversary's."""
         images = images * 2 - 1
         back, codebook_loss, codes = self.model(images, step)
         l1 = (images - back).abs().mean()

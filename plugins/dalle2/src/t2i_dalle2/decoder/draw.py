@@ -16,7 +16,7 @@ from t2icli.nn.embedding import autocast
 
 @dataclass
 class Stage:
-    """What one unet of a decoder says of noisy pictures."""
+    """One unet's estimates for noisy pictures."""
 
     network: Decoder
     number: int
@@ -48,7 +48,7 @@ class Stage:
         return self.read(self.output(noisy, times), noisy, times)
 
     def read(self, output: Tensor, noisy: Tensor, times: Tensor, *, clamp: bool = True) -> Estimate:
-        """The clean picture in [-1, 1], and how sure the unet is, where it was taught to tell."""
+        """The clean picture in [-1, 1], and its variance, where the unet was trained to estimate it."""
         output, certainty = output.chunk(2, dim=1) if self.shape.learned_variance else (output, None)
         clean = self.schedule.clean(noisy, times, output, self.shape.predicts)
         clean = clean.clamp(-1, 1) if clamp else clean
@@ -58,7 +58,7 @@ class Stage:
 
 
 def log_variance(schedule: Schedule, certainty: Tensor, times: Tensor) -> Tensor:
-    """Between the least and the most a step's variance can be, as [-1, 1] says."""
+    """Between the smallest and largest variance of a step, as `certainty` in [-1, 1] sets it."""
     least = schedule.at(schedule.log_variance, times, certainty)
     most = schedule.at(schedule.betas.log(), times, certainty)
     part = (certainty + 1) / 2

@@ -19,7 +19,7 @@ STREAM = 0
 
 @dataclass
 class Imagine:
-    """What a prior says of noisy image embeddings of some texts, step after step of one drawing."""
+    """A prior's estimates for noisy image embeddings of some texts, step by step."""
 
     network: Prior
     text: Tensor

@@ -39,7 +39,7 @@ class Layer(nn.Module):
 
 
 class Distances(nn.Module):
-    """A learned bias for how far back a key lies, which also hides what lies ahead."""
+    """A learned bias by the distance to a key, which also masks later positions."""
 
     BUCKETS, FARTHEST = 32, 128
 
@@ -92,7 +92,7 @@ class Prior(nn.Module):
         keep_image: Tensor | None = None,
         before: Tensor | None = None,
     ) -> Tensor:
-        """(b, width) of embeddings brought to `shape.length`; `keep...` (b,) says whose condition is not hidden.
+        """(b, width) of embeddings brought to `shape.length`; `keep...` (b,) is true where the condition is kept.
 
         A network with `self_cond` also reads the clean embedding of the step before; None is zeros.
         """
