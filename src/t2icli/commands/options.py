@@ -52,7 +52,7 @@ def named(kind: str, *flags: str, help: str) -> Any:
 
 
 def random_seed() -> int:
-    """A seed for who gave none: short enough to be read aloud."""
+    """A random seed, short enough to be read aloud."""
     return secrets.randbelow(1_000_000)
 
 

@@ -131,7 +131,7 @@ def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
 
 
 def _source(words: list[str]) -> tuple[str | None, Path]:
-    """`NAME SOURCE`, or SOURCE alone, whose look says what it is."""
+    """`NAME SOURCE`, or SOURCE alone, whose kind is guessed from the file."""
     if len(words) not in (1, 2):
         raise T2IError("t2i prepare takes a source, and before it what kind it is", "t2i prepare folder photos/ ...")
     if len(words) == 1 and not Path(words[0]).exists():  # a named source may take something else than a path

@@ -12,7 +12,7 @@ WITHIN = "loop."
 
 
 def add_defaults(command: Any, words: Sequence[str]) -> None:
-    """Say in the help of each flag what the recipe among `words` uses unless told otherwise."""
+    """Say in the help of each flag the default of the recipe among `words`."""
     offers = discovery.installed().offers["recipe"]
     recipe = next((word for word in words if word in offers), None)
     if recipe is None or not {"-h", "--help"} & set(words):

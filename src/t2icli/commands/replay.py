@@ -1,4 +1,4 @@
-"""`t2i replay`: a picture made again from what its file says."""
+"""`t2i replay`: a picture made again from the record in its file."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What users see: results on stdout, everything else on stderr. The only module that prints.
 
-File names, captions and the errors of plugins are strangers' text, and a terminal obeys what it is sent: every text
+File names, captions and the errors of plugins are untrusted text, and terminals obey control characters: every text
 passes `visible` on its way out. rich is imported when there is a table or a bar to draw.
 
-What is said to users is translated here; paths, captions and what programs read are not.
+Messages are translated here; paths, captions and what programs read are not.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Percent(float):
 
 
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Rows under headings; numbers stand to the right, and a column that says nothing is left out.
+    """Rows under headings; numbers stand to the right, and an empty column is left out.
 
     A path is never broken: where it is wider than the terminal, so is the table.
     """
@@ -204,7 +204,7 @@ def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterat
 
 @contextlib.contextmanager
 def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
-    """Like `progress`, for work that calls back: yields the function that says how many more are done."""
+    """Like `progress`, for work that calls back: yields the function that counts what is done."""
     with bar_with_steps(about, total) as (advance, _):
         yield advance
 
@@ -278,7 +278,7 @@ def _paint(paths: Sequence[Path]) -> None:
 
 @contextlib.contextmanager
 def transfer() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Gives what is to be told of each file's name, bytes so far and bytes in all; draws bars on a terminal."""
+    """Yields the function to call with each file's name, bytes so far and bytes in all; draws bars on a terminal."""
     if quiet or not sys.stderr.isatty():
         begun: set[str] = set()
 
@@ -304,7 +304,7 @@ def transfer() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Go on only if the user agrees; where nobody can be asked, `-y` must have said so."""
+    """Continue only if the user agrees; without a terminal, `-y` is needed."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -32,7 +32,7 @@ def tallying() -> Iterator[Callable[[str, int, int], None]]:
 
 
 class Tally:
-    """Counts rows and says so now and then."""
+    """Counts rows and reports now and then."""
 
     def __init__(self, say: Callable[[str], None], every: float) -> None:
         self.say = say

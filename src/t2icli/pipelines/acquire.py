@@ -48,7 +48,7 @@ def import_files(
 
 
 def _take(model: Model, backend: str, folder: Path) -> None:
-    """Copy a model whose every byte is as its card says."""
+    """Copy a model after checking every hash on its card."""
     model.check_made_for(backend)
     if problems := list(work.problems(model)):
         raise T2IError(problems[0], code=1)

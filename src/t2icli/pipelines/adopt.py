@@ -40,7 +40,7 @@ def place(source: Path, wanted: Iterable[Listed], draft: Path) -> None:
 
 
 def card(entry: Entry[object], folder: Path) -> Card:
-    """What the backend says of a repository, if it can load it."""
+    """The card the backend gives a repository, if it can load it."""
     assert entry.adopt is not None
     found = entry.adopt(folder)
     if found.backend != entry.name:

@@ -1,4 +1,4 @@
-"""Pictures to sentences, the best first if somebody judges them; a file of them grows as they come."""
+"""Pictures to captions, the best first if there are judges; they are written as they come."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture and what was said of it, best first; without judges there are no scores."""
+    """A picture and its captions, best first; without judges there are no scores."""
 
     path: Path
     captions: list[str]

@@ -51,7 +51,7 @@ class Examples:
     def mixed(
         self, source: Opened[Any], listener: str | None = None, tables: Mapping[str, Any] | None = None
     ) -> Examples:
-        """The same for a generator that is loaded; `listener` and `tables` say which embedder hears the sound."""
+        """The same for a generator that is loaded; `listener` and `tables` name the embedder of the sound."""
         if self.sound is None and not self.weights:
             return self
         like = self.pictures["like"].image if "like" in self.pictures else None
@@ -85,7 +85,7 @@ def generators_with(condition: str) -> list[str]:
 
 
 def record(examples: Examples) -> dict[str, Any]:
-    """What every row and PNG says of them."""
+    """Their record in every row and PNG."""
     fields: dict[str, Any] = {}
     for name, example in examples.pictures.items():
         fields |= {name: str(example.path), f"{name}_pixels": example.pixels}
@@ -95,7 +95,7 @@ def record(examples: Examples) -> dict[str, Any]:
 
 
 def recorded(record: Record, source: Opened[Any]) -> Examples:
-    """What a PNG says it was drawn by, if that is still the same."""
+    """The conditions recorded in a PNG, if their files are unchanged."""
     paths = {name: Path(path) for name in CONDITIONS if (path := getattr(record, name, None)) is not None}
     audio = None if record.audio is None else Path(record.audio)
     examples = opened(audio=audio, weights=record.weights, **paths)

@@ -11,7 +11,7 @@ from t2icli.registry import discovery
 from t2icli.store.models import Card, Model, Usual
 
 OFTEN = 50
-"""All but one of so many prompts that a model knows score at least what its card says."""
+"""All but one of so many prompts that a model knows score at least the value on its card."""
 
 
 def lines(model: Model | None, judges: Sequence[Judge], rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 FILED_AT_ONCE = 16
-"""Pictures that wait to be filed, where nobody judges: as many as a power cut may cost."""
+"""Pictures that wait to be filed, without judges: as many as a power cut may cost."""
 
 
 AHEAD = 4
@@ -64,7 +64,7 @@ class GenerationPlan:
 
 
 def check_top(top: int | None, n: int, *, judged: bool) -> None:
-    """Whether the best `top` of n can be told."""
+    """Whether the best `top` of n can be chosen."""
     if top is not None and not judged:
         raise T2IError("--top needs a ranker", "add --rerank RANKER")
     if top is not None and top > n:
@@ -125,7 +125,7 @@ def generate(
             raise T2IError(f"the generator gave more pictures instead of {len(album.filed)}", code=1)
     except BaseException as error:
         with contextlib.suppress(T2IError):
-            album.publish(grid=isinstance(error, Exception))  # whoever pressed Ctrl-C does not wait for a large sheet
+            album.publish(grid=isinstance(error, Exception))  # no large sheet after Ctrl-C
         raise
     album.publish()
     return album.filed

@@ -56,7 +56,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder that is no folder, a pipe among it: that is no picture is said when it is to be opened."""
+    """Everything in a folder that is no folder, even a pipe: it is refused when it is opened."""
 
     def unreadable(error: OSError) -> None:
         warnings.warn(f"the folder '{error.filename}' is left out: {error.strerror}", UserWarning, stacklevel=2)
@@ -68,7 +68,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 def opened(
     paths: Sequence[Path], at_once: int, unreadable: Callable[[Path, str], None]
 ) -> Iterator[list[tuple[Path, Image]]]:
-    """The pictures in lists of `at_once`; `unreadable` hears of each that could not be opened, and why."""
+    """The pictures in lists of `at_once`; `unreadable` is called for each that could not be opened, with the reason."""
     from t2icli.pictures.images import open_image
 
     batch: list[tuple[Path, Image]] = []

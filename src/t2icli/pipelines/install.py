@@ -125,7 +125,7 @@ def _plan_of_uv(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _run(command: list[str], *, watched: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the installer; where somebody is watching, its progress is theirs to see, on stderr."""
+    """Run the installer; on a terminal its progress is shown on stderr."""
     streams: dict[str, Any] = {"stdout": sys.stderr} if watched else {"capture_output": True}
     ended = subprocess.run(command, **streams, text=True, errors="replace", check=False)
     if ended.returncode:

@@ -59,7 +59,7 @@ def _has_no_model(kind: str, backend: str) -> bool:
 def _other(part: Part[Any]) -> str | None:
     if part.kind == "tokenizer":
         return LEARNT_AS if part.name != LEARNT_AS else None
-    with contextlib.suppress(T2IError):  # what is missing is said better by whoever needs it
+    with contextlib.suppress(T2IError):  # the recipe reports better what is missing
         return defaults.name(part.kind)
     return None
 

@@ -81,7 +81,7 @@ def making(name: str) -> Iterator[Path | None]:
 
 
 def convert(entry: Entry[object], upstream: Upstream, folder: Path) -> None:
-    """What the entry makes of the files; an error of a plugin is said to be one."""
+    """Convert the files with the entry; an error of a plugin is reported as one."""
     assert entry.convert is not None
     try:
         entry.convert(upstream, folder)

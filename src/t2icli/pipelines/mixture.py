@@ -128,7 +128,7 @@ class Heard:
 
 
 def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Heard:
-    """The sound in a file as the embedder `word`, or the usual one, hears it."""
+    """The sound in a file for the embedder `word`, or the default one."""
     sound = Sound.opened(path)
     listener = open_listener(word, tables)
     vector = listener.thing.embed_audio([sound.clip])[0]

@@ -27,7 +27,7 @@ class Row(msgspec.Struct, frozen=True):
     """None where only its plugin knows of it, and does not say."""
     backend: str
     size: int | None
-    """Bytes: on disk, or to be downloaded; None where nobody knows."""
+    """Bytes: on disk, or to be downloaded; None where that is unknown."""
     is_here: bool
     is_default: bool
     about: str
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True):
     stands_in: bool = False
     """Whether it is used only until there is another."""
     licence: str = ""
-    """Empty where nobody has looked: the hub says it before a download."""
+    """Empty where unknown: the hub gives it before a download."""
     is_noncommercial: bool = False
     chinese: bool | None = None
     """Whether it reads, or writes, Chinese."""
@@ -214,7 +214,7 @@ class Check(msgspec.Struct, frozen=True):
 def check(
     names: Sequence[str] = (), *, anew: bool = False, tell: Callable[[str], None] = lambda _: None
 ) -> list[Check]:
-    """Compare the hashes of all files of these models, or of all; `anew` reads those that have not changed too."""
+    """Compare the hashes of all files of these models, or of all; `anew` also reads those that have not changed."""
     checks = []
     for name in names or models.places(discovery.installed().sources):
         tell(name)

@@ -49,7 +49,7 @@ class Job:
     licence: str = ""
     about: str = ""
     stop: Event = field(default_factory=Event, compare=False, repr=False)
-    """Set when the run ends early: the source is read in a thread of its own, which would go on."""
+    """Set when the run ends early: the source is read in a thread of its own, which would continue."""
 
     def blocks(self, captions: CaptionRules) -> Iterator[Block]:
         """The source's rows with the verdict on their captions."""
@@ -57,7 +57,7 @@ class Job:
 
 
 def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:
-    """A plan from a preset and what is said on top of it."""
+    """A plan from a preset and the rules that override it."""
     if preset is not None and preset not in PRESETS:
         raise T2IError(f"there is no preset called {preset!r}", did_you_mean(preset, PRESETS))
     if preset in NEEDS_WORDS and "words" not in rules:
@@ -71,7 +71,7 @@ class Sample:
     """What the caption rules would do, found without fetching or writing anything."""
 
     counts: Counter[str]
-    """Rows by reason; '' are those that would go on to have their pictures judged."""
+    """Rows by reason; '' are those whose pictures would be judged next."""
     examples: Mapping[str, Sequence[str]]
     """Some captions for each reason."""
 
@@ -161,7 +161,7 @@ def _begin(job: Job) -> None:
     path = job.output / PLAN
     if not path.is_file() and (job.output / CARD).is_file():
         raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
-    if not (path.is_file() and report.files(job.output)):  # a run that came to nothing binds nobody
+    if not (path.is_file() and report.files(job.output)):  # a run without any rows binds no later one
         (job.output / report.FOLDER).mkdir(exist_ok=True)
         files.write(path, toml.dumps(wanted))
     before = toml.read(path)
@@ -285,7 +285,7 @@ def guess_source(path: Path) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    """Changes when a file is added, taken away or written anew."""
+    """Changes when a file is added, removed or rewritten."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [file.stat() if file.exists() else file.lstat() for file in files]  # a link may lead nowhere
     seen = [(str(f.relative_to(path)), stat.st_size, stat.st_mtime_ns) for f, stat in zip(files, stats, strict=True)]

@@ -23,7 +23,7 @@ NOTED = ("torch", "numpy", "PIL", "transformers", "tokenizers", "open_clip", "ti
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a PNG says about how it was made. Keys of later versions are ignored; earlier ones lack some."""
+    """How a PNG was made. Keys of later versions are ignored; earlier ones lack some."""
 
     prompt: str
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -76,7 +76,7 @@ def decoded(record: Mapping[str, Any], path: Path) -> Record:
 
 
 def record(opened: Opened[Any]) -> dict[str, Any]:
-    """What a PNG says about the generator that drew it."""
+    """The generator recorded in a PNG."""
     versions = _versions()
     return {
         "backend": opened.entry,

@@ -31,7 +31,7 @@ RESERVE = 2_000_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be downloaded, and what becomes of it."""
+    """What will be downloaded, and what it is for."""
 
     name: str
     entry: Entry[object]
@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files; None where nobody knows them beforehand."""
+        """Bytes of all files; None where they are unknown beforehand."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size)
 
@@ -301,9 +301,9 @@ def by_hand(source: ModelSource, reference: Reference | None = None) -> Iterator
 
 
 def _note_origin(source: ModelSource, upstream: Upstream, folder: Path) -> None:
-    """Where a model came from and under which licence, for whoever opens its card.
+    """Where a model came from and under which licence, for its card.
 
-    A hash that upstream never published is noted as it was found: so two downloads can be told apart.
+    A hash that upstream never published is noted as computed, so that two downloads can be distinguished.
     """
     card = models.open_model(folder).card
     paths = [*upstream.files, *(path for files in upstream.parts.values() for path in files)]

@@ -1,4 +1,4 @@
-"""Make a picture again from what its PNG says, and compare."""
+"""Make a picture again from the record in its PNG, and compare."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Replay:
     """A picture made a second time."""
 
     record: dict[str, Any]
-    """What the PNG says of the first time."""
+    """The record in the PNG."""
     image: Image
     agrees: bool
     """Every pixel is the same as when it was first made."""

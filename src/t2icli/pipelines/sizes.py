@@ -51,7 +51,7 @@ def of_loop(option: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def under(entry: Entry[Any], size: str | None, option: Mapping[str, Any]) -> dict[str, Any]:
-    """`option` with what the size says of everything that was not asked for."""
+    """`option` with the size's values for all that is not set."""
     if size in (None, ORIGINAL):
         return dict(option)
     chosen = dict(entry.sizes[size])  # type: ignore[index]

@@ -85,7 +85,7 @@ def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
     """A run that was refused before it wrote anything leaves no lock, and none of the folders `made` for it."""
     if made and [path.name for path in folder.iterdir()] == [".lock"]:
         (folder / ".lock").unlink()
-        with contextlib.suppress(OSError):  # somebody else uses one by now
+        with contextlib.suppress(OSError):  # another process uses one by now
             for each in made:
                 each.rmdir()
 

@@ -141,7 +141,7 @@ def written(folder: Path) -> TrainingPlan:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run in this folder got as far as its first step; before that nothing is lost by starting anew."""
+    """Whether a run in this folder got as far as its first step; before that nothing is lost by starting over."""
     return (folder / "log.jsonl").is_file()
 
 
@@ -166,4 +166,4 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def silent(line: str) -> None:
-    """Tells nobody."""
+    """Ignores messages."""

@@ -28,7 +28,7 @@ TRIES = 3
 
 
 class Answer(msgspec.Struct):
-    """What a worker says of its chunk."""
+    """A worker's result for its chunk."""
 
     progress: list[tuple[str, int, int]] = []
     error: str = ""

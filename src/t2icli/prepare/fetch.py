@@ -1,4 +1,4 @@
-"""Fetching images from strangers' servers: every address ends with bytes or a reason, in bounded time and memory."""
+"""Fetching images from any server: every address ends with bytes or a reason, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Fetcher:
             await self._opened.close()
 
     async def get(self, address: str, use: Callable[[bytes], Awaitable[T]]) -> tuple[T, int]:
-        """What `use` makes of the body behind an address, and how many tries it took; or `Refused`.
+        """What `use` returns for the body behind an address, and the number of tries; or `Refused`.
 
         The place is held until `use` is done, so bodies never pile up before slow decoding.
         """

@@ -33,11 +33,11 @@ INNER_V4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 
 class BlockedAddress(OSError):
-    """An address that no stranger's link may make us ask."""
+    """An address that must not be requested for a link in a dataset."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to somebody out there, whatever form it is dressed in."""
+    """Whether an IP address is public, whatever form it is written in."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address) and any(ip in network for network in INNER_V4):
         ip = IPv4Address(int(ip) & 0xFFFFFFFF)

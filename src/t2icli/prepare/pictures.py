@@ -1,4 +1,4 @@
-"""The rules for pictures: from a stranger's bytes to the file that is stored, or the reason why not."""
+"""The rules for pictures: from the source's bytes to the file that is stored, or the reason why not."""
 
 from __future__ import annotations
 

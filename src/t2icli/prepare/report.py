@@ -223,7 +223,7 @@ def standing(chunk: Chunk, before: Any, reasons: frozenset[str] | None) -> Any:
 
 
 def _check_same(chunk: Chunk, before: Any) -> None:
-    """Refuse to go on with a source whose rows are not those of the earlier run; more at its end are fine."""
+    """Refuse to continue with a source whose rows are not those of the earlier run; more at its end are fine."""
     import pyarrow.compute as pc
 
     now = _images(chunk)

@@ -17,7 +17,7 @@ AT_ONCE = 3
 
 
 class _Unawaited(ThreadPoolExecutor):
-    """Threads that nobody waits for at the end: looking up a name may take half a minute, and cannot be stopped."""
+    """Daemon threads: looking up a name may take half a minute, and cannot be stopped."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)

@@ -111,7 +111,7 @@ NEEDS_WORDS = frozenset({"wukong-food"})
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything that decides what becomes of a row, beside the row itself."""
+    """All settings that decide a row's status."""
 
     rules: Rules = Rules()
     limits: Limits = Limits()

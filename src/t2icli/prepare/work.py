@@ -44,7 +44,7 @@ class Work:
     """Reasons whose rows are tried again; None for all rows that failed."""
     progress: Progress = unwatched
     stop: Event = field(default_factory=Event)
-    """Set when the run ends, however it comes about: whoever makes the chunks can leave off."""
+    """Set when the run ends for any reason, so that the producer of chunks stops."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Done:
 
 
 class Worker:
-    """Turns chunks into shards. Several may be under way at once, so that a slow host holds up nobody."""
+    """Turns chunks into shards. Several may be under way at once, so that a slow host does not hold up others."""
 
     def __init__(self, work: Work, fetcher: Fetcher, threads: Executor) -> None:
         self.plan, self.claims, self.progress = work.plan, work.claims, work.progress
@@ -164,7 +164,7 @@ class Worker:
         return ("", None) if name is None else (name, self._claimed(name, candidate.row))
 
     def _claimed(self, name: str, row: int) -> str:
-        """The row's key; the second row of the same name is dropped, or told apart by its number."""
+        """The row's key; the second row of the same name is dropped, or given a number."""
         if self.claims.key(name, row):
             return name
         if self.plan.rules.duplicates != "keep":

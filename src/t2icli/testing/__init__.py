@@ -1,4 +1,4 @@
-"""For the tests of plugins, ours and strangers': the `t2i` fixture, a contract check for every kind, toys, a fake hub.
+"""For the tests of plugins: the `t2i` fixture, a contract check for every kind, toys, a fake hub.
 
 pytest finds this module by itself wherever t2icli is installed.
 """

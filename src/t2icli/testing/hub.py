@@ -1,4 +1,4 @@
-"""A model hub on this machine for tests: it lists repositories, sends files, and misbehaves as it is told.
+"""A model hub on this machine for tests: it lists repositories, sends files, and misbehaves on request.
 
 It answers as the hub does (`/api/models/ID/revision/REV`, `/api/models/ID/tree/COMMIT`, `/ID/resolve/COMMIT/PATH`) and
 as ModelScope does (`/api/v1/models/ID/...`, `/models/ID/resolve/REV/PATH`). Large files are kept by sha256 and sent by

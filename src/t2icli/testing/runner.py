@@ -67,7 +67,7 @@ class Runner:
         return result
 
     def fails(self, *words: object, code: int = 2, says: str = "", stdin: str = "") -> Result:
-        """It ends with `code`, tells the user `says`, and shows no traceback."""
+        """It ends with `code`, shows `says`, and no traceback."""
         result = self.run(*words, stdin=stdin)
         said = f"t2i {_line(words)} ended with code {result.code}:\n{result.stdout}{result.stderr}"
         assert result.code == code, f"expected code {code}, but {said}"

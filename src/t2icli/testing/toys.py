@@ -5,7 +5,7 @@ The module is a plugin, so a test can set its own beside it:
     t2i.use(my_plugin, toys)
     t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
 
-`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one that hears `toy-ears`, and a
+`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one of sounds `toy-ears`, and a
 generator that takes every condition and draws mixed requests `toy-painter`.
 """
 

@@ -75,7 +75,7 @@ def fitting(
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that tensors of this device may still take; None where nobody can tell."""
+    """Bytes that tensors of this device may still take; None where that is unknown."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused

@@ -119,7 +119,7 @@ def _fill(
     for read in batches:
         if read.batch is None:
             raise unreadable_error(data, *read.problems[0])
-        problems.update(read.problems)  # their places hold the next sample's results, which nobody will read
+        problems.update(read.problems)  # their places hold the next sample's results, which are never read
         result = part.run(read.batch).detach().cpu().numpy()
         if rows is None:
             shape = (part.views * n, *result.shape[1:])

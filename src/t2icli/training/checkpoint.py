@@ -2,7 +2,7 @@
 
     settings.toml  log.jsonl  tensorboard/  model/  best/  checkpoints/  previews/
 
-Everything appears by renaming a finished draft, so that whoever is killed at any moment leaves the last good
+Everything appears by renaming a finished draft, so that a process killed at any moment leaves the last good
 state. A checkpoint is one file written by the first process, complete even when the model is sharded: it can
 be continued by any number of processes with any strategy.
 """

@@ -1,4 +1,4 @@
-"""The one training loop. A recipe says what a step's loss is; everything around it happens here, in plain order."""
+"""The one training loop. A recipe defines a step's loss; everything around it is here, in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
 
 ESTIMATED_AFTER = 10
-"""Steps after which whoever watches hears how long the rest will take, whatever `log_every` is."""
+"""Steps after which the remaining time is reported first, whatever `log_every` is."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def train(
     report_to: str = "auto",
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Train to the end, or until told to stop, from the newest checkpoint in `folder` or from the beginning."""
+    """Train to the end, or until interrupted, from the newest checkpoint in `folder` or from the beginning."""
     training = Training(recipe, data, held_out, settings, folder, world, strategy, watch)
     training.resume()
     log = Log(folder, training.step, report_to) if world.is_first else None
@@ -215,7 +215,7 @@ class Training:
         )
 
     def report(self, log: Log | None) -> None:
-        """The figures since the last report, averaged, to the log and to whoever watches."""
+        """The figures since the last report, averaged, to the log and to `watch`."""
         if not self.since_report:  # an abandoned step was the only one
             return
         names = list(self.since_report[-1])
@@ -230,7 +230,7 @@ class Training:
             self.watch(Progress("train", self.step, self.total, rate, self.settings.batch_size, means))
 
     def estimate(self, log: Log | None) -> None:
-        """How fast it goes, to whoever watches."""
+        """Report the speed to `watch`."""
         step, since = self.begun_at
         rate = (self.step - step) * self.settings.batch_size / max(time.monotonic() - since, 1e-9)
         if log is not None:

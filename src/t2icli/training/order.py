@@ -45,7 +45,7 @@ def shuffled(seed: int, epoch: int, n: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Order:
-    """Every epoch shuffles the n samples anew; steps take `batch` of them after another, across epochs."""
+    """Every epoch shuffles the n samples; steps take `batch` of them in turn, across epochs."""
 
     seed: int
     n: int

@@ -1,4 +1,4 @@
-"""What a long job says about itself while it runs; whoever watches decides how to show it. Light: no torch."""
+"""Progress of a long job; the caller decides how to show it. Light: no torch."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 def interruptible(parameters: Iterable[nn.Parameter]) -> None:
-    """Python hears of signals between its own instructions, of which a backward pass has none; these are some."""
+    """Python handles signals between its own instructions, of which a backward pass has none; these are some."""
     for parameter in parameters:
         if parameter.requires_grad:
             parameter.register_hook(lambda gradient: None)

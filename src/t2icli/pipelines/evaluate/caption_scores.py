@@ -92,7 +92,7 @@ def longest_common(a: Words, b: Words) -> int:
 def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> list[float]:
     """For each caption, times 10: likeness of n-gram counts, rare ones weighing more, clipped and kept to length.
 
-    What is rare is told by the references of all images, so it means something for many images only.
+    Rarity is counted over the references of all images, so the score needs many images.
     """
     seen: Counter[tuple[str, ...]] = Counter()
     for known in references:

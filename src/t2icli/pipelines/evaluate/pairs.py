@@ -27,7 +27,7 @@ def _no_sound() -> None:
 
 @dataclass(frozen=True)
 class Picture:
-    """One row: a picture that is opened when it is asked for, and what is said of it."""
+    """One row: a picture, opened on demand, and its captions."""
 
     name: str
     captions: tuple[str, ...]
