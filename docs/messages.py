@@ -30,7 +30,7 @@ MARKUP = re.compile(r"</?\w+|\\[wds.]|^--\S+ [A-Z]+$|^[\w ]*_[\w ]*$|\|")
 """HTML, patterns, lists of names and types."""
 FILES_ONLY = {
     *("testing", "templates", "gallery.py", "page.py", "schema.py", "metrics.py", "vocabulary.py", "machine.py"),
-    "__main__.py",
+    *("questions.py", "__main__.py"),
 }
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import t2i_diffusers
+from t2icli import load
+from t2icli.contract.requests import Request
 from t2icli.pictures.images import open_image
 from t2icli.testing import Runner
 
@@ -21,3 +23,36 @@ def test_a_folder_draws_without_a_store_and_a_picture_is_replayed(t2i: Runner, t
     assert [open_image(path).size for path in drawn if path.name != "grid.png"] == [(64, 64)] * 2
     assert Path("one/000.png").read_bytes() == Path("two/000.png").read_bytes()
     assert "agrees in every pixel" in t2i.ok("replay", "two/001.png").stdout
+
+
+def test_a_folder_becomes_a_model_whose_damage_is_noticed(t2i: Runner, own: Callable[[str], Path]) -> None:
+    t2i.use(t2i_diffusers)
+    t2i.ok("models", "import", own("z-image"), "--as", "diffusers", "--name", "tiny")
+    assert "diffusers/tiny" in t2i.ok("models", "list").stdout
+    t2i.ok("generate", "红烧牛肉面", "-m", "diffusers/tiny", *QUICK, "-n", 1, "--seed", 7, "--output", "model")
+    t2i.ok("replay", "model/000.png")
+    path = t2i.home / "models/diffusers/tiny/transformer/diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    t2i.fails("generate", "x", "-m", "diffusers/tiny", *QUICK, code=1, says="is damaged: sha256 is")
+
+
+def test_a_repository_without_a_pipeline_is_not_taken_in(t2i: Runner, own: Callable[[str], Path]) -> None:
+    t2i.use(t2i_diffusers)
+    folder = own("z-image")
+    (folder / "model_index.json").unlink()
+    t2i.fails("models", "import", folder, "--as", "diffusers", says="holds no pipeline: model_index.json is missing")
+    assert "diffusers/" not in t2i.ok("models", "list").stdout
+
+
+def test_a_turbo_model_takes_few_steps_without_being_asked_to(t2i: Runner, own: Callable[[str], Path]) -> None:
+    t2i.use(t2i_diffusers)
+    folder = own("z-image").rename("Z-Image-Turbo")
+    generator = load("generator", "diffusers", source=folder, size="64x64", precision="fp32")
+    assert (generator.settings.steps, generator.settings.cfg_scale) == (8, 0.0)
+    (usual,) = generator.draw([Request("红烧牛肉面", 7)])
+    (same,) = generator.draw([Request("红烧牛肉面", 7, {"steps": 8, "cfg_scale": 0.0})])
+    assert usual.tobytes() == same.tobytes()
+    assert load("generator", "diffusers", source=folder, steps=3).settings.steps == 3

@@ -44,7 +44,7 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """One of our packages for each kind, suggested to users who have none."""
-PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve", "wavbrivl")
+PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve", "transformers", "wavbrivl")
 OURS = tuple(f"t2icli-{name}" for name in PLUGINS)
 """Our distributions beside t2icli itself."""
 

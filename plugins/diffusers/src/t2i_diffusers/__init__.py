@@ -77,7 +77,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
+adopt = lazily("t2i_diffusers.folder:adopt")
+
+
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "pipelines of diffusers: Z-Image, Qwen-Image, FLUX.2, SDXL and every other folder with a model_index.json"
-    return [Entry("diffusers", about, Settings, lazily("t2i_diffusers.generate:load"), conditions={"source", "mask"})]
+    return [
+        Entry(
+            "diffusers",
+            about,
+            Settings,
+            lazily("t2i_diffusers.generate:load"),
+            adopt=adopt,
+            conditions={"source", "mask"},
+        )
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from t2icli.ground.errors import T2IError
-from t2icli.store.models import Model
+from t2icli.store.models import Card, Model
 
 INDEX = "model_index.json"
 LARGEST = 1 << 26
@@ -82,8 +82,7 @@ class Repository:
 def locate(model: Model | None, source: Path | None) -> Path:
     """The folder of a model, after its files have been verified, or the one that was named."""
     if model is not None:
-        for name in model.card.files:
-            model.file(name)
+        model.files()
         return model.folder
     if source is None:
         raise T2IError(
@@ -102,6 +101,12 @@ def open_repository(folder: Path) -> Repository:
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
         raise T2IError(f"'{path}' names no class of diffusers but {pipeline!r}", "code of a repository is never run")
     return Repository(folder, pipeline, tuple(_components(folder, index)))
+
+
+def adopt(folder: Path) -> Card:
+    """The card of a repository with a pipeline; weights need not be there yet."""
+    repository = open_repository(folder)
+    return Card(kind="generator", backend="diffusers", about=repository.pipeline.removesuffix("Pipeline"))
 
 
 def _instead(folder: Path) -> str:

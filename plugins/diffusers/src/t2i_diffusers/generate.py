@@ -13,7 +13,7 @@ import msgspec
 import torch
 from PIL.Image import Image
 
-from t2i_diffusers import calls, latents, schedulers, steps
+from t2i_diffusers import calls, known, latents, schedulers, steps
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import first_line, load_pipeline
 from t2i_diffusers.lora import Loras
@@ -36,7 +36,7 @@ class Diffusers:
     """
 
     def __init__(self, pipeline: Any, settings: Settings, device: torch.device, precision: str) -> None:
-        self.settings, self.device, self.precision = settings, device, precision
+        self.settings, self.device, self.precision = known.filled(settings), device, precision
         self.own_scheduler = pipeline.scheduler
         self.own_guidance = getattr(calls.guider(pipeline), "guidance_scale", None)
         self.pipelines: dict[type, Any] = {type(pipeline): pipeline}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from t2i_diffusers.libraries import diffusers, quiet, transformers
-from t2i_diffusers.testing import tokenizers
+from t2icli.testing import tokenizers
 
 FOUR_DOWN = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 

@@ -37,9 +37,10 @@ def _bytes() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def qwen() -> Any:
+def qwen(**named: str) -> Any:
+    """`named` are tokens that a processor asks for by attribute: `image_token="<|image_pad|>"`."""
     vocabulary = {letter: index for index, letter in enumerate([*_bytes(), *QWEN_TOKENS])}
-    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[], extra_special_tokens=list(QWEN_TOKENS[1:]))
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[], extra_special_tokens=named or list(QWEN_TOKENS[1:]))
     tokenizer.chat_template = CHAT
     return tokenizer
 
