@@ -12,6 +12,7 @@ from torch import Tensor
 
 from t2i_transformers import asking, repository
 from t2i_transformers.load import first_line, network, processor, quiet
+from t2i_transformers.questions import DESCRIBE
 from t2icli.ground import translate
 from t2icli.ground.errors import T2IError
 from t2icli.nn.blocks import fill
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
 APART = 0x9E3779B1
 """Between the seeds of an image's captions, far from its neighbours' seeds: torch looks at 32 bits of a seed alone."""
-QUESTIONS = {"zh": "请用一句话描述这张图片。", "en": "Describe this picture in one sentence."}
 
 
-class Luck(transformers.LogitsProcessor):
+class Luck:
     """Makes the largest logit of each row a sample of its distribution, drawn with the row's own generator.
 
     Gumbel noise added to logits has its maximum at class k with the probability of k. `generate` has one seed for all.
@@ -64,7 +64,7 @@ class Captioner:
         self.model, self.processor, self.settings = model, processor, settings
         self.batch = 1 if model.device.type == "cpu" else settings.batch
         language = translate.language() if settings.language == "auto" else settings.language
-        self.question = QUESTIONS[language] if settings.question is None else settings.question
+        self.question = DESCRIBE[language] if settings.question is None else settings.question
         own = model.generation_config
         self.plan = transformers.GenerationConfig(
             max_new_tokens=settings.max_tokens,

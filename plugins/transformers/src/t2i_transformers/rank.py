@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -11,35 +11,12 @@ from PIL.Image import Image
 
 from t2i_transformers import asking, repository
 from t2i_transformers.load import network, processor
+from t2i_transformers.questions import FORMS, RERANKER, Form
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device, pick_dtype
 
 if TYPE_CHECKING:
     from t2i_transformers import VqaSettings
-
-
-class Form(NamedTuple):
-    """How a model is asked, and how it answers."""
-
-    question: str
-    yes: str
-    no: str
-    system: str | None = None
-
-
-FORMS = {
-    "zh": Form("这张图片画的是“{prompt}”吗？请只回答“是”或“否”。", "是", "否"),
-    "en": Form('Does this picture show "{prompt}"? Please answer yes or no.', "yes", "no"),
-}
-RERANKER = Form(
-    "<Instruct>: Given a search query, retrieve relevant candidates that answer the query.\n"
-    "<Query>: {prompt}\n<Document>:",
-    "yes",
-    "no",
-    "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
-    'Note that the answer can only be "yes" or "no".',
-)
-"""What Qwen3-VL-Reranker was trained with."""
 
 
 class Vqa:
