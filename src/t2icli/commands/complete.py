@@ -19,8 +19,8 @@ def names(kind: str, *, models_too: bool = True) -> Completer:
     """Entries of a kind, their models, and the models of runs in this folder."""
 
     def complete(incomplete: str) -> Offers:
-        found = _entries(kind)
-        return _starting(incomplete, [*found, *_models(kind)] if models_too else found)
+        entries = _entries(kind)
+        return _starting(incomplete, [*entries, *_models(kind)] if models_too else entries)
 
     return complete
 

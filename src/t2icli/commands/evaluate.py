@@ -69,12 +69,12 @@ def retrieval(
     from t2icli.pipelines.evaluate import retrieval as work
 
     options = config.options(context, option or ())
-    found = pairs.first(pairs.read(data, text=text, root=root), limit)
+    measured = pairs.first(pairs.read(data, text=text, root=root), limit)
     words = ranker or [defaults.name("ranker")]
     sources = embeddings.open_embedders(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(source.model for source in sources))
-    with show.bar("embedding", len(found.pictures) * len(sources)) as advance:
-        results = work.evaluate(sources, found, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
+    with show.bar("embedding", len(measured.pictures) * len(sources)) as advance:
+        results = work.evaluate(sources, measured, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
     if plot is not None:
         _plot_retrieval(results, plot)
     _show_retrieval(results, as_json=as_json)
@@ -154,7 +154,7 @@ def generation(
 
     options = dict(config.options(context, option or ()))
     of_rankers = settings.take_table(options, "ranker")
-    asked = work.prompts_in(prompts)[:limit]
+    texts = work.prompts_in(prompts)[:limit]
     real = pairs.read(reference) if reference is not None else None
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
@@ -166,10 +166,10 @@ def generation(
     distance = None
     if real is not None:
         distance = work.Distance(embeddings.open_embedders([decider], of_rankers, **flags)[0], real)
-    with show.bar_with_steps("drawing", len(asked) * n) as (advance, watch):
+    with show.bar_with_steps("drawing", len(texts) * n) as (advance, watch):
         result = work.evaluate(
             source,
-            asked,
+            texts,
             n,
             judges[chooser],
             judges[decider],
@@ -232,13 +232,13 @@ def codec(
     from t2icli.registry.open import open_one
 
     options = config.options(context, option or ())
-    found = pairs.first(pairs.read(data, root=root, captions=False), limit)
+    measured = pairs.first(pairs.read(data, root=root, captions=False), limit)
     results = []
     for word in model or (None,):
         source = open_one("codec", word, options, device=device)
         show.notes(models.stand_ins([source.model]))
-        with show.bar(source.name, len(found.pictures)) as advance:
-            results.append(work.evaluate(source, found, batch=batch_size or 16, advance=advance))
+        with show.bar(source.name, len(measured.pictures)) as advance:
+            results.append(work.evaluate(source, measured, batch=batch_size or 16, advance=advance))
     for number, result in enumerate(results):
         if pictures is not None:
             path = pictures if number == 0 else pictures.with_stem(f"{pictures.stem}-{number}")
@@ -250,7 +250,7 @@ def codec(
         [each.model, each.psnr, each.ssim, f"{each.usage['codes_used']:.0f} of {each.codes}", each.usage["perplexity"]]
         for each in results
     ]
-    show.table(rows, ["codec", "PSNR", "SSIM", "codes used", "perplexity"], f"{len(found.pictures)} pictures")
+    show.table(rows, ["codec", "PSNR", "SSIM", "codes used", "perplexity"], f"{len(measured.pictures)} pictures")
 
 
 @app.command()
@@ -285,15 +285,15 @@ def caption(
     from t2icli.registry.open import open_one
 
     options = dict(config.options(context, option or ()))
-    found = pairs.first(pairs.read(data, root=root), limit)
+    measured = pairs.first(pairs.read(data, root=root), limit)
     judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
     show.notes(models.stand_ins(judge.model for judge in judges))
     results = []
     for word in model or (None,):
         source = open_one("captioner", word, options, batch=batch_size, device=device)
         show.notes(models.stand_ins([source.model]))
-        with show.bar(source.name, len(found.pictures)) as advance:
-            results.append(work.evaluate(source, found, n, seed=seed, by=by, judges=judges, advance=advance))
+        with show.bar(source.name, len(measured.pictures)) as advance:
+            results.append(work.evaluate(source, measured, n, seed=seed, by=by, judges=judges, advance=advance))
     if as_json:
         show.json({"results": [result.table() for result in results]})
         return
@@ -307,6 +307,6 @@ def caption(
         ]
         for each in results
     ]
-    show.table(rows, ["model", *results[0].figures, "different", *names], f"{len(found.pictures)} pictures, by {by}")
+    show.table(rows, ["model", *results[0].figures, "different", *names], f"{len(measured.pictures)} pictures, by {by}")
     for name in names:
         show.note(f"{name} scores the reference captions {results[0].judged[name][1]:.4f}")

@@ -127,10 +127,10 @@ def generate(
                 rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), watch)
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
-    found = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
-    _show(album.folder, seed, rows, found, as_json=as_json, plain=plain)
+    doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
+    _show(album.folder, seed, rows, doubtful, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
-    show.notes(found)
+    show.notes(doubtful)
     if open_gallery:
         show.page(album.folder / "index.html")
     if show_pictures:
@@ -140,19 +140,19 @@ def generate(
 def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path | None, *, judged: bool) -> list[str]:
     """The prompts typed, piped in and read from a file, in this order; a picture or a sound to go by needs none."""
     if words == ["-"]:
-        found = prompts.from_lines(sys.stdin.read().splitlines(), "standard input")
+        texts = prompts.from_lines(sys.stdin.read().splitlines(), "standard input")
     else:
-        found = [prompts.clean(word) for word in words]
-    found += prompts.read(file) if file is not None else []
-    if not found and audio is not None:
+        texts = [prompts.clean(word) for word in words]
+    texts += prompts.read(file) if file is not None else []
+    if not texts and audio is not None:
         return [f"heard in {audio.name}"]
-    if not found and like is not None:
+    if not texts and like is not None:
         if judged:
             raise T2IError("--rerank needs a prompt", "add a prompt that says what the picture shows")
         return [f"like {like.name}"]
-    if not found:
+    if not texts:
         raise T2IError("there is no prompt", 'say what to draw: t2i generate "a red bowl"')
-    return found
+    return texts
 
 
 def _warn_of_duplicates(rows: Rows, wanted: int | None) -> None:

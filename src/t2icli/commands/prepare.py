@@ -99,8 +99,8 @@ def prepare(
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address)
     runfile.write(job.output, tables)
-    seen = _seen(done.data, views._replace(output=job.output / "exports" / (export or "")))
-    _show_summary(job, done, seen, as_json)
+    views_shown = _seen(done.data, views._replace(output=job.output / "exports" / (export or "")))
+    _show_summary(job, done, views_shown, as_json)
     return DONE_IN_PART if done.of("failed") else 0
 
 

@@ -114,13 +114,13 @@ def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     return prompts.clean(words[0]), Path(words[1])
 
 
-def _show_sentences(prompt: str, found: Sequence[Sentence], *, as_json: bool, plain: bool) -> None:
+def _show_sentences(prompt: str, sentences: Sequence[Sentence], *, as_json: bool, plain: bool) -> None:
     if as_json:
-        show.json({"prompt": prompt, "results": [dataclasses.asdict(each) for each in found]})
+        show.json({"prompt": prompt, "results": [dataclasses.asdict(each) for each in sentences]})
     elif show.is_plain(plain):
-        show.lines(each.text for each in found)
+        show.lines(each.text for each in sentences)
     else:
-        show.table([(each.rank, each.text, each.score) for each in found], ["rank", "sentence", "score"])
+        show.table([(each.rank, each.text, each.score) for each in sentences], ["rank", "sentence", "score"])
 
 
 def _show(prompt: str, hits: Sequence[Hit], *, as_json: bool, plain: bool) -> None:

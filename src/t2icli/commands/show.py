@@ -56,7 +56,7 @@ direction of writing. Also halves of characters, which are bytes of a file's nam
 
 def visible(text: str) -> str:
     """`text` with what a terminal would obey written out, as in JSON: `\\u001b`."""
-    return COMMANDING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return COMMANDING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _write(stream: TextIO, text: str, label: str = "", colour: int = 0) -> None:
@@ -88,9 +88,9 @@ def json(document: Any) -> None:
     line(_json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=str))
 
 
-def is_plain(asked: bool) -> bool:
+def is_plain(wanted: bool) -> bool:
     """Whether results are read by a program: `--plain`, or an output that is no terminal."""
-    return asked or not sys.stdout.isatty()
+    return wanted or not sys.stdout.isatty()
 
 
 class Percent(float):

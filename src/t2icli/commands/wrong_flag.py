@@ -54,18 +54,18 @@ def _having(kind: str, name: str) -> Iterator[tuple[str, str]]:
     """The entries that have a setting of this name, be it in a table: `loop.lr`."""
     for entry, offer in sorted(discovery.installed().offers[kind].items()):
         known = [field.name for field in settings.describe(offer.entry.settings)]
-        found = next((full for full in known if full == name or full.endswith(f".{name}")), None)
-        if found is not None:
-            yield entry, found
+        option = next((full for full in known if full == name or full.endswith(f".{name}")), None)
+        if option is not None:
+            yield entry, option
 
 
 def _chosen(kind: str, argv: Sequence[str]) -> str | None:
     """The entry that the words name, else the one that is used when none is named."""
     offers = discovery.installed().offers[kind]
     named = (word.partition("=")[0].partition("/")[0] for word in argv[1:])
-    found = next((word for word in named if word in offers), None)
-    if found is not None or kind not in FLAGS:
-        return found
+    name = next((word for word in named if word in offers), None)
+    if name is not None or kind not in FLAGS:
+        return name
     try:
         return defaults.name("ranker" if kind == "embedder" else kind)
     except T2IError:

@@ -42,7 +42,7 @@ def place(source: Path, wanted: Iterable[Listed], draft: Path) -> None:
 def card(entry: Entry[object], folder: Path) -> Card:
     """The card the backend gives a repository, if it can load it."""
     assert entry.adopt is not None
-    found = entry.adopt(folder)
-    if found.backend != entry.name:
-        raise T2IError(f"plugin {entry.name!r} made a model for {found.backend!r}: a bug in the plugin", code=1)
-    return found
+    own = entry.adopt(folder)
+    if own.backend != entry.name:
+        raise T2IError(f"plugin {entry.name!r} made a model for {own.backend!r}: a bug in the plugin", code=1)
+    return own

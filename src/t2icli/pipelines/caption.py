@@ -128,14 +128,14 @@ def text_file(path: Path) -> Path:
 
 def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
     """Whether every picture can have its text file; those that are there already stay, unless forced."""
-    seen: dict[Path, Path] = {}
+    texts: dict[Path, Path] = {}
     for path in paths:
         target = text_file(path)
-        if target in seen:
-            raise T2IError(f"'{seen[target]}' and '{path}' would share one text file", "rename one of them")
+        if target in texts:
+            raise T2IError(f"'{texts[target]}' and '{path}' would share one text file", "rename one of them")
         if target.exists() and not force:
             raise T2IError(f"'{target}' already exists", "replace it with --force")
-        seen[target] = path
+        texts[target] = path
 
 
 def write_text(described: Captioned) -> None:

@@ -80,18 +80,20 @@ def _packages() -> Iterator[Finding]:
 
 def _problems(requirements: Iterable[str]) -> dict[str, str]:
     """Those that are not met, each with what is wrong."""
-    return {asked: problem for asked in requirements if (problem := _problem(asked))}
+    return {requirement: problem for requirement in requirements if (problem := _problem(requirement))}
 
 
 def _problem(requirement: str) -> str | None:
     from packaging.requirements import Requirement
 
-    asked = Requirement(requirement)
+    parsed = Requirement(requirement)
     try:
-        here = importlib.metadata.version(asked.name)
+        here = importlib.metadata.version(parsed.name)
     except importlib.metadata.PackageNotFoundError:
-        return f"{asked.name} is missing"
-    return None if asked.specifier.contains(here, prereleases=True) else f"{asked.name} is {here}, needed {requirement}"
+        return f"{parsed.name} is missing"
+    return (
+        None if parsed.specifier.contains(here, prereleases=True) else f"{parsed.name} is {here}, needed {requirement}"
+    )
 
 
 def _extras() -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def _extras() -> Iterator[Finding]:
     for extra in importlib.metadata.metadata("t2icli").get_all("Provides-Extra") or []:
         missing = _problems(install.requirements(extra))
         if extra != "dev" and missing:
-            ours = [asked for asked in missing if asked.startswith("t2icli-")]
+            ours = [name for name in missing if name.startswith("t2icli-")]
             hint = discovery.where_to_get(ours[0]) if ours else f"run: t2i install 't2icli[{extra}]'"
             yield Finding(f"extra {extra}", "note", "; ".join(missing.values()), hint)
 
@@ -179,9 +181,9 @@ def _home() -> Iterator[Finding]:
 
 
 def _locale() -> Iterator[Finding]:
-    said = sys.getfilesystemencoding()
-    if said.lower().replace("-", "") != "utf8":
-        yield Finding("locale", "note", f"file names are {said}", "export LC_ALL=C.UTF-8")
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8":
+        yield Finding("locale", "note", f"file names are {encoding}", "export LC_ALL=C.UTF-8")
 
 
 def _installer() -> Iterator[Finding]:

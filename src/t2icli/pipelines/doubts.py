@@ -24,7 +24,9 @@ def lines(model: Model | None, judges: Sequence[Judge], rows: Iterable[Mapping[s
     reasons = {
         prompt: [*_unknown(model, prompt), *_low(model.card, judges, scores)] for prompt, scores in by_prompt.items()
     }
-    return [f"{prompt!r} may be beyond {model.name}: {'; '.join(found)}" for prompt, found in reasons.items() if found]
+    return [
+        f"{prompt!r} may be beyond {model.name}: {'; '.join(doubts)}" for prompt, doubts in reasons.items() if doubts
+    ]
 
 
 def _unknown(model: Model, prompt: str) -> Iterator[str]:

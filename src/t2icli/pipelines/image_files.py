@@ -20,12 +20,12 @@ DERIVED = {"grid.png"}
 
 def find(words: Iterable[str]) -> list[Path]:
     """The files meant by names, folders (searched to the bottom) and patterns such as `out/*.png`, each once."""
-    found = [path for word in words for path in _meant(word)]
-    if not found:
+    paths = [path for word in words for path in _meant(word)]
+    if not paths:
         raise T2IError("there are no images", "name files, folders or patterns")
-    if not any(path.exists() for path in found):
-        raise T2IError(f"there is no file '{found[0]}'", "name files, folders or patterns")
-    return list(dict.fromkeys(found))
+    if not any(path.exists() for path in paths):
+        raise T2IError(f"there is no file '{paths[0]}'", "name files, folders or patterns")
+    return list(dict.fromkeys(paths))
 
 
 def _meant(word: str) -> list[Path]:

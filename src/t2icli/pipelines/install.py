@@ -42,7 +42,7 @@ def _expanded(word: str) -> list[str]:
     known = importlib.metadata.metadata("t2icli").get_all("Provides-Extra") or []
     if unknown := [extra for extra in extras if extra not in known]:
         raise T2IError(f"t2icli has no extra {unknown[0]!r}", did_you_mean(unknown[0], known))
-    return [each for extra in extras for asked in requirements(extra) for each in _expanded(asked)]
+    return [each for extra in extras for requirement in requirements(extra) for each in _expanded(requirement)]
 
 
 def requirements(extra: str = "") -> list[str]:
@@ -60,8 +60,8 @@ def requirements(extra: str = "") -> list[str]:
 
 def plan(words: Sequence[str]) -> list[Change]:
     """What installing would bring, dependencies included. Nothing is installed, nothing imported."""
-    found = _plan_of_pip(words) if _has_pip() else _plan_of_uv(words)
-    return [Change(name, version, _version(name)) for name, version in found]
+    planned = _plan_of_pip(words) if _has_pip() else _plan_of_uv(words)
+    return [Change(name, version, _version(name)) for name, version in planned]
 
 
 def install(words: Sequence[str]) -> None:
@@ -120,8 +120,8 @@ def _plan_of_pip(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _plan_of_uv(words: Sequence[str]) -> list[tuple[str, str]]:
-    said = _run([*_installer(), "install", "--dry-run", *_flags(), *words]).stderr
-    return re.findall(r"^ \+ ([^\s=@]+)(?:==| @ )(\S+)", said, re.MULTILINE)
+    output = _run([*_installer(), "install", "--dry-run", *_flags(), *words]).stderr
+    return re.findall(r"^ \+ ([^\s=@]+)(?:==| @ )(\S+)", output, re.MULTILINE)
 
 
 def _run(command: list[str], *, watched: bool = False) -> subprocess.CompletedProcess[str]:
@@ -129,9 +129,9 @@ def _run(command: list[str], *, watched: bool = False) -> subprocess.CompletedPr
     streams: dict[str, Any] = {"stdout": sys.stderr} if watched else {"capture_output": True}
     ended = subprocess.run(command, **streams, text=True, errors="replace", check=False)
     if ended.returncode:
-        said = [line for line in (ended.stderr or ended.stdout or "").splitlines() if line.strip()]
+        lines = [line for line in (ended.stderr or ended.stdout or "").splitlines() if line.strip()]
         tool, verb = "pip" if _has_pip() else "uv", "uninstall" if "uninstall" in command else "install"
-        raise T2IError(f"{tool} could not {verb}", "\n  ".join([*said[-12:], *_advice(command)]) or None, code=1)
+        raise T2IError(f"{tool} could not {verb}", "\n  ".join([*lines[-12:], *_advice(command)]) or None, code=1)
     return ended
 
 

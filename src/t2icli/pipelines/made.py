@@ -29,17 +29,17 @@ def filled(entry: Entry[Any], option: Mapping[str, Any], tell: Tell) -> dict[str
     """`option` with other backends for the parts that were not asked for and have no model here."""
     if settings.begins_from_weights(entry.settings, option):
         return dict(option)
-    found = dict(option)
+    options = dict(option)
     for name, part in _parts(entry):
         if name in option or part.is_none or part.kind not in NEEDED or not _has_no_model(part.kind, part.name):
             continue
         if settings.is_replaced(entry.settings, option, name):
             continue
         if (other := _other(part)) is not None:
-            found[name] = {"name": other}
+            options[name] = {"name": other}
             if part.kind != "tokenizer":
                 tell(f"{name}: {other}, for there is no model of {part.name}")
-    return found
+    return options
 
 
 def _parts(entry: Entry[Any]) -> Iterator[tuple[str, Part[Any]]]:

@@ -50,9 +50,9 @@ def rows() -> list[Row]:
     here = models.installed(sources)
     usual = _usual(here)
     known = {source.name: source for source in sources}
-    found = [_here(model, known.get(name), usual) for name, model in here.items()]
+    present = [_here(model, known.get(name), usual) for name, model in here.items()]
     away = [source for source in sources if source.folder is None and source.name not in here]
-    return found + [_away(source) for source in away]
+    return present + [_away(source) for source in away]
 
 
 def _here(model: Model, source: ModelSource | None, usual: Mapping[str, str]) -> Row:

@@ -62,8 +62,8 @@ def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, A
         raise T2IError(f"there is no preset called {preset!r}", did_you_mean(preset, PRESETS))
     if preset in NEEDS_WORDS and "words" not in rules:
         raise T2IError(f"preset {preset!r} needs a list of words", "give it with -o rules.words=foodNames.txt")
-    asked = settings.merge(PRESETS.get(preset or "", {}), rules)
-    return Plan(settings.convert(Rules, asked, "rules"), settings.convert(Limits, limits, "fetch"), shard_rows)
+    table = settings.merge(PRESETS.get(preset or "", {}), rules)
+    return Plan(settings.convert(Rules, table, "rules"), settings.convert(Limits, limits, "fetch"), shard_rows)
 
 
 @dataclass(frozen=True)
@@ -273,10 +273,10 @@ ENDINGS = {
 def guess_source(path: Path) -> str:
     """Which dataset source reads a file or folder of this look."""
     if not path.is_dir():
-        found = next((source for ending, source in ENDINGS.items() if path.name.lower().endswith(ending)), None)
-        if found is None:
+        by_name = next((source for ending, source in ENDINGS.items() if path.name.lower().endswith(ending)), None)
+        if by_name is None:
             raise T2IError(f"'{path}' is not a known data format", f"a folder of images, or one of {' '.join(ENDINGS)}")
-        return found
+        return by_name
     if any(path.glob("*.tar")):
         return "webdataset"
     if any(file.suffix.lower() in images.SUFFIXES for file in path.rglob("*")):
@@ -288,5 +288,5 @@ def _fingerprint(path: Path) -> str:
     """Changes when a file is added, removed or rewritten."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [file.stat() if file.exists() else file.lstat() for file in files]  # a link may lead nowhere
-    seen = [(str(f.relative_to(path)), stat.st_size, stat.st_mtime_ns) for f, stat in zip(files, stats, strict=True)]
-    return hashlib.sha256(repr((str(path.resolve()), seen)).encode()).hexdigest()[:16]
+    state = [(str(f.relative_to(path)), stat.st_size, stat.st_mtime_ns) for f, stat in zip(files, stats, strict=True)]
+    return hashlib.sha256(repr((str(path.resolve()), state)).encode()).hexdigest()[:16]

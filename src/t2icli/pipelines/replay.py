@@ -105,16 +105,16 @@ def differences(then: provenance.Record, now: Mapping[str, Any]) -> dict[str, tu
 
     Of settings all count, of the rest what both know: a package that only a ranker used has drawn nothing.
     """
-    found = {about: (getattr(then, key), now.get(key)) for key, about in FACTS.items()}
+    facts = {about: (getattr(then, key), now.get(key)) for key, about in FACTS.items()}
     if then.precision is not None:
-        found["precision"] = (then.precision, now.get("precision"))
+        facts["precision"] = (then.precision, now.get("precision"))
     for table, about in TABLES.items():
         before, after = getattr(then, table), now.get(table) or {}
         names = before.keys() | after.keys() if table == "settings" else before.keys() & after.keys()
-        found |= {f"{about} {_spaced(name)}".strip(): (before.get(name), after.get(name)) for name in sorted(names)}
-    if "precision" in found:  # the setting may say auto, or by now what that was
-        found.pop("setting precision", None)
-    return {about: pair for about, pair in found.items() if pair[0] != pair[1]}
+        facts |= {f"{about} {_spaced(name)}".strip(): (before.get(name), after.get(name)) for name in sorted(names)}
+    if "precision" in facts:  # the setting may say auto, or by now what that was
+        facts.pop("setting precision", None)
+    return {about: pair for about, pair in facts.items() if pair[0] != pair[1]}
 
 
 def not_recorded(then: provenance.Record, now: Mapping[str, Any]) -> list[str]:

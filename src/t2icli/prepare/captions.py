@@ -57,14 +57,14 @@ class CaptionRules:
         ends = np.cumsum(counts)
         if not len(rows) or (counts == 1).all():
             return list(rows), each
-        kept = list(rows)
+        rest = list(rows)
         verdicts = np.full(len(rows), int(self.required), dtype=np.int8)
         for i in np.flatnonzero(counts).tolist():
             mine = each[ends[i] - counts[i] : ends[i]]
             stay = np.flatnonzero(mine == 0).tolist()
             verdicts[i] = 0 if stay else mine[0]
-            kept[i] = tuple(rows[i][k] for k in stay) if stay else rows[i]
-        return kept, verdicts
+            rest[i] = tuple(rows[i][k] for k in stay) if stay else rows[i]
+        return rest, verdicts
 
     def verdicts(self, texts: Any) -> Any:
         """For each of an arrow array of captions the number of the first rule it breaks; '' counts as no caption."""

@@ -92,12 +92,12 @@ def _report(data: PreparedDataset) -> Iterator[str]:
     """Sets made by `prepare` have a report; its good rows are the dataset's."""
     if not report.files(data.folder):
         return
-    seen: Counter[int] = Counter()
+    lengths: Counter[int] = Counter()
     good: Counter[str] = Counter()
     for row in report.every_row(data.folder):
-        seen[row.row] += 1
+        lengths[row.row] += 1
         good[row.shard] += row.status == "ok"
-    if seen and (len(seen) != max(seen) + 1 or max(seen.values()) > 1):
+    if lengths and (len(lengths) != max(lengths) + 1 or max(lengths.values()) > 1):
         yield "the report does not hold every input row exactly once"
     listed = {shard.name: shard.rows for shard in data.card.shards}
     if {name: count for name, count in good.items() if name} != listed:

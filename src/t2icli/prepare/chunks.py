@@ -75,14 +75,14 @@ class Chunk:
 
 def blocks(source: DatasetPreparer, path: Path, captions: CaptionRules, stop: Event | None = None) -> Iterator[Block]:
     """A source's rows, judged, until `stop`."""
-    found: Iterator[Any] = (
+    read: Iterator[Any] = (
         source.columns(path)
         if isinstance(source, ColumnPreparer)
         else _lists(_until(stop or Event(), source.rows(path)))
     )
     with ThreadPoolExecutor(AHEAD) as threads:
         waiting: deque[Future[Block]] = deque()
-        for piece in found:
+        for piece in read:
             waiting.append(threads.submit(_judged, piece, captions))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
@@ -122,14 +122,18 @@ def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
     import pyarrow as pa
 
     rows = list(map(_in_unicode, rows))
-    kept, verdicts = captions.judge([row.captions for row in rows])
+    captions_left, verdicts = captions.judge([row.captions for row in rows])
     for i, row in enumerate(rows):
         if row.extra and ("problem" in row.extra or "skip" in row.extra):
             verdicts[i] = 0  # what is wrong with the row itself comes first
 
     def row_of(i: int) -> SourceRow:
         row = rows[i]
-        return row if len(kept[i]) == len(row.captions) else msgspec.structs.replace(row, captions=kept[i])
+        return (
+            row
+            if len(captions_left[i]) == len(row.captions)
+            else msgspec.structs.replace(row, captions=captions_left[i])
+        )
 
     images = pa.array([address_of(row) for row in rows], pa.string())
     return Block(images, pa.array([first(row) for row in rows], pa.string()), verdicts, row_of)
@@ -146,13 +150,13 @@ def _in_unicode(row: SourceRow) -> SourceRow:
     return row
 
 
-def cut(found: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:
+def cut(source_blocks: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:
     """Chunks of at most `most` rows that stay, the dropped ones beside them."""
     chunk = Chunk(0, 0)
-    for block in found:
-        start, kept = 0, np.flatnonzero(block.verdicts == 0)
+    for block in source_blocks:
+        start, passing = 0, np.flatnonzero(block.verdicts == 0)
         while start < len(block.verdicts):
-            end = _add(chunk, block, kept, start, reasons, most)
+            end = _add(chunk, block, passing, start, reasons, most)
             start = end
             if len(chunk.candidates) >= most or chunk.rows >= MOST_ROWS or chunk.bytes >= MOST_BYTES:
                 yield chunk
@@ -161,10 +165,10 @@ def cut(found: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator
         yield chunk
 
 
-def _add(chunk: Chunk, block: Block, kept: Any, start: int, reasons: tuple[str, ...], most: int) -> int:
+def _add(chunk: Chunk, block: Block, passing: Any, start: int, reasons: tuple[str, ...], most: int) -> int:
     """Move rows of a block from `start` on into the chunk until one of them is at its end; returns where it stopped."""
     end = min(len(block.verdicts), start + MOST_ROWS - chunk.rows)
-    here = kept[np.searchsorted(kept, start) : np.searchsorted(kept, end)]
+    here = passing[np.searchsorted(passing, start) : np.searchsorted(passing, end)]
     base = chunk.first + chunk.rows - start
     for i in here[: most - len(chunk.candidates)].tolist():
         row = block.row(i)

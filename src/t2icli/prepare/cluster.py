@@ -91,8 +91,8 @@ def _answers(daft: Any, jobs: list[bytes]) -> list[Answer]:
     frame = daft.from_pydict({"job": jobs}).into_partitions(len(jobs))
     for left in reversed(range(TRIES)):
         try:
-            found = frame.select(work(daft.col("job")).alias("answer")).to_pydict()["answer"]
-            return [msgspec.msgpack.decode(answer, type=Answer) for answer in found]
+            answers = frame.select(work(daft.col("job")).alias("answer")).to_pydict()["answer"]
+            return [msgspec.msgpack.decode(answer, type=Answer) for answer in answers]
         except Exception as error:  # what Daft and Ray raise when a worker is gone is of many types
             if not left:
                 raise T2IError(f"the cluster failed: {error}", "run the same command again", code=1) from error

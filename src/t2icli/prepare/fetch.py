@@ -100,8 +100,8 @@ class Fetcher:
         raise AssertionError("unreachable")
 
     def _pause(self, passing: Passing, tries: int) -> float:
-        asked = self.limits.wait * 2 ** (tries - 1) if passing.wait is None else passing.wait
-        return min(asked, self.limits.max_wait)
+        seconds = self.limits.wait * 2 ** (tries - 1) if passing.wait is None else passing.wait
+        return min(seconds, self.limits.max_wait)
 
     def _host(self, host: str) -> asyncio.Semaphore:
         if len(self._hosts) > HOSTS:
@@ -186,13 +186,13 @@ def _explained(error: BaseException) -> Exception:
 
 def _chain(error: BaseException | None) -> list[BaseException]:
     """An error, what it came from, and all errors of a group: happy eyeballs tries several addresses."""
-    found: list[BaseException] = []
+    errors: list[BaseException] = []
     while error is not None:
-        found += [error, *getattr(error, "exceptions", ())]
+        errors += [error, *getattr(error, "exceptions", ())]
         if isinstance(os_error := getattr(error, "os_error", None), BaseException):
-            found += [os_error, *getattr(os_error, "exceptions", ())]
+            errors += [os_error, *getattr(os_error, "exceptions", ())]
         error = error.__cause__ or error.__context__
-    return found
+    return errors
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

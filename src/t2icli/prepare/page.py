@@ -73,8 +73,10 @@ def _bars(values: list[int] | list[float], low: float, high: float) -> str:
     parts = [f'<text x="{BINS * width}" y="11" text-anchor="end">highest {highest:,}</text>']
     for i, count in enumerate(counts):
         tall = (bottom - top) * count / highest
-        told = f"<title>{edges[i]:.4g} to {edges[i + 1]:.4g}: {count:,}</title>"
-        parts.append(f'<rect x="{i * width}" y="{bottom - tall:.1f}" width="{width}" height="{tall:.1f}">{told}</rect>')
+        title = f"<title>{edges[i]:.4g} to {edges[i + 1]:.4g}: {count:,}</title>"
+        parts.append(
+            f'<rect x="{i * width}" y="{bottom - tall:.1f}" width="{width}" height="{tall:.1f}">{title}</rect>'
+        )
     for i in range(0, BINS + 1, 4):
         place = "start" if i == 0 else "end" if i == BINS else "middle"
         parts.append(f'<text x="{i * width}" y="{bottom + 14}" text-anchor="{place}">{edges[i]:.3g}</text>')

@@ -70,12 +70,12 @@ def dropped_of(chunk: Chunk) -> Any:
 
     if not chunk.dropped:
         return table_of([])
-    found = pa.concat_tables(chunk.dropped)
+    table = pa.concat_tables(chunk.dropped)
     empty = ReportRow(0, "", "", "dropped")
     columns = [
-        found.column(name).cast(kind)
-        if name in found.column_names
-        else pa.repeat(pa.scalar(getattr(empty, name), kind), len(found))
+        table.column(name).cast(kind)
+        if name in table.column_names
+        else pa.repeat(pa.scalar(getattr(empty, name), kind), len(table))
         for name, kind in zip(COLUMNS, _schema().types, strict=True)
     ]
     return pa.table(columns, schema=_schema())
@@ -231,9 +231,9 @@ def _check_same(chunk: Chunk, before: Any) -> None:
     same = len(old) <= len(now) and (not len(old) or pc.all(pc.equal(old, now.slice(0, len(old)))).as_py())
     if not same:
         i = next((i for i in range(min(len(old), len(now))) if old[i] != now[i]), len(now))
-        found = repr(now[i].as_py()) if i < len(now) else "gone"
+        current = repr(now[i].as_py()) if i < len(now) else "gone"
         raise T2IError(
-            f"the source has changed since the earlier run: row {chunk.first + i} was {old[i].as_py()!r}, is {found}",
+            f"the source has changed since the earlier run: row {chunk.first + i} was {old[i].as_py()!r}, is {current}",
             "prepare it into another --output",
         )
 

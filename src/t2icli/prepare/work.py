@@ -94,8 +94,8 @@ class Worker:
         """The rows whose captions are not wanted and that no earlier report holds."""
         import pyarrow.compute as pc
 
-        found = report.dropped_of(chunk)
-        fresh = found.filter(pc.invert(pc.is_in(found.column("row"), stand.column("row").combine_chunks())))
+        dropped = report.dropped_of(chunk)
+        fresh = dropped.filter(pc.invert(pc.is_in(dropped.column("row"), stand.column("row").combine_chunks())))
         for counted in pc.value_counts(fresh.column("reason")).to_pylist():
             self.progress(counted["values"], counted["counts"], 0)
         return fresh
@@ -180,9 +180,9 @@ class Worker:
         except Refused as refused:
             row.status, row.reason, row.bytes = refused.status, refused.reason, refused.size
             return row
-        found = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
+        facts = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
         address = {"url": source.image} if isinstance(source.image, str) else {}
-        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, found, number, done.audio)
+        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, facts, number, done.audio)
         row.bytes, row.look, row.shard = picture.fetched, picture.look, shard.name
         row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
         return row

@@ -49,10 +49,10 @@ def check_tokenizer(entry: Entry[Any], /, *, texts: Sequence[str] = TEXTS, **opt
     _same(tokenizer.encode(texts[1:2], length), tokens[1:2], "a text's ids must not depend on its neighbours")
     for text, back in zip(texts, tokenizer.decode(tokens), strict=True):
         assert _letters(back) == _letters(text), f"decode(encode({text!r})) gave {back!r}"
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tokenizer.encode([" ".join(texts) * 64], 8)
-    assert any(issubclass(w.category, UserWarning) for w in told), "a text that had to be cut must be warned of"
+    assert any(issubclass(w.category, UserWarning) for w in caught), "a text that had to be cut must be warned of"
 
 
 def check_embedder(entry: Entry[Any], /, **options: Any) -> None:
@@ -106,8 +106,8 @@ def _check_codes(codec: Codec) -> None:
     import torch
 
     (rows, columns), n = codec.grid, math.prod(codec.grid)
-    given = torch.randint(codec.codes, (2, n), generator=torch.Generator().manual_seed(0))
-    images = codec.decode(given)
+    expected = torch.randint(codec.codes, (2, n), generator=torch.Generator().manual_seed(0))
+    images = codec.decode(expected)
     _is_pixels(images, 2, "decode(codes)")
     size = tuple(images.shape[2:])
     assert tuple(codec.size) == size, f"size must be the height and width of its images, {size}, not {codec.size}"
@@ -422,20 +422,20 @@ def _is_pixels(tensor: Tensor, b: int, what: str) -> None:
     assert 0 <= float(tensor.min()) and float(tensor.max()) <= 1, f"{what} must lie in [0, 1]"
 
 
-def _same(found: Tensor, expected: Tensor, claim: str) -> None:
-    assert found.shape == expected.shape and bool((found == expected).all()), claim
+def _same(actual: Tensor, expected: Tensor, claim: str) -> None:
+    assert actual.shape == expected.shape and bool((actual == expected).all()), claim
 
 
-def _near(found: Tensor, expected: Tensor, claim: str) -> None:
-    assert found.shape == expected.shape and bool((found - expected).abs().max() < 1e-4), claim
+def _near(actual: Tensor, expected: Tensor, claim: str) -> None:
+    assert actual.shape == expected.shape and bool((actual - expected).abs().max() < 1e-4), claim
 
 
-def _same_pictures(found: Sequence[Image.Image], expected: Sequence[Image.Image], tolerance: int) -> bool:
+def _same_pictures(actual: Sequence[Image.Image], expected: Sequence[Image.Image], tolerance: int) -> bool:
     def off(a: Image.Image, b: Image.Image) -> int:
         return int(np.abs(np.asarray(a.convert("RGBA"), int) - np.asarray(b.convert("RGBA"), int)).max())
 
-    pairs = list(zip(found, expected, strict=False))
-    same_form = len(found) == len(expected) and all(a.size == b.size and a.mode == b.mode for a, b in pairs)
+    pairs = list(zip(actual, expected, strict=False))
+    same_form = len(actual) == len(expected) and all(a.size == b.size and a.mode == b.mode for a, b in pairs)
     return same_form and all(off(a, b) <= tolerance for a, b in pairs)
 
 

@@ -69,10 +69,10 @@ class Runner:
     def fails(self, *words: object, code: int = 2, says: str = "", stdin: str = "") -> Result:
         """It ends with `code`, shows `says`, and no traceback."""
         result = self.run(*words, stdin=stdin)
-        said = f"t2i {_line(words)} ended with code {result.code}:\n{result.stdout}{result.stderr}"
-        assert result.code == code, f"expected code {code}, but {said}"
-        assert says in result.stderr, f"expected {says!r} on stderr, but {said}"
-        assert "Traceback" not in result.stderr, f"expected no traceback, but {said}"
+        report = f"t2i {_line(words)} ended with code {result.code}:\n{result.stdout}{result.stderr}"
+        assert result.code == code, f"expected code {code}, but {report}"
+        assert says in result.stderr, f"expected {says!r} on stderr, but {report}"
+        assert "Traceback" not in result.stderr, f"expected no traceback, but {report}"
         return result
 
 

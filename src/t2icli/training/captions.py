@@ -57,5 +57,5 @@ def check_captions(recipe: Recipe, data: PreparedDataset) -> None:
             "write one beside each, as NAME.txt, by hand or with: t2i caption FOLDER --txt",
         )
     if missing and launch.speaks():
-        told = f"{missing} of {len(data)} pictures to train on have no caption: they are {recipe.without_caption}"
-        warnings.warn(told, UserWarning, stacklevel=1)
+        message = f"{missing} of {len(data)} pictures to train on have no caption: they are {recipe.without_caption}"
+        warnings.warn(message, UserWarning, stacklevel=1)

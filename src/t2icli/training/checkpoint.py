@@ -94,11 +94,11 @@ class Run:
             if isinstance(error, T2IError) and not isinstance(error.__cause__, OSError):
                 raise
             newest = self.latest()
-            kept = f"the last good checkpoint is '{newest}'" if newest else "there is no earlier checkpoint"
+            hint = f"the last good checkpoint is '{newest}'" if newest else "there is no earlier checkpoint"
             reason = "the disk is full" if _is_full(error) else str(error)
             raise T2IError(
                 f"cannot write the {what} in '{self.folder}': {reason}",
-                f"{kept}; make room and continue with --resume",
+                f"{hint}; make room and continue with --resume",
                 code=1,
             ) from error
 

@@ -28,12 +28,12 @@ class Average:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """The model with the average as its weights."""
-        kept = [p.detach().clone() for p in self.live]
+        saved = [p.detach().clone() for p in self.live]
         self._put(self.mean)
         try:
             yield
         finally:
-            self._put(kept)
+            self._put(saved)
 
     @torch.no_grad()
     def _put(self, values: list[Tensor]) -> None:

@@ -65,7 +65,7 @@ def follow_starter() -> bool:
 
 
 def _start(words: Sequence[str], rank: int, n: int, port: int) -> Process:
-    told = {
+    added = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": n,
@@ -76,7 +76,7 @@ def _start(words: Sequence[str], rank: int, n: int, port: int) -> Process:
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # DDP's advice is not for users
         STARTED: os.getpid(),
     }
-    environment = {**os.environ, **{key: str(value) for key, value in told.items()}}
+    environment = {**os.environ, **{key: str(value) for key, value in added.items()}}
     # A session of its own, so that Ctrl-C comes once, from us, and not from the terminal as well.
     return subprocess.Popen([sys.executable, *words], env=environment, stdin=subprocess.PIPE, start_new_session=True)
 

@@ -48,8 +48,8 @@ def read(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    kept = [line for line in read(path) if line["step"] <= step and step > 0]
-    files.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+    lines = [line for line in read(path) if line["step"] <= step and step > 0]
+    files.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _board(folder: Path, step: int, report_to: str) -> Any:

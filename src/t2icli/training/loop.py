@@ -184,10 +184,12 @@ class Training:
         for turn in self.turns[self.turns_done :]:
             with only(turn, self.turns):
                 with buffers_kept(self.model), asked.abandonable():
-                    loss, found = turn.gradients(pieces, self.step)
+                    loss, turn_figures = turn.gradients(pieces, self.step)
                 norm = turn.norm()
                 figures.update(
-                    found if turn is self.turns[0] else {f"{turn.turn.name}_loss": found.pop("loss"), **found}
+                    turn_figures
+                    if turn is self.turns[0]
+                    else {f"{turn.turn.name}_loss": turn_figures.pop("loss"), **turn_figures}
                 )
                 if self.world.any(not math.isfinite(float(norm) + float(loss))):
                     self._not_a_number(turn, reads)
@@ -202,15 +204,15 @@ class Training:
 
     def _not_a_number(self, turn: RunningTurn, reads: list[Read]) -> None:
         rows = [name_of(self.data, row) for read in reads for row in read.rows]
-        told = f"the loss of turn {turn.turn.name!r} is not a number at step {self.step + 1}, for the batch"
+        message = f"the loss of turn {turn.turn.name!r} is not a number at step {self.step + 1}, for the batch"
         if self.settings.on_nan == "skip":
-            warnings.warn(f"{told} {', '.join(rows[:8])}: skipped", UserWarning, stacklevel=2)
+            warnings.warn(f"{message} {', '.join(rows[:8])}: skipped", UserWarning, stacklevel=2)
             return
         newest = self.run.latest()
-        kept = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
+        hint = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
         raise T2IError(
-            f"{told} {', '.join(rows)}",
-            f"{kept}; continue with --resume --on-nan skip, or start anew with a smaller --lr",
+            f"{message} {', '.join(rows)}",
+            f"{hint}; continue with --resume --on-nan skip, or start anew with a smaller --lr",
             code=1,
         )
 
@@ -241,17 +243,17 @@ class Training:
         if not self.held_out.is_new:
             return
         with self.average.in_place(), asked.abandonable():
-            found = evaluate(self.turns[0].turn, self.model, self.held_out, self.step)
-        if not found:
+            figures = evaluate(self.turns[0].turn, self.model, self.held_out, self.step)
+        if not figures:
             return
-        self.figures = {f"val_{name}": value for name, value in found.items()}
+        self.figures = {f"val_{name}": value for name, value in figures.items()}
         for turn in self.turns:
-            turn.schedule.evaluated(found["loss"])
+            turn.schedule.evaluated(figures["loss"])
         if log is not None:
-            log.write(self.step, "val", **found)
+            log.write(self.step, "val", **figures)
             self.watch(Progress("evaluate", self.step, self.total, figures=self.figures))
-        if found["loss"] < self.best:
-            self.best = found["loss"]
+        if figures["loss"] < self.best:
+            self.best = figures["loss"]
             self._publish("best")
 
     def preview(self, log: Log | None, asked: Asked) -> None:
@@ -339,9 +341,9 @@ def _explained() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            told = " ".join(str(error).strip().splitlines()[:2])
+            message = " ".join(str(error).strip().splitlines()[:2])
             hint = "try -o loop.compile=false; it takes a C++ compiler and Python's headers, and not every model can be"
-            raise T2IError(f"the step could not be compiled: {told}", hint, code=1) from error
+            raise T2IError(f"the step could not be compiled: {message}", hint, code=1) from error
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
             if "allocate memory" not in str(error):
                 raise

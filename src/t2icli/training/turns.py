@@ -34,21 +34,21 @@ class RunningTurn:
 
     def gradients(self, pieces: Sequence[Any], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Differentiate the mean loss of a batch given in pieces; returns it, and the figures."""
-        seen: list[dict[str, Tensor]] = []
+        of_pieces: list[dict[str, Tensor]] = []
         for i, piece in enumerate(pieces):
             seed_all(self.settings.seed, "step", step, self.turn.name, i, self.world.rank)
             with silent(self.loss, i + 1 < len(pieces)):
                 with autocast(self.settings, self.world):
                     loss, figures = self.loss(piece, step)
                 (loss / len(pieces)).backward()
-            seen.append(_detached({"loss": loss, **figures}))
-        means = _means(seen)
+            of_pieces.append(_detached({"loss": loss, **figures}))
+        means = _means(of_pieces)
         return means["loss"], means
 
     def norm(self) -> Tensor:
         """The length of the gradient, after which it is cut to `clip`."""
-        found = [p.grad for p in self.parameters if p.grad is not None]
-        total = nn.utils.get_total_norm(found)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        total = nn.utils.get_total_norm(gradients)
         total = total.full_tensor() if isinstance(total, DTensor) else total
         if self.settings.clip:
             nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, total)
@@ -144,6 +144,6 @@ def _detached(figures: dict[str, Any]) -> dict[str, Tensor]:
     return {name: torch.as_tensor(value, dtype=torch.float32).detach() for name, value in figures.items()}
 
 
-def _means(seen: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    listed = list(seen)
+def _means(of_pieces: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    listed = list(of_pieces)
     return {name: sum((figures[name].cpu() for figures in listed), torch.zeros(())) / len(listed) for name in listed[0]}

@@ -32,8 +32,8 @@ class CaptionResult:
     def table(self) -> dict[str, Any]:
         """As plain data."""
         judged = {name: {"captions": own, "references": theirs} for name, (own, theirs) in self.judged.items()}
-        told = {"model": self.model, "pictures": self.pictures, "by": self.by, **self.figures}
-        return {**told, "different": self.different, "judged": judged}
+        table = {"model": self.model, "pictures": self.pictures, "by": self.by, **self.figures}
+        return {**table, "different": self.different, "judged": judged}
 
 
 def evaluate(
@@ -53,11 +53,11 @@ def evaluate(
     for start in range(0, len(pairs.pictures), batch):
         some = pairs.pictures[start : start + batch]
         images = [picture.open() for picture in some]
-        told = source.thing.caption(images, n, seed=seed + start)
-        for picture, image, texts in zip(some, images, told, strict=True):
+        batch_captions = source.thing.caption(images, n, seed=seed + start)
+        for picture, image, texts in zip(some, images, batch_captions, strict=True):
             for judge in judges:
                 judged[judge.name].append(_judged(judge, image, texts, picture.captions))
-        captions += told
+        captions += batch_captions
         advance(len(some))
     return CaptionResult(
         source.name,

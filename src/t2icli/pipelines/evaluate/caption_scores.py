@@ -57,11 +57,11 @@ def bleu(captions: Sequence[Words], references: Sequence[Sequence[Words]], n: in
         length += len(caption)
         wanted += min((abs(len(one) - len(caption)), len(one)) for one in known)[1]
         for order in range(n):
-            found = grams(caption, order + 1)
+            counts = grams(caption, order + 1)
             most: Counter[tuple[str, ...]] = Counter()
             for one in known:
                 most |= grams(one, order + 1)
-            right[order] += (found & most).total()
+            right[order] += (counts & most).total()
             all_of_them[order] += max(0, len(caption) - order)
     if not all(right):
         return 0.0
@@ -94,13 +94,13 @@ def cider_d(captions: Sequence[Words], references: Sequence[Sequence[Words]]) ->
 
     Rarity is counted over the references of all images, so the score needs many images.
     """
-    seen: Counter[tuple[str, ...]] = Counter()
+    documents: Counter[tuple[str, ...]] = Counter()
     for known in references:
-        seen.update({gram for one in known for n in ORDERS for gram in grams(one, n)})
+        documents.update({gram for one in known for n in ORDERS for gram in grams(one, n)})
     whole = math.log(len(references)) if references else 0.0
 
     def weighed(sentence: Words, n: int) -> dict[tuple[str, ...], float]:
-        return {gram: count * (whole - math.log(max(1, seen[gram]))) for gram, count in grams(sentence, n).items()}
+        return {gram: count * (whole - math.log(max(1, documents[gram]))) for gram, count in grams(sentence, n).items()}
 
     def alike(caption: Words, one: Words) -> float:
         closeness = math.exp(-((len(caption) - len(one)) ** 2) / (2 * SIGMA**2))

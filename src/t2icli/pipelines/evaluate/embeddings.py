@@ -73,8 +73,8 @@ def embed(
     key = identity(source)
     of_texts = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     images = _kept(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
-    found = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
-    return Embedded(images, found, unreadable)
+    text_table = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
+    return Embedded(images, text_table, unreadable)
 
 
 def identity(source: Opened[Embedder]) -> str:

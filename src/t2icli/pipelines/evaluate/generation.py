@@ -112,23 +112,23 @@ def evaluate(
     prompts = tuple(dict.fromkeys(prompts))
     if len(prompts) < 2:
         raise T2IError("R-precision needs at least two different prompts")
-    seen = []
+    scored = []
     requests = (request for prompt in prompts for request in numbered(Request(prompt, seed), n))
     stream = iter(drawing(generator.thing).draw(requests, watch))
     for row in range(len(prompts)):
         own = (candidate.image for candidate in candidates(stream, n, seed=seed))
-        found = []
+        fields = []
         while images := list(itertools.islice(own, AT_ONCE)):
             by_ranker = ranker(prompts, images)
-            found.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
+            fields.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
             if distance is not None:
                 distance.see(images)
             drawn(len(images))
-        seen.append(Scored(*(np.concatenate(column) for column in zip(*found, strict=True))))
-    curve = [best_of(k, seen) for k in CURVE if k <= n]
+        scored.append(Scored(*(np.concatenate(column) for column in zip(*fields, strict=True))))
+    curve = [best_of(k, scored) for k in CURVE if k <= n]
     frechet = distance.value() if distance is not None else None
     return GenerationResult(
-        generator.name, len(prompts), n, curve, frechet, {k: least(k, seen) for k in CURVE if k <= n}
+        generator.name, len(prompts), n, curve, frechet, {k: least(k, scored) for k in CURVE if k <= n}
     )
 
 
@@ -140,10 +140,10 @@ def _seen(
     return by_ranker[row], own, own > np.delete(by_judge, row, axis=0).max(axis=0)
 
 
-def best_of(k: int, seen: Sequence[Scored]) -> BestOf:
+def best_of(k: int, scored: Sequence[Scored]) -> BestOf:
     """The ranker's best of every k candidates, averaged over all the groups of k there are."""
     scores, hits = [], []
-    for each in seen:
+    for each in scored:
         for start in range(0, len(each.fits) - k + 1, k):
             chosen = start + int(np.argmax(each.by_ranker[start : start + k]))
             scores.append(each.by_judge[chosen])
@@ -151,9 +151,9 @@ def best_of(k: int, seen: Sequence[Scored]) -> BestOf:
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
-def least(k: int, seen: Sequence[Scored]) -> float:
+def least(k: int, scored: Sequence[Scored]) -> float:
     """What the best of every k candidates scores in all but one of `OFTEN` cases."""
-    best = [each.by_ranker[at : at + k].max() for each in seen for at in range(0, len(each.by_ranker) - k + 1, k)]
+    best = [each.by_ranker[at : at + k].max() for each in scored for at in range(0, len(each.by_ranker) - k + 1, k)]
     return float(np.quantile(best, 1 / OFTEN))
 
 

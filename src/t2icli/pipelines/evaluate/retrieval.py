@@ -99,8 +99,8 @@ def evaluate(
     With `audio` also the sounds that belong to them look for both.
     """
     every = list(dict.fromkeys(caption for picture in pairs.pictures for caption in picture.captions))
-    found = [embeddings.embed(source, pairs, every, cache, advance) for source in sources]
-    unreadable = dict(found[0].unreadable)
+    embedded = [embeddings.embed(source, pairs, every, cache, advance) for source in sources]
+    unreadable = dict(embedded[0].unreadable)
     readable = [row for row, picture in enumerate(pairs.pictures) if picture.name not in unreadable]
     if not readable:
         raise T2IError(f"none of {len(pairs.pictures)} pictures can be opened", next(iter(unreadable.values()), None))
@@ -108,7 +108,7 @@ def evaluate(
     places = {text: place for place, text in enumerate(every)}
     rows = np.asarray([places[text] for text in chosen.texts])
     results = []
-    for source, each in zip(sources, found, strict=True):
+    for source, each in zip(sources, embedded, strict=True):
         images, texts = Rows(each.images, np.asarray(chosen.images)), Rows(each.texts, rows)
         result = _result(source.name, images, texts, chosen, unreadable)
         results.append(_with_sounds(result, source, pairs, images, texts, chosen) if audio else result)
@@ -170,18 +170,18 @@ class Rows:
         return len(self.which)
 
     def block(self, start: int, size: int = BLOCK) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[start : start + size]])
-        return found
+        rows: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[start : start + size]])
+        return rows
 
     def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[places]])
-        return found
+        rows: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[places]])
+        return rows
 
 
 def ranks(queries: Rows, gallery: Rows, right: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """For each query how many wrong ones come before its first right one; of those that score the same, half."""
     pairs = np.asarray(sorted(right), dtype=np.int64)
-    found = np.zeros(len(queries))
+    result = np.zeros(len(queries))
     for start in range(0, len(queries), BLOCK):
         block = queries.block(start)
         mine = pairs[(pairs[:, 0] >= start) & (pairs[:, 0] < start + len(block))]
@@ -189,8 +189,8 @@ def ranks(queries: Rows, gallery: Rows, right: Sequence[tuple[int, int]]) -> NDA
         scores = np.einsum("nd,nd->n", block[local], gallery.at(mine[:, 1]))
         best = np.full(len(block), -np.inf, np.float32)
         np.maximum.at(best, local, scores)
-        found[start : start + len(block)] = _before(block, best, gallery, local, mine[:, 1])
-    return found
+        result[start : start + len(block)] = _before(block, best, gallery, local, mine[:, 1])
+    return result
 
 
 def _before(
@@ -210,10 +210,10 @@ def _before(
     return count
 
 
-def summary(found: NDArray[np.float64]) -> Direction:
+def summary(ranks: NDArray[np.float64]) -> Direction:
     # A rank between two places is a tie, and a tie at the edge is no hit.
-    recall = {k: float(100 * (found <= k - 1).mean()) for k in AT}
-    return Direction(recall, float(np.median(found) + 1), float(found.mean() + 1))
+    recall = {k: float(100 * (ranks <= k - 1).mean()) for k in AT}
+    return Direction(recall, float(np.median(ranks) + 1), float(ranks.mean() + 1))
 
 
 def search(
@@ -262,13 +262,13 @@ def hits(query: NDArray[np.float32], embedded: Embedded, pairs: Pairs, n: int) -
     return [Hit(rank, pairs.pictures[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
 
 
-def file(found: Sequence[Hit], folder: Path) -> list[Path]:
+def file(hits: Sequence[Hit], folder: Path) -> list[Path]:
     """Copy pictures into a folder, in names that sort by rank; nothing there is replaced."""
-    targets = [folder / f"{hit.rank:03d}-{hit.picture.file_name}" for hit in found]
+    targets = [folder / f"{hit.rank:03d}-{hit.picture.file_name}" for hit in hits]
     if taken := [target for target in targets if target.exists()]:
         raise T2IError(f"'{taken[0]}' already exists", "give --copy another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for hit, target in zip(found, targets, strict=True):
+    for hit, target in zip(hits, targets, strict=True):
         with files.whole(target) as draft:
             draft.write_bytes(hit.picture.content())
     return targets
