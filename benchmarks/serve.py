@@ -2,6 +2,7 @@
 
     make bench-serve
 
+`toy-painter` paints plain pictures in next to no time, so it shows what the server itself takes.
 Server and clients share the machine, over loopback. Beside the clients there are 1,000 connections that send nothing
 and 50 that send the head of a request one letter at a time. No request may be lost, and no picture differ from that of
 `t2i generate` with its seed.
@@ -28,18 +29,28 @@ from PIL import Image
 from table import record
 
 from t2icli import load
+from t2icli.testing import toys
 
 CLIENTS = 100
-RUNS = (("noise", 1000), ("dalle/starter", 200))
+RUNS = (("toy-painter", 1000), ("dalle/starter", 200))
 """A generator and how many pictures are asked of it."""
-ALONE = {"noise": 200, "dalle/starter": 5}
+ALONE = {"toy-painter": 200, "dalle/starter": 5}
 """How many are asked of the server that draws one at a time."""
 DISHES = ("红烧牛肉面", "番茄炒蛋", "braised beef noodles", "宫保鸡丁")
 CHECKED = 4
 """Pictures that are drawn again here."""
 IDLE, SLOW = 1000, 50
 ONE_AT_A_TIME = "import t2i_serve.drawer as drawer; drawer.WAVE = 1; drawer.WINDOW = 0.0; "
-PROGRAM = "import sys; from t2icli.__main__ import main; sys.argv[0] = 't2i'; main()"
+PROGRAM = """
+import functools, sys, t2i_serve, t2i_starter
+from t2icli.registry import discovery
+from t2icli.testing import toys
+here = discovery.collect([(each.__name__, "bench", lambda each=each: each) for each in (toys, t2i_serve, t2i_starter)])
+discovery.installed = functools.cache(lambda: here)
+from t2icli.__main__ import main
+sys.argv[0] = "t2i"
+main()
+"""
 COLUMNS = [
     "generator",
     "drawn",
@@ -77,8 +88,10 @@ async def measured(name: str, prompts: list[str], *, together: bool) -> list[Any
             async def one() -> None:
                 for seed, prompt in waiting:
                     begun = time.perf_counter()
-                    with contextlib.suppress(httpx.HTTPError):
+                    try:
                         answers[seed] = await ask(client, url, prompt, seed)
+                    except httpx.HTTPError as error:
+                        print(f"lost: {error!r}", file=sys.stderr)
                     seconds.append(time.perf_counter() - begun)
                     if len(seconds) == len(prompts) // 5:
                         memory.append(resident(process))
@@ -100,7 +113,7 @@ async def ask(client: httpx.AsyncClient, url: str, prompt: str, seed: int) -> by
 
 
 def check(name: str, prompts: list[str], answers: dict[int, bytes]) -> None:
-    generator = load("generator", name)
+    generator = toys.Painter(toys.PainterSettings()) if name == "toy-painter" else load("generator", name)
     for seed in sorted(answers)[:: max(1, len(answers) // CHECKED)]:
         (alone,) = generator.generate(prompts[seed], 1, seed=seed)
         served = Image.open(io.BytesIO(answers[seed]))

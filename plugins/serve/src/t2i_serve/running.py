@@ -16,6 +16,8 @@ from t2i_serve.studio import Studio
 
 GRACE = 5
 """Seconds for answers to be finished once the server stops."""
+KEPT = 75
+"""Seconds that a connection stays open between requests; a client that sends one as it is closed loses it."""
 FILES = 65_536
 """Connections and files that may be open at a time, as far as the system allows."""
 
@@ -55,6 +57,7 @@ def server(app: FastAPI, studio: Studio) -> Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEPT,
         h11_max_incomplete_event_size=64 << 10,
         ws="none",
     )
