@@ -19,7 +19,7 @@ AROUND = " \n;,"
 ROOT = Path(__file__).parents[1]
 PACKAGES = [ROOT / "src/t2icli", *sorted(ROOT.glob("plugins/*/src/t2i_*"))]
 
-SINKS = {"T2IError": 2, "translate": 1, "text": 1, "warn": 1, "note": 1, "confirm": 1, "bar": 1, "bar_with_steps": 1}
+SINKS = {"T2IError": 2, "translate": 1, "text": 1, "warn": 1, "note": 1, "confirm": 1, "counting": 1, "progress": 1}
 """Functions that take messages, and how many of their first arguments are messages."""
 KEYWORDS = {"hint", "help", "description", "rich_help_panel", "title", "message"}
 """Arguments that are messages whatever they are given to."""
@@ -42,7 +42,7 @@ NOT_SHOWN = {
 """Words of prompts, of files and of what is replaced."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 WORDS = {
-    *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "steps", "train"),
+    *("error:", "warning:", "interrupted", "ok", "note", "broken", "whole", "new", "step", "train"),
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
     *("row {0}", "{0}, or {1}", "version of {0}", "setting {0}", "setting {0} of {1}"),

@@ -373,15 +373,6 @@ def test_a_shell_can_complete_commands_and_flags(site: Path) -> None:
     assert completed("t2i generate --batch") == ["--batch-size"]
 
 
-def test_progress_is_drawn_for_a_terminal_alone(t2i: Runner, capsys: pytest.CaptureFixture[str]) -> None:
-    from t2icli.commands import show
-
-    assert list(show.progress([1, 2], "counting")) == [1, 2]
-    with show.bar("counting", 3) as advance:
-        advance()
-    assert capsys.readouterr().err == ""
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -393,8 +384,8 @@ def test_a_terminal_is_shown_the_steps_of_what_is_being_drawn(monkeypatch: pytes
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(show, "quiet", False)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with show.bar_with_steps("drawing", 4) as (advance, watch):
-        advance()
+    with show.watching() as watch:
+        watch.counting("drawing", 4)(1)
         watch.step(7, 25)
     assert "1/4" in terminal.getvalue() and "7/25" in terminal.getvalue()
 

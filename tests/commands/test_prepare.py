@@ -4,11 +4,13 @@ import importlib.util
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from t2icli.commands.tally import Tally
+from t2icli.commands.prepare import Counts
+from t2icli.ground.watch import NO_FIGURES, Watch
 from t2icli.testing import Runner
 
 
@@ -129,13 +131,18 @@ def test_a_cluster_without_ray_says_what_to_install(t2i: Runner, photos: Path) -
     t2i.fails("prepare", photos, "--output", "data", "--runner", "ray", says="t2i install 't2icli[ray]'")
 
 
-def test_progress_says_how_many_how_fast_and_why() -> None:
-    said: list[str] = []
-    tally = Tally(said.append, 0)
-    tally("ok", 1, 500_000)
-    tally("no-word", 30, 0)
-    assert "31 rows" in said[-1] and said[-1].endswith("no-word 30  ok 1")
-    assert tally.line(2.0) == "31 rows  16/s  0.2 MB/s  no-word 30  ok 1"
+class Seen(Watch):
+    def progress(
+        self, job: str, done: int, of: int | None = None, figures: Any = NO_FIGURES, *, unit: str = ""
+    ) -> None:
+        self.last = (job, done, of, dict(figures))
+
+
+def test_progress_says_how_many_and_why() -> None:
+    counts = Counts(watch := Seen())
+    counts("ok", 1, 500_000)
+    counts("no-word", 30, 0)
+    assert watch.last == ("rows", 31, None, {"no-word": 30, "ok": 1, "MB": 0.5})
 
 
 def test_a_run_that_came_to_nothing_does_not_bind_the_next(t2i: Runner, photos: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.store import download
 
 CONTENT = bytes(range(256)) * 4000  # what the server serves
@@ -31,9 +32,12 @@ def test_a_file_arrives_whole(server: Any, tmp_path: Path, how: str) -> None:
 
 
 def test_progress_ends_at_the_total(server: Any, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    download.fetch(remote(server.url("well")), tmp_path, lambda *what: told.append(what))
-    assert told[-1] == ("model.pt", len(CONTENT), len(CONTENT))
+    class Seen(Watch):
+        def progress(self, job: str, done: int, of: int | None = None, figures: Any = None, *, unit: str = "") -> None:
+            self.last = (job, done, of, unit)
+
+    download.fetch(remote(server.url("well")), tmp_path, watch := Seen())
+    assert watch.last == ("downloading model.pt", len(CONTENT), len(CONTENT), "B")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,9 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from t2icli.commands import watch
 from t2icli.ground import toml
 from t2icli.store import models
 from t2icli.testing import Runner
-from t2icli.training.progress import Progress
 
 QUICK = ("--max-steps", "2", "--report-to", "none")
 
@@ -95,11 +93,6 @@ def test_averaged_weights_are_what_is_saved(tiny_t2i: Runner, data: Path) -> Non
     for name, decay in (("plain", "0"), ("slow", "0.999")):
         tiny_t2i.ok("train", "tiny", "--train-data", data, *QUICK, "--ema", decay, "--output", name)
     assert Path("plain/model", models.WEIGHTS).read_bytes() != Path("slow/model", models.WEIGHTS).read_bytes()
-
-
-def test_a_line_of_progress_says_figures_pace_and_time_left() -> None:
-    progress = Progress("train", 20, 500, rate=64.0, batch=32, figures={"loss": 0.12345})
-    assert watch.line(progress) == "train 20/500  loss 0.1235  64.0/s  4 min 0 s left"
 
 
 @pytest.mark.slow

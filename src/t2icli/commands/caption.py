@@ -87,7 +87,8 @@ def caption(
     show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     report.add(before, written=True)
     rest = paths[len(before) :]
-    with show.bar(f"captioning with {source.name}", len(rest)) as advance:
+    with show.watching(plain=report.plain) as watch:
+        advance = watch.counting(f"captioning with {source.name}", len(rest))
         for results in work.caption(
             rest, source.thing, n, seed=seed + report.described, judges=judges, at_once=batch_size, done=advance
         ):

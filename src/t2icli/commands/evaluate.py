@@ -73,7 +73,8 @@ def retrieval(
     words = ranker or [defaults.name("ranker")]
     sources = embeddings.open_embedders(words, options, batch=batch_size, device=device)
     show.notes(models.stand_ins(source.model for source in sources))
-    with show.bar("embedding", len(measured.pictures) * len(sources)) as advance:
+    with show.watching() as watch:
+        advance = watch.counting("embedding", len(measured.pictures) * len(sources))
         results = work.evaluate(sources, measured, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
     if plot is not None:
         _plot_retrieval(results, plot)
@@ -166,7 +167,7 @@ def generation(
     distance = None
     if real is not None:
         distance = work.Distance(embeddings.open_embedders([decider], of_rankers, **flags)[0], real)
-    with show.bar_with_steps("drawing", len(texts) * n) as (advance, watch):
+    with show.watching() as watch:
         result = work.evaluate(
             source,
             texts,
@@ -175,7 +176,7 @@ def generation(
             judges[decider],
             seed=seed,
             distance=distance,
-            drawn=advance,
+            drawn=watch.counting("drawing", len(texts) * n),
             watch=watch,
         )
     if calibrate:
@@ -237,7 +238,8 @@ def codec(
     for word in model or (None,):
         source = open_one("codec", word, options, device=device)
         show.notes(models.stand_ins([source.model]))
-        with show.bar(source.name, len(measured.pictures)) as advance:
+        with show.watching() as watch:
+            advance = watch.counting(source.name, len(measured.pictures))
             results.append(work.evaluate(source, measured, batch=batch_size or 16, advance=advance))
     for number, result in enumerate(results):
         if pictures is not None:
@@ -292,7 +294,8 @@ def caption(
     for word in model or (None,):
         source = open_one("captioner", word, options, batch=batch_size, device=device)
         show.notes(models.stand_ins([source.model]))
-        with show.bar(source.name, len(measured.pictures)) as advance:
+        with show.watching() as watch:
+            advance = watch.counting(source.name, len(measured.pictures))
             results.append(work.evaluate(source, measured, n, seed=seed, by=by, judges=judges, advance=advance))
     if as_json:
         show.json({"results": [result.table() for result in results]})

@@ -123,8 +123,9 @@ def generate(
         tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=model or source.entry)
         kept_settings = album.keep_settings(tables)
         try:
-            with show.bar_with_steps(f"drawing with {source.name}", n * len(wanted)) as (advance, watch):
-                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(), watch)
+            with show.watching(plain=plain) as watch:
+                advance = watch.counting(f"drawing with {source.name}", n * len(wanted))
+                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(1), watch)
         finally:
             show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
     doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []

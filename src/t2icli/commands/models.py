@@ -129,8 +129,8 @@ def pull_(
     show.notes(_summary(plan))
     if question := pull.question(plan):
         show.confirm(question, yes)
-    with show.transfer() as tell:
-        model = pull.run(plan, tell)
+    with show.watching() as watch:
+        model = pull.run(plan, watch)
     _arrived(model, json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from t2icli.commands import show
 from t2icli.commands.options import Config, Json, Options, named_path
 from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from t2icli.pipelines.prepare import Job, Summary
 
 DONE_IN_PART = 3
+REASONS = 6
+"""Shown at a time, the commonest."""
 
 
 def prepare(
@@ -139,12 +143,27 @@ def _source(words: list[str]) -> tuple[str | None, Path]:
     return (words[0] if len(words) == 2 else None), Path(words[-1])
 
 
+class Counts:
+    """The rows of a run by what became of them, for its watch."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.rows: Counter[str] = Counter()
+        self.bytes = 0
+
+    def __call__(self, reason: str, rows: int, size: int) -> None:
+        self.rows[reason] += rows
+        self.bytes += size
+        common = dict(self.rows.most_common(REASONS))
+        self.watch.progress("rows", self.rows.total(), None, {**common, "MB": self.bytes / 1e6})
+
+
 def _run(job: Job, retry: str | None, runner: str, address: str | None) -> Summary:
-    from t2icli.commands.tally import tallying
     from t2icli.pipelines.prepare import prepare as run
 
     reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
-    with tallying() as progress:
+    with show.watching() as watch:
+        progress = Counts(watch)
         return run(job, reasons, progress, cluster=(address or "") if runner == "ray" else None)
 
 

@@ -86,7 +86,8 @@ def rerank(
     if sound is not None:
         judges = scoring.by_sound(judges, sound.vector, sound.space)
     show.notes(models.stand_ins(judge.model for judge in judges))
-    with show.bar("ranking", len(paths)) as advance:
+    with show.watching(plain=plain) as watch:
+        advance = watch.counting("ranking", len(paths))
         ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
     show.note(f"ranked by {', '.join(judge.name for judge in judges)}")
     best = ranking.ranked[:top]

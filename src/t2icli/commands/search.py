@@ -89,7 +89,8 @@ def search(
     if found is None:
         _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), as_json=as_json, plain=plain)
         return
-    with show.bar("embedding", len(found.pictures)) as advance:
+    with show.watching(plain=plain) as watch:
+        advance = watch.counting("embedding", len(found.pictures))
         embedded = embeddings.embed(source, found, [], cache, advance)
     hits = retrieval.hits(query, embedded, found, top)
     if copy is not None:

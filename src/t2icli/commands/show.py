@@ -14,20 +14,19 @@ import json as _json
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from t2icli.ground import extras
 from t2icli.ground.errors import T2IError
 from t2icli.ground.translate import translate
-from t2icli.ground.watch import Watch, unwatched
+from t2icli.ground.watch import NO_FIGURES, Watch, unwatched
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID, TextColumn
-
-T = TypeVar("T")
 
 quiet = False
 """Set by `--quiet`: no progress and no warnings."""
@@ -48,6 +47,8 @@ IN_WORDS = {
     "",
 }
 """Headings of columns whose cells are messages; other cells are names, captions and numbers."""
+SECONDS = 5.0
+"""Between plain lines of one job."""
 YES = ("y", "yes", "是")
 COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal obeys in place of showing it: control characters but tab and newline, and those that reverse the
@@ -193,58 +194,147 @@ def warning(message: Warning | str, category: type[Warning], *_: object, **__: o
     warn(str(message))
 
 
-def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterator[T]:
-    """Pass `items` on, drawing a bar on stderr when that is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield from items
-        return
-    with _bars() as bars:
-        yield from bars.track(items, total=total, description=translate(about))
-
-
 @contextlib.contextmanager
-def bar(about: str, total: int) -> Iterator[Callable[..., None]]:
-    """Like `progress`, for work that calls back: yields the function that counts what is done."""
-    with bar_with_steps(about, total) as (advance, _):
-        yield advance
+def watching(*, plain: bool = False) -> Iterator[Watch]:
+    """A watch to hand to a job: bars on a terminal, lines now and then elsewhere and with `--plain`."""
+    if quiet:
+        yield unwatched
+    elif plain or not sys.stderr.isatty():
+        lines_of_jobs = Lines()
+        yield lines_of_jobs
+        lines_of_jobs.end()
+    else:
+        with _bars() as bars:
+            yield (drawn := Bars(bars))
+        drawn.end()
 
 
-@contextlib.contextmanager
-def bar_with_steps(about: str, total: int) -> Iterator[tuple[Callable[..., None], Watch]]:
-    """Like `bar`, with a second one for the steps of what is being drawn, as far as the `Watch` is called."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda count=1: None, unwatched
-        return
-    with _bars() as bars:
-        whole = bars.add_task(translate(about), total=total)
-        now = bars.add_task(f"  {translate('steps')}", total=None, visible=False)
-        yield lambda count=1: bars.advance(whole, count), Steps(bars, now)
+class Job:
+    """One job of a watch, in words that are the same in a bar and in a line."""
+
+    def __init__(self, name: str, done: int) -> None:
+        self.name, self.done, self.unit, self.steps = name, done, "", ""
+        self.of: int | None = None
+        self.figures: Mapping[str, float] = {}
+        self.began, self.first, self.shown = time.monotonic(), done, 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self.of is not None and self.done >= self.of
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether it was last shown, or else began, so long ago; it is then taken to be shown."""
+        now = time.monotonic()
+        if now - (self.shown or self.began) < seconds:
+            return False
+        self.shown = now
+        return True
+
+    def words(self, seconds: float | None = None) -> str:
+        """`20/500  loss 0.1234  3.2/s  2 min 30 s left`."""
+        seconds = time.monotonic() - self.began if seconds is None else seconds
+        rate = (self.done - self.first) / seconds if seconds > 0 else 0.0
+        count = (
+            _bytes(self.done, self.of) if self.unit == "B" else f"{self.done}" + f"/{self.of}" * (self.of is not None)
+        )
+        parts = [count, *_figures(self.figures), self.steps]
+        if rate:
+            parts.append(f"{_bytes(round(rate))}/s" if self.unit == "B" else f"{rate:.1f}/s")
+            if self.of is not None and not self.is_over:
+                parts.append(translate(f"{_time((self.of - self.done) / rate)} left"))
+        return "  ".join(filter(None, parts))
+
+    def line(self) -> str:
+        return f"{translate(self.name)} {self.words()}"
 
 
-class Steps(Watch):
-    """Shows steps in a bar."""
+class Lines(Watch):
+    """A line for each job every few seconds, and its last one if there was another or it has figures."""
 
-    def __init__(self, bars: Progress, task: TaskID) -> None:
-        self.bars, self.task = bars, task
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.now: Job | None = None
+
+    def progress(
+        self, job: str, done: int, of: int | None = None, figures: Mapping[str, float] = NO_FIGURES, *, unit: str = ""
+    ) -> None:
+        self.now = now = self.jobs.setdefault(job, Job(job, done))
+        now.done, now.of, now.unit, now.figures = done, of, unit, figures or now.figures
+        now.steps = ""
+        if now.is_over:
+            self.over(self.jobs.pop(job))
+        else:
+            self.changed(now)
+
+    def result(self, job: str, done: int, of: int, figures: Mapping[str, float]) -> None:
+        self.line("  ".join([f"{translate(job)} {done}/{of}", *_figures(figures)]))
 
     def step(self, done: int, of: int) -> None:
-        if of > 1:  # a picture of one step is counted by the other bar
-            self.bars.update(self.task, completed=done, total=of, visible=True)
+        if self.now is not None and of > 1:  # a picture of one step is counted by the job
+            self.now.steps = f"{translate('step')} {done}/{of}"
+            self.changed(self.now)
+
+    def changed(self, job: Job) -> None:
+        if job.is_due(SECONDS):
+            self.line(job.line())
+
+    def over(self, job: Job) -> None:
+        if job.shown or job.figures:
+            self.line(job.line())
+
+    def line(self, text: str) -> None:
+        _write(sys.stderr, text)
+
+    def end(self) -> None:
+        """The last line of jobs whose length nobody knew."""
+        for job in self.jobs.values():
+            self.over(job)
+
+
+class Bars(Lines):
+    """A bar for each job. What has figures leaves its last line on the screen."""
+
+    def __init__(self, bars: Progress) -> None:
+        super().__init__()
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def changed(self, job: Job) -> None:
+        if job.name not in self.tasks:
+            self.tasks[job.name] = self.bars.add_task(translate(job.name), total=job.of, about="")
+        self.bars.update(self.tasks[job.name], completed=job.done, total=job.of, about=job.words())
+
+    def over(self, job: Job) -> None:
+        if job.name in self.tasks:
+            self.bars.remove_task(self.tasks.pop(job.name))
+        if job.figures:
+            self.line(job.line())
+
+    def line(self, text: str) -> None:
+        self.bars.console.print(text)
+
+
+def _figures(values: Mapping[str, float]) -> list[str]:
+    """`loss 0.1234`, `ok 1200`."""
+    return [f"{name} {value}" if isinstance(value, int) else f"{name} {value:.4g}" for name, value in values.items()]
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _bytes(n: int, of: int | None = None) -> str:
+    return f"{n / 1e6:.1f} MB" if of is None else f"{n / 1e6:.1f}/{of / 1e6:.1f} MB"
 
 
 def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress
 
-    columns = (words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console(sys.stderr), transient=True)
-
-
-def page(path: Path) -> None:
-    """A page in the user's browser; where there is none, where it lies."""
-    import webbrowser
-
-    if not webbrowser.open(path.absolute().as_uri()):
-        warn(f"there is no browser to open '{path}' with")
+    columns = (words("{task.description}"), BarColumn(), words("{task.fields[about]}"))
+    # Results may be printed meanwhile: rich would send them to where the bars are.
+    return Progress(*columns, console=console(sys.stderr), transient=True, redirect_stdout=False)
 
 
 def check_pictures() -> None:
@@ -276,31 +366,12 @@ def _paint(paths: Sequence[Path]) -> None:
         out.print(Image(path, width=min(60, out.width), height="auto"))
 
 
-@contextlib.contextmanager
-def transfer() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yields the function to call with each file's name, bytes so far and bytes in all; draws bars on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        begun: set[str] = set()
+def page(path: Path) -> None:
+    """A page in the user's browser; where there is none, where it lies."""
+    import webbrowser
 
-        def once(name: str, done: int, total: int | None) -> None:
-            if name not in begun:
-                begun.add(name)
-                note(f"downloading {name}")
-
-        yield once
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-    columns = (words("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    tasks: dict[str, Any] = {}
-    with Progress(*columns, console=console(sys.stderr), transient=True) as bars:
-
-        def draw(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name)
-            bars.update(tasks[name], completed=done, total=total)
-
-        yield draw
+    if not webbrowser.open(path.absolute().as_uri()):
+        warn(f"there is no browser to open '{path}' with")
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -11,7 +11,6 @@ from t2icli import config
 from t2icli.commands import complete, show
 from t2icli.commands.options import Config, Device, Options, named_path
 from t2icli.commands.setting_flags import setting_flags
-from t2icli.commands.watch import watching
 from t2icli.registry import discovery, settings
 from t2icli.training import launch
 from t2icli.training.settings import LoopSettings
@@ -98,7 +97,7 @@ def train(
         show.table(pipeline.preview(asked, folder, resume=resume, tell=show.note), ("what", ""))
         return
     tell = show.note if launch.speaks() else silent
-    with watching() as watch:
+    with show.watching() as watch:
         outcome = pipeline.train(asked, folder, resume=resume, watch=watch, tell=tell)
     if outcome is not None and outcome.interrupted:
         if launch.speaks():

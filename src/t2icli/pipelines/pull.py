@@ -15,6 +15,7 @@ import msgspec
 
 from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines import adopt, making
 from t2icli.pipelines import models as work
 from t2icli.registry import discovery
@@ -200,13 +201,13 @@ def in_gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def run(plan: Plan, tell: download.Tell = lambda *_: None) -> Model:
+def run(plan: Plan, watch: Watch = unwatched) -> Model:
     """Download what was planned and make the model of it. What was fetched before a kill is not fetched again."""
     folder = downloads(plan.name)
     with making.making(plan.name) as draft:
         if draft is not None:
             try:
-                _make(plan, folder, draft, tell)
+                _make(plan, folder, draft, watch)
             except web.CannotDownload as error:
                 ways = by_hand(plan.source, plan.snapshot.reference if plan.snapshot else None)
                 raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, *ways])), error.code) from error
@@ -214,40 +215,40 @@ def run(plan: Plan, tell: download.Tell = lambda *_: None) -> Model:
     return models.open_model(models.store() / plan.name, plan.name)
 
 
-def pull(name: str, tell: download.Tell = lambda *_: None) -> Model:
+def pull(name: str, watch: Watch = unwatched) -> Model:
     """Download a model that a plugin knows of; nothing to do if it is here."""
     planned = plan(name)
-    return planned if isinstance(planned, Model) else run(planned, tell)
+    return planned if isinstance(planned, Model) else run(planned, watch)
 
 
 def downloads(name: str) -> Path:
     return models.home() / "downloads" / name.replace("/", "--")
 
 
-def _make(plan: Plan, folder: Path, draft: Path, tell: download.Tell) -> None:
+def _make(plan: Plan, folder: Path, draft: Path, watch: Watch) -> None:
     if plan.snapshot is None:
-        upstream = _downloaded(plan.source, folder, tell)
+        upstream = _downloaded(plan.source, folder, watch)
         making.convert(plan.entry, upstream, draft)
         return _note_origin(plan.source, upstream, draft)
     if plan.entry.adopt:
-        return _adopt(plan, plan.snapshot, folder, draft, tell)
-    files = tuple(download.fetch(file, folder, tell) for file in plan.files)
+        return _adopt(plan, plan.snapshot, folder, draft, watch)
+    files = tuple(download.fetch(file, folder, watch) for file in plan.files)
     making.convert(plan.entry, Upstream(files, {}), draft)
     card = models.open_model(draft).card
     models.write_card(draft, _described(plan, card))
 
 
-def _adopt(plan: Plan, snapshot: Snapshot, folder: Path, draft: Path, tell: download.Tell) -> None:
+def _adopt(plan: Plan, snapshot: Snapshot, folder: Path, draft: Path, watch: Watch) -> None:
     """The small files first: the backend may refuse them before the large ones are fetched."""
     small = [file for file in plan.wanted if layout.is_small(file)]
     for file in small:
-        download.fetch(snapshot.remote(file), folder, tell)
+        download.fetch(snapshot.remote(file), folder, watch)
     adopt.place(folder, small, draft)
     card = adopt.card(plan.entry, draft)
     weights = [file for file in plan.wanted if not layout.is_small(file)]
     _borrow(weights, folder)
     for file in weights:
-        download.fetch(snapshot.remote(file), folder, tell)
+        download.fetch(snapshot.remote(file), folder, watch)
     adopt.place(folder, weights, draft)
     models.seal(draft, _described(plan, card))
 
@@ -268,17 +269,17 @@ def _described(plan: Plan, card: models.Card) -> models.Card:
     return msgspec.structs.replace(card, about=about, licence=plan.licence or card.licence, source=plan.origin)
 
 
-def _downloaded(source: ModelSource, folder: Path, tell: download.Tell) -> Upstream:
-    files = _fetched(source.files, folder, tell)
-    parts = {part: _fetched(remotes, folder / part, tell) for part, remotes in (source.parts or {}).items()}
+def _downloaded(source: ModelSource, folder: Path, watch: Watch) -> Upstream:
+    files = _fetched(source.files, folder, watch)
+    parts = {part: _fetched(remotes, folder / part, watch) for part, remotes in (source.parts or {}).items()}
     return Upstream(files, parts)
 
 
-def _fetched(remotes: Sequence[RemoteFile], folder: Path, tell: download.Tell) -> tuple[Path, ...]:
+def _fetched(remotes: Sequence[RemoteFile], folder: Path, watch: Watch) -> tuple[Path, ...]:
     """Side by side under their own names; each in a folder of its own where two are called alike."""
     names = [download.file_name(remote) for remote in remotes]
     apart = len(set(names)) < len(names)
-    return tuple(download.fetch(file, folder / str(i) if apart else folder, tell) for i, file in enumerate(remotes))
+    return tuple(download.fetch(file, folder / str(i) if apart else folder, watch) for i, file in enumerate(remotes))
 
 
 def by_hand(source: ModelSource, reference: Reference | None = None) -> Iterator[str]:

@@ -17,13 +17,13 @@ from t2icli.contract.kinds import Fit, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import locks, runfile
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines import made
 from t2icli.pipelines.captions import captions
 from t2icli.pipelines.prepare import open_data
 from t2icli.pipelines.training_plan import Configured, Tell, TrainingPlan, has_begun, planned, silent, written
 from t2icli.store import models
 from t2icli.training import launch
-from t2icli.training.progress import Watch, unwatched
 from t2icli.training.settings import LoopSettings
 
 if TYPE_CHECKING:

@@ -22,13 +22,11 @@ from typing import IO, Any
 
 from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.store import verified, web
 from t2icli.store.models import is_inside
 from t2icli.store.verified import file_sha256
 from t2icli.store.web import CannotDownload
-
-Tell = Callable[[str, int, "int | None"], None]
-"""Called with progress: the file's name, bytes so far, bytes in all if known."""
 
 CONNECT_SECONDS = 1.0
 """A host that has not answered by then is taken for unreachable."""
@@ -61,7 +59,7 @@ def is_here(remote: RemoteFile, folder: Path) -> bool:
     return remote.git in (None, git_hash(path))
 
 
-def fetch(remote: RemoteFile, folder: Path, tell: Tell = lambda *_: None) -> Path:
+def fetch(remote: RemoteFile, folder: Path, watch: Watch = unwatched) -> Path:
     """The file in `folder`, downloaded unless it is there already."""
     name = file_name(remote)
     path = folder / name
@@ -74,7 +72,9 @@ def fetch(remote: RemoteFile, folder: Path, tell: Tell = lambda *_: None) -> Pat
         try:
             if not (has_answered(url) or reachable(remote.urls[number:])[0]):
                 raise _Unusable("no answer")
-            return _from_mirror(url, remote, path, lambda done, total: tell(name, done, total))
+            return _from_mirror(
+                url, remote, path, lambda done, of: watch.progress(f"downloading {name}", done, of, unit="B")
+            )
         except _Unusable as problem:
             problems.append(f"{url}: {problem}")
     raise CannotDownload(f"cannot download '{name}'", "\n  ".join(problems), code=1)

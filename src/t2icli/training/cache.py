@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,10 @@ from t2icli.contract.kinds import Frozen, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.store import models
 from t2icli.training.devices import World
 from t2icli.training.order import Read, Seeded, loader
-from t2icli.training.progress import Progress, Watch, unwatched
 from t2icli.training.settings import LoopSettings
 
 BATCH = 32
@@ -115,7 +114,8 @@ def _encode(part: Frozen, data: PreparedDataset, workers: int, skip: bool, watch
 def _fill(
     draft: Path, part: Frozen, data: PreparedDataset, batches: Iterable[Read], n: int, watch: Watch
 ) -> list[tuple[int, str]]:
-    rows, done, begun, problems = None, 0, time.monotonic(), dict[int, str]()
+    rows, done, problems = None, 0, dict[int, str]()
+    watch.progress(f"encode {part.name}", 0, part.views * n)
     for read in batches:
         if read.batch is None:
             raise unreadable_error(data, *read.problems[0])
@@ -126,7 +126,7 @@ def _fill(
             rows = np.lib.format.open_memmap(draft, mode="w+", dtype=result.dtype, shape=shape)
         rows[done : done + len(result)] = result
         done += len(result)
-        watch(Progress(f"encode {part.name}", done, part.views * n, done / (time.monotonic() - begun + 1e-9)))
+        watch.progress(f"encode {part.name}", done, part.views * n)
     if rows is None:
         raise T2IError(f"'{data.folder}' has no samples", "see the report: t2i prepare --check")
     rows.flush()

@@ -17,6 +17,7 @@ import torch
 from t2icli.contract.kinds import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch, unwatched
 from t2icli.pictures.images import side_by_side
 from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.captions import check_captions
@@ -27,12 +28,8 @@ from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_de
 from t2icli.training.interrupt import Abandoned, Asked, listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
-from t2icli.training.progress import Progress, Watch, unwatched
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
-
-ESTIMATED_AFTER = 10
-"""Steps after which the remaining time is reported first, whatever `log_every` is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class Training:
         self.owed: list[str] = []
         """What is still to be done at this step besides training."""
         self.since_report: list[dict[str, Any]] = []
-        self.begun_at, self.reported_at = (0, 0.0), time.monotonic()
+        self.reported_at = time.monotonic()
 
     def _samples(self, data: PreparedDataset, split: str) -> tuple[Any, Mapping[int, str]]:
         if split == "train":
@@ -124,7 +121,8 @@ class Training:
 
     def run_on(self, log: Log | None, asked: Asked) -> None:
         """Step by step to the end, or until someone asks to stop; what takes too long then is abandoned and saved."""
-        self.begun_at = self.step, time.monotonic()
+        if log is not None:
+            self.watch.progress("train", self.step, self.total)
         try:
             if self.owed and self.follow_up(log, asked):
                 return
@@ -148,8 +146,8 @@ class Training:
     def follow_up(self, log: Log | None, asked: Asked) -> bool:
         """Do what the step is to be followed by; returns whether to stop."""
         stop = self.world.any(asked.to_stop)
-        if self.step - self.begun_at[0] == ESTIMATED_AFTER:
-            self.estimate(log)
+        if log is not None:
+            self.watch.progress("train", self.step, self.total)
         while self.owed:
             if self.owed[0] == "report":
                 self.report(log)
@@ -229,14 +227,7 @@ class Training:
         self.figures = means
         if log is not None:
             log.write(self.step, "train", **means, lr=lr, samples_per_second=round(rate, 2))
-            self.watch(Progress("train", self.step, self.total, rate, self.settings.batch_size, means))
-
-    def estimate(self, log: Log | None) -> None:
-        """Report the speed to `watch`."""
-        step, since = self.begun_at
-        rate = (self.step - step) * self.settings.batch_size / max(time.monotonic() - since, 1e-9)
-        if log is not None:
-            self.watch(Progress("estimate", self.step, self.total, rate, self.settings.batch_size))
+            self.watch.progress("train", self.step, self.total, {**means, "samples/s": rate})
 
     def evaluate(self, log: Log | None, asked: Asked) -> None:
         """Held-out figures; the best so far is kept as a model of its own."""
@@ -251,7 +242,7 @@ class Training:
             turn.schedule.evaluated(figures["loss"])
         if log is not None:
             log.write(self.step, "val", **figures)
-            self.watch(Progress("evaluate", self.step, self.total, figures=self.figures))
+            self.watch.result("evaluate", self.step, self.total, self.figures)
         if figures["loss"] < self.best:
             self.best = figures["loss"]
             self._publish("best")
