@@ -87,7 +87,7 @@ demo: setup
 
 # The small models that plugins/starter ships, from nothing: hours on two cores. What was stopped goes on. Faster with a
 # core for each of two trainings at a time: OMP_NUM_THREADS=1 make -j2 starter
-STARTER := tokenizer vqgan brivl dalle clip vqgan-sharper clipcap clipgen dalle2-prior dalle2-decoder
+STARTER := tokenizer vqgan brivl dalle flow clip vqgan-sharper clipcap clipgen dalle2-prior dalle2-decoder
 
 SHIPPED := plugins/starter/src/t2i_starter/models
 PLATES := runs/starter/plates/dataset.toml
@@ -96,12 +96,12 @@ PLATES := runs/starter/plates/dataset.toml
 starter: $(STARTER:%=starter-%)
 	$(BIN)/python recipes/starter/assemble.py runs/starter $(SHIPPED)
 	$(BIN)/python recipes/starter/prompts.py 300 > runs/starter/prompts.txt
-	for model in dalle clipgen dalle2; do for ranker in brivl clip; do \
+	for model in dalle flow clipgen dalle2; do for ranker in brivl clip; do \
 		$(BIN)/t2i evaluate generation runs/starter/prompts.txt -m $(SHIPPED)/$$model -r $$ranker --calibrate || exit 1; \
 	done; done
 
 $(PLATES): | setup
-	$(BIN)/t2i prepare plates 120000 -o plating=neat -o size=160 -o things=0.15 -o rules.duplicates=keep --output $(@D)
+	$(BIN)/t2i prepare plates 60000 -o look=photo -o size=240 -o rules.duplicates=keep --output $(@D)
 
 $(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume
@@ -110,9 +110,10 @@ $(STARTER:%=starter-%): starter-%: $(PLATES)
 # longest and so begins first, and the codes that it makes in its first minutes are there when CLIP-GEN wants the same.
 starter-vqgan-sharper: starter-vqgan
 starter-dalle: starter-tokenizer starter-vqgan
+starter-flow: starter-tokenizer starter-vqgan starter-brivl
 starter-clip: starter-tokenizer | starter-vqgan
 starter-clipcap: starter-tokenizer starter-brivl
-starter-clipgen: starter-clip starter-vqgan | starter-vqgan-sharper
+starter-clipgen: starter-brivl starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior
 
@@ -147,6 +148,7 @@ bench-shapes: setup
 	$(BIN)/python benchmarks/ranking.py runs/bench/ranking
 	$(BIN)/python benchmarks/clipgen.py shapes runs/bench/clipgen
 	$(BIN)/python benchmarks/clipcap.py shapes runs/bench/clipcap
+	$(BIN)/python benchmarks/flow.py runs/bench/flow
 	$(BIN)/python benchmarks/dalle2.py runs/bench/dalle2
 
 # What ships in plugins/starter, on names it was never trained on; trains the checker alone, where there is none yet.

@@ -23,7 +23,7 @@ from t2icli.nn import weights
 from t2icli.store import models
 from t2icli.store.models import Model
 
-MOST = 30_000_000
+MOST = 34_000_000
 """Bytes, all models together."""
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "dalle": {"cfg_scale": 1.5, "temperature": 0.75},

@@ -15,6 +15,6 @@ from t2i_starter.source import Plates
 SEED = 1
 
 if __name__ == "__main__":
-    plates = Plates(Settings(seed=SEED))
+    plates = Plates(Settings(seed=SEED, look="photo"))
     for at in range(int(sys.argv[1])):
         print(plates.invented(at).captions[at % 2])

@@ -115,6 +115,24 @@ def test_without_an_adversary_there_is_one_turn() -> None:
     assert [turn.name for turn in recipe(adversary={"weight": 0}).turns()] == ["codec"]
 
 
+def test_averages_go_on_from_the_codes_that_are_there(tmp_path: Path) -> None:
+    """Or the codes of a VQGAN that training continues from shrink to nothing in the first step."""
+    torch.manual_seed(0)
+    first = recipe(adversary={"weight": 0})
+    first.model.vqgan.quantize.embedding.weight.data.normal_()
+    first.save(tmp_path / "first")
+    before = first.model.vqgan.quantize.embedding.weight.detach()
+    care = {"begin": 0, "reseed_every": 0}
+    further = load(
+        "recipe", "vqgan", start=str(tmp_path / "first"), perceptual="laplacian", adversary={"weight": 0}, codebook=care
+    )
+    (turn,) = further.turns()
+    turn.loss(torch.rand(2, 3, 16, 16), 0)
+    turn.after()
+    after = further.model.vqgan.quantize.embedding.weight
+    assert (after.norm(dim=1) > 0.5 * before.norm(dim=1)).all()
+
+
 def test_squared_differences_weigh_as_much_as_they_are_told_to() -> None:
     trained = recipe(adversary={"weight": 0})
     batch = torch.rand(2, 3, 16, 16)

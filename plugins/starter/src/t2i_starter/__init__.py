@@ -19,6 +19,7 @@ SHIPPED = {
     "clipcap": "names the dish in a picture",
     "clipgen": "draws dishes by way of clip/starter",
     "dalle2": "draws dishes by diffusion",
+    "flow": "draws dishes in a few steps",
     "vqgan": "drawn dishes as codes and back",
 }
 """What the models of each backend can do; where several would do, the first one installed is used."""

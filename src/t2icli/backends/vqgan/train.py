@@ -52,6 +52,9 @@ class Trainee(nn.Module):
                 decay=chosen.decay,
                 averages=chosen.learning == "average",
             )
+            self.codebook.total.copy_(
+                self.vqgan.quantize.embedding.weight.detach()
+            )  # averages go on from what is there
         if settings.adversary.weight:
             a = settings.adversary
             self.adversary = PatchDiscriminator(a.width, a.layers, act_norm=a.act_norm)
