@@ -104,7 +104,8 @@ SIZES: dict[Size, dict[str, Any]] = {
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "rectified flow: a sentence's tokens to the latents of an image, all at once, in a few steps"
-    return [Entry("flow", about, Settings, lazily("t2i_flow.generate:load"))]
+    taken = {"source", "mask", "like", "embedding"}  # the last two, if it was trained with an embedder
+    return [Entry("flow", about, Settings, lazily("t2i_flow.generate:load"), conditions=taken)]
 
 
 @hookimpl
