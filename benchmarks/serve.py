@@ -64,7 +64,18 @@ COLUMNS = [
 ]
 
 
+TOGETHER, AT_ONCE = "dalle/starter", 64
+"""A generator, and how many pictures are asked of it in one request and in as many."""
+
+
 def main() -> None:
+    one, many = asyncio.run(costs())
+    record(
+        "Requests drawn together",
+        f"What the server computes for {AT_ONCE} pictures of {TOGETHER}, in CPU seconds: its clients' are not counted.",
+        ["one request", f"{AT_ONCE} requests", "ratio"],
+        [[one, many, many / one]],
+    )
     rows = []
     for name, count in RUNS:
         prompts = [DISHES[i % len(DISHES)] for i in range(count)]
@@ -72,6 +83,25 @@ def main() -> None:
         rows.append([name, "one at a time", *asyncio.run(measured(name, prompts[: ALONE[name]], together=False))])
         print(*rows[-2:], sep="\n", flush=True)
     record("Serving", __doc__.split("\n\n")[0], COLUMNS, rows)
+
+
+async def costs() -> tuple[float, float]:
+    """CPU seconds of the server for one request of many pictures, and for as many requests of one."""
+    with server(TOGETHER, together=True) as (url, process):
+        async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=AT_ONCE)) as client:
+            await ask(client, url, DISHES[0], 0, n=AT_ONCE)  # everything is loaded and packed
+            marks = [spent(process)]
+            await ask(client, url, DISHES[0], 0, n=AT_ONCE)
+            marks.append(spent(process))
+            await asyncio.gather(*(ask(client, url, DISHES[0], seed) for seed in range(AT_ONCE)))
+            marks.append(spent(process))
+    return marks[1] - marks[0], marks[2] - marks[1]
+
+
+def spent(process: subprocess.Popen[str]) -> float:
+    """CPU seconds that a process has taken."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measured(name: str, prompts: list[str], *, together: bool) -> list[Any]:
@@ -105,8 +135,8 @@ async def measured(name: str, prompts: list[str], *, together: bool) -> list[Any
     return [len(prompts), len(prompts) - len(answers), median(seconds), p95, len(prompts) / took, *memory]
 
 
-async def ask(client: httpx.AsyncClient, url: str, prompt: str, seed: int) -> bytes:
-    body = {"prompt": prompt, "seed": seed}
+async def ask(client: httpx.AsyncClient, url: str, prompt: str, seed: int, n: int = 1) -> bytes:
+    body = {"prompt": prompt, "seed": seed, "n": n}
     answer = await client.post(f"{url}/v1/images/generations", json=body)
     answer.raise_for_status()
     return base64.b64decode(answer.json()["data"][0]["b64_json"])

@@ -78,7 +78,13 @@ def test_a_damaged_album_does_not_hide_the_others(serve: Any) -> None:
     server.client().images.generate(prompt="whole")
     (server.folder / "damaged").mkdir()
     (server.folder / "damaged/results.jsonl").write_text("no json\n")
-    assert [album["prompt"] for album in server.get("/v1/history").json()["data"]] == ["whole"]
+    row = {"file": None, "prompt": "b", "rank": 1, "seed": 1, "score": None, "scores": {}, "model": "m", "sha256": None}
+    (server.folder / "earlier").mkdir()
+    (server.folder / "earlier/results.jsonl").write_text(f"{json.dumps(row)}\n" * 100)
+    earlier, whole = server.get("/v1/history").json()["data"]
+    assert (whole["prompt"], earlier["prompt"]) == ("whole", "b")
+    assert (earlier["candidates"], len(earlier["rows"])) == (100, 64)
+    assert server.get("/v1/history/earlier").json()["settings"] == {}
 
 
 START = """

@@ -225,7 +225,7 @@ class Album(BaseModel):
     prompt: str
     model: str
     candidates: int
-    rows: list[dict[str, Any]] = Field(description="As in results.jsonl, with the address of each picture.")
+    rows: list[dict[str, Any]] = Field(description="The first ones of results.jsonl, with the address of each picture.")
     settings: dict[str, Any] | None = Field(description="Of the model; null in lists of albums.")
     command: str = Field(description="What draws the same in a terminal.")
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from t2icli.registry.open import Opened
 if TYPE_CHECKING:
     from t2i_serve.studio import Order
 
+SETTINGS = re.compile(r"settings(-\d+)?\.toml")
 OURS = re.compile(r"\d{8}-\d{6}-.*-[0-9a-f]{8}")
 """What our albums are called: when, what, and a number by chance."""
 
@@ -83,18 +84,21 @@ class Shelf:
             return [name for changed, name in sorted(found, reverse=True) if changed]
         return []
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of an album; none if there is no such album or it is damaged."""
-        if name not in self.names():
-            return []
-        with contextlib.suppress(T2IError):
-            return Album(self.folder / name).results()
-        return []
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """The rows of an album, up to where it is damaged; none if there is no such album."""
+        if _is_name(name):
+            with contextlib.suppress(T2IError, OSError):
+                yield from Album(self.folder / name).rows()
 
-    def settings(self, name: str, file: str) -> dict[str, Any]:
-        """The model's settings that an album was drawn with."""
+    def settings_file(self, name: str, row: Mapping[str, Any]) -> Path:
+        """What a row of an album was drawn with."""
+        file = str(row.get("settings_file", ""))
+        return self.folder / name / (file if SETTINGS.fullmatch(file) else "settings.toml")
+
+    def settings(self, name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's settings among it."""
         with contextlib.suppress(T2IError):
-            option = toml.read(self.folder / name / file).get("option", {})
+            option = toml.read(self.settings_file(name, row)).get("option", {})
             return {key: value for key, value in option.items() if key != "ranker"}
         return {}
 
@@ -107,6 +111,11 @@ class Shelf:
             if row["file"] == file and (path := self.folder / name / file).is_file():
                 return path
         return None
+
+
+def _is_name(name: str) -> bool:
+    """Whether it may be the name of a folder here: no path, and nothing hidden."""
+    return not (name.startswith(".") or {"/", "\\", "\0"} & set(name)) and name == Path(name).name
 
 
 def command(order: Order, model: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def run(prepared: Prepared, host: str, port: int, say: Say) -> None:
     running.raise_file_limit()
     listening = _listen(host, port)
     _log_to(say)
+    if any(rule[0] == "default" for rule in warnings.filters[:1]):  # as a prompt may be in any, none is remembered
+        warnings.simplefilter("always", UserWarning)
     studio = prepared.studio
     for line in models.stand_ins([studio.pool.offers.all("generator")[0].model]):
         say(line)

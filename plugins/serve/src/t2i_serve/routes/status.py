@@ -31,6 +31,8 @@ KINDS: tuple[Literal["generator", "ranker", "captioner", "embedder"], ...] = (
     "embedder",
 )
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LISTED, MOST = 64, 1000
+"""Rows of an album in the history, and of one asked for alone; one of `t2i generate` may have a million."""
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -140,7 +142,12 @@ def _history(shelf: Shelf, after: str | None, limit: int) -> History:
 
 
 def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
-    rows = shelf.rows(name)
+    rows: list[dict[str, Any]] = []
+    candidates = 0
+    for row in shelf.rows(name):
+        candidates += 1
+        if len(rows) < (MOST if is_whole else LISTED):
+            rows.append(row)
     if not rows:
         return None
     for row in rows:
@@ -151,10 +158,10 @@ def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
         created=int(shelf.created(name)),
         prompt=first["prompt"],
         model=first["model"],
-        candidates=len(rows),
+        candidates=candidates,
         rows=rows,
-        settings=shelf.settings(name, first["settings_file"]) if is_whole else None,
-        command=shlex.join(["t2i", "generate", "--config", str(shelf.folder / name / first["settings_file"])]),
+        settings=shelf.settings(name, first) if is_whole else None,
+        command=shlex.join(["t2i", "generate", "--config", str(shelf.settings_file(name, first))]),
     )
 
 
