@@ -28,7 +28,7 @@ def one(name: str = ""): "Nothing."
 def two(): "Nothing."
 app()
 """
-T2I = "from t2icli.cli import main; main()"
+T2I = "from t2icli.__main__ import main; main()"
 PROGRAMS = {
     "an empty Typer program --help": [EMPTY, "--help"],
     "an empty Typer program one": [EMPTY, "one", "--name", "x"],

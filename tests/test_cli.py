@@ -105,6 +105,14 @@ def test_every_command_is_listed_with_a_line_of_help(t2i: Runner) -> None:
         assert t2i.ok(command.name, "--help").stdout
 
 
+def test_garbage_is_collected_while_a_command_runs(site: Path, tmp_path: Path) -> None:
+    install(
+        tmp_path, "asks", HELLO.replace("show.line(", "import gc; show.line(f'{gc.isenabled()}'); show.line(") + ASKS
+    )
+    done = t2i_process(site, "hello", PYTHONPATH=os.pathsep.join([str(site), str(tmp_path)]))
+    assert done.stdout.splitlines()[0] == "True", done.stderr
+
+
 def test_the_version_is_that_of_the_distribution(t2i: Runner) -> None:
     from importlib.metadata import version
 
@@ -191,6 +199,13 @@ def hello(name: str = "you") -> None:
 several = typer.Typer(callback=lambda: None)
 several.command("bye")(hello)
 '''
+
+ASKS = """
+from t2icli import Command, hookimpl
+@hookimpl
+def t2i_commands():
+    return [Command("hello", "Greet.", "asks:hello")]
+"""
 
 
 class Speaking:

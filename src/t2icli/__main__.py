@@ -13,6 +13,9 @@ TOLD_TO_END = {129, INTERRUPTED, 143}
 def main() -> None:
     """Run the command line. Whoever told it to end sees no traceback and does not wait for work that goes on."""
     try:
+        import gc
+
+        gc.disable()  # until a command runs: importing makes many objects that stay, and no garbage
         _open_closed_streams()
         from t2icli import cli
 

@@ -6,6 +6,7 @@ Commands are announced by plugins through the hook `t2i_commands`; the first of 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import pkgutil
@@ -48,6 +49,7 @@ class Commands(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, *rest = args
+        gc.enable()  # see __main__
         if (offer := offered(name)) is not None:
             command = loaded(offer)
             if name == "train":
