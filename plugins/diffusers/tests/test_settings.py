@@ -85,6 +85,12 @@ def test_every_scheduler_of_flow_matching_draws(name: str, family: str, load: Lo
     assert drawn.std() > 5 and np.array_equal(picture(generator, scheduler=name), drawn)
 
 
+def test_pixels_that_are_no_numbers_are_an_error(load: Load) -> None:
+    with pytest.raises(T2IError, match="QwenImagePipeline computed what is no number") as caught:
+        picture(load("qwen-image"), steps=1)  # its scheduler divides by the number of steps less one
+    assert caught.value.hint == "set more steps, or precision=fp32"
+
+
 def test_a_scheduler_for_other_networks_is_refused(load: Load) -> None:
     with pytest.raises(T2IError, match="this pipeline cannot use the scheduler 'ddim'") as caught:
         picture(load("z-image"), scheduler="ddim")

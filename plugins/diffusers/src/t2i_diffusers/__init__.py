@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, lazily
+from t2icli.contract.kinds import Entry, Generator, Recipe, lazily
+from t2icli.contract.kinds import Size as SizeName
 from t2icli.contract.requests import PER_PICTURE
 from t2icli.contract.sampling import Device
 from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
+from t2icli.training.settings import LoopSettings
 
 Steps = Annotated[int, Meta(description="denoising steps; none is what the pipeline takes", ge=1, extra=PER_PICTURE)]
 Guidance = Annotated[
@@ -77,7 +79,44 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
+class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is trained beside which base, and the loop."""
+
+    base: Annotated[str, Meta(description="the pipeline to train beside: a model's name, or a folder")]
+    rank: Annotated[int, Meta(description="of the LoRA's matrices: more learn more, and need more memory", ge=1)] = 16
+    targets: Annotated[
+        tuple[str, ...], Meta(description="layers that it changes, by the ends of their names; none at all is usual")
+    ] = ()
+    pixels: Annotated[int, Meta(description="width and height of the pictures it learns from", ge=16)] = 512
+    text_length: Annotated[int, Meta(description="tokens of a caption; longer ones are cut", ge=8)] = 256
+    checkpointing: Annotated[
+        bool, Meta(description="compute activations twice in place of keeping them: slower, in less memory")
+    ] = False
+    quantize: Annotated[Literal["none", "int8"], Meta(description="weights of the base in int8, by torchao")] = "none"
+    base_precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Meta(description="number format of the base; the LoRA's is fp32")
+    ] = "auto"
+    preview_steps: Annotated[int, Meta(description="denoising steps of a preview", ge=1)] = 20
+    loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
+        epochs=100, batch_size=1, lr=1e-4, weight_decay=0.01, clip=1.0, max_steps=2000, warmup=50
+    )
+
+
+SAVING: dict[str, Any] = {"quantize": "int8", "checkpointing": True}
+LORA_SIZES: dict[SizeName, dict[str, Any]] = {
+    "tiny": {**SAVING, "rank": 8, "loop": {"batch_size": 1, "max_steps": 1500}},
+    "small": {**SAVING, "rank": 16, "loop": {"batch_size": 2, "max_steps": 2000}},
+    "base": {"rank": 32, "pixels": 1024, "checkpointing": True, "loop": {"batch_size": 2, "max_steps": 3000}},
+}
+"""For GPUs of 8, 12 and 24 GB."""
+
 adopt = lazily("t2i_diffusers.folder:adopt")
+
+
+@hookimpl
+def t2i_recipes() -> list[Entry[Recipe]]:
+    about = "a LoRA for Z-Image, Qwen-Image, FLUX.2 klein or SDXL: from pairs of text and image"
+    return [Entry("lora", about, LoraRecipeSettings, lazily("t2i_diffusers.train:LoraRecipe"), sizes=LORA_SIZES)]
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from PIL.Image import Image
 from t2i_diffusers import calls, known, latents, schedulers, steps
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import first_line, load_pipeline
-from t2i_diffusers.lora import Loras
+from t2i_diffusers.lora import Loras, with_base
 from t2icli.contract.requests import Abilities, Request, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
@@ -35,7 +35,9 @@ class Diffusers:
     CPU the size is 1, which keeps it busy.
     """
 
-    def __init__(self, pipeline: Any, settings: Settings, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, pipeline: Any, settings: Settings, device: torch.device, precision: str, always: tuple[str, ...] = ()
+    ) -> None:
         self.settings, self.device, self.precision = known.filled(settings), device, precision
         self.own_scheduler = pipeline.scheduler
         self.own_guidance = getattr(calls.guider(pipeline), "guidance_scale", None)
@@ -43,7 +45,7 @@ class Diffusers:
         self.kind = type(pipeline)
         alone = device.type == "cpu" or "num_images_per_prompt" not in calls.parameters(self.kind)
         self.batch = 1 if alone else settings.batch
-        self.loras = Loras(pipeline)
+        self.loras = Loras(pipeline, always)
         self.lock = threading.Lock()
         """A pipeline keeps its scheduler and its bar in itself, so only one call at a time can use it."""
         conditions = {name for name in calls.SIBLINGS if calls.sibling(self.kind, name) is not None}
@@ -72,8 +74,13 @@ class Diffusers:
             if (guider := calls.guider(pipeline)) is not None:
                 guider.guidance_scale = self.own_guidance if chosen.cfg_scale is None else chosen.cfg_scale
             self._follow(pipeline, chosen.scheduler, watch, list(group), shape, generators)
+            warnings.simplefilter("error", RuntimeWarning)  # numpy's, where pixels are no numbers
             try:
                 drawn = pipeline(generator=generators, **options)
+            except RuntimeWarning as error:
+                raise T2IError(
+                    f"{type(pipeline).__name__} computed what is no number", "set more steps, or precision=fp32", code=1
+                ) from error
             except ValueError as error:
                 raise T2IError(f"{type(pipeline).__name__} cannot draw this: {first_line(error)}") from error
         return _images(drawn, type(pipeline), len(group))
@@ -138,4 +145,5 @@ def _images(drawn: Any, kind: type, n: int) -> list[Image]:
 def load(settings: Settings) -> Diffusers:
     device = pick_device(settings.device)
     precision = devices.pick_precision(settings.precision, device)
-    return Diffusers(load_pipeline(settings, device, precision), settings, device, precision)
+    opened, always = with_base(settings)
+    return Diffusers(load_pipeline(opened, device, precision), opened, device, precision, always)
