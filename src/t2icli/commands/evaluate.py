@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import typer
 
 from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named, named_path
+from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from t2icli.pipelines.evaluate.generation import GenerationResult
+    from t2icli.pipelines.evaluate.pictures import PicturesResult
     from t2icli.pipelines.evaluate.retrieval import RetrievalResult
 
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
@@ -202,6 +205,64 @@ def _show_generation(result: GenerationResult, chooser: str, judge: str, plot: P
         show.line(f"FD-{judge}  {result.frechet:.4f}")
     if chooser == judge:
         show.note("the same ranker chooses and judges, so the gain is biased; use another with --judge")
+
+
+@app.command()
+def pictures(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Drawn pictures: a folder, a dataset, CSV or JSONL.")],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for FID and KID.")
+    ] = None,
+    ranker: Annotated[
+        str | None,
+        named("embedder", "--ranker", "-r", help="CLIP for CLIPScore of the pictures and their sentences."),
+    ] = None,
+    limit: Limit = None,
+    root: Root = None,
+    option: Options = None,
+    config_file: Config = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Compare drawn pictures with real ones, and with their sentences: FID, KID, CLIPScore."""
+    from t2icli.pipelines.evaluate import pictures as work
+    from t2icli.registry.open import open_one
+
+    if reference is None and ranker is None:
+        raise T2IError("nothing to compare the pictures with", "add --reference DATA, or --ranker clip, or both")
+    options = dict(config.options(context, option or ()))
+    of_ranker = settings.take_table(options, "ranker")
+    flags: dict[str, Any] = {"batch": batch_size, "device": device}
+    drawn = work.read(data, root=root, captions=ranker is not None)[:limit]
+    real = work.read(reference, captions=False)[:limit] if reference else ()
+    network = open_one("metric", "inception", options, **flags) if reference else None
+    embedder = open_one("embedder", ranker, of_ranker, **flags) if ranker else None
+    with show.bar("reading", len(real) + len(drawn) * ((network is not None) + (embedder is not None))) as advance:
+        result = work.evaluate(
+            drawn,
+            real,
+            network=network.thing if network else None,
+            embedder=embedder.thing if embedder else None,
+            advance=advance,
+        )
+    _show_pictures(result, ranker, as_json=as_json)
+
+
+def _show_pictures(result: PicturesResult, ranker: str | None, *, as_json: bool) -> None:
+    from t2icli.pipelines.evaluate.pictures import FEW
+
+    if as_json:
+        show.json({**msgspec.to_builtins(result), "ranker": ranker})
+        return
+    if result.fid is not None and result.kid is not None:
+        show.line(f"FID  {result.fid:.4f}")
+        show.line(f"KID  {result.kid:.6f}" + (f" ± {result.kid_deviation:.6f}" if result.kid_deviation else ""))
+        if min(result.pictures, result.reference) < FEW:
+            show.note("FID rises the fewer pictures there are: compare figures of equally many; KID is not biased so")
+    if result.clip_score is not None:
+        show.line(f"CLIPScore-{ranker}  {result.clip_score:.4f}")
 
 
 @app.command()

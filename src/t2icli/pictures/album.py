@@ -304,6 +304,12 @@ class Album:
         return row["file"] is not None and (self.folder / row["file"]).is_file()
 
 
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """All rows of the album in a folder."""
+    path = folder / RESULTS
+    yield from _read(path, 0, path.stat().st_size)
+
+
 def _read(path: Path, start: int, end: int) -> Iterator[dict[str, Any]]:
     """The rows between two places of `results.jsonl`."""
     for number, line in enumerate(journal.lines(path, start, end), start=1):
