@@ -19,6 +19,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, ModelSource, Upstream
 from t2icli.ground.errors import T2IError
+from t2icli.ground.watch import Watch
 from t2icli.pipelines import pull
 from t2icli.store import hub, models, web
 from t2icli.store.models import Card, Model
@@ -36,6 +37,9 @@ FILES = {
     "pipeline.py": b"print('not for us')",
 }
 NEEDED = {"model_index.json", "unet/config.json", WEIGHTS, "LICENSE"}
+
+
+__all__ = ["Watch"]  # for the programs that tests run
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -398,10 +402,11 @@ def test_a_killed_pull_continues_where_it_stopped(pipes: Runner, fake_hub: FakeH
         from t2icli.registry import discovery
         found = discovery.collect([("pipes", "test", here.Plugin)])
         discovery.installed = functools.cache(lambda: found)
-        def tell(name, done, total):
-            if name == here.WEIGHTS and done > total // 2:
-                os.kill(os.getpid(), 9)
-        here.pull.run(here.pull.plan("hf:{NAME}", backend="pipes"), tell)
+        class Killing(here.Watch):
+            def progress(self, job, done, of=None, figures=(), *, unit=""):
+                if job.endswith(here.WEIGHTS) and done > of // 2:
+                    os.kill(os.getpid(), 9)
+        here.pull.run(here.pull.plan("hf:{NAME}", backend="pipes"), Killing())
     """)
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
     assert not (pipes.home / "models").exists()

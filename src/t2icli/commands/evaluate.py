@@ -239,13 +239,14 @@ def pictures(
     real = work.read(reference, captions=False)[:limit] if reference else ()
     network = open_one("metric", "inception", options, **flags) if reference else None
     embedder = open_one("embedder", ranker, of_ranker, **flags) if ranker else None
-    with show.bar("reading", len(real) + len(drawn) * ((network is not None) + (embedder is not None))) as advance:
+    read = len(real) + len(drawn) * ((network is not None) + (embedder is not None))
+    with show.watching() as watch:
         result = work.evaluate(
             drawn,
             real,
             network=network.thing if network else None,
             embedder=embedder.thing if embedder else None,
-            advance=advance,
+            advance=watch.counting("reading pictures", read),
         )
     _show_pictures(result, ranker, as_json=as_json)
 
