@@ -107,7 +107,7 @@ def test_a_repository_that_the_backend_cannot_load_is_refused_and_leaves_nothing
 
 def test_single_files_are_refused_with_the_way_that_works(pipes: Runner, tmp_path: Path) -> None:
     folder = repository(tmp_path / "here")
-    pipes.fails("models", "import", folder / WEIGHTS, "--as", "pipes", says="give the folder it lies in")
+    pipes.fails("models", "import", folder / WEIGHTS, "--as", "pipes", says="give its folder")
 
 
 def test_a_damaged_file_in_a_folder_of_the_model_is_found(pipes: Runner, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"\n <!DOCTYPE html><title>404</title>", "is a web page"),
         (b"\xef\xbb\xbf<svg/>", "drawing in XML"),
-        (b"no image at all", "not an image of a format"),
+        (b"no image at all", "not an image of a known format"),
     ],
 )
 def test_what_is_no_image_is_refused_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -189,7 +189,7 @@ def test_a_strip_of_one_to_a_hundred_is_opened(tmp_path: Path) -> None:
 def test_other_formats_are_not_opened_whatever_a_file_is_called(tmp_path: Path, form: str) -> None:
     Image.new("RGB", (16, 16)).save(tmp_path / "a", form)
     (tmp_path / "a").rename(tmp_path / "a.png")
-    with pytest.raises(T2IError, match="not an image of a format known here"):
+    with pytest.raises(T2IError, match="not an image of a known format"):
         images.open_image(tmp_path / "a.png")
 
 

@@ -124,7 +124,7 @@ def test_a_file_without_its_second_unet_is_refused_by_number(files: Any) -> None
 
 def test_other_betas_and_other_unets_are_refused(files: Any) -> None:
     tensors = convert.state_of(files[0])
-    with pytest.raises(T2IError, match="are of no schedule"):
+    with pytest.raises(T2IError, match="are of no known schedule"):
         convert.fill_decoder(tensors | {"noise_schedulers.0.betas": torch.full((20,), 0.5)}, GROUPS, files[0])
     with pytest.raises(T2IError, match="do not fit"):
         convert.fill_decoder(tensors | {"unets.0.text_to_cond.weight": torch.ones(16, 32)}, GROUPS, files[0])

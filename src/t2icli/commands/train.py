@@ -83,7 +83,7 @@ def train(
 ) -> None:
     """Train a model: `runs/x` is one that `t2i generate -m` and the other commands take.
 
-    Ctrl-C saves within seconds; `t2i train --resume --output runs/x` goes on as if nothing had happened.
+    Ctrl-C saves within seconds; `t2i train --resume --output runs/x` continues as if it had not been interrupted.
     """
     from t2icli.pipelines import train as pipeline
     from t2icli.pipelines.training_plan import silent

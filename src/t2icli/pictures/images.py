@@ -120,7 +120,7 @@ def _opened(content: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise T2IError(f"{name} is too large: more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:
-        raise T2IError(f"{name} is not an image of a format known here") from error
+        raise T2IError(f"{name} is not an image of a known format") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -75,7 +75,7 @@ def _packages() -> Iterator[Finding]:
         hint = f"run: t2i install {' '.join(map(shlex.quote, wrong))}"
         yield Finding("packages", "broken", "; ".join(wrong.values()), hint)
     else:
-        yield Finding("packages", "ok", "all that is needed is here")
+        yield Finding("packages", "ok", "everything needed is installed")
 
 
 def _problems(requirements: Iterable[str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def backends() -> list[str]:
 def converter(backend: str) -> Entry[object]:
     """The entry that reads single files, or an error with what works."""
     if backend in adopters():
-        raise T2IError(f"{backend!r} imports a whole repository, not single files", "give the folder it lies in")
+        raise T2IError(f"{backend!r} imports a whole repository, not single files", "give its folder")
     able = converters()
     if backend not in able and (plugin := catalogue.plugin_of(backend)):
         raise T2IError(f"backend {backend!r} is not installed", f"run: {discovery.where_to_get(plugin)}")

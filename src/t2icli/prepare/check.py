@@ -101,4 +101,4 @@ def _report(data: PreparedDataset) -> Iterator[str]:
         yield "the report does not hold every input row exactly once"
     listed = {shard.name: shard.rows for shard in data.card.shards}
     if {name: count for name, count in good.items() if name} != listed:
-        yield "the report and the card do not agree on what lies in which shard"
+        yield "the report and the card disagree on the contents of the shards"

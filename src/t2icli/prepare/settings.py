@@ -55,7 +55,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["auto", "jpg", "png"],
         Meta(description="file format; auto keeps a good RGB file byte for byte and else picks by what it was"),
     ] = "auto"
-    quality: Annotated[int, Meta(description="of JPEG files that have to be written anew", ge=1, le=100)] = 95
+    quality: Annotated[int, Meta(description="of JPEG files that have to be re-encoded", ge=1, le=100)] = 95
     duplicates: Annotated[
         Literal["keep", "exact", "similar"],
         Meta(description="exact: drop equal rows and equal image files; similar: also images that look alike"),

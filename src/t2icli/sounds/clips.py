@@ -134,7 +134,7 @@ def _from_soundfile(content: bytes, name: str) -> Clip:
             _check(name, file.frames, file.samplerate, file.channels)
             found: Any = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise T2IError(f"{name} is not a sound of a format known here") from error
+        raise T2IError(f"{name} is not a sound of a known format") from error
     return Clip(_mono(np.ascontiguousarray(found).ravel(), found.shape[1]), file.samplerate)
 
 

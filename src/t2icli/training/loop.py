@@ -210,7 +210,7 @@ class Training:
         hint = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
         raise T2IError(
             f"{message} {', '.join(rows)}",
-            f"{hint}; continue with --resume --on-nan skip, or start anew with a smaller --lr",
+            f"{hint}; continue with --resume --on-nan skip, or start over with a smaller --lr",
             code=1,
         )
 

@@ -73,7 +73,7 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_its_weights_the_laplacian_takes_its_place_and_says_so(t2i: Runner) -> None:
-    with pytest.warns(UserWarning, match="lpips/vgg16 is not here"):
+    with pytest.warns(UserWarning, match="lpips/vgg16 is not installed"):
         metric = load("metric", "lpips")
     assert metric.name == "laplacian"
 

@@ -289,7 +289,7 @@ def unet_seen(own: Tensors, checkpoint: Path) -> dict[str, Any]:
             "learned_variance": len(own["to_out.weight"]) == 6,
         }
     except KeyError as missing:
-        raise T2IError(f"'{checkpoint}' has a unet of a kind that is not known here: no {missing} in it") from missing
+        raise T2IError(f"'{checkpoint}' has a unet of an unknown kind: no {missing} in it") from missing
 
 
 def count(names: Tensors, pattern: str) -> int:
@@ -302,7 +302,7 @@ def schedule_of(stored: Tensor, checkpoint: Path) -> str:
     for name in get_args(Betas):
         if torch.allclose(betas(name, len(stored)).float(), stored.float(), atol=1e-6):
             return str(name)
-    raise T2IError(f"the betas in '{checkpoint}' are of no schedule that is known here")
+    raise T2IError(f"the betas in '{checkpoint}' are of no known schedule")
 
 
 def shape_of(values: Mapping[str, Any], kind: Any, checkpoint: Path) -> Any:

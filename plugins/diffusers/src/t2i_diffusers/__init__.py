@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     strength: Annotated[
         float,
         Meta(
-            description="of --from: how much of the picture is drawn anew, 1 is all of it",
+            description="of --from: how much of the picture is drawn again, 1 is all of it",
             gt=0,
             le=1,
             extra=PER_PICTURE,

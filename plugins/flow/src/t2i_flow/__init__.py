@@ -66,7 +66,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     like_share: Annotated[
         float, Meta(description="fraction of texts replaced by the embedding of their picture", ge=0, le=1)
     ] = 0.2
-    steps: Annotated[int, Meta(description="what the trained model draws with unless told otherwise", ge=1)] = 12
+    steps: Annotated[int, Meta(description="default of the trained model", ge=1)] = 12
     cfg_scale: Annotated[float, Meta(description="the same for guidance; needs `dropped`", ge=0)] = 2.0
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         batch_size=64, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01, clip=1.0, warmup=500, ema=0.9999

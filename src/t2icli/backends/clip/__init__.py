@@ -54,7 +54,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "ViT-B-32"
     )
     pretrained: Annotated[
-        str | None, Meta(description="open_clip's tag of weights to go on from", extra=first_weights())
+        str | None, Meta(description="open_clip's tag of weights to continue from", extra=first_weights())
     ] = None
     start: Annotated[Start, Meta(description="a CLIP model to continue from, instead of `architecture`")] = None
     tokenizer: Annotated[

@@ -35,7 +35,7 @@ def fetch(architecture: str, tag: str, record: dict[str, Any]) -> Path:
     except T2IError as error:
         where = record["hf_hub"] or record["url"]
         raise T2IError(
-            f"weights {tag!r} of {architecture!r} are not here and {snapshots.why_not(error)}",
+            f"weights {tag!r} of {architecture!r} are not on this machine and {snapshots.why_not(error)}",
             f"download '{where}' on another machine and run: t2i models import FILE --as clip",
             code=1,
         ) from error

@@ -58,9 +58,7 @@ class TrainSettings(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         0.75
     )
     start: Annotated[Start, Meta(description="a DALL-E to continue from: its network, codec and tokenizer")] = None
-    temperature: Annotated[float, Meta(description="what the trained model draws with unless told otherwise", gt=0)] = (
-        1.0
-    )
+    temperature: Annotated[float, Meta(description="default of the trained model", gt=0)] = 1.0
     cfg_scale: Annotated[float, Meta(description="the same for guidance; needs null_condition", ge=1)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 

@@ -10,7 +10,9 @@ from t2icli.backends import perceptual
 from t2icli.nn import weights
 from t2icli.nn.perceptual import Lpips, laplacian
 
-ABSENT = "lpips/vgg16 is not here, so details are compared at several scales instead: see t2i models pull lpips/vgg16"
+ABSENT = (
+    "lpips/vgg16 is not installed, so details are compared at several scales instead: see t2i models pull lpips/vgg16"
+)
 
 
 class Laplacian:

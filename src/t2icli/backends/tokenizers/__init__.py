@@ -91,7 +91,7 @@ def t2i_recipes() -> list[Entry[Fit]]:
 
 @hookimpl
 def t2i_models() -> list[ModelSource]:
-    about = "the 21,128 word pieces of Chinese BERT and its kin"
+    about = "the 21,128 word pieces of Chinese BERT models"
     repository = f"hf:{ROBERTA}"
     return [
         ModelSource(
