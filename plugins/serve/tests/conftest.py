@@ -23,12 +23,15 @@ from t2i_serve.limits import USUAL, Limits
 from t2i_serve.studio import Studio
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry
-from t2icli.contract.requests import PER_PICTURE, Abilities, Request, numbered
+from t2icli.contract.requests import FILE_PER_PICTURE, PER_PICTURE, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.testing import Runner, toys
 
 
-class SteppedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SteppedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    size: Annotated[str, Meta(description="width x height", pattern=r"^\d+x\d+$", extra=PER_PICTURE)] = "8x8"
+    negative: Annotated[str, Meta(description="what to leave out", extra=PER_PICTURE)] = ""
+    overlay: Annotated[tuple[str, ...], Meta(description="files to draw upon", extra=FILE_PER_PICTURE)] = ()
     blue: Annotated[int, Meta(description="how blue, of 255", ge=0, le=255, extra=PER_PICTURE)] = 0
 
 
@@ -63,7 +66,8 @@ class Stepped:
 
     def paint(self, request: Request) -> Image.Image:
         green = len(request.prompt) % 256
-        return Image.new("RGB", (8, 8), (request.seed % 256, green, request.settings.get("blue", self.blue)))
+        width, height = map(int, request.settings.get("size", "8x8").split("x"))
+        return Image.new("RGB", (width, height), (request.seed % 256, green, request.settings.get("blue", self.blue)))
 
 
 class Studied:

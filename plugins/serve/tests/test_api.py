@@ -26,7 +26,8 @@ def test_models_are_listed_with_what_they_can_be_set_to(serve: Any) -> None:
     assert list(listed)[:3] == ["stepped", "toy-painter", "toy"] and "toy-vectors" in listed
     assert listed["toy"].kinds == ["generator", "ranker", "captioner"]
     assert listed["stepped"].default_of == ["generator"]
-    (blue,) = listed["stepped"].settings
+    assert [each["name"] for each in listed["stepped"].settings] == ["size", "negative", "blue"]
+    blue = listed["stepped"].settings[2]
     assert (blue["name"], blue["default"], blue["about"]) == ("blue", 0, "how blue, of 255")
     assert client.models.retrieve("toy-painter").owned_by == "toy-painter"
 
@@ -53,6 +54,13 @@ def test_candidates_are_ranked_and_the_best_kept(serve: Any) -> None:
     assert len(answer.candidates) == 8
     assert {each["seed"]: each["score"] for each in answer.candidates}[250] == 250.0
     assert [each["kept"] for each in answer.candidates] == [True, True] + [False] * 6
+
+
+def test_a_size_that_the_model_can_be_set_to_is_drawn(serve: Any) -> None:
+    extra = {"seed": 7, "negative_prompt": "snow"}
+    answer = serve().client().images.generate(prompt="a", size="20x10", extra_body=extra)
+    assert answer.size == "20x10" and opened(answer.data[0].b64_json).size == (20, 10)
+    assert "-o size=20x10" in answer.command and "-o negative=snow" in answer.command
 
 
 def test_a_random_seed_is_reported(serve: Any) -> None:
@@ -142,7 +150,9 @@ def test_edits_are_streamed(serve: Any) -> None:
 WRONG: list[tuple[dict[str, Any], str | None, str]] = [
     ({"n": 0}, "n", "invalid_value"),
     ({"n": 1000}, "n", "invalid_value"),
-    ({"size": "1024x1024"}, "size", "invalid_value"),
+    ({"size": "1024x1024", "model": "toy-painter"}, "size", "invalid_value"),
+    ({"size": "9000x9000"}, "size", "invalid_value"),
+    ({"extra_body": {"overlay": ["/etc/passwd"]}}, "overlay", "unknown_parameter"),
     ({"size": "large"}, "size", "invalid_value"),
     ({"prompt": "  "}, None, "invalid_value"),
     ({"prompt": "x" * 33_000}, "prompt", "string_above_max_length"),

@@ -248,6 +248,15 @@ def per_picture(struct: type) -> set[str]:
     }
 
 
+def names_files(struct: type) -> set[str]:
+    """Those of them whose value may be a path."""
+    return {
+        field.name
+        for field in msgspec.structs.fields(struct)
+        if field.name in per_picture(struct) and any(extra.get("names_file") for extra in _extras(field.type))
+    }
+
+
 def for_one_picture(struct: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """`Request.settings` from values of any source, refused where a setting is none of those in `per_picture`."""
     fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name in per_picture(struct)}

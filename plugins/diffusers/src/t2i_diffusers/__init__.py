@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry, Generator, Recipe, lazily
 from t2icli.contract.kinds import Size as SizeName
-from t2icli.contract.requests import PER_PICTURE
+from t2icli.contract.requests import FILE_PER_PICTURE, PER_PICTURE
 from t2icli.contract.sampling import Device
 from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = "auto"
     lora: Annotated[
         tuple[Lora, ...],
-        Meta(description="LoRAs with their weights: a model, folder or file, as in NAME:0.8", extra=PER_PICTURE),
+        Meta(description="LoRAs with their weights: a model, folder or file, as in NAME:0.8", extra=FILE_PER_PICTURE),
     ] = ()
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],

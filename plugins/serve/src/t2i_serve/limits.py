@@ -15,6 +15,8 @@ class Limits:
     """Candidates of all requests, waiting or being drawn; beyond them the answer is 429."""
     prompt: int = 32_000
     """Characters."""
+    pixels: int = 4 << 20
+    """Of a picture to draw."""
     json: int = 1 << 20
     """Bytes of a body without pictures."""
     upload: int = 32 << 20

@@ -113,7 +113,8 @@ def _default(kind: str) -> str | None:
 
 
 def _per_picture(entry: Entry[Any]) -> Iterator[msgspec.structs.FieldInfo]:
-    names = settings.per_picture(entry.settings)
+    """All but those whose values may be paths: no path of a request reaches the disk."""
+    names = settings.per_picture(entry.settings) - settings.names_files(entry.settings)
     return (field for field in msgspec.structs.fields(entry.settings) if field.name in names)
 
 

@@ -35,10 +35,10 @@ router = APIRouter(prefix="/v1/images", responses=ERRORS, tags=["images"])
 ALIASES = {
     "cfg": "cfg_scale",
     "guidance_scale": "cfg_scale",
-    "negative": "negative_prompt",
+    "negative_prompt": "negative",
     "num_inference_steps": "steps",
 }
-"""What settings are called by clients of other servers, where the model has one of the second name only."""
+"""What clients of other servers call our settings."""
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 EVENTS = {"generations": "image_generation", "edits": "image_edit"}
 
@@ -132,6 +132,10 @@ def _order(studio: Studio, asked: Asked, prompt: str, examples: Mapping[str, Ima
     if asked.background == "transparent":
         raise ApiError(400, "transparent backgrounds are not supported", "invalid_value", "background")
     offer = studio.pool.offers.find("generator", asked.model)
+    known = {field["name"] for field in offer.fields()}
+    size, settings = _size(asked.size, limits), _settings(asked, known)
+    if size is not None and "size" in known:  # the model draws any size, within reason
+        settings, size = {**settings, "size": f"{size[0]}x{size[1]}"}, None
     for name in rerank:
         studio.pool.offers.find("ranker", name)
     return Order(
@@ -140,8 +144,8 @@ def _order(studio: Studio, asked: Asked, prompt: str, examples: Mapping[str, Ima
         seed=secrets.randbelow(1_000_000) if asked.seed is None else asked.seed,
         client=asked.safety_identifier or asked.user or host,
         model=offer.name,
-        settings=_settings(asked, {field["name"] for field in offer.fields()}),
-        size=_size(asked.size),
+        settings=settings,
+        size=size,
         examples=examples,
         rerank=rerank,
         top=asked.top,
@@ -160,13 +164,16 @@ def _settings(asked: Asked, known: set[str]) -> dict[str, Any]:
     return found
 
 
-def _size(word: str | None) -> tuple[int, int] | None:
+def _size(word: str | None, limits: Limits) -> tuple[int, int] | None:
     if not word or word == "auto":
         return None
     match = SIZE.fullmatch(word)
     if match is None:
         raise ApiError(400, f"{word!r} is no size; write WIDTHxHEIGHT, or auto", "invalid_value", "size")
-    return int(match[1]), int(match[2])
+    width, height = int(match[1]), int(match[2])
+    if width * height > limits.pixels:
+        raise ApiError(400, f"{word} is larger than {limits.pixels:,} pixels", "invalid_value", "size")
+    return width, height
 
 
 def _document(order: Order, form: Format, done: Done, begun: Begun, base: str) -> dict[str, Any]:
