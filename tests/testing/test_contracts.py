@@ -399,7 +399,7 @@ class Nothing:
         (entry(HonestRanker, about=""), "told about in one line"),
         (entry(HonestRanker, settings=Unexplained), "needs a line of help"),
         (entry(HonestRanker, settings=Changeable), "must be frozen"),
-        (entry(Nothing), "has not all a ranker needs"),
+        (entry(Nothing), r"lacks score \(Ranker\)"),
         (HonestRanker, "expected an Entry"),
     ],
 )

@@ -485,7 +485,7 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "generator": Generator,
     "ranker": Ranker,
     "captioner": Captioner,
-    "recipe": Recipe,
+    "recipe": (Recipe, Fit),
     "dataset": DatasetPreparer,
     "metric": Metric,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -84,6 +84,6 @@ def vocabulary(folder: Path) -> Part[Any]:
 
 def learn(data: PreparedDataset, folder: Path) -> models.Model:
     """A vocabulary from all captions of the data, in `folder`; the same captions give the same one."""
-    fit = cast(Fit, load("recipe", LEARNT_BY))
+    fit: Fit = load("recipe", LEARNT_BY)
     fit.fit((caption for i in range(len(data)) for caption in data.captions(i)), folder)
     return models.open_model(folder)

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from t2icli.contract.kinds import Fit, Recipe
+from t2icli.contract.kinds import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import locks, runfile
 from t2icli.ground.errors import T2IError
@@ -41,7 +41,7 @@ def train(
         configured = _begin(asked, folder, tell, resume=resume, may_write=not is_worker)
         plan = configured.plan
         if not configured.has_steps:
-            cast(Fit, configured.load()).fit(captions(Path(plan.train_data)), folder / "model")
+            configured.fit().fit(captions(Path(plan.train_data)), folder / "model")
             return None
         if plan.devices > 1 and "WORLD_SIZE" not in os.environ:
             launch.launch(["-m", "t2icli", "train", "--resume", "--output", str(folder)], plan.devices)
@@ -105,7 +105,7 @@ def build(configured: Configured) -> tuple[Recipe, LoopSettings]:
 
     loop: LoopSettings = configured.settings.loop
     seed_all(loop.seed, "build")
-    return cast(Recipe, configured.load()), loop
+    return configured.recipe(), loop
 
 
 def _trained(configured: Configured, folder: Path, watch: Watch, tell: Tell) -> Outcome:

@@ -18,6 +18,7 @@ from t2icli.pipelines import made, sizes
 from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import check_data
 from t2icli.registry import configure, settings
+from t2icli.registry.loading import loaded
 from t2icli.training import launch
 from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
 
@@ -55,8 +56,19 @@ class Configured:
         """Whether the recipe is for the training loop; the others read the captions once."""
         return _has_steps(self.entry)
 
-    def load(self) -> Recipe | Fit:
-        return self.entry.load(self.settings)
+    def recipe(self) -> Recipe:
+        """The recipe for the loop, with its first weights."""
+        thing = loaded("recipe", self.entry, self.settings)
+        if not isinstance(thing, Recipe):
+            raise T2IError(f"recipe {self.entry.name!r} has settings for the loop, but no steps", code=1)
+        return thing
+
+    def fit(self) -> Fit:
+        """The recipe that reads the captions once."""
+        thing = loaded("recipe", self.entry, self.settings)
+        if not isinstance(thing, Fit):
+            raise T2IError(f"recipe {self.entry.name!r} has steps, but no setting 'loop'", code=1)
+        return thing
 
     def replace(self, **changed: Any) -> Configured:
         """The same with some of the recipe's settings changed."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, defaults, discovery, settings
+from t2icli.registry.loading import loaded
 from t2icli.store.models import Model
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def open_one(
     entry, model = configure.resolve(kind, defaults.name(kind) if word is None else word)
     own = {**(options or {}), **_flags(kind, entry, batch, device)}
     chosen = configure.configure_entry(kind, entry, own, model)
-    return Opened(kind, entry.name, chosen, entry.load(chosen))
+    return Opened(kind, entry.name, chosen, loaded(kind, entry, chosen))
 
 
 def _flags(kind: str, entry: Entry[Any], batch: int | None, device: str | None) -> dict[str, Any]:
@@ -88,4 +89,4 @@ def open_several(
 def load(kind: str, name: str, **options: Any) -> Any:
     """The thing itself: `load("generator", "dalle", model="runs/noodles/model", top_p=0.9)`."""
     entry, chosen = configure.configure(kind, name, options)
-    return entry.load(chosen)
+    return loaded(kind, entry, chosen)

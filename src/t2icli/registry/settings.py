@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from t2icli.contract.kinds import KINDS, Entry
 from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.registry.loading import loaded
 from t2icli.store.models import Model
 
 SPOKEN = {"yes": True, "on": True, "no": False, "off": False}
@@ -60,7 +61,8 @@ class Part(Generic[T]):
             raise T2IError(
                 f"the {self.kind} {self.name!r} is not configured", "load its owner with t2icli.load", code=1
             )
-        return self.entry.load(self.settings)
+        thing: T = loaded(self.kind, self.entry, self.settings)
+        return thing
 
 
 def part(kind: str, name: str) -> Any:

@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from t2icli.contract.kinds import KINDS, AudioEmbedder, Clip, Codec, Entry, LatentCodec
+from t2icli.contract.kinds import AudioEmbedder, Clip, Codec, Entry, LatentCodec
 from t2icli.contract.requests import CONDITIONS, BatchGenerator, EmbeddingGenerator, Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.registry import configure, settings
+from t2icli.registry.loading import lacking
 from t2icli.store import models
 
 if TYPE_CHECKING:
@@ -402,7 +403,8 @@ def _load(kind: str, entry: Entry[Any], options: dict[str, Any]) -> Any:
     chosen = configure.configure_entry(kind, entry, options)
     assert isinstance(chosen, msgspec.Struct) and chosen.__struct_config__.frozen, "settings must be frozen"
     thing = entry.load(chosen)
-    assert isinstance(thing, KINDS[kind]), f"{entry.name!r} has not all a {kind} needs: see t2icli.contract.kinds"
+    missing = lacking(kind, thing)
+    assert not missing, f"{kind} {entry.name!r} lacks {missing}: see t2icli.contract.kinds"
     return thing
 
 
