@@ -104,10 +104,10 @@ def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
     model.tower.forward = lambda mel, frames: targets.clone()  # type: ignore[method-assign, assignment]
     batch = {"mel": torch.zeros(4, 64, 8), "frames": torch.full((4,), 8), "target": targets}
     _, figures = model(batch, 1.0)
-    assert float(figures["found"]) == float(figures["cosine"]) == 1
+    assert float(figures["accuracy"]) == float(figures["cosine"]) == 1
     model.tower.forward = lambda mel, frames: targets.roll(1, 0)  # type: ignore[method-assign, assignment]
     _, figures = model(batch, 1.0)
-    assert float(figures["found"]) == 0.25  # the second of the equal ones still is right
+    assert float(figures["accuracy"]) == 0.25  # the second of the equal ones still is right
 
 
 def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) -> None:

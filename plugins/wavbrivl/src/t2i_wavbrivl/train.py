@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from t2icli.nn.pixels import Squares, to_images
 from t2icli.registry import parts
 from t2icli.store import models
 from t2icli.store.models import Card
+from t2icli.training.captions import Captions
 
 if TYPE_CHECKING:
     from t2i_wavbrivl import RecipeSettings
@@ -57,11 +59,11 @@ class Distillation(nn.Module):
         contrast = (F.cross_entropy(logits, share) + F.cross_entropy(logits.T, share)) / 2
         near = (found.float() * targets).sum(dim=1).mean()
         right = same.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
-        return contrast + cosine * (1 - near), {"cosine": near.detach(), "found": right.detach()}
+        return contrast + cosine * (1 - near), {"cosine": near.detach(), "accuracy": right.detach()}
 
 
 class AudioRecipe:
-    """Only the tower is trained; the embedder is asked once for every caption or picture."""
+    """Only the tower is trained; the embedder runs once for every caption or picture."""
 
     without_caption = "left out"
 
@@ -84,7 +86,8 @@ class AudioRecipe:
         identity = parts.identity(self.settings.space)
         if self.settings.targets == "images":
             return [Frozen("targets", f"{identity} {SIDE}", _squares, self._embed)]
-        return [Frozen("targets", identity, Captions, self.embedder.embed_texts)]
+        captions = partial(Captions, hint="write some, or train with -o targets=images")
+        return [Frozen("targets", identity, captions, self.embedder.embed_texts)]
 
     def _embed(self, images: Tensor) -> Tensor:
         return self.embedder.embed_images(to_images(images))
@@ -122,19 +125,6 @@ class AudioRecipe:
 
 def _squares(data: PreparedDataset) -> Samples[Tensor]:
     return Squares(data, SIDE)
-
-
-class Captions(Dataset[str]):
-    """Every caption of every row, one after another."""
-
-    def __init__(self, data: PreparedDataset) -> None:
-        self.texts = [caption for i in range(len(data)) for caption in data.captions(i)]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, i: int) -> str:
-        return self.texts[i]
 
 
 class Sounds(Dataset[dict[str, Tensor]]):
