@@ -47,7 +47,7 @@ WORDS = {
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
     *("row {0}", "{0}, or {1}", "version of {0}", "setting {0}", "setting {0} of {1}"),
     *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
-    *("yes", "no", "needs {0}"),
+    *("yes", "no", "needs {0}", "1 file"),
 }
 """Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""
 OF_OTHERS = {
@@ -91,6 +91,8 @@ def messages(package: Path) -> set[str]:
     for path in package.rglob("*.py"):
         if not FILES_ONLY & set(path.relative_to(package).parts):
             found |= set(_in_file(ast.parse(path.read_text(encoding="utf-8"))))
+    for path in package.rglob("catalogue.json"):
+        found |= {model["about"] for model in json.loads(path.read_text(encoding="utf-8"))["models"].values()}
     return {text for text in found if re.search("[A-Za-z]{2}", text) and text not in NOT_SHOWN}
 
 

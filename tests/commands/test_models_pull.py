@@ -167,6 +167,18 @@ def test_main_may_move_while_it_is_pulled(pipes: Runner, fake_hub: FakeHub, monk
     assert model.card.source.endswith(before) and model.file(WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 
+def test_main_may_move_between_a_failure_and_the_next_try(pipes: Runner, fake_hub: FakeHub) -> None:
+    fake_hub.add(NAME, FILES)
+    fake_hub.faults[WEIGHTS] = "cut"
+    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="the connection broke off")
+    del fake_hub.faults[WEIGHTS]
+    newer = {**FILES, WEIGHTS: bytes(reversed(FILES[WEIGHTS])), "unet/config.json": b'{"width": 9}'}
+    commit = fake_hub.add(NAME, newer)
+    model = pull_it(pipes)
+    assert model.card.source == f"hf:{NAME}@{commit}"
+    assert all(path.read_bytes() == newer[name] for name, path in model.files().items())
+
+
 def test_a_revision_is_a_branch_or_a_commit(pipes: Runner, fake_hub: FakeHub) -> None:
     old = fake_hub.add(NAME, {**FILES, "unet/config.json": b"old"})
     fake_hub.add(NAME, FILES)

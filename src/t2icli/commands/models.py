@@ -143,10 +143,15 @@ def _show_plan(plan: Plan, json: bool) -> None:
         show.text(message)
 
 
+def _files(n: int) -> str:
+    return f"{n} files" if n > 1 else "1 file"
+
+
 def _summary(plan: Plan) -> list[str]:
     """What a user should know before a download."""
-    messages = [f"{plan.name} from {plan.origin}: {len(plan.files)} files, {size(plan.size) or 'size unknown'}"]
-    messages += [f"  {folder or '.'}: {size(total)}" for folder, total in plan.folders().items()]
+    messages = [f"{plan.name} from {plan.origin}: {_files(len(plan.files))}, {size(plan.size) or 'size unknown'}"]
+    folders = plan.folders()
+    messages += [f"  {folder or '.'}: {size(total)}" for folder, total in folders.items() if len(folders) > 1]
     if plan.size is not None and plan.missing != plan.size:
         messages.append(f"{size(plan.missing)} of that are still to be downloaded")
     if plan.is_noncommercial:
