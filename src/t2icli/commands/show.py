@@ -35,6 +35,7 @@ NARROW = 20
 IN_WORDS = {
     "about",
     "Chinese",
+    "licence",
     "meaning",
     "trains",
     "why",
