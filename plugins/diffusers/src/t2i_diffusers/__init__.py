@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, Recipe, lazily
+from t2icli.contract.kinds import Entry, Generator, LatentCodec, Recipe, lazily
 from t2icli.contract.kinds import Size as SizeName
 from t2icli.contract.requests import FILE_PER_PICTURE, PER_PICTURE
 from t2icli.contract.sampling import Device
@@ -79,6 +79,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
 
 
+class AutoencoderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    model: Annotated[Model | None, Meta(description="a pulled autoencoder, instead of `source`")] = None
+    source: Annotated[
+        Path | None, Meta(description="the folder of an autoencoder, or of a pipeline with one", extra=ELSEWHERE)
+    ] = None
+    size: Annotated[
+        str, Meta(description="width x height of its pictures in pixels", pattern=r"^[1-9]\d*x[1-9]\d*$")
+    ] = "256x256"
+    batch: Annotated[int, Meta(description="pictures at a time; does not change the result", ge=1)] = 8
+    device: Device = "auto"
+
+
 class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is trained beside which base, and the loop."""
 
@@ -111,6 +123,17 @@ LORA_SIZES: dict[SizeName, dict[str, Any]] = {
 """For GPUs of 8, 12 and 24 GB."""
 
 adopt = lazily("t2i_diffusers.folder:adopt")
+adopt_autoencoder = lazily("t2i_diffusers.folder:adopt_autoencoder")
+
+
+@hookimpl
+def t2i_codecs() -> list[Entry[LatentCodec]]:
+    about = "autoencoders of diffusers, of Stable Diffusion, FLUX, Sana ...: pictures as continuous latents"
+    return [
+        Entry(
+            "autoencoder", about, AutoencoderSettings, lazily("t2i_diffusers.autoencoder:load"), adopt=adopt_autoencoder
+        )
+    ]
 
 
 @hookimpl

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2i_diffusers import autoencoder
 from t2i_diffusers.libraries import diffusers
 from t2icli.ground.errors import T2IError
 
@@ -68,7 +69,7 @@ class ZImage:
         return torch.cat([marked(one[None], torch.ones(1, len(one), device=one.device), length) for one in found])
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return _plain_latents(self.pipeline.vae, images)
+        return autoencoder.encode(self.pipeline.vae, images)
 
     def loss(self, latents: Tensor, encodings: Tensor) -> Tensor:
         noisy, sigma, velocity = noised(latents, self.pipeline.scheduler.config.get("shift") or 1.0)
@@ -96,14 +97,7 @@ class QwenImage:
         return torch.cat([marked(rows, mask, length) for (rows, _), mask in zip(found, masks, strict=True)])
 
     def encode_images(self, images: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        found = vae.encode((images * 2 - 1).to(vae.dtype)[:, :, None]).latent_dist.mode()
-        mean, std = (
-            torch.tensor(values).reshape(1, -1, 1, 1, 1).to(found)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        latents: Tensor = ((found - mean) / std)[:, :, 0].float()
-        return latents
+        return autoencoder.encode(self.pipeline.vae, images)
 
     def loss(self, latents: Tensor, encodings: Tensor) -> Tensor:
         noisy, sigma, velocity = noised(latents)
@@ -142,12 +136,7 @@ class Flux2Klein:
         return marked(rows, torch.ones(rows.shape[:2], device=rows.device), length)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        found = vae.encode((images * 2 - 1).to(vae.dtype)).latent_dist.mode()
-        patches = self.pipeline._patchify_latents(found).float()
-        scale = torch.sqrt(vae.bn.running_var.reshape(1, -1, 1, 1) + vae.config.batch_norm_eps)
-        normalised: Tensor = (patches - vae.bn.running_mean.reshape(1, -1, 1, 1)) / scale
-        return normalised
+        return autoencoder.encode(self.pipeline.vae, images)
 
     def loss(self, latents: Tensor, encodings: Tensor) -> Tensor:
         noisy, sigma, velocity = noised(latents)
@@ -185,7 +174,7 @@ class StableDiffusionXL:
         return marked(both, torch.ones(both.shape[:2], device=both.device), both.shape[1])
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return _plain_latents(self.pipeline.vae, images)
+        return autoencoder.encode(self.pipeline.vae, images)
 
     def loss(self, latents: Tensor, encodings: Tensor) -> Tensor:
         schedule = diffusers.DDPMScheduler.from_config(self.pipeline.scheduler.config)
@@ -220,12 +209,6 @@ def _rows(encodings: Tensor) -> tuple[Tensor, Tensor]:
     mask = encodings[..., -1] > 0
     longest = int(mask.sum(1).max())
     return encodings[:, :longest, :-1], mask[:, :longest].long()
-
-
-def _plain_latents(vae: Any, images: Tensor) -> Tensor:
-    found: Tensor = vae.encode((images * 2 - 1).to(vae.dtype)).latent_dist.mode()
-    latents: Tensor = ((found - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor).float()
-    return latents
 
 
 FAMILIES: dict[str, Any] = {

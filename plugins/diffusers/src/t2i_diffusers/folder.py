@@ -109,6 +109,20 @@ def adopt(folder: Path) -> Card:
     return Card(kind="generator", backend="diffusers", about=repository.pipeline.removesuffix("Pipeline"))
 
 
+def autoencoder_class(folder: Path) -> str:
+    """The class that the configuration of an autoencoder names."""
+    path = folder / "config.json"
+    kind = read_json(path).get("_class_name") if path.is_file() else None
+    if not isinstance(kind, str) or not kind.startswith("Autoencoder"):
+        raise T2IError(f"'{folder}' holds no autoencoder", "give its folder, or that of a pipeline with a vae/")
+    return kind
+
+
+def adopt_autoencoder(folder: Path) -> Card:
+    """The card of a repository with an autoencoder alone."""
+    return Card(kind="codec", backend="autoencoder", about=autoencoder_class(folder))
+
+
 def _instead(folder: Path) -> str:
     if not folder.is_dir():
         return "there is no folder of that name"

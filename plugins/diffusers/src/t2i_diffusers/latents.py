@@ -8,24 +8,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from t2i_diffusers import autoencoder
 from t2icli.nn.pixels import to_images
 
 
 @torch.inference_mode()
 def paint(pipeline: Any, latents: Tensor, shape: tuple[int, int]) -> Image:
     """The picture of latents (1, ...), as the pipeline would decode them."""
-    vae = pipeline.vae
-    latents = _as_grid(pipeline, latents.to(vae.dtype), shape)
-    if hasattr(vae, "bn"):  # FLUX.2: patches are normalised by the statistics of training
-        scale = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
-        latents = pipeline._unpatchify_latents(latents * scale.to(latents) + vae.bn.running_mean.view(1, -1, 1, 1))
-    else:
-        latents = _unscaled(vae.config, latents)
-        if type(pipeline.scheduler).__name__ == "SCMScheduler":  # Sana-Sprint's noise is of this size, not of 1
-            latents = latents / pipeline.scheduler.config.sigma_data
-    pixels = vae.decode(latents, return_dict=False)[0]
-    pixels = pixels[:, :3, 0] if pixels.ndim == 5 else pixels[:, :3]
-    return to_images((pixels.float() / 2 + 0.5).clamp(0, 1))[0]
+    latents = _as_grid(pipeline, latents.float(), shape)
+    if type(pipeline.scheduler).__name__ == "SCMScheduler":  # Sana-Sprint's noise is of this size, not of 1
+        latents = latents / pipeline.scheduler.config.sigma_data
+    return to_images(autoencoder.decode(pipeline.vae, latents).clamp(0, 1))[0]
 
 
 def _as_grid(pipeline: Any, latents: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -38,13 +31,3 @@ def _as_grid(pipeline: Any, latents: Tensor, shape: tuple[int, int]) -> Tensor:
         return latents.transpose(1, 2).reshape(1, -1, height // step, width // step)
     grid: Tensor = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
     return grid
-
-
-def _unscaled(config: Any, latents: Tensor) -> Tensor:
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    scale = config.get("scaling_factor") or 1.0
-    if mean is None or std is None:
-        return latents / scale + (config.get("shift_factor") or 0.0)
-    shape = (1, -1, *[1] * (latents.ndim - 2))
-    as_tensor = [torch.tensor(values).view(shape).to(latents) for values in (mean, std)]
-    return latents * as_tensor[1] / scale + as_tensor[0]
