@@ -165,6 +165,21 @@ def test_a_model_is_found_by_path_in_the_store_and_in_plugins(tmp_path: Path, ho
     assert list(models.installed(sources)) == ["sample/mine", "sample/starter"]
 
 
+def test_a_part_of_a_part_is_found_by_its_name(home: Path) -> None:
+    folder = home / "models/sample/mine"
+    for inner in ("embedder/tokenizer", "embedder"):
+        (folder / inner).mkdir(parents=True, exist_ok=True)
+        (folder / inner / models.WEIGHTS).write_bytes(inner.encode())
+    models.seal(folder / "embedder/tokenizer", Card(kind="tokenizer", backend="sample"))
+    models.seal(folder / "embedder", Card(kind="embedder", backend="sample"))
+    model = models.seal(folder, Card(kind="generator", backend="sample"))
+    part = model.part("embedder").part("tokenizer")
+    for word in ("sample/mine:embedder:tokenizer", f"{folder}:embedder:tokenizer"):
+        assert models.find(word).sha256 == part.sha256
+    with pytest.raises(T2IError, match="no model called 'sample/other:embedder:tokenizer'"):
+        models.find("sample/other:embedder:tokenizer")
+
+
 def test_the_stores_model_goes_before_a_shipped_one_of_its_name(tmp_path: Path, home: Path) -> None:
     make(tmp_path / "shipped", b"shipped")
     make(home / "models/sample/starter", b"mine")

@@ -4,11 +4,12 @@ and its parts (a codec, a tokenizer) as sub-folders, so it is complete and canno
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -256,15 +257,23 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
     known = places(sources)
     if word in known:
         return open_model(known[word], word)
-    whole, _, part = word.rpartition(":")
-    if whole and (
-        whole in known or folder_of(Path(whole)) is not None
-    ):  # `Model.part` calls it so: dalle/starter:codec
-        return find(whole, sources).part(part)
+    whole, *parts = _split(word, known)
+    if parts:
+        return functools.reduce(Model.part, parts, find(whole, sources))
     for source in sources:
         if source.name == word:
             raise T2IError(f"model {word!r} is not downloaded", f"run: {way_to_get(source)}")
     raise T2IError(f"no model called {word!r} and no model folder of that path", did_you_mean(word, known))
+
+
+def _split(word: str, known: Collection[str]) -> list[str]:
+    """A model's name and those of its parts, as `Model.part` writes them: `dalle/starter:codec`, or a part of a part."""
+    pieces = word.split(":")
+    for count in range(len(pieces) - 1, 0, -1):
+        whole = ":".join(pieces[:count])
+        if whole and (whole in known or folder_of(Path(whole)) is not None):
+            return [whole, *pieces[count:]]
+    return [word]
 
 
 def way_to_get(source: ModelSource) -> str:
