@@ -11,7 +11,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 # Two busy cores lose more to threads that wait by spinning than they gain.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup browser demo starter test test-slow test-processors test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
+.PHONY: setup browser demo starter test test-slow test-processors test-pythons test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
 	bench bench-startup bench-prepare bench-mixed bench-filing bench-serve bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
 
 setup: $(VENV)/ready
@@ -36,6 +36,11 @@ test-processors: setup
 browser: setup
 	command -v chromium || apt-get install -y --no-install-recommends chromium fonts-noto-cjk
 	mkdir -p build && cd build && npm pack --silent axe-core && tar -xzf axe-core-*.tgz --strip-components=1 package/axe.min.js
+
+# What needs no torch, on the oldest and the newest Python that we claim, where they are to be found.
+test-pythons: export OMP_NUM_THREADS ?= 1
+test-pythons: setup
+	$(BIN)/python tests/pythons.py
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow'
@@ -171,6 +176,6 @@ campaign: setup
 	$(BIN)/python benchmarks/hostile $(FAMILY) --seed $(SEED)
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-reference .venv-layers build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-docs .venv-reference .venv-layers .venv-3.* build .pytest_cache .mypy_cache .ruff_cache
 
 include plugins/reference/setup.mk
