@@ -117,17 +117,17 @@ def test_kernels_that_look_at_more_than_a_row_are_found_out(kernel: Kernel, size
     assert blocks.safe_size(kernel, torch.randn(16, 1, 8), 64) == size
 
 
-@pytest.mark.parametrize("size", [1, 16])
-def test_layers_are_cut_to_what_is_safe(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "safe_rows", lambda linear, rows: size)
-    seen: list[int] = []
-    layer = nn.Linear(8, 4)
-    own = nn.Linear.forward
-    monkeypatch.setattr(packed, "_can_be_packed", lambda linear: False)
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: seen.append(len(x)) or own(self, x))
+@pytest.mark.parametrize("kernel", [Kernel(1, 0), Kernel(0, 1)])
+def test_a_layers_rows_do_not_depend_on_others_whatever_the_library_does(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: kernel(len(x))(x))
+    monkeypatch.setattr(packed, "_sizes", {})  # what was tried with the real library
+    layer, x = nn.Linear(8, 8, dtype=torch.float64), torch.randn(48, 1, 8, dtype=torch.float64)
     with torch.inference_mode(), packed.packed(nn.ModuleList([layer]), 48):
-        layer(torch.randn(48, 8))
-    assert seen == [size] * (48 // size)
+        whole = layer(x)
+        assert layer(x.roll(5, 0)).equal(whole.roll(5, 0))
+        assert all(layer(x[start : start + 16]).equal(whole[start : start + 16]) for start in (0, 16, 32))
 
 
 def test_batches_are_filled_up_and_halved_when_memory_runs_out() -> None:
