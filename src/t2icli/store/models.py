@@ -267,7 +267,7 @@ def find(word: str, sources: Iterable[ModelSource] = ()) -> Model:
 
 
 def _split(word: str, known: Collection[str]) -> list[str]:
-    """A model's name and those of its parts, as `Model.part` writes them: `dalle/starter:codec`, or a part of a part."""
+    """A model's name and those of the parts behind it, as `Model.part` writes them: `dalle/starter:codec`."""
     pieces = word.split(":")
     for count in range(len(pieces) - 1, 0, -1):
         whole = ":".join(pieces[:count])
