@@ -26,7 +26,7 @@ from PIL import Image
 from shapes_clip import PIXELS, t2i
 from table import record
 
-from t2i_clipcap.model import ClipCap, Shape
+from t2i_clipcap.model import ClipCap, ClipCapShape
 from t2i_clipcap.words import SPECIAL
 from t2icli.nn import decode, int8
 
@@ -35,7 +35,7 @@ NEVER = 102
 
 
 def speed(tokens: int) -> None:
-    model = ClipCap(Shape()).eval().requires_grad_(False)
+    model = ClipCap(ClipCapShape()).eval().requires_grad_(False)
     small = copy.deepcopy(model)
     int8.quantize(small, torch.device("cpu"))
     sampling = decode.Sampling(top_p=0.8, forbidden=(100, NEVER))

@@ -24,7 +24,7 @@ import torch
 from shapes_clip import PIXELS, t2i
 from table import record
 
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, PriorShape
 from t2icli.nn import blocks, decode, devices, int8
 from t2icli.nn.packed import packed
 
@@ -37,7 +37,7 @@ LENGTHS = (1, 64, 128, 256)
 
 def speed(images: int) -> None:
     """CPU seconds of whole images, from single steps at several lengths: other programs on the machine do not count."""
-    prior = Prior(Shape()).eval().requires_grad_(False)
+    prior = Prior(PriorShape()).eval().requires_grad_(False)
     embedding = torch.nn.functional.normalize(torch.randn(1, prior.shape.condition), dim=1)
     theirs = whole(lambda length: without_cache(prior, embedding.expand(images, -1), length))
     dtype = devices.pick_dtype("auto", torch.device("cpu"))

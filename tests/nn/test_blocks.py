@@ -12,7 +12,7 @@ from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.ground.errors import T2IError
 from t2icli.nn import blocks, decode, devices, int8, packed
-from t2icli.nn.gpt import Cache, Decoder, Shape
+from t2icli.nn.gpt import Cache, Decoder, GptShape
 
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("cuda")
 """The second is only told, nothing is computed there: what it means is that batches are used."""
@@ -25,7 +25,7 @@ class Prior(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.start, self.code = nn.Linear(48, 64), nn.Embedding(40, 64)
-        self.decoder, self.head = Decoder(Shape(64, 2, 4)), nn.Linear(64, 40)
+        self.decoder, self.head = Decoder(GptShape(64, 2, 4)), nn.Linear(64, 40)
 
     def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, Cache]:
         start = self.start(condition.to(self.code.weight))[:, None]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from t2i_brivl.convert import convert, inferred, renamed, without_classifier
 from t2i_brivl.model import Brivl, ImageTower
-from t2i_brivl.shape import FULL, Shape
+from t2i_brivl.shape import FULL, BrivlShape
 from t2icli import load
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
@@ -41,7 +41,7 @@ def test_other_networks_of_timm_are_imported_without_their_classifiers(
     backbone = timm.create_model(network, pretrained=False, num_classes=7).state_dict()
     assert f"{classifier}.weight" in backbone
     theirs |= {f"imgencoder.backbone.{name}": value for name, value in backbone.items()}
-    tower = ImageTower(Shape(image=network, features=features, width=256, top_layers=1)).state_dict()
+    tower = ImageTower(BrivlShape(image=network, features=features, width=256, top_layers=1)).state_dict()
     for part, name in (("project", "max_pool.0"), ("attention", "imgAtt"), ("fc1", "imgFC.fc1"), ("fc2", "imgFC.fc2")):
         own = {key.removeprefix(part): value for key, value in tower.items() if key.startswith(f"{part}.")}
         theirs |= {f"imgencoder.learnable.{name}{key}": value for key, value in own.items()}

@@ -9,8 +9,8 @@ MAKE = """
 import sys
 from t2i_brivl import embed
 from t2i_brivl.model import Brivl
-from t2i_brivl.shape import Shape
-Brivl(Shape())
+from t2i_brivl.shape import BrivlShape
+Brivl(BrivlShape())
 print(sorted({"timm", "transformers", "torchvision"} & sys.modules.keys()))
 """
 

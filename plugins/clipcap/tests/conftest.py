@@ -15,7 +15,7 @@ from torch import Tensor
 import t2i_clipcap
 from t2i_clipcap.caption import Config
 from t2i_clipcap.convert import card, config_of, renamed
-from t2i_clipcap.model import ClipCap, MapperShape, Shape
+from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2i_clipcap.words import FILE, SPECIAL, open_words
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry
@@ -105,7 +105,7 @@ def tiny_model(tmp_path: Path, few_words: Path) -> Path:
     torch.manual_seed(0)
     folder = tmp_path / "model"
     words = open_words(few_words)
-    shape = Shape(
+    shape = ClipCapShape(
         mapper=MapperShape(condition=16, prefix=2), words=words.size, positions=32, width=32, layers=1, heads=2
     )
     weights.save(ClipCap(shape), folder)

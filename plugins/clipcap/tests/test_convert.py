@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import t2i_clipcap
 from t2i_clipcap.caption import Config
 from t2i_clipcap.convert import config_of, rename, renamed
-from t2i_clipcap.model import ClipCap, MapperShape, Shape, TransformerMapper
+from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape, TransformerMapper
 from t2i_clipcap.words import open_words
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
@@ -32,7 +32,7 @@ def test_full_size_checkpoints_of_the_original_hold_every_tensor_of_ours(
         theirs = {name: torch.empty(entry["shape"]) for name, entry in table.items()}
     ours = renamed(theirs)
     config = config_of(ours, {}, open_words(vocabulary), Path("checkpoint.pt"))
-    assert config.shape == Shape(mapper=MapperShape(name=mapper))
+    assert config.shape == ClipCapShape(mapper=MapperShape(name=mapper))
     with torch.device("meta"):
         expected = ClipCap(config.shape).state_dict()
     assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in expected.items()}
@@ -64,7 +64,7 @@ def test_an_imported_checkpoint_captions(
     assert config["unit"] is tiny.sizes["normalize"]
 
 
-def old_gpt2(shape: Shape) -> dict[str, Tensor]:
+def old_gpt2(shape: ClipCapShape) -> dict[str, Tensor]:
     """A GPT-2 of random weights by its own names, with the masks that older transformers kept among them."""
     d, names = shape.width, {}
     for i in range(shape.layers):
@@ -86,7 +86,7 @@ def old_gpt2(shape: Shape) -> dict[str, Tensor]:
 def test_old_checkpoints_are_imported_without_their_masks_and_caption(
     fake: Any, few_words: Path, tmp_path: Path
 ) -> None:
-    shape = Shape(MapperShape(condition=16, prefix=2), words=18, positions=32, width=64, layers=2, heads=1)
+    shape = ClipCapShape(MapperShape(condition=16, prefix=2), words=18, positions=32, width=64, layers=2, heads=1)
     theirs = {f"gpt2.{name}": value for name, value in old_gpt2(shape).items()}
     for layer, (size, out) in {0: (16, 64), 2: (64, 128)}.items():
         theirs[f"clip_project.model.{layer}.weight"] = torch.randn(out, size) / size**0.5
@@ -166,7 +166,7 @@ def test_english_checkpoints_end_a_caption_with_a_full_stop(tmp_path: Path) -> N
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     words = open_words(tmp_path / "vocab.json")
     assert words.encode(["ab a."])[0] == [2, 3, 4, 2, 1, 0]
-    model = ClipCap(Shape(MapperShape(prefix=1, condition=4), words=5, positions=8, width=8, layers=1, heads=1))
+    model = ClipCap(ClipCapShape(MapperShape(prefix=1, condition=4), words=5, positions=8, width=8, layers=1, heads=1))
     config = config_of(dict(model.state_dict()), {}, words, Path("coco.pt"))
     assert config == Config(model.shape, unit=False, stop=1)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i_clipcap.convert import UNUSED, renamed
-from t2i_clipcap.model import ClipCap, MapperShape, Shape
+from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2icli.nn import decode, weights
 
 EMBEDDINGS = ("wte.weight", "wpe.weight", "embeddings.weight", "prefix_const")
@@ -38,7 +38,7 @@ def test_the_default_sizes_agree(golden: Callable[[str], Path], mapper: str) -> 
     known = load_file(golden(f"clipcap/full/{mapper}.safetensors"))
     table = json.loads(golden(f"clipcap/keys_{mapper}_gpt2_12layer.json").read_text())
     theirs = {name: made_of(name, entry["shape"]) for name, entry in table.items() if not UNUSED.search(name)}
-    model = ClipCap(Shape(mapper=MapperShape(name=mapper))).eval()
+    model = ClipCap(ClipCapShape(mapper=MapperShape(name=mapper))).eval()
     weights.fill(model, renamed(theirs), "golden")
     with torch.no_grad():
         torch.testing.assert_close(model.mapper(known["clip_embeds"]), known["prefix"], atol=1e-4, rtol=1e-4)

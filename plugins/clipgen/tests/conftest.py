@@ -14,9 +14,8 @@ from torch import Tensor
 import t2i_clipgen
 from t2i_clipgen.convert import card as prior_card
 from t2i_clipgen.convert import prior_tensors
-from t2i_clipgen.model import Prior
-from t2i_clipgen.model import Shape as PriorShape
-from t2i_clipgen.vqgan.convert import ENDS, INSIDE, Shape, layers, renamed, without_discriminator
+from t2i_clipgen.model import Prior, PriorShape
+from t2i_clipgen.vqgan.convert import ENDS, INSIDE, CodecShape, layers, renamed, without_discriminator
 from t2i_clipgen.vqgan.convert import card as codec_card
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry
@@ -43,9 +42,9 @@ class Golden:
         return load_file(self.find("io.safetensors"))
 
     @property
-    def codec_shape(self) -> Shape:
+    def codec_shape(self) -> CodecShape:
         sizes = self.sizes
-        return Shape(
+        return CodecShape(
             codes=sizes["codebook_size"],
             width=sizes["n_embed"],
             size=sizes["resolution"],
@@ -97,7 +96,7 @@ def codec_file(tiny: Golden, tmp_path: Path) -> Path:
     return path
 
 
-def as_released(ours: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def as_released(ours: dict[str, Tensor], shape: CodecShape) -> dict[str, Tensor]:
     """The network's weights by CLIP-GEN's names: what `renamed` undoes."""
     starts = {mine: theirs for theirs, mine in (dict(layers(shape)) | ENDS).items()}
     released = {}
@@ -133,7 +132,7 @@ def tiny_model(tmp_path: Path) -> Path:
     """A prior with its codec inside, with random weights: 16 pixels of 4 x 4 codes."""
     torch.manual_seed(0)
     folder = tmp_path / "model"
-    codec = Shape(codes=32, width=8, size=16, base=32, multipliers=(1, 1, 1), blocks=1, attention=(4,))
+    codec = CodecShape(codes=32, width=8, size=16, base=32, multipliers=(1, 1, 1), blocks=1, attention=(4,))
     network = Vqgan(codec.network)
     torch.nn.init.normal_(network.quantize.embedding.weight)
     weights.save(network, folder / "codec")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import t2i_clipgen
 from t2i_clipgen.convert import prior_tensors
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, PriorShape
 from t2i_clipgen.vqgan import convert as vqgan_convert
 from t2icli import load
 from t2icli.contract.kinds import Upstream
@@ -30,7 +30,7 @@ def keys(golden: Any, name: str) -> dict[str, torch.Size]:
 def test_full_size_priors_hold_every_tensor_of_the_originals_checkpoints(
     golden: Any, name: str, sizes: dict[str, int]
 ) -> None:
-    shape = Shape(**sizes, heads=sizes.get("width", 1024) // 64)
+    shape = PriorShape(**sizes, heads=sizes.get("width", 1024) // 64)
     with torch.device("meta"):
         ours = {key: value.shape for key, value in Prior(shape).state_dict().items()}
         theirs = {key: torch.empty(size) for key, size in keys(golden, name).items()}
@@ -41,10 +41,10 @@ def test_the_released_vqgan_has_the_default_shape(golden: Any) -> None:
     with torch.device("meta"):
         theirs = {key: torch.empty(size) for key, size in keys(golden, "vqgan").items()}
         kept = vqgan_convert.without_discriminator(theirs)
-        ours = Vqgan(vqgan_convert.Shape().network).state_dict()
-        theirs = vqgan_convert.renamed(kept, vqgan_convert.Shape())
+        ours = Vqgan(vqgan_convert.CodecShape().network).state_dict()
+        theirs = vqgan_convert.renamed(kept, vqgan_convert.CodecShape())
     assert {key: value.shape for key, value in theirs.items()} == {key: value.shape for key, value in ours.items()}
-    assert vqgan_convert.shape_of(kept, {}, Path("vqgan_coco.pt")) == vqgan_convert.Shape()
+    assert vqgan_convert.shape_of(kept, {}, Path("vqgan_coco.pt")) == vqgan_convert.CodecShape()
 
 
 def test_a_model_folder_with_the_originals_names_is_read_as_one_with_ours(
@@ -105,7 +105,7 @@ def test_the_command_imports_prior_codec_and_clip_together(
     model = models.find("clipgen/mine")
     assert sorted(model.card.parts) == ["codec", "embedder"]
     assert model.card.config["heads"] == tiny.sizes["n_head"]
-    prior, io = weights.load(Prior(msgspec.convert(model.card.config, Shape)), model).eval(), tiny.io
+    prior, io = weights.load(Prior(msgspec.convert(model.card.config, PriorShape)), model).eval(), tiny.io
     with torch.no_grad():
         logits = prior(io["gpt/cond"], io["gpt/tokens"][:, :-1])
     torch.testing.assert_close(logits, io["gpt/logits"], atol=1e-4, rtol=0)

@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i_clipgen.convert import prior_tensors
-from t2i_clipgen.model import Prior
-from t2i_clipgen.model import Shape as PriorShape
-from t2i_clipgen.vqgan.convert import Shape, renamed, without_discriminator
+from t2i_clipgen.model import Prior, PriorShape
+from t2i_clipgen.vqgan.convert import CodecShape, renamed, without_discriminator
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import to_tensor
 from t2icli.nn.vqgan import Vqgan
@@ -44,9 +43,9 @@ def weights_of(golden: Any, name: str, keep: Any = lambda name: True) -> dict[st
 @pytest.mark.slow
 def test_the_released_sizes_of_the_vqgan_agree(golden: Any) -> None:
     known = load_file(golden("clipgen/full/vqgan.safetensors"))
-    model = Vqgan(Shape().network)
+    model = Vqgan(CodecShape().network)
     theirs = weights_of(golden, "vqgan", lambda key: not key.startswith("discriminator."))
-    weights.fill(model.eval(), renamed(without_discriminator(theirs), Shape()), "golden")
+    weights.fill(model.eval(), renamed(without_discriminator(theirs), CodecShape()), "golden")
     images = to_tensor(Image.open(golden("clipgen/full/image.png")))[None] * 2 - 1
     with torch.no_grad():
         z = model.latents(images)

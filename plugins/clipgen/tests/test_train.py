@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from t2i_clipgen import RecipeSettings
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, PriorShape
 from t2i_clipgen.train import Conditions, noisy
 from t2icli import load
 from t2icli.data.dataset import PreparedDataset
@@ -40,7 +40,7 @@ def test_the_prior_keeps_a_recipes_promises(
 def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: Path, data: PreparedDataset) -> None:
     started = models.open_model(tiny_model)
     recipe = load("recipe", "clipgen", start=str(tiny_model), embedder="fake")
-    assert recipe.shape == msgspec.convert(started.card.config, Shape)
+    assert recipe.shape == msgspec.convert(started.card.config, PriorShape)
     assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
     with pytest.raises(T2IError, match=f"its width is {recipe.shape.width}, but 96 was requested"):
         load("recipe", "clipgen", start=str(tiny_model), embedder="fake", width=96)
@@ -54,7 +54,10 @@ def test_small_losses_are_the_originals_to_1e_4(sharpness: float) -> None:
     from t2i_clipgen.train import PriorRecipe
 
     torch.manual_seed(0)
-    prior, codes = Prior(Shape(codes=3000, length=16, condition=8, width=32, layers=1, heads=2)), torch.full((4, 16), 7)
+    prior, codes = (
+        Prior(PriorShape(codes=3000, length=16, condition=8, width=32, layers=1, heads=2)),
+        torch.full((4, 16), 7),
+    )
     torch.nn.init.normal_(prior.head.bias)
     prior.head.bias.data[7] = sharpness
     recipe = PriorRecipe.__new__(PriorRecipe)
@@ -78,7 +81,7 @@ def test_only_the_weights_of_linear_layers_decay() -> None:
     from t2i_clipgen.train import PriorRecipe
 
     recipe = PriorRecipe.__new__(PriorRecipe)
-    recipe.model = Prior(Shape(8, 4, 4, 8, 1, 2))
+    recipe.model = Prior(PriorShape(8, 4, 4, 8, 1, 2))
     hidden, ends, others = recipe.turns()[0].groups
     decayed = [*hidden.parameters, *ends.parameters]
     names = {id(p): name for name, p in recipe.model.named_parameters()}

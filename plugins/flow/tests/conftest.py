@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import t2i_flow
-from t2i_flow.model import Flow, Shape
+from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder, Entry, Tokenizer
 from t2icli.data.dataset import PreparedDataset
@@ -99,14 +99,14 @@ def codec(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_model(tmp_path: Path, codec: Path) -> Callable[..., Path]:
-    """`make_model(embedding=16)`: a flow of random weights, its codec inside, of a `Shape` with these changes."""
+    """`make_model(embedding=16)`: a flow of random weights, its codec inside, of a `FlowShape` with these changes."""
 
     def make(**changes: Any) -> Path:
         folder = tmp_path / "model"
         read = {} if "encodings" in changes else {"vocabulary": 60}
         spread = {"mean": (0.1, 0.2, 0.3, 0.4), "deviation": (1.0, 2.0, 1.0, 0.5)}
         sizes = {"latents": (4, 2, 2), "text_length": 12, "width": 32, "layers": 2, "heads": 2}
-        shape = Shape(**{**sizes, **spread, **read, **changes})
+        shape = FlowShape(**{**sizes, **spread, **read, **changes})
         network = Flow(shape)
         for parameter in network.parameters():  # what begins with zeros would hide mistakes
             torch.nn.init.normal_(parameter, std=0.2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from t2i_flow.model import Shape, spread
+from t2i_flow.model import FlowShape, spread
 from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
@@ -49,7 +49,7 @@ def test_latents_are_learnt_with_a_mean_of_0_and_a_deviation_of_1(codec: Path, d
 
 def test_a_channel_that_never_changes_does_no_harm() -> None:
     still = torch.zeros(3, 2, 2, 2)
-    shape = Shape((2, 2, 2), 4, **spread(still))
+    shape = FlowShape((2, 2, 2), 4, **spread(still))
     assert shape.standard(still).isfinite().all()
 
 
@@ -102,7 +102,7 @@ def test_it_learns(codec: Path, data: PreparedDataset) -> None:
 def test_training_continues_from_a_flow_with_its_own_sizes_and_parts(make_model: Any) -> None:
     started = models.open_model(make_model())
     recipe = load("recipe", "flow", start=str(started.folder), tokenizer="letters")
-    assert recipe.shape == msgspec.convert(started.card.config, Shape)
+    assert recipe.shape == msgspec.convert(started.card.config, FlowShape)
     assert recipe.settings.codec.settings.model.sha256 == started.part("codec").sha256
     with pytest.raises(T2IError, match="its width is 32, but 96 was requested"):
         load("recipe", "flow", start=str(started.folder), tokenizer="letters", width=96, heads=2)

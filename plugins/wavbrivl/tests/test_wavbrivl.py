@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import t2i_wavbrivl
-from t2i_wavbrivl import Shape, Speech, speech
+from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.model import RATE, Tower, pieces, spectrogram
 from t2i_wavbrivl.train import Distillation
 from t2icli import load
@@ -78,7 +78,7 @@ def test_a_tower_learns_to_tell_sounds_apart(data: PreparedDataset, t2i: Runner)
 
 def test_what_is_added_to_fill_a_batch_changes_nothing() -> None:
     torch.manual_seed(0)
-    tower = Tower(Shape(**SMALL), 8).eval()
+    tower = Tower(TowerShape(**SMALL), 8).eval()
     mel = torch.randn(1, 64, 40)
     filled = torch.cat([mel, torch.full((1, 64, 30), 9.0)], dim=2)
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_long_sounds_are_heard_in_pieces() -> None:
 
 
 def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
-    model = Distillation(Tower(Shape(**SMALL), 4))
+    model = Distillation(Tower(TowerShape(**SMALL), 4))
     targets = torch.eye(4)[[0, 1, 1, 2]]
     model.tower.forward = lambda mel, frames: targets.clone()  # type: ignore[method-assign, assignment]
     batch = {"mel": torch.zeros(4, 64, 8), "frames": torch.full((4,), 8), "target": targets}

@@ -19,7 +19,7 @@ Layer = TypeVar("Layer", bound="KVCache | FixedCache")
 
 
 @dataclass(frozen=True)
-class Shape:
+class GptShape:
     width: int
     layers: int
     heads: int
@@ -37,7 +37,7 @@ class Cache(Generic[Layer]):
         self.layers = layers
 
     @staticmethod
-    def empty(shape: Shape, rows: int, room: int, like: Tensor) -> Cache[KVCache]:
+    def empty(shape: GptShape, rows: int, room: int, like: Tensor) -> Cache[KVCache]:
         width = shape.width // shape.heads
         return Cache([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
 
@@ -61,7 +61,7 @@ AnyCache = Cache[KVCache] | Cache[FixedCache]
 
 
 class Block(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GptShape) -> None:
         super().__init__()
         width = shape.width
         self.heads = shape.heads
@@ -92,7 +92,7 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """(b, n, width) to (b, n, width), each position seeing itself and those before it."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GptShape) -> None:
         super().__init__()
         self.shape = shape
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))

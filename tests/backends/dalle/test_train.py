@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import t2icli
 from t2icli.backends.dalle.train import DallERecipe
-from t2icli.backends.dvae import Shape
+from t2icli.backends.dvae import DvaeShape
 from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
@@ -42,7 +42,7 @@ def data(tmp_path: Path) -> PreparedDataset:
 @pytest.fixture
 def codec(tmp_path: Path) -> Path:
     """Each quarter of a picture by the nearest of eight corners of the colour cube, worked out by hand."""
-    shape = Shape(image_size=4, num_layers=1, num_tokens=8, codebook_dim=8, hidden_dim=8)
+    shape = DvaeShape(image_size=4, num_layers=1, num_tokens=8, codebook_dim=8, hidden_dim=8)
     vae = DiscreteVAE(shape)
     corners = torch.tensor([[r, g, b] for r in (-1.0, 1.0) for g in (-1.0, 1.0) for b in (-1.0, 1.0)])
     with torch.no_grad():
@@ -60,7 +60,7 @@ def codec(tmp_path: Path) -> Path:
         vae.codebook.weight.copy_(torch.eye(8))
     folder = tmp_path / "codec"
     weights.save(vae, folder)
-    config = {name: getattr(shape, name) for name in Shape.__struct_fields__}
+    config = {name: getattr(shape, name) for name in DvaeShape.__struct_fields__}
     models.seal(folder, Card(kind="codec", backend="dvae", config=config))
     return folder
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2icli import load
-from t2icli.backends.dvae import Settings, Shape
+from t2icli.backends.dvae import DvaeShape, Settings
 from t2icli.backends.dvae.convert import convert, read_shape
 from t2icli.backends.dvae.model import DiscreteVAE, divergence, second_order
 from t2icli.contract.kinds import Upstream
@@ -118,7 +118,7 @@ def test_a_normalisation_in_the_file_is_used(tmp_path: Path) -> None:
 
 def test_the_full_size_network_has_upstreams_parameters(golden: Callable[[str], Path]) -> None:
     listed = json.loads(golden("dalle/keys_dvae_train_vae_default.json").read_text())
-    shape = Shape(image_size=128, num_tokens=8192, codebook_dim=512, hidden_dim=256, num_resnet_blocks=2)
+    shape = DvaeShape(image_size=128, num_tokens=8192, codebook_dim=512, hidden_dim=256, num_resnet_blocks=2)
     with torch.device("meta"):
         own = {name: list(value.shape) for name, value in DiscreteVAE(shape).state_dict().items()}
     assert own == listed
@@ -136,4 +136,4 @@ def test_files_that_are_not_a_discrete_vae_are_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_described() -> None:
-    assert all(field.about for struct in (Settings, Shape) for field in settings.describe(struct))
+    assert all(field.about for struct in (Settings, DvaeShape) for field in settings.describe(struct))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from t2i_brivl.embed import VOCABULARY
 from t2i_brivl.model import Brivl
-from t2i_brivl.shape import FULL, Bert, Shape
+from t2i_brivl.shape import FULL, Bert, BrivlShape
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -117,7 +117,7 @@ def without_classifier(state: Mapping[str, Tensor], model: Brivl) -> dict[str, T
     return {name: value for name, value in state.items() if name not in behind}
 
 
-def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
+def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> BrivlShape:
     """Sizes are seen in the weights; what leaves no trace there is taken from the config, else from BriVL 1.0."""
     try:
         words, positions = (
@@ -134,7 +134,7 @@ def inferred(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Shape:
             top_heads=config.get("TEXT_TRANSFORMER_HEAD", FULL.bert.top_heads),
             length=config.get("MAX_TEXT_LEN", FULL.bert.length),
         )
-        return Shape(
+        return BrivlShape(
             width=state["image.fc2.weight"].shape[0],
             image=_timm_name(str(config.get("CNN", FULL.image))),
             image_size=config.get("IMG_SIZE", FULL.image_size),

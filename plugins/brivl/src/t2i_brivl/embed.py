@@ -13,7 +13,7 @@ from torch import Tensor
 from t2i_brivl import Settings
 from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import Brivl
-from t2i_brivl.shape import Shape
+from t2i_brivl.shape import BrivlShape
 from t2icli.contract.kinds import Box
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
@@ -63,12 +63,12 @@ class BrivlEmbedder:
 
 
 def load(settings: Settings) -> BrivlEmbedder:
-    shape = msgspec.convert(settings.model.card.config, Shape)
+    shape = msgspec.convert(settings.model.card.config, BrivlShape)
     model = weights.load(Brivl(shape), settings.model)
     return BrivlEmbedder(model, text_reader(shape, settings.model), settings)
 
 
-def text_reader(shape: Shape, model: Model) -> Callable[[Sequence[str]], Tensor]:
+def text_reader(shape: BrivlShape, model: Model) -> Callable[[Sequence[str]], Tensor]:
     if shape.text == "ngrams":
         return HashedNgrams(shape.ngrams, report_prompt)
     return WordPieces(model.file(VOCABULARY), shape.bert.length, report_prompt)

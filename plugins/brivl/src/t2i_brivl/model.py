@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2i_brivl.shape import Bert, Ngrams, Shape
+from t2i_brivl.shape import Bert, BrivlShape, Ngrams
 from t2icli.ground.errors import T2IError, did_you_mean
 
 
 class Brivl(nn.Module):
     """Images and texts to features of one width; the embedding is their direction."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: BrivlShape) -> None:
         super().__init__()
         self.shape = shape
         self.image = ImageTower(shape)
@@ -34,7 +34,7 @@ class Brivl(nn.Module):
 class ImageTower(nn.Module):
     """A feature map, boxes cut out of it, a transformer over the boxes, and their mean."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: BrivlShape) -> None:
         super().__init__()
         c = shape.features
         self.size, self.grid = shape.image_size, shape.grid

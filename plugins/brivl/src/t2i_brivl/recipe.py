@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from t2i_brivl.shape import Shape
+from t2i_brivl.shape import BrivlShape
 from t2icli.contract.kinds import Size
 from t2icli.registry.settings import Start
 from t2icli.training.settings import LoopSettings
@@ -29,7 +29,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A small BriVL by default, which learns on a CPU; `shape` makes it any size."""
 
-    shape: Annotated[Shape, Meta(description="sizes of both towers; not with `start`")] = Shape()
+    shape: Annotated[BrivlShape, Meta(description="sizes of both towers; not with `start`")] = BrivlShape()
     objective: Annotated[Objective, Meta(description="the contrast")] = Objective()
     vocabulary: Annotated[str | None, Meta(description="vocab.txt of the `bert` text tower")] = None
     start: Annotated[Start, Meta(description="a BriVL model to continue from")] = None

@@ -31,7 +31,7 @@ class Ngrams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     length: Annotated[int, Meta(description="n-grams of a text that are read", ge=1)] = 96
 
 
-class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BrivlShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Both towers. The defaults are a small one; `FULL` is BriVL 1.0."""
 
     width: Annotated[int, Meta(description="of the embedding", ge=1)] = 128
@@ -47,7 +47,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ngrams: Annotated[Ngrams, Meta(description="the `ngrams` text tower")] = Ngrams()
 
 
-FULL = Shape(
+FULL = BrivlShape(
     width=2048,
     image="tf_efficientnet_b5",
     image_size=380,

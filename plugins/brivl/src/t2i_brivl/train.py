@@ -20,7 +20,7 @@ from t2i_brivl.embed import VOCABULARY
 from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import BertTower, Brivl, TimmBackbone
 from t2i_brivl.recipe import RecipeSettings
-from t2i_brivl.shape import Shape
+from t2i_brivl.shape import BrivlShape
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -40,7 +40,7 @@ class BrivlRecipe:
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         start = settings.start
-        self.shape = msgspec.convert(start.card.config, Shape) if start is not None else settings.shape
+        self.shape = msgspec.convert(start.card.config, BrivlShape) if start is not None else settings.shape
         towers = weights.go_on(Brivl(self.shape), start)
         self.vocabulary = Path(settings.vocabulary) if settings.vocabulary else None
         if start is not None:
@@ -83,7 +83,7 @@ class BrivlRecipe:
 class Pairs(Dataset[dict[str, Tensor]]):
     """Pictures with one of their sentences; rows without any are left out."""
 
-    def __init__(self, data: PreparedDataset, shape: Shape, texts: Any, crop: float) -> None:
+    def __init__(self, data: PreparedDataset, shape: BrivlShape, texts: Any, crop: float) -> None:
         self.data, self.shape, self.texts, self.crop = data, shape, texts, crop
         self.rows = [i for i in range(len(data)) if data.captions(i)]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from t2i_clipcap.model import ClipCap, Shape
+from t2i_clipcap.model import ClipCap, ClipCapShape
 from t2i_clipcap.words import FILE, Words, open_words
 from t2icli.contract.kinds import Embedder, FeatureEmbedder
 from t2icli.ground.errors import T2IError
@@ -28,7 +28,7 @@ APART = 0x9E3779B1
 class Config(msgspec.Struct, frozen=True):
     """The config in a model's card."""
 
-    shape: Shape
+    shape: ClipCapShape
     unit: bool = True
     """The embedding is of length 1; the originals were mostly trained on CLIP's features as they come."""
     stop: int | None = None
@@ -126,7 +126,7 @@ def load(settings: Settings) -> Captioner:
     return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings, precision)
 
 
-def check_width(shape: Shape, embedder: Embedder, settings: Settings) -> None:
+def check_width(shape: ClipCapShape, embedder: Embedder, settings: Settings) -> None:
     if embedder.width != shape.mapper.condition:
         raise T2IError(
             f"model {settings.model.name!r} expects embeddings of width "

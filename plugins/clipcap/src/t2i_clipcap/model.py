@@ -35,7 +35,7 @@ class MapperShape(msgspec.Struct, frozen=True):
     """Of `bert` alone."""
 
 
-class Shape(msgspec.Struct, frozen=True):
+class ClipCapShape(msgspec.Struct, frozen=True):
     """The network's sizes, as they stand in a model's card. The language model's are the Chinese GPT-2's."""
 
     mapper: MapperShape = MapperShape()
@@ -106,7 +106,7 @@ MAPPERS = {"mlp": MLPMapper, "bert": BertMapper, "transformer": TransformerMappe
 class ClipCap(nn.Module):
     """A mapper and a GPT-2 whose output layer is its word table."""
 
-    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
+    def __init__(self, shape: ClipCapShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.mapper = MAPPERS[shape.mapper.name](shape.mapper, shape.width)
@@ -116,7 +116,7 @@ class ClipCap(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         self.head = Tied(self.words)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = gpt.Decoder(gpt.Shape(shape.width, shape.layers, shape.heads, tanh=True, dropout=dropout))
+        self.decoder = gpt.Decoder(gpt.GptShape(shape.width, shape.layers, shape.heads, tanh=True, dropout=dropout))
 
     def forward(self, embedding: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits after the prefix and after each token: (b, condition), (b, n) -> (b, prefix + n, words).

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from t2i_clipcap import gpt2
 from t2i_clipcap.caption import Config, embeddings
 from t2i_clipcap.convert import card
-from t2i_clipcap.model import ClipCap, MapperShape, Shape
+from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2i_clipcap.words import FILE, Words, open_words
 from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
@@ -104,7 +104,7 @@ def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> 
     return model.file(FILE)
 
 
-def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, condition: int) -> Shape:
+def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, condition: int) -> ClipCapShape:
     mapper = MapperShape(
         name=settings.mapper,
         condition=condition,
@@ -115,7 +115,7 @@ def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words
         hidden=settings.mapper_hidden,
     )
     sizes = pretrained or settings
-    return Shape(mapper, words, sizes.positions, sizes.width, sizes.layers, sizes.heads)
+    return ClipCapShape(mapper, words, sizes.positions, sizes.width, sizes.layers, sizes.heads)
 
 
 def adopt(model: ClipCap, tensors: Mapping[str, Tensor], name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, PriorShape
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -68,7 +68,7 @@ def sorted_files(upstream: Upstream) -> tuple[Path, dict[str, Any]]:
     return checkpoints[0], known
 
 
-def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint: Path) -> Shape:
+def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint: Path) -> PriorShape:
     """The sizes of the network that holds these weights; every released prior has heads of 64 numbers."""
     try:
         codes, width = tensors["tok_emb.weight"].shape
@@ -82,8 +82,8 @@ def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint
         }
     except KeyError as missing:
         raise T2IError(f"'{checkpoint}' holds no prior of CLIP-GEN: there is no {missing} in it") from missing
-    return msgspec.convert({**inferred, **known}, Shape)
+    return msgspec.convert({**inferred, **known}, PriorShape)
 
 
-def card(shape: Shape, about: str, **more: Any) -> Card:
+def card(shape: PriorShape, about: str, **more: Any) -> Card:
     return Card(kind="generator", backend="clipgen", about=about, config=msgspec.to_builtins(shape), **more)

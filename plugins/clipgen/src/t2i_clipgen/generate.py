@@ -11,7 +11,7 @@ import msgspec
 import torch
 from PIL.Image import Image
 
-from t2i_clipgen.model import Prior, Shape
+from t2i_clipgen.model import Prior, PriorShape
 from t2icli.contract.kinds import Codec, Embedder
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
 from t2icli.ground.errors import T2IError
@@ -65,7 +65,7 @@ class ClipGen:
         return decode.Condition(embedding, self.model.shape.length)
 
 
-def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedder_hint: str) -> None:
+def check_fit(shape: PriorShape, embedder: Embedder, codec: Codec, name: str, embedder_hint: str) -> None:
     """The parts must be of the sizes the prior was trained for."""
     if embedder.width != shape.condition:
         raise T2IError(
@@ -83,7 +83,7 @@ def check_fit(shape: Shape, embedder: Embedder, codec: Codec, name: str, embedde
 
 
 def load(settings: Settings) -> ClipGen:
-    prior = weights.load(Prior(msgspec.convert(settings.model.card.config, Shape)), settings.model)
+    prior = weights.load(Prior(msgspec.convert(settings.model.card.config, PriorShape)), settings.model)
     precision = devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
     embedder, codec = settings.embedder.load(), settings.codec.load()

@@ -11,7 +11,7 @@ from t2icli.nn import gpt
 from t2icli.nn.transformer import pick
 
 
-class Shape(msgspec.Struct, frozen=True):
+class PriorShape(msgspec.Struct, frozen=True):
     """The network's sizes, as they stand in a model's card. These are CLIP-GEN's `gpt2_medium`."""
 
     codes: int = 16384
@@ -27,14 +27,14 @@ class Shape(msgspec.Struct, frozen=True):
 class Prior(nn.Module):
     """Predicts image codes one after another, given one embedding."""
 
-    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
+    def __init__(self, shape: PriorShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.cond_proj = nn.Linear(shape.condition, shape.width)
         self.tok_emb = nn.Embedding(shape.codes, shape.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, shape.length, shape.width))
         self.dropout = nn.Dropout(dropout)
-        self.decoder = gpt.Decoder(gpt.Shape(shape.width, shape.layers, shape.heads, False, dropout, dropout))
+        self.decoder = gpt.Decoder(gpt.GptShape(shape.width, shape.layers, shape.heads, False, dropout, dropout))
         self.head = nn.Linear(shape.width, shape.codes)
 
     def forward(self, embedding: Tensor, codes: Tensor) -> Tensor:

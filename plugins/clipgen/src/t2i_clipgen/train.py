@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from t2i_clipgen.convert import card
 from t2i_clipgen.generate import check_fit
-from t2i_clipgen.model import Prior, Shape, mean_loss
+from t2i_clipgen.model import Prior, PriorShape, mean_loss
 from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
@@ -41,7 +41,7 @@ class PriorRecipe:
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         rows, columns = self.codec.grid
-        fresh = Shape(
+        fresh = PriorShape(
             codes=self.codec.codes,
             length=rows * columns,
             condition=self.embedder.width,
@@ -52,7 +52,7 @@ class PriorRecipe:
         if settings.width % settings.heads:
             raise T2IError(f"{settings.heads} heads do not divide a width of {settings.width}", "set -o heads=...")
         start = settings.start
-        self.shape = msgspec.convert(start.card.config, Shape) if start is not None else fresh
+        self.shape = msgspec.convert(start.card.config, PriorShape) if start is not None else fresh
         if start is not None:
             chosen = sorted({"width", "layers", "heads"} & chosen_in(settings))
             weights.check_start(start, self.shape, fresh, chosen)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_flow.draw import Given, Plan, draw
-from t2i_flow.model import Flow, Shape
+from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.kinds import Embedder, LatentCodec, TokenEmbedder, Tokenizer
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
 from t2icli.ground.errors import T2IError
@@ -136,7 +136,7 @@ def together(readings: Sequence[Given]) -> Given:
     return Given(text, embedding, rows("source"), rows("mask"))
 
 
-def read_text(text: str, shape: Shape, tokenizer: Tokenizer, embedder: Embedder | None) -> Tensor:
+def read_text(text: str, shape: FlowShape, tokenizer: Tokenizer, embedder: Embedder | None) -> Tensor:
     """Ids, 0 being padding, or encodings, of one text."""
     if shape.encodings:
         return encode(embedder, [text], shape.text_length)
@@ -163,7 +163,7 @@ def latent_codec(codec: object) -> LatentCodec:
 
 
 def check_fit(
-    shape: Shape, codec: LatentCodec, tokenizer: Tokenizer, embedder: Embedder | None, name: str, hint: str
+    shape: FlowShape, codec: LatentCodec, tokenizer: Tokenizer, embedder: Embedder | None, name: str, hint: str
 ) -> None:
     """The parts must be of the sizes the network was trained for."""
     if tuple(codec.latent_shape) != tuple(shape.latents):
@@ -185,7 +185,7 @@ def check_fit(
 
 
 def load(settings: Settings) -> FlowGenerator:
-    shape = msgspec.convert(settings.model.card.config, Shape)
+    shape = msgspec.convert(settings.model.card.config, FlowShape)
     codec, tokenizer = latent_codec(settings.codec.load()), settings.tokenizer.load()
     embedder = None if settings.embedder.is_none else settings.embedder.load()
     hint = parts.embedder_hint(settings.model, settings.embedder)

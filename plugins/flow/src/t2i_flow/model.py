@@ -15,7 +15,7 @@ WAVES = 64
 """Numbers that say the time."""
 
 
-class Shape(msgspec.Struct, frozen=True):
+class FlowShape(msgspec.Struct, frozen=True):
     """The network's sizes, as they stand in a model's card."""
 
     latents: tuple[int, int, int]
@@ -51,7 +51,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 def spread(latents: Tensor) -> dict[str, tuple[float, ...]]:
-    """`mean` and `deviation` of a `Shape`, measured on (n, c, rows, columns)."""
+    """`mean` and `deviation` of a `FlowShape`, measured on (n, c, rows, columns)."""
     channels = latents.double().movedim(1, 0).flatten(1)
     deviation = channels.std(1).clamp(min=1e-6)
     return {"mean": tuple(channels.mean(1).tolist()), "deviation": tuple(deviation.tolist())}
@@ -96,7 +96,7 @@ class Flow(nn.Module):
     A condition of zeros is none: padding alone, or encodings and an embedding that are not there.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: FlowShape) -> None:
         super().__init__()
         self.shape = shape
         d, (channels, rows, columns) = shape.width, shape.latents

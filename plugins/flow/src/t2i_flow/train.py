@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from t2i_flow.draw import Given, Plan, draw
 from t2i_flow.generate import check_fit, encode, latent_codec
-from t2i_flow.model import Flow, Shape, spread
+from t2i_flow.model import Flow, FlowShape, spread
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
@@ -49,21 +49,21 @@ class FlowRecipe:
         self.embedder = None if settings.embedder.is_none else settings.embedder.load()
         self.shape = self._fresh()
         if settings.start is not None:
-            kept = msgspec.convert(settings.start.card.config, Shape)
+            kept = msgspec.convert(settings.start.card.config, FlowShape)
             weights.check_start(settings.start, kept, self.shape, sorted({*OF_NETWORK} & chosen_in(settings)))
             self.shape = kept
             hint = "omit the embedder to use the model's own"
             check_fit(kept, self.codec, self.tokenizer, self.embedder, settings.start.name, hint)
         self.model = weights.go_on(Flow(self.shape), settings.start)
 
-    def _fresh(self) -> Shape:
+    def _fresh(self) -> FlowShape:
         s, reads_ids = self.settings, self.settings.text == "tokens"
         channels, rows, columns = self.codec.latent_shape
         if s.width % s.heads:
             raise T2IError(f"{s.heads} heads do not divide a width of {s.width}", "set -o heads=...")
         if rows % s.patch or columns % s.patch:
             raise T2IError(f"patches of {s.patch} do not divide {rows} x {columns} latents", "set -o patch=1")
-        return Shape(
+        return FlowShape(
             latents=(channels, rows, columns),
             vocabulary=self.tokenizer.vocabulary if reads_ids else 0,
             encodings=0 if reads_ids else encode(self.embedder, ["a"], s.text_length).shape[-1],

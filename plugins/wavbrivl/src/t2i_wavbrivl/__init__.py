@@ -35,7 +35,7 @@ class ClapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     device: Device = "auto"
 
 
-class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TowerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The tower's sizes, as they stand in a model's card."""
 
     bands: Annotated[int, Meta(description="mel bands", ge=8)] = 64
@@ -63,7 +63,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     space: Annotated[Part[Embedder], Meta(description="embedder to learn from")] = part("embedder", "brivl")
     start: Annotated[Start, Meta(description="a tower to continue from; its sizes and space are kept")] = None
-    shape: Annotated[Shape, Meta(description="the tower's sizes")] = Shape()
+    shape: Annotated[TowerShape, Meta(description="the tower's sizes")] = TowerShape()
     sounds: Annotated[
         Literal["auto", "data", "speech"],
         Meta(description="the data's own sounds, or its captions spoken by espeak-ng; auto: its own, if it has any"),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from t2i_wavbrivl import Settings, Shape
+from t2i_wavbrivl import Settings, TowerShape
 from t2i_wavbrivl.model import Tower, pieces, spectrogram
 from t2icli.contract.kinds import Clip, Embedder
 from t2icli.ground.errors import T2IError
@@ -63,7 +63,7 @@ def load(settings: Settings) -> AudioTower:
             f"model {settings.model.name!r} learnt from another embedder than {settings.space.name!r} as it is now",
             "omit the space to use the model's own",
         )
-    shape = msgspec.convert(config, Shape)
+    shape = msgspec.convert(config, TowerShape)
     tower = weights.load(Tower(shape, embedder.width), settings.model)
 
     def prepare(samples: Tensor) -> tuple[Tensor, Tensor]:

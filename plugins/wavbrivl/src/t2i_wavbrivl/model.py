@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2i_wavbrivl import Shape
+from t2i_wavbrivl import TowerShape
 from t2icli.contract.kinds import Clip
 from t2icli.nn.transformer import attend, join_heads, split_heads
 from t2icli.sounds.clips import resampled
@@ -25,7 +25,7 @@ STRIDE = 4
 class Tower(nn.Module):
     """Two strided convolutions, depthwise blocks, one layer of attention, and pools that each look elsewhere."""
 
-    def __init__(self, shape: Shape, out: int) -> None:
+    def __init__(self, shape: TowerShape, out: int) -> None:
         super().__init__()
         self.shape = shape
         w = shape.width

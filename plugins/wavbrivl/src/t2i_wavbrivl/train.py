@@ -17,7 +17,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2i_wavbrivl import Shape, Speech, speech
+from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.model import HOP, RATE, WINDOW, Tower, pieces, spectrogram
 from t2icli.contract.kinds import Clip, Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
@@ -77,7 +77,7 @@ class AudioRecipe:
             known = dict(start.card.config)
             if known.pop("space", None) != self.space:
                 raise T2IError(f"{start.name!r} learnt from another embedder", "name it with -o space=NAME")
-            self.shape = msgspec.convert(known, Shape)
+            self.shape = msgspec.convert(known, TowerShape)
         if self.shape.width % self.shape.heads:
             raise T2IError(f"{self.shape.heads} heads do not divide a width of {self.shape.width}")
         self.model = Distillation(weights.go_on(Tower(self.shape, self.embedder.width), start))
@@ -135,7 +135,7 @@ class Sounds(Dataset[dict[str, Tensor]]):
         data: PreparedDataset,
         targets: Tensor,
         settings: RecipeSettings,
-        shape: Shape,
+        shape: TowerShape,
         heard: list[int] | None,
         split: str,
     ) -> None:

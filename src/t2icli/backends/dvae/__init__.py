@@ -14,7 +14,7 @@ from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
 
-class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DvaeShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a discrete VAE, in the words of DALLE-pytorch."""
 
     image_size: Annotated[int, Meta(description="pixels of a side", ge=1)] = 256
@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 LOOP = LoopSettings(batch_size=32, lr=1e-3, optimizer="adam", schedule="exponential", lr_decay=0.98, lr_decay_every=100)
 
 
-class TrainSettings(Shape, frozen=True, forbid_unknown_fields=True):
+class TrainSettings(DvaeShape, frozen=True, forbid_unknown_fields=True):
     """The shape, how the codes are drawn while training, and the loop."""
 
     smooth_l1: Annotated[bool, Meta(description="smooth L1 pixel loss instead of squared error")] = False

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from t2icli.backends.dvae import Settings, Shape
+from t2icli.backends.dvae import DvaeShape, Settings
 from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.nn import weights
 from t2icli.nn.codec import NetworkCodec
 
 
 def load(settings: Settings) -> NetworkCodec:
-    shape = msgspec.convert(settings.model.card.config, Shape)
+    shape = msgspec.convert(settings.model.card.config, DvaeShape)
     return NetworkCodec(
         weights.load(DiscreteVAE(shape), settings.model),
         codes=shape.num_tokens,

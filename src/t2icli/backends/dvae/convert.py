@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from t2icli.backends.dvae import Shape
+from t2icli.backends.dvae import DvaeShape
 from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
@@ -32,7 +32,7 @@ def convert(files: Upstream, folder: Path) -> None:
     models.seal(folder, Card(kind="codec", backend="dvae", about=about, source=path.name, config=config))
 
 
-def read_shape(hparams: Any, path: Path) -> Shape:
+def read_shape(hparams: Any, path: Path) -> DvaeShape:
     """The shape that upstream's keywords describe; those that only matter in training are left out."""
     if not isinstance(hparams, dict):
         raise T2IError(f"'{path}' does not say its shape", "its hparams must be a dictionary")
@@ -40,7 +40,7 @@ def read_shape(hparams: Any, path: Path) -> Shape:
     if "normalization" in hparams:
         known |= _normalization(hparams["normalization"])
     try:
-        return msgspec.convert(known, Shape)
+        return msgspec.convert(known, DvaeShape)
     except msgspec.ValidationError as error:
         raise T2IError(f"'{path}' does not describe a discrete VAE: {error}") from error
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2icli.backends.dvae import Shape
+from t2icli.backends.dvae import DvaeShape
 
 
 class ResBlock(nn.Module):
@@ -27,7 +27,7 @@ class ResBlock(nn.Module):
         return change + x
 
 
-def encoder(shape: Shape) -> nn.Sequential:
+def encoder(shape: DvaeShape) -> nn.Sequential:
     width = shape.hidden_dim
     halvings = [
         nn.Sequential(nn.Conv2d(width if i else shape.channels, width, 4, stride=2, padding=1), nn.ReLU())
@@ -37,7 +37,7 @@ def encoder(shape: Shape) -> nn.Sequential:
     return nn.Sequential(*halvings, *blocks, nn.Conv2d(width, shape.num_tokens, 1))
 
 
-def decoder(shape: Shape) -> nn.Sequential:
+def decoder(shape: DvaeShape) -> nn.Sequential:
     width, blocks = shape.hidden_dim, shape.num_resnet_blocks
     widening = [nn.Conv2d(shape.codebook_dim, width, 1), *(ResBlock(width) for _ in range(blocks))] if blocks else []
     first = width if blocks else shape.codebook_dim
@@ -54,7 +54,7 @@ class DiscreteVAE(nn.Module):
     `forward` is the training path: codes are drawn softly by Gumbel-softmax, so that gradients pass.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: DvaeShape) -> None:
         super().__init__()
         self.shape = shape
         self.codebook = nn.Embedding(shape.num_tokens, shape.codebook_dim)

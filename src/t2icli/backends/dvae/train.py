@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from t2icli.backends.dvae import Shape, TrainSettings
+from t2icli.backends.dvae import DvaeShape, TrainSettings
 from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
@@ -28,7 +28,7 @@ ANNEAL_EVERY = 100
 class VaeRecipe:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-        self.shape = Shape(**{name: getattr(settings, name) for name in Shape.__struct_fields__})
+        self.shape = DvaeShape(**{name: getattr(settings, name) for name in DvaeShape.__struct_fields__})
         self.model = DiscreteVAE(self.shape)
 
     def frozen(self) -> Sequence[Frozen]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
-from t2i_clipgen import CodecShape as Shape
+from t2i_clipgen import CodecShape
 from t2i_clipgen.convert import sorted_files
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
@@ -61,7 +61,7 @@ def without_discriminator(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("discriminator.")}
 
 
-def renamed(tensors: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def renamed(tensors: Mapping[str, Tensor], shape: CodecShape) -> dict[str, Tensor]:
     """CLIP-GEN's tensors by the names of `nn.vqgan`; as they are, where these are their names already."""
     if "quantizer.embedding.weight" not in tensors:
         return dict(tensors)
@@ -88,7 +88,7 @@ def rename(name: str, names: dict[str, str]) -> str:
     return name
 
 
-def layers(shape: Shape) -> Iterator[tuple[str, str]]:
+def layers(shape: CodecShape) -> Iterator[tuple[str, str]]:
     """The layers of CLIP-GEN's flat `down` and `up` and what they are called in levels of blocks."""
     network = shape.network
     last = len(network.ch_mult) - 1
@@ -107,7 +107,7 @@ def layers(shape: Shape) -> Iterator[tuple[str, str]]:
                 yield f"{way}.{next(places)}.", f"{way}.{level}.{step}."
 
 
-def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint: Path) -> Shape:
+def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint: Path) -> CodecShape:
     """The sizes of the network that holds these weights, read off the encoder's flat list of layers.
 
     The size of the images leaves no trace: it is 256, as in the release, unless it is `known`.
@@ -118,7 +118,7 @@ def shape_of(tensors: Mapping[str, Tensor], known: Mapping[str, Any], checkpoint
     base = tensors["encoder.conv_in.weight"].shape[0]
     levels = encoder_levels(tensors)
     size = int(known.get("size", 256))
-    return Shape(
+    return CodecShape(
         codes=codes,
         width=width,
         size=size,
@@ -143,6 +143,6 @@ def encoder_levels(tensors: Mapping[str, Tensor]) -> list[tuple[int, int, bool]]
     return levels
 
 
-def card(shape: Shape, about: str, *, licence: str = "", source: str = "") -> Card:
+def card(shape: CodecShape, about: str, *, licence: str = "", source: str = "") -> Card:
     config = msgspec.to_builtins(shape)
     return Card(kind="codec", backend="clipgen-vqgan", about=about, config=config, licence=licence, source=source)
