@@ -53,6 +53,7 @@ def test_a_ranker_without_its_method_is_named_with_what_it_lacks(t2i: Runner) ->
 
 
 def test_a_recipe_is_told_from_what_learns_without_steps(t2i: Runner) -> None:
+    pytest.importorskip("torch")  # `make test-pythons` has none
     Path("pictures").mkdir()
     Image.new("RGB", (40, 40), "red").save("pictures/a.png")
     Path("pictures/a.txt").write_text("red\n")
