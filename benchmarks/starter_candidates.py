@@ -16,7 +16,7 @@ from starter_checker import Judge, Seen
 from starter_data import Request
 
 from t2icli.contract.kinds import Generator, Ranker
-from t2icli.pipelines.evaluate.generation import frechet
+from t2icli.pipelines.evaluate.distances import frechet
 
 RANDOM = "random"
 """Stands for no ranker: the first candidate is taken."""

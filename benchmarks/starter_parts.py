@@ -20,7 +20,7 @@ from t2i_starter import words
 from t2icli import load
 from t2icli.contract.kinds import Codec
 from t2icli.nn import fidelity
-from t2icli.pipelines.evaluate import generation, retrieval
+from t2icli.pipelines.evaluate import distances, retrieval
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
 from t2icli.registry.open import open_one
 
@@ -57,7 +57,7 @@ def ceiling(judge: Judge, requests: Sequence[Request], pixels: Pixels, real: NDA
     seen = judge.see(images(pixels))
     rows = [type(seen)(*(column[[at]] for column in seen)) for at in range(len(requests))]
     right = [shown(request, requests, row) for request, row in zip(requests, rows, strict=True)]
-    return {**percentages(right), "fd": generation.frechet(seen.features, real)}
+    return {**percentages(right), "fd": distances.frechet(seen.features, real)}
 
 
 def sharpness(codec: Codec, pixels: Pixels) -> dict[str, float]:

@@ -11,6 +11,7 @@ import typer
 from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named, named_path
+from t2icli.contract.kinds import Embedder
 from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, settings
 
@@ -135,6 +136,9 @@ def generation(
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
     ] = None,
+    fid: Annotated[
+        bool, typer.Option("--fid", help="FID and KID too, on the model inception/fid; needs --reference.")
+    ] = False,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -156,6 +160,8 @@ def generation(
     from t2icli.pipelines.evaluate import generation as work
     from t2icli.registry.open import open_one
 
+    if fid and reference is None:
+        raise T2IError("--fid needs real pictures", "add --reference DATA")
     options = dict(config.options(context, option or ()))
     of_rankers = settings.take_table(options, "ranker")
     texts = work.prompts_in(prompts)[:limit]
@@ -167,9 +173,12 @@ def generation(
     rankers = {name: work.open_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
     judges = {name: work.judging(each) for name, each in rankers.items()}
-    distance = None
+    distance = inception = None
     if real is not None:
-        distance = work.Distance(embeddings.open_embedders([decider], of_rankers, **flags)[0], real)
+        embedder = embeddings.open_embedders([decider], of_rankers, **flags)[0]
+        distance = work.Distance(embedder.thing.embed_images, real)
+    if fid and real is not None:
+        inception = work.Distance(open_one("metric", "inception", **flags).thing.features, real)
     with show.watching() as watch:
         result = work.evaluate(
             source,
@@ -179,16 +188,20 @@ def generation(
             judges[decider],
             seed=seed,
             distance=distance,
+            inception=inception,
             drawn=watch.counting("drawing", len(texts) * n),
             watch=watch,
         )
     if calibrate:
         work.calibrate(source, rankers[chooser], result)
         show.note(f"kept in the card of {source.name}")
-    _show_generation(result, chooser, decider, plot, as_json=as_json)
+    is_clip = isinstance(rankers[decider].thing, Embedder)
+    _show_generation(result, chooser, decider, plot, is_clip=is_clip, as_json=as_json)
 
 
-def _show_generation(result: GenerationResult, chooser: str, judge: str, plot: Path | None, *, as_json: bool) -> None:
+def _show_generation(
+    result: GenerationResult, chooser: str, judge: str, plot: Path | None, *, is_clip: bool, as_json: bool
+) -> None:
     from t2icli.pipelines.evaluate import charts
 
     if plot is not None:
@@ -203,6 +216,11 @@ def _show_generation(result: GenerationResult, chooser: str, judge: str, plot: P
     show.table(rows, ["best of", "mean score", "R-precision"], title)
     if result.frechet is not None:
         show.line(f"FD-{judge}  {result.frechet:.4f}")
+    if result.fid is not None and result.kid is not None:
+        show.line(f"FID  {result.fid:.4f}")
+        show.line(f"KID  {result.kid:.6f}")
+    if is_clip:
+        show.line(f"CLIPScore-{judge}  {result.clip_score:.4f}")
     if chooser == judge:
         show.note("the same ranker chooses and judges, so the gain is biased; use another with --judge")
 

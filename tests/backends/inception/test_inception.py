@@ -18,8 +18,7 @@ from t2icli.backends.inception import model as model_file
 from t2icli.backends.inception.model import Inception, Network, resized
 from t2icli.contract.kinds import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.evaluate.generation import frechet
-from t2icli.pipelines.evaluate.pictures import kernel_distance
+from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.store import models
 from t2icli.store.models import Model
 from t2icli.testing import Runner, check_metric

@@ -14,7 +14,8 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
-from t2icli.pipelines.evaluate.generation import AT_ONCE, evaluate, frechet
+from t2icli.pipelines.evaluate.distances import frechet
+from t2icli.pipelines.evaluate.generation import AT_ONCE, evaluate
 from t2icli.registry.open import Opened
 from t2icli.testing import Runner
 

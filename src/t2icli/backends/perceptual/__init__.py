@@ -33,10 +33,24 @@ def t2i_metrics() -> list[Entry[Metric]]:
     ]
 
 
+VGG16 = RemoteFile(
+    ("https://download.pytorch.org/models/vgg16-397923af.pth",),
+    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    553_433_881,
+)
+WEIGHING = RemoteFile(
+    (
+        "https://heibox.uni-heidelberg.de/f/607503859c864bc1b30b/?dl=1",
+        "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth",
+    ),
+    "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    7_289,
+    name="vgg.pth",
+)
+
+
 @hookimpl
 def t2i_models() -> list[ModelSource]:
-    weighing = "https://heibox.uni-heidelberg.de/f/607503859c864bc1b30b/?dl=1"
-    vgg = "https://download.pytorch.org/models/vgg16-397923af.pth"
-    files = (RemoteFile((vgg,), sha256=None), RemoteFile((weighing,), sha256=None, name="vgg.pth"))
     about = "the perceptual network that VQGANs are trained with"
-    return [ModelSource("lpips/vgg16", about, "BSD-2-Clause; VGG16 weights: torchvision's", files=files)]
+    licence = "BSD-2-Clause; VGG16 weights: torchvision's"
+    return [ModelSource("lpips/vgg16", about, licence, files=(VGG16, WEIGHING), kind="metric")]

@@ -18,6 +18,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import Pairs
 from t2icli.pipelines.generate import candidates
@@ -68,6 +69,11 @@ class GenerationResult:
     curve: list[BestOf]
     frechet: float | None = None
     """Distance of all candidates from real pictures, on the judge's features."""
+    fid: float | None = None
+    """The same on Inception's features."""
+    kid: float | None = None
+    clip_score: float = 0.0
+    """Mean of 100 x the judge's score of all candidates, negative ones as 0: CLIPScore, if the judge is a CLIP."""
     least: dict[int, float] = field(default_factory=dict)
     """What the ranker's best of n candidates scores for nearly all prompts, in its own eyes."""
 
@@ -81,6 +87,9 @@ class GenerationResult:
             "best_of": curve,
             "least": self.least,
             "frechet": self.frechet,
+            "fid": self.fid,
+            "kid": self.kid,
+            "clip_score": self.clip_score,
         }
 
 
@@ -102,6 +111,7 @@ def evaluate(
     *,
     seed: int,
     distance: Distance | None = None,
+    inception: Distance | None = None,
     drawn: Advance = lambda count: None,
     watch: Watch = unwatched,
 ) -> GenerationResult:
@@ -121,14 +131,23 @@ def evaluate(
         while images := list(itertools.islice(own, AT_ONCE)):
             by_ranker = ranker(prompts, images)
             fields.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
-            if distance is not None:
-                distance.see(images)
+            for each in (distance, inception):
+                if each is not None:
+                    each.see(images)
             drawn(len(images))
         scored.append(Scored(*(np.concatenate(column) for column in zip(*fields, strict=True))))
     curve = [best_of(k, scored) for k in CURVE if k <= n]
-    frechet = distance.value() if distance is not None else None
+    features = inception.features() if inception is not None else None
     return GenerationResult(
-        generator.name, len(prompts), n, curve, frechet, {k: least(k, scored) for k in CURVE if k <= n}
+        generator.name,
+        len(prompts),
+        n,
+        curve,
+        frechet=frechet(*distance.features()) if distance is not None else None,
+        fid=frechet(*features) if features else None,
+        kid=kernel_distance(*features)[0] if features else None,
+        clip_score=float(np.mean([100 * each.by_judge.clip(min=0) for each in scored])),
+        least={k: least(k, scored) for k in CURVE if k <= n},
     )
 
 
@@ -192,37 +211,20 @@ def judging(source: Opened[Any]) -> Judge:
 
 
 class Distance:
-    """The Frechet distance of drawn pictures from real ones on an embedder's features, which alone are kept."""
+    """Drawn pictures and real ones to be compared by their features, which alone are kept."""
 
-    def __init__(self, source: Opened[Embedder], real: Pairs, most: int = 10_000) -> None:
-        self.source, self.real = source, real.pictures[:most]
+    def __init__(self, features: Callable[[Sequence[Image]], Any], real: Pairs, most: int = 10_000) -> None:
+        self.of, self.real = features, real.pictures[:most]
         self.drawn: list[NDArray[Any]] = []
 
     def see(self, images: Sequence[Image]) -> None:
-        self.drawn.append(self.source.thing.embed_images(images).numpy())
+        self.drawn.append(self.of(images).numpy())
 
-    def value(self) -> float:
-        """After every drawn picture was seen."""
+    def features(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Those of the drawn pictures and of the real ones, after every drawn picture was seen."""
         starts = range(0, len(self.real), AT_ONCE)
         batches = ([picture.open() for picture in self.real[start : start + AT_ONCE]] for start in starts)
-        real = [self.source.thing.embed_images(batch).numpy() for batch in batches]
+        real = [self.of(batch).numpy() for batch in batches]
         if not real:
             raise T2IError("a Frechet distance needs real pictures, and there are none")
-        return frechet(np.concatenate(self.drawn), np.concatenate(real))
-
-
-def frechet(features: NDArray[Any], others: NDArray[Any]) -> float:
-    """The Frechet distance of two normal distributions fitted to features, (n, d) and (m, d), in float64.
-
-    ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the trace of the root is the sum of the roots of the eigenvalues of
-    C1^(1/2) C2 C1^(1/2), which is symmetric, so no general matrix root is needed.
-    """
-    a, b = np.asarray(features, np.float64), np.asarray(others, np.float64)
-    if min(len(a), len(b)) < 2:
-        raise T2IError("a Frechet distance needs at least two pictures on each side")
-    first, second = (np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1]) for x in (a, b))
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
-    offset = a.mean(0) - b.mean(0)
-    return float(offset @ offset + np.trace(first) + np.trace(second) - 2 * cross)
+        return np.concatenate(self.drawn), np.concatenate(real)

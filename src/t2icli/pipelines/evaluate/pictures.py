@@ -14,8 +14,8 @@ from t2icli.contract.kinds import Embedder
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import album, images
 from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.pipelines.evaluate.embeddings import Advance
-from t2icli.pipelines.evaluate.generation import frechet
 from t2icli.pipelines.evaluate.pairs import Picture
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AT_ONCE = 64
-SUBSET = 1_000
-SUBSETS = 100
-"""KID is the mean over this many random subsets of so many pictures; over all pictures where there are no more."""
 FEW = 10_000
 """Pictures below which the number of them shifts FID noticeably."""
 
@@ -94,29 +91,6 @@ def _opened(pictures: Sequence[Picture], advance: Advance) -> Iterator[list[Imag
         some = pictures[start : start + AT_ONCE]
         yield [picture.open() for picture in some]
         advance(len(some))
-
-
-def kernel_distance(features: NDArray[Any], others: NDArray[Any]) -> tuple[float, float | None]:
-    """KID: the squared maximum mean discrepancy under the kernel (x y / d + 1)^3, without bias; and its deviation
-    between subsets."""
-    a, b = np.asarray(features, np.float64), np.asarray(others, np.float64)
-    size = min(SUBSET, len(a), len(b))
-    if size == len(a) == len(b):
-        return _discrepancy(a, b), None
-    random = np.random.default_rng(0)
-    found = [_discrepancy(*(x[random.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(SUBSETS)]
-    return float(np.mean(found)), float(np.std(found))
-
-
-def _discrepancy(a: NDArray[Any], b: NDArray[Any]) -> float:
-    n = len(a)
-    own = sum(_kernel(x, x).sum() - np.trace(_kernel(x, x)) for x in (a, b)) / (n * (n - 1))
-    return float(own - 2 * _kernel(a, b).mean())
-
-
-def _kernel(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = (a @ b.T / a.shape[1] + 1) ** 3
-    return found
 
 
 def clip_score(embedder: Embedder, pictures: Sequence[Picture], advance: Advance = lambda count: None) -> float:
