@@ -202,3 +202,26 @@ def test_progress_is_told_step_by_step(toy: Toy) -> None:
 
     codes_of(toy, [0], watch=Steps())
     assert steps == [(i, 10) for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(cfg_scale=2.0), Sampling(stop=3)])
+def test_what_nobody_waits_for_is_left_out_within_a_step_and_changes_no_other(toy: Toy, sampling: Sampling) -> None:
+    own, null = (Condition(torch.full((1, 48), value), 10) for value in (1.0, 0.0))
+    rows = [Row(own, seed, sampling, null) for seed in range(40)]
+    expected = [codes.tolist() for codes in decode.sample_rows(toy, rows, batch=40)]
+
+    class Leaving(Watch):
+        done = 0
+
+        def step(self, done: int, of: int) -> None:
+            self.done = done
+
+        def is_wanted(self, index: int) -> bool:
+            return index % 3 == 0 if self.done < 5 else index in (6, 30)  # 14 of 40 are left, then two
+
+    toy.rows_seen.clear()
+    drawn = [codes.tolist() for codes in decode.sample_rows(toy, rows, batch=40, watch=Leaving())]
+    assert [drawn[index] for index in (6, 30)] == [expected[index] for index in (6, 30)]
+    halves = 2 if sampling.cfg_scale != 1 else 1
+    assert toy.rows_seen[:2] == [48 * halves, 16 * halves] and set(toy.rows_seen[1:]) == {16 * halves}
+    assert len(drawn) == 40 and {len(codes) for codes in drawn} == {10}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2i_serve.drawer import WAVE, Drawer, Drawn, Event, Failed, Job, Preview, Step, Turns
+from t2i_serve.drawer import WAVE, Drawer, Drawn, Event, Failed, Gone, Job, Preview, Step, Turns, Wave
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.testing import toys
@@ -118,6 +118,18 @@ def test_previews_and_steps_come_before_the_picture(pool: ThreadPoolExecutor, st
     assert Counter(event.candidate for event in asked[0].of(Preview)) == {0: 3, 1: 3}
     assert [event.index for event in asked[0].of(Preview) if event.candidate == 1] == [0, 1, 2]
     assert asked[0].of(Step)[-1].share == 1 and not asked[1].of(Preview)
+
+
+def test_what_a_client_left_behind_is_not_wanted_while_others_are_drawn() -> None:
+    here, gone = job("a", 1), job("b", 1)
+    wave = Wave(iter([(here, 0), (gone, 0)]))
+    assert len(list(wave.requests())) == 2
+    gone.is_gone = True
+    wave.step(1, 2)
+    assert [wave.is_wanted(index) for index in (0, 1)] == [True, False]
+    here.is_gone = True
+    with pytest.raises(Gone):
+        wave.step(2, 2)
 
 
 def test_one_that_fails_does_not_spoil_the_others_of_its_wave(pool: ThreadPoolExecutor, stepped: Any) -> None:

@@ -16,8 +16,9 @@ Two promises hold for any such model:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -152,6 +153,7 @@ def _sample_group(model: Autoregressive, rows: Mapping[int, Row], batch: int, wa
     count = batch if logits.device.type != "cpu" else filled(len(rows))
     repeated = torch.tensor([place for half in places if half for place in fill(half, count)], device=logits.device)
     seeds = [row.seed for row in rows.values()]
+    narrowing = Narrowing(model, state.select(repeated), count, len(repeated) // count, list(rows), watch)
 
     def follow(drawn: Sequence[Tensor]) -> None:
         watch.step(len(drawn), length)
@@ -159,9 +161,43 @@ def _sample_group(model: Autoregressive, rows: Mapping[int, Row], batch: int, wa
             if row.paint is not None:
                 watch.preview(index, partial(_painted, row.paint, drawn, i))
 
-    with packed(model, len(repeated)):
-        step = stepper(model, state.select(repeated))
-        return decode(step, logits[repeated], seeds, length, sampling, follow)
+    with narrowing.opened() as step:
+        return decode(step, logits[repeated], seeds, length, sampling, follow, narrowing.narrow)
+
+
+@dataclass
+class Narrowing:
+    """Sequences in the making, on a CPU without those that nobody waits for any more, once that saves a block."""
+
+    model: Autoregressive
+    state: State
+    count: int
+    """Rows of a half: there are two with guidance."""
+    halves: int
+    indices: list[int]
+    """The index of each sequence among all."""
+    watch: Watch
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Step]:
+        with self.stack:
+            yield self._step()
+
+    def _step(self) -> Step:
+        self.stack.enter_context(packed(self.model, self.count * self.halves))
+        return stepper(self.model, self.state)
+
+    def narrow(self, here: Sequence[int], device: torch.device) -> tuple[list[int], Tensor, Step] | None:
+        """Which of the sequences `here` are kept, the rows of logits that are, and what appends to them."""
+        kept = [i for i, place in enumerate(here) if self.watch.is_wanted(self.indices[place])]
+        count = filled(len(kept))
+        if device.type != "cpu" or not kept or count >= self.count:
+            return None
+        rows = torch.tensor([half * self.count + i for half in range(self.halves) for i in fill(kept, count)])
+        self.stack.close()
+        self.state, self.count = self.state.select(rows), count
+        return kept, rows, self._step()
 
 
 def _painted(paint: Paint, drawn: Sequence[Tensor], i: int) -> Image:
@@ -186,21 +222,29 @@ def decode(
     length: int,
     sampling: Sampling,
     follow: Callable[[Sequence[Tensor]], object] = lambda drawn: None,
+    narrow: Callable[[Sequence[int], torch.device], tuple[list[int], Tensor, Step] | None] = lambda here, device: None,
 ) -> Tensor:
     """The codes (n, length) of n seeds, all at once: first from `logits` (b, v), then from those that `step` returns.
 
-    `follow` is called after each step with the codes (n,) of every step so far.
+    `follow` is called after each step with the codes (n,) of every step so far. `narrow` may leave sequences out from
+    then on: it gets the places of those that are drawn.
 
     Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance there are 2b
     rows, those with the prompt first. Stops early when every row has.
     """
     luck = uniforms(seeds, length).to(logits.device)  # (length, n)
     copies = 1 if sampling.cfg_scale == 1 else 2
-    rows = torch.tensor(fill(range(len(seeds)), len(logits) // copies) * copies, device=logits.device)
+    here = list(range(len(seeds)))
+    rows = torch.tensor(fill(here, len(logits) // copies) * copies, device=logits.device)
+    codes = torch.zeros(len(seeds), dtype=torch.long, device=logits.device)
     finished = torch.zeros(len(seeds), dtype=torch.bool, device=logits.device)
     drawn: list[Tensor] = []
     while True:
-        codes = draw(guide(logits, sampling.cfg_scale)[: len(seeds)], luck[len(drawn)], sampling)
+        if len(here) == len(seeds):
+            codes = draw(guide(logits, sampling.cfg_scale)[: len(seeds)], luck[len(drawn)], sampling)
+        else:
+            drawn_here = draw(guide(logits, sampling.cfg_scale)[: len(here)], luck[len(drawn), here], sampling)
+            codes = codes.index_copy(0, torch.tensor(here), drawn_here)
         if sampling.stop is not None:
             codes = codes.masked_fill(finished, sampling.stop)
             finished |= codes == sampling.stop
@@ -209,6 +253,11 @@ def decode(
         if len(drawn) == length or (sampling.stop is not None and bool(finished.all())):
             break
         logits = step(codes[rows])
+        if (fewer := narrow(here, logits.device)) is not None:
+            kept, left, step = fewer
+            here, logits = [here[i] for i in kept], logits[left]
+            finished |= torch.ones_like(finished).index_fill(0, torch.tensor(here), False)
+            rows = torch.tensor(fill(here, len(logits) // copies) * copies)
     drawn += [codes] * (length - len(drawn))  # only stops are left to be written
     return torch.stack(drawn, dim=1)
 

@@ -171,3 +171,23 @@ def test_codes_do_not_depend_on_how_many_are_drawn_nor_on_the_batch(dtype: torch
     assert len({tuple(row) for row in expected}) == 16
     for n, batch in ((1, 16), (4, 16), (16, 4), (16, 5), (16, 64)):
         assert drawn(n, batch) == expected[:n]
+
+
+@pytest.mark.filterwarnings("ignore:the text was cut")
+def test_pictures_that_nobody_waits_for_change_no_other(folder: str) -> None:
+    generator = load(folder, batch=40, cfg_scale=1.5)
+    requests = [Request(prompt, seed) for seed in range(20) for prompt in ("ab", "cd")]
+
+    class Leaving(Watch):
+        done = 0
+
+        def step(self, done: int, of: int) -> None:
+            self.done = done
+
+        def is_wanted(self, index: int) -> bool:
+            return self.done < 3 or index in (7, 30)
+
+    expected = [image.tobytes() for image in generator.draw(requests)]
+    drawn = [image.tobytes() for image in generator.draw(requests, Leaving())]
+    assert [drawn[7], drawn[30]] == [expected[7], expected[30]]
+    assert len(drawn) == 40 and drawn[8] != expected[8], "nobody waited for it"

@@ -240,6 +240,9 @@ class Wave(Watch):
         self.shown[index] = shown + 1
         job.tell(Preview(candidate, shown, picture()))
 
+    def is_wanted(self, index: int) -> bool:
+        return not self.rows[index][0].is_gone
+
     def deliver(self, image: Image) -> None:
         if self.delivered == len(self.rows):
             raise T2IError(f"the generator gave more pictures instead of {len(self.rows)}", code=1)
