@@ -58,6 +58,15 @@ def test_a_picture_depends_on_its_seed_alone_whoever_watches_or_cancels(family: 
     assert last.shape == drawn.shape and np.abs(last - drawn).mean() < 3
 
 
+def test_a_pipeline_that_nothing_here_names_is_called_by_its_signature(load: Callable[..., Any]) -> None:
+    generator = load("latent-consistency", steps="4", cfg_scale="8")
+    first, second = generator.generate(PROMPT, 2, seed=7)
+    assert first.size == (64, 64) and first.tobytes() != second.tobytes()
+    watch = Looking()
+    assert pixels(list(generator.draw([Request(PROMPT, 8)], watch))) == [second.tobytes()]
+    assert watch.steps[-1] == (4, 4) and len(watch.previews) == 4
+
+
 def test_all_promises_of_a_generator_hold(entry: Entry[Any], tiny: Callable[..., Any]) -> None:
     check_generator(entry, source=tiny("z-image"), steps="2", size="64x64", precision="fp32", device="cpu")
 

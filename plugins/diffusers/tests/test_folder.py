@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import t2i_diffusers
 from t2i_diffusers import memory
+from t2i_diffusers.folder import open_repository
 from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure
@@ -76,6 +77,13 @@ def test_a_missing_shard_is_named(refused: Callable[..., str], own: Own) -> None
     index = {"metadata": {}, "weight_map": table}
     (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks 1 of 2 files of weights: diffusion_pytorch_model-00002-of-00002" in refused(folder.parent)
+
+
+@pytest.mark.parametrize("name", ["model.fp16-00001-of-00001.safetensors", "model-00001-of-00001.fp16.safetensors"])
+def test_shards_of_a_variant_are_found_however_they_are_called(name: str, own: Own) -> None:
+    folder = own("z-image") / "text_encoder"
+    (folder / "model.safetensors").rename(folder / name)
+    assert open_repository(folder.parent)["text_encoder"].weights() == ("fp16", [folder / name])
 
 
 def test_weights_of_another_shape_are_refused(refused: Callable[..., str], own: Own) -> None:

@@ -128,6 +128,7 @@ def test_what_was_trained_draws_by_itself_and_beside_its_base(family: str, t2i: 
     assert not np.array_equal(drawn["lora"], drawn["base"])
 
 
+@pytest.mark.slow  # another process imports everything anew
 def test_diffusers_itself_loads_the_file_in_another_process(t2i: Runner, tiny: Tiny, data: Path) -> None:
     t2i.use(t2i_diffusers)
     t2i.ok("train", *words(tiny("z-image"), data, "--max-steps", 2, "--lr", "0.05", "--output", "run"))

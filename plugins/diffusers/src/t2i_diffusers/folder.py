@@ -16,7 +16,10 @@ from t2icli.store.models import Card, Model
 INDEX = "model_index.json"
 LARGEST = 1 << 26
 """Bytes of the largest JSON that is read: a table of shards."""
-WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.([a-z0-9]+))?(?:-\d+-of-\d+)?\.safetensors")
+WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|model)(?:\.([a-z0-9]+))?(?:-\d+-of-\d+)?(?:\.([a-z0-9]+))?\.safetensors"
+)
+"""A variant stands before the number of a shard, or behind it."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 """Of the number formats in a safetensors header; the others have one byte."""
@@ -36,7 +39,7 @@ class Component:
         found: dict[str | None, list[Path]] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             if match := WEIGHTS.fullmatch(path.name):
-                found.setdefault(match[1], []).append(path)
+                found.setdefault(match[1] or match[2], []).append(path)
         if not found:
             self._refuse_pickles()
             return None, []

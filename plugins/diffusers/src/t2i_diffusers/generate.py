@@ -27,6 +27,9 @@ from t2icli.nn.devices import pick_device
 if TYPE_CHECKING:
     from t2i_diffusers import Settings
 
+REFUSALS = (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError)
+"""What pipelines raise where arguments or configurations do not suit them."""
+
 
 class Diffusers:
     """Draws with any pipeline.
@@ -81,7 +84,7 @@ class Diffusers:
                 raise T2IError(
                     f"{type(pipeline).__name__} computed what is no number", "set more steps, or precision=fp32", code=1
                 ) from error
-            except ValueError as error:
+            except REFUSALS as error:
                 raise T2IError(f"{type(pipeline).__name__} cannot draw this: {first_line(error)}") from error
         return _images(drawn, type(pipeline), len(group))
 
@@ -114,7 +117,7 @@ class Diffusers:
         return self.pipelines[kind]
 
     def _devices(self) -> list[torch.device]:
-        return [] if self.device.type == "cpu" else [self.device]
+        return [self.device] if self.device.type == "cuda" else []
 
 
 def _kind(request: Request) -> Hashable:

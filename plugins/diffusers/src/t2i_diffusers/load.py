@@ -37,7 +37,7 @@ def load_pipeline(settings: Settings, device: torch.device, precision: str) -> A
         calls.check_draws(kind)
         _check_flags(settings, device)
         memory.check(memory.need(repository, settings, precision), device)
-        networks = dict(_networks(repository, settings, DTYPES[precision]))
+        networks = dict(_networks(repository, settings, DTYPES[precision], device))
         try:
             pipeline = kind.from_pretrained(
                 repository.folder, local_files_only=True, torch_dtype=DTYPES[precision], **networks
@@ -81,15 +81,19 @@ def _check_flags(settings: Settings, device: torch.device) -> None:
         raise T2IError(f"there is no file '{settings.gguf}'")
 
 
-def _networks(repository: Repository, settings: Settings, dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
+def _networks(
+    repository: Repository, settings: Settings, dtype: torch.dtype, device: torch.device
+) -> Iterator[tuple[str, Any]]:
+    """Each on its device before the next is read: a GPU's network passes through the machine's memory alone."""
     for component in repository.components:
         kind = component_class(component)
         if not issubclass(kind, torch.nn.Module):
             continue
         if settings.gguf is not None and component.name in memory.DENOISERS:
-            yield component.name, _from_gguf(kind, component, settings.gguf, dtype)
+            network = _from_gguf(kind, component, settings.gguf, dtype)
         else:
-            yield component.name, _network(kind, component, settings, dtype)
+            network = _network(kind, component, settings, dtype)
+        yield component.name, network.to(device) if settings.offload == "none" else network
 
 
 def _network(kind: Any, component: Component, settings: Settings, dtype: torch.dtype) -> Any:

@@ -90,6 +90,19 @@ def stable_diffusion() -> Any:
     )
 
 
+def latent_consistency() -> Any:
+    plain = stable_diffusion()
+    parts = {name: plain.components[name] for name in ("vae", "text_encoder", "tokenizer")}
+    return diffusers.LatentConsistencyModelPipeline(
+        **parts,
+        unet=_unet(16, time_cond_proj_dim=8),
+        scheduler=diffusers.LCMScheduler.from_config(plain.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def stable_diffusion_xl() -> Any:
     unet = _unet(
         32,
@@ -626,5 +639,5 @@ FAMILIES: Mapping[str, Callable[[], Any]] = {
     "ernie-image": ernie_image,
 }
 """What builds a pipeline of each family that draws from words."""
-OTHERS: Mapping[str, Callable[[], Any]] = {"qwen-image-edit": qwen_image_edit}
-"""Of those that need a picture."""
+OTHERS: Mapping[str, Callable[[], Any]] = {"qwen-image-edit": qwen_image_edit, "latent-consistency": latent_consistency}
+"""Of one that needs a picture, and of one that stands for all that are named nowhere here."""
