@@ -101,6 +101,7 @@ def test_the_mission_line_works_from_an_empty_folder(dist: Path, tmp_path: Path)
         "t2icli-flow",
         "t2icli-serve",
         "t2icli-starter",
+        "t2icli-transformers",
         "t2icli-wavbrivl",
     } <= set(listed.split())
 
