@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +22,7 @@ from t2icli.contract.kinds import Entry, ModelSource, Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.pipelines import pull
-from t2icli.store import hub, models, web
+from t2icli.store import download, hub, models, web
 from t2icli.store.models import Card, Model
 from t2icli.testing import FakeHub, Runner
 
@@ -252,6 +253,23 @@ def test_a_connection_that_breaks_off_is_resumed_where_it_stopped(pipes: Runner,
     fake_hub.faults[WEIGHTS] = "cut-once"
     pull_it(pipes)
     assert [asked.range for asked in fake_hub.asked_of_store] == [None, f"bytes={len(FILES[WEIGHTS]) // 2}-"]
+
+
+@pytest.mark.parametrize("where", [WEIGHTS, "unet/config.json"])
+def test_a_server_that_fails_once_is_asked_again(pipes: Runner, fake_hub: FakeHub, where: str) -> None:
+    fake_hub.add(NAME, FILES)
+    fake_hub.faults[where] = "broken-once"
+    assert pull_it(pipes).files()[where].read_bytes() == FILES[where]
+
+
+def test_a_disk_that_fills_up_meanwhile_leaves_no_model(
+    pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.add(NAME, FILES)
+    monkeypatch.setattr(pull.Plan, "free", 10**12)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="not enough disk space in")
+    assert not left_behind(pipes)
 
 
 @pytest.mark.parametrize("fault", ["broken", "missing"])

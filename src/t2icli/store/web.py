@@ -21,6 +21,8 @@ READ_SECONDS = 30.0
 PATIENCE = 60
 """Seconds that a server may ask us to wait; one that asks for more is left for the next."""
 WAITS = 3
+HICCUPS = (500, 502, 504)
+"""Failures of a server that the next request may not meet."""
 TRUE = ("1", "on", "yes", "true")
 
 
@@ -69,10 +71,15 @@ def get(url: str, start: int = 0) -> http.client.HTTPResponse:
             return _open(url, start)
         except HTTPError as error:
             seconds = wait_asked(error)
-            if seconds is None or seconds > PATIENCE or attempt == WAITS - 1:
+            if seconds is None and error.code in HICCUPS:
+                seconds = attempt
+            elif seconds is not None and seconds <= PATIENCE:
+                warnings.warn(f"{host(url)} asks to wait {seconds} seconds", UserWarning, stacklevel=2)
+            else:
+                raise
+            if attempt == WAITS - 1:
                 raise
             error.close()
-            warnings.warn(f"{host(url)} asks to wait {seconds} seconds", UserWarning, stacklevel=2)
             time.sleep(seconds)
     raise AssertionError
 

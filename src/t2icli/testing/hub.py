@@ -2,7 +2,7 @@
 
 It answers as the hub does (`/api/models/ID/revision/REV`, `/api/models/ID/tree/COMMIT`, `/ID/resolve/COMMIT/PATH`) and
 as ModelScope does (`/api/v1/models/ID/...`, `/models/ID/resolve/REV/PATH`). Large files are kept by sha256 and sent by
-a second server, to which the first one redirects.
+a second server, to which the first one redirects; for small ones it redirects to itself.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import pytest
 
 from t2icli.testing.runner import Runner
 
-Fault = Literal["cut", "cut-once", "wrong", "missing", "broken", "no-range"]
-"""How a file is sent: broken off half way, always or once; other bytes; 404; 500; from the start whatever is asked."""
+Fault = Literal["cut", "cut-once", "wrong", "missing", "broken", "broken-once", "no-range"]
+"""How a file is sent: broken off half way, always or once; other bytes; 404; 500, always or once; from the start
+whatever is asked."""
 LARGE = (".safetensors", ".bin", ".pt", ".model", ".gguf")
 """Files that are kept by sha256, whatever their size."""
 PAGE = 50
@@ -142,7 +143,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def send(self, path: str, content: bytes) -> None:
         """A file, from where it is asked for, as well as it is to be sent."""
         fault, wanted = self.hub.faults.get(path), self.headers.get("Range")
-        if fault in ("missing", "broken"):
+        if fault in ("missing", "broken", "broken-once"):
+            if fault == "broken-once":
+                del self.hub.faults[path]
             return self.answer(404 if fault == "missing" else 500)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and fault != "no-range" else 0
         if start and start >= len(content):
@@ -172,6 +175,8 @@ class _Hub(_Handler):
         for name, repository in hub.repositories.items():
             if path.startswith(f"/api/v1/models/{name}"):
                 return self.modelscope(repository, name, path, query)
+            if path.startswith(f"/api/resolve-cache/models/{name}/"):
+                return self.of_hub(repository, name, f"cached/{path.partition(f'{name}/')[2]}", query)
             if path.startswith((f"/api/models/{name}/", f"/{name}/resolve/", f"/models/{name}/resolve/")):
                 return self.of_hub(repository, name, path.partition(f"{name}/")[2], query)
         return self.answer(404 if "/v1/" in path else 401, X_Error_Code="RepoNotFound")
@@ -191,6 +196,8 @@ class _Hub(_Handler):
             return self.answer(404, X_Error_Code="EntryNotFound")
         if path.endswith(LARGE):
             return self.answer(302, Location=f"{self.hub.store_url}/{name}/{commit}/{urllib.parse.quote(path)}")
+        if what == "resolve":  # as the hub does with small files
+            return self.answer(307, Location=f"/api/resolve-cache/models/{name}/{commit}/{urllib.parse.quote(path)}")
         return self.send(path, files[path])
 
     def tree(self, files: Mapping[str, bytes], start: int) -> None:
