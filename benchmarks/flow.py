@@ -23,8 +23,8 @@ VQGAN = (
     "perceptual=laplacian adversary.weight=0 commitment=0.25 codebook.begin=100 loop.schedule=cosine"
 )
 FLOW = (
-    "text_length=12 width=128 layers=4 heads=4 loop.schedule=cosine loop.warmup=50 loop.clip=1 loop.optimizer=muon "
-    "loop.ema=0"
+    "text_length=12 width=128 layers=4 heads=4 patch=2 loop.schedule=cosine loop.warmup=50 loop.clip=1 "
+    "loop.optimizer=muon loop.ema=0"
 )
 STEPS = (4, 8, 16)
 
@@ -47,7 +47,7 @@ def train(folder: Path, vqgan_steps: int, flow_steps: int) -> dict[str, float]:
     ]
     spent = {"vqgan": t2i("train", "vqgan", *common, *vqgan)}
     parts = f"codec.model={folder}/vqgan/best tokenizer=chinese tokenizer.vocabulary={write_vocabulary(folder)}"
-    flow = ["--output", folder / "flow", *options(f"{FLOW} {parts}"), "--batch-size", 32, "--lr", 2e-3]
+    flow = ["--output", folder / "flow", *options(f"{FLOW} {parts}"), "--batch-size", 16, "--lr", 2e-3]
     spent["flow"] = t2i("train", "flow", *common, *flow, "--max-steps", flow_steps)
     return spent
 

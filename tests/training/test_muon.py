@@ -13,6 +13,7 @@ from t2icli.contract.kinds import ParamGroup, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 from t2icli.testing import Runner
+from t2icli.training import muon
 from t2icli.training.muon import Muon, orthogonal
 
 
@@ -29,12 +30,18 @@ def stop_at_seven(recipe: tiny.Tiny) -> None:
         raise T2IError("stopped")
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
 @pytest.mark.parametrize("shape", [(24, 24), (16, 64), (64, 16)])
-def test_a_step_of_a_matrix_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+def test_a_step_of_a_matrix_has_singular_values_near_one(
+    shape: tuple[int, int], has_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muon, "has_bf16", lambda device: has_bf16)
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+    way = orthogonal(torch.randn(shape))
+    values = torch.linalg.svdvals(way)
     assert values.min() > 0.5
     assert values.max() < 1.3
+    assert way.equal(way.bfloat16().float()) == has_bf16, "bf16 only where the processor has it: elsewhere it crawls"
 
 
 def test_everything_but_hidden_matrices_moves_as_adamw_moves_it() -> None:

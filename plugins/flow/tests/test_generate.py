@@ -113,16 +113,6 @@ def test_previews_come_near_to_the_picture(make_model: MakeModel) -> None:
 
 
 @pytest.mark.usefixtures("front")
-def test_a_codec_without_latents_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
-    from t2icli.testing import toys
-
-    with pytest.raises(T2IError, match="has no latents to draw"):
-        from t2i_flow.generate import latent_codec
-
-        latent_codec(toys.Embedder(toys.EmbedderSettings()))
-
-
-@pytest.mark.usefixtures("front")
 def test_parts_of_other_sizes_are_refused_and_both_are_named(make_model: MakeModel) -> None:
     model = make_model(vocabulary=61)
     with pytest.raises(T2IError, match="reads 61 different ids, but its tokenizer gives 60"):

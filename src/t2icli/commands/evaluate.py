@@ -328,10 +328,7 @@ def codec(
     if as_json:
         show.json({"results": [result.table() for result in results]})
         return
-    rows = [
-        [each.model, each.psnr, each.ssim, f"{each.usage['codes_used']:.0f} of {each.codes}", each.usage["perplexity"]]
-        for each in results
-    ]
+    rows = [each.row() for each in results]
     show.table(rows, ["codec", "PSNR", "SSIM", "codes used", "perplexity"], f"{len(measured.pictures)} pictures")
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.kinds import Codec, LatentCodec, Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, discovery, settings
 from t2icli.registry.settings import Part
@@ -37,6 +37,22 @@ def space(name: str, chosen: Any) -> str:
     """Whose vectors can be compared with each other: those of the embedder `name` with these settings."""
     model = settings.model_of(chosen)
     return f"{name} {model.sha256}" if model is not None else f"{name} {json.dumps(settings.tables(chosen))}"
+
+
+def load_codec(chosen: Part[Codec]) -> Codec:
+    """A codec that has codes, which not every one has."""
+    codec = chosen.load()
+    if not isinstance(codec, Codec):
+        raise T2IError(f"codec {chosen.name!r} has latents but no codes", "choose one with codes: -o codec=vqgan")
+    return codec
+
+
+def load_latent_codec(chosen: Part[LatentCodec]) -> LatentCodec:
+    """A codec that has latents, which not every one has."""
+    codec = chosen.load()
+    if not isinstance(codec, LatentCodec):
+        raise T2IError(f"codec {chosen.name!r} has codes but no latents", "choose one with latents: -o codec=vqgan")
+    return codec
 
 
 def identity(chosen: Part[Any]) -> str:

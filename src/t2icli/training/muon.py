@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2icli.nn.devices import has_bf16
+
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Of the Newton-Schulz iteration: five rounds bring every singular value near 1."""
 ROUNDS = 5
@@ -61,7 +63,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix whose singular values are all alike, near 1."""
     a, b, c = POLYNOMIAL
     wide = matrix.shape[0] <= matrix.shape[1]
-    x: Tensor = (matrix if wide else matrix.T).bfloat16()
+    # bf16 is exact enough, but a processor that only imitates it takes thirty times as long.
+    dtype = torch.bfloat16 if has_bf16(matrix.device) else torch.float32
+    x: Tensor = (matrix if wide else matrix.T).to(dtype)
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
         square = x @ x.T

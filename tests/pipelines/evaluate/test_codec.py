@@ -3,13 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Entry
+from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
+from t2icli.registry import configure, parts
+from t2icli.registry.settings import Part
 from t2icli.testing import Runner
 
 
@@ -30,12 +34,27 @@ class Greys:
         return torch.nn.functional.interpolate(quarters, 16).expand(-1, 3, -1, -1)
 
 
+class Quarters:
+    """Latents alone: the colours of each quarter of a picture of 16 x 16."""
+
+    size, latent_shape = (16, 16), (3, 2, 2)
+
+    def encode_latents(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2)
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(latents, 16)
+
+
 class Plugin:
     __name__ = "greys"
 
     @hookimpl
     def t2i_codecs(self) -> list[Entry]:
-        return [Entry("greys", "four of them", Settings, lambda settings: Greys())]
+        return [
+            Entry("greys", "four of them", Settings, lambda settings: Greys()),
+            Entry("quarters", "their colours", Settings, lambda settings: Quarters()),
+        ]
 
 
 def test_the_command_says_what_survives_and_shows_it(t2i: Runner, tmp_path: Path) -> None:
@@ -51,3 +70,22 @@ def test_the_command_says_what_survives_and_shows_it(t2i: Runner, tmp_path: Path
     assert (found["pictures"], found["codes"], found["codes_used"]) == (3, 4, 2)
     assert open_image(tmp_path / "pairs.png").height >= 32
     assert "2 of 4" in t2i.ok("evaluate", "codec", folder, "-m", "greys").stdout
+
+
+def test_a_codec_of_latents_alone_is_measured_too(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(Plugin())
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (40, 32), (10, 120, 200)).save(tmp_path / "pictures/blue.png")
+    found = t2i.ok("evaluate", "codec", tmp_path / "pictures", "-m", "quarters", "--json").json()["results"][0]
+    assert found["psnr"] > 99 and found["codes"] == 0 and "codes_used" not in found
+    assert "quarters" in t2i.ok("evaluate", "codec", tmp_path / "pictures", "-m", "quarters").stdout
+
+
+def test_what_needs_codes_or_latents_refuses_a_codec_without(t2i: Runner) -> None:
+    t2i.use(Plugin())
+    greys, quarters = (configure.part(Part("codec", name), None, "codec") for name in ("greys", "quarters"))
+    assert (parts.load_codec(greys).codes, parts.load_latent_codec(quarters).latent_shape) == (4, (3, 2, 2))
+    with pytest.raises(T2IError, match="codec 'quarters' has latents but no codes"):
+        parts.load_codec(quarters)
+    with pytest.raises(T2IError, match="codec 'greys' has codes but no latents"):
+        parts.load_latent_codec(greys)

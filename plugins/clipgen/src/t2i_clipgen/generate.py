@@ -86,7 +86,7 @@ def load(settings: Settings) -> ClipGen:
     prior = weights.load(Prior(msgspec.convert(settings.model.card.config, PriorShape)), settings.model)
     precision = devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
-    embedder, codec = settings.embedder.load(), settings.codec.load()
+    embedder, codec = settings.embedder.load(), parts.load_codec(settings.codec)
     hint = parts.embedder_hint(settings.model, settings.embedder)
     check_fit(prior.shape, embedder, codec, settings.model.name, hint)
     space = parts.space(settings.embedder.name, settings.embedder.settings)

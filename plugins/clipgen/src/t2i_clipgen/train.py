@@ -63,7 +63,7 @@ class PriorRecipe:
 
     @cached_property
     def codec(self) -> Codec:
-        return self.settings.codec.load()
+        return parts.load_codec(self.settings.codec)
 
     @cached_property
     def embedder(self) -> Embedder:

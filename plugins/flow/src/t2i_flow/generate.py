@@ -155,13 +155,6 @@ def encode(embedder: Embedder | None, texts: Sequence[str], length: int) -> Tens
     return F.pad(encodings, (0, 0, 0, length - encodings.shape[1]))
 
 
-def latent_codec(codec: object) -> LatentCodec:
-    """The codec, if it has latents."""
-    if not isinstance(codec, LatentCodec):
-        raise T2IError(f"{type(codec).__name__} has no latents to draw", "choose another codec, such as -o codec=vqgan")
-    return codec
-
-
 def check_fit(
     shape: FlowShape, codec: LatentCodec, tokenizer: Tokenizer, embedder: Embedder | None, name: str, hint: str
 ) -> None:
@@ -186,7 +179,7 @@ def check_fit(
 
 def load(settings: Settings) -> FlowGenerator:
     shape = msgspec.convert(settings.model.card.config, FlowShape)
-    codec, tokenizer = latent_codec(settings.codec.load()), settings.tokenizer.load()
+    codec, tokenizer = parts.load_latent_codec(settings.codec), settings.tokenizer.load()
     embedder = None if settings.embedder.is_none else settings.embedder.load()
     hint = parts.embedder_hint(settings.model, settings.embedder)
     check_fit(shape, codec, tokenizer, embedder, settings.model.name, hint)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from t2i_flow.draw import Given, Plan, draw
-from t2i_flow.generate import check_fit, encode, latent_codec
+from t2i_flow.generate import check_fit, encode
 from t2i_flow.model import Flow, FlowShape, spread
 from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
@@ -45,7 +45,7 @@ class FlowRecipe:
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
-        self.codec, self.tokenizer = latent_codec(settings.codec.load()), settings.tokenizer.load()
+        self.codec, self.tokenizer = parts.load_latent_codec(settings.codec), settings.tokenizer.load()
         self.embedder = None if settings.embedder.is_none else settings.embedder.load()
         self.shape = self._fresh()
         if settings.start is not None:

@@ -24,6 +24,7 @@ from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import decode, devices, weights
 from t2icli.nn.pixels import square, to_images, to_tensor
 from t2icli.pictures import images
+from t2icli.registry import parts
 
 if TYPE_CHECKING:
     from t2icli.backends.dalle import Settings
@@ -130,7 +131,7 @@ def _unless_it_warns(encode: Callable[[], Tensor]) -> Tensor:
 
 def load(settings: Settings) -> DallEGenerator:
     model = msgspec.convert(settings.model.card.config, Config)
-    tokenizer, codec = settings.tokenizer.load(), settings.codec.load()
+    tokenizer, codec = settings.tokenizer.load(), parts.load_codec(settings.codec)
     check_fit(model, tokenizer, codec, settings)
     network = weights.load(DallE(model), settings.model)
     precision = devices.place(network, settings.precision, settings.device)

@@ -72,7 +72,7 @@ class DallERecipe:
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-        self.tokenizer, self.codec = settings.tokenizer.load(), settings.codec.load()
+        self.tokenizer, self.codec = settings.tokenizer.load(), parts.load_codec(settings.codec)
         rows, columns = self.codec.grid
         self.config = Config(
             text_vocabulary=self.tokenizer.vocabulary,

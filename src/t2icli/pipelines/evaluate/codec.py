@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from t2icli.contract.kinds import Codec
+from t2icli.contract.kinds import Codec, LatentCodec
 from t2icli.pipelines.evaluate.pairs import Pairs
 from t2icli.registry.open import Opened
 
@@ -27,8 +27,9 @@ class CodecResult:
     """Mean over the pictures, in dB."""
     ssim: float
     codes: int
-    """How many different codes there are."""
+    """How many different codes there are; 0 for a codec of latents alone."""
     usage: dict[str, float]
+    """Of the codes; empty where there are none."""
     shown: Image
 
     def table(self) -> dict[str, Any]:
@@ -36,9 +37,20 @@ class CodecResult:
         figures = {"psnr": self.psnr, "ssim": self.ssim, "codes": self.codes, **self.usage}
         return {"model": self.model, "pictures": self.pictures, **figures}
 
+    def row(self) -> list[Any]:
+        """Name, PSNR, SSIM, codes used, perplexity."""
+        if not self.codes:
+            return [self.model, self.psnr, self.ssim, None, None]
+        used = f"{self.usage['codes_used']:.0f} of {self.codes}"
+        return [self.model, self.psnr, self.ssim, used, self.usage["perplexity"]]
+
 
 def evaluate(
-    source: Opened[Codec], pairs: Pairs, *, batch: int = 16, advance: Callable[[int], None] = lambda n: None
+    source: Opened[Codec | LatentCodec],
+    pairs: Pairs,
+    *,
+    batch: int = 16,
+    advance: Callable[[int], None] = lambda n: None,
 ) -> CodecResult:
     """Encode and decode every picture, cut to a square of the codec's own size."""
     import torch
@@ -49,16 +61,20 @@ def evaluate(
     codec = source.thing
     size = codec.size[1]
     psnr, ssim, shown = [], [], []
-    counts = torch.zeros(codec.codes, dtype=torch.int64)
+    kinds = codec.codes if isinstance(codec, Codec) else 0
+    counts = torch.zeros(kinds, dtype=torch.int64)
     for start in range(0, len(pairs.pictures), batch):
         some = pairs.pictures[start : start + batch]
         images = torch.stack([to_tensor(square(picture.open(), size)) for picture in some])
         with torch.inference_mode():
-            codes = codec.encode(images)
-            back = codec.decode(codes).cpu()
+            if isinstance(codec, Codec):
+                codes = codec.encode(images)
+                counts += fidelity.count_codes(codes.cpu(), kinds)
+                back = codec.decode(codes).cpu()
+            else:
+                back = codec.decode_latents(codec.encode_latents(images)).cpu()
         psnr.append(fidelity.psnr(images, back))
         ssim.append(fidelity.ssim(images, back))
-        counts += fidelity.count_codes(codes.cpu(), codec.codes)
         if start < SHOWN:
             shown.append((images, back))
         advance(len(some))
@@ -68,7 +84,7 @@ def evaluate(
         len(pairs.pictures),
         float(torch.cat(psnr).mean()),
         float(torch.cat(ssim).mean()),
-        codec.codes,
-        dict(fidelity.usage(counts)),
+        kinds,
+        dict(fidelity.usage(counts)) if kinds else {},
         fidelity.pairs(above, below),
     )
