@@ -20,6 +20,7 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Captioner, Entry
 from t2icli.data.dataset import PreparedDataset
 from t2icli.pictures import images
+from t2icli.pipelines import output_file
 from t2icli.testing import Runner
 
 
@@ -217,6 +218,20 @@ def test_a_file_of_other_settings_is_not_continued(t2i: Runner) -> None:
     t2i.fails("caption", "in", "--output", "foreign.jsonl", says="'foreign.jsonl' already exists")
     assert Path("foreign.jsonl").read_text() == "{}"
     assert journal(t2i, "-n", 2, "--force") != whole
+
+
+def test_one_run_at_a_time_writes_to_a_file(t2i: Runner) -> None:
+    with output_file.locked(Path("c.jsonl"), "caption"):
+        t2i.fails("caption", "in", "--output", "c.jsonl", says="another run is writing 'c.jsonl'")
+    assert not Path("c.jsonl").exists() and Wide.asked == []
+    assert journal(t2i).count(b"\n") == 3
+
+
+def test_pictures_that_were_added_before_those_described_are_described(t2i: Runner) -> None:
+    journal(t2i)
+    Image.new("RGB", (7, 4)).save("in/0.png")
+    lines = [json.loads(line)["path"] for line in journal(t2i).splitlines()]
+    assert lines == ["in/1.png", "in/2.png", "in/3.png", "in/0.png"]
 
 
 PROGRAM = """

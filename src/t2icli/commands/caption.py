@@ -29,7 +29,8 @@ from t2icli.ground.errors import T2IError
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.caption import Captioned, Journal, Unreadable
+    from t2icli.pipelines.caption import Captioned, Unreadable
+    from t2icli.pipelines.output_file import OutputFile
 
 
 def caption(
@@ -64,11 +65,11 @@ def caption(
 ) -> None:
     """Describe pictures."""
     from t2icli.pipelines import caption as work
-    from t2icli.pipelines import image_files, models, scoring
+    from t2icli.pipelines import image_files, models, output_file, scoring
     from t2icli.registry.open import open_one
 
     paths = image_files.find(images)
-    journal = None if output is None else work.Journal(output)
+    journal = None if output is None else context.with_resource(output_file.locked(output, "caption"))
     if journal is not None and seed is None and not force:
         seed = journal.seed()
     seed = random_seed() if seed is None else seed
@@ -81,12 +82,14 @@ def caption(
     if journal is not None:
         tables = {**source.tables, "ranker": {judge.name: judge.settings for judge in judges} or None}
         chosen: dict[str, Any] = {"seed": seed, "model": model or source.entry, "batch_size": None, "device": None}
-        before = journal.begin(config.resolved(context, tables, **chosen), force=force)
+        journal.begin(config.resolved(context, tables, **chosen), force=force)
+        before = work.in_file(journal)
     if text:
         work.check_text_files(paths, force=force or (journal is not None and journal.is_continued))
     show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     report.add(before, written=True)
-    rest = paths[len(before) :]
+    done = {each.path for each in before}
+    rest = [path for path in paths if path not in done]
     with show.watching(plain=report.plain) as watch:
         advance = watch.counting(f"captioning with {source.name}", len(rest))
         for results in work.caption(
@@ -105,7 +108,7 @@ def caption(
 class _Report:
     """Writes and shows captions as they come; those for a table or JSON are kept until the end."""
 
-    def __init__(self, *, text: bool, journal: Journal | None, plain: bool) -> None:
+    def __init__(self, *, text: bool, journal: OutputFile | None, plain: bool) -> None:
         self.text, self.journal, self.plain = text, journal, plain
         self.described = 0
         self.kept: list[Captioned] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ from t2icli.commands.options import (
     BatchSize,
     Config,
     Device,
+    Force,
     Json,
     Options,
     Plain,
@@ -61,16 +61,26 @@ def rerank(
         Path | None,
         typer.Option("--link", parser=named_path, metavar="FOLDER", help="Link the pictures there, named by rank."),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            parser=named_path,
+            metavar="FILE.jsonl",
+            help="Write the scores to this file as they come; later runs score only pictures that are new or changed.",
+        ),
+    ] = None,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,
     device: Device = None,
     as_json: Json = False,
     plain: Plain = False,
+    force: Force = False,
     show_pictures: ShowPictures = False,
 ) -> None:
     """Rank pictures by how well they fit a prompt or a sound, best first."""
-    from t2icli.pipelines import image_files, mixture, models, scoring
+    from t2icli.pipelines import image_files, mixture, models, output_file, scoring
     from t2icli.pipelines import rerank as work
 
     if show_pictures:
@@ -80,17 +90,20 @@ def rerank(
         raise T2IError("--copy, --move and --link cannot be combined")
     prompt, images = _prompt_and_images(words, audio)
     paths = image_files.find(images)
+    kept = None if output is None else context.with_resource(output_file.locked(output, "rerank"))
     options = config.options(context, option or ())
     sound = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
     judges = scoring.judges(ranker or [_usual(sound)], options, batch=batch_size, device=device)
     if sound is not None:
         judges = scoring.by_sound(judges, sound.vector, sound.space)
     show.notes(models.stand_ins(judge.model for judge in judges))
+    if kept is not None:
+        kept.begin(work.made_with(prompt, judges, None if sound is None else sound.sha256), force=force)
     with show.watching(plain=plain) as watch:
         advance = watch.counting("ranking", len(paths))
-        ranking = work.rerank(prompt, paths, judges, at_once=batch_size, scored=advance)
+        ranking = work.rerank(prompt, paths, judges, top=top, at_once=batch_size, output=kept, scored=advance)
     show.note(f"ranked by {', '.join(judge.name for judge in judges)}")
-    best = ranking.ranked[:top]
+    best = ranking.ranked
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
     _show(ranking, best, as_json=as_json, plain=plain)
@@ -115,7 +128,7 @@ def _usual(sound: Heard | None) -> str:
 
 def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: bool) -> None:
     if as_json:
-        results = [dataclasses.asdict(each) for each in best]
+        results = [each._asdict() for each in best]
         unreadable = [{"path": path, "reason": reason} for path, reason in ranking.unreadable.items()]
         show.json({"prompt": ranking.prompt, "results": results, "unreadable": unreadable})
         return

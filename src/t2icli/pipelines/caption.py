@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from t2icli.contract.kinds import Captioner
-from t2icli.ground import files, journal, toml
+from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
+from t2icli.pipelines.output_file import OutputFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,46 +68,9 @@ def caption(
         yield unreadable
 
 
-class Journal:
-    """`--output FILE.jsonl`: a line for each picture, with the settings in FILE.toml. Unfinished, it is continued."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.settings = path.with_suffix(".toml")
-        self.is_continued = False
-
-    def seed(self) -> int | None:
-        """That of the run that began it."""
-        seed = toml.read(self.settings).get("seed") if self.settings.exists() else None
-        return seed if isinstance(seed, int) else None
-
-    def begin(self, tables: Mapping[str, Any], *, force: bool) -> list[Captioned | Unreadable]:
-        """What is in the file already, of a run with the very same settings."""
-        text = toml.dumps(tables)
-        if force:
-            self.path.unlink(missing_ok=True)
-        elif self.path.exists() and not (self.settings.exists() and self.settings.read_text(encoding="utf-8") == text):
-            raise T2IError(
-                f"'{self.path}' already exists and was written with other settings",
-                "choose another --output, or replace it with --force",
-            )
-        self.is_continued = self.path.exists()
-        files.write(self.settings, text)
-        journal.mend(self.path)
-        if not self.path.exists():
-            files.write(self.path, "")
-        return [self._result(line) for line in journal.lines(self.path)]
-
-    def add(self, results: Sequence[Captioned | Unreadable]) -> None:
-        journal.append(self.path, (msgspec.to_builtins(each, enc_hook=str) for each in results))
-
-    def _result(self, line: bytes) -> Captioned | Unreadable:
-        try:
-            fields = msgspec.json.decode(line)
-            kind: type[Captioned | Unreadable] = Unreadable if "reason" in fields else Captioned
-            return msgspec.convert(fields, kind, dec_hook=lambda kind, value: kind(value))
-        except (msgspec.MsgspecError, TypeError) as error:
-            raise T2IError(f"a line of '{self.path}' was not written by t2i caption: {error}", "use --force") from error
+def in_file(output: OutputFile) -> list[Captioned | Unreadable]:
+    """What an earlier run has written."""
+    return list(output.results(lambda fields: Unreadable if "reason" in fields else Captioned))
 
 
 def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> Captioned:

@@ -125,6 +125,8 @@ class Heard:
     listener: str
     """The model that heard it, or its folder: the same model ranks and finds pictures by it."""
     model: Model | None
+    sha256: str
+    """The hash of the sound's samples."""
 
 
 def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Heard:
@@ -132,7 +134,7 @@ def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Hear
     sound = Sound.opened(path)
     listener = open_listener(word, tables)
     vector = listener.thing.embed_audio([sound.clip])[0]
-    return Heard(vector, listener.thing.space, word or listener.entry, listener.model)
+    return Heard(vector, listener.thing.space, word or listener.entry, listener.model, sound.sha256)
 
 
 def check_space(heard: Heard, source: Opened[Any]) -> None:

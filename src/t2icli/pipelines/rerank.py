@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
+from t2icli.pipelines.output_file import OutputFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True)
-class Ranked:
+class Line(msgspec.Struct, frozen=True):
+    """A line of `--output`: a file as it was when it was scored."""
+
+    path: Path
+    size: int
+    modified: int
+    """In nanoseconds, as the file system gives it."""
+    pixels: str
+    """The hash of the picture itself."""
+    scores: dict[str, float]
+
+    def is_current(self) -> bool:
+        with contextlib.suppress(OSError):
+            stat = os.stat(self.path)
+            return (self.size, self.modified) == (stat.st_size, stat.st_mtime_ns)
+        return False
+
+
+class Scored(NamedTuple):
+    """What is kept of every picture until all are scored: little, for there may be many."""
+
+    path: Path
+    pixels: bytes
+    scores: tuple[float, ...]
+    """One for each ranker, in their order."""
+
+
+class Ranked(NamedTuple):
     """A picture in its place."""
 
     rank: int
@@ -31,7 +61,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All of them, best first, and the files that are no pictures with the reason."""
+    """The best, best first, and the files that are no pictures with the reason."""
 
     prompt: str
     ranked: list[Ranked]
@@ -43,47 +73,99 @@ def rerank(
     paths: Sequence[Path],
     judges: Sequence[scoring.Judge],
     *,
+    top: int | None = None,
     at_once: int | None = None,
+    output: OutputFile | None = None,
     scored: Callable[[int], None] = lambda count: None,
 ) -> Ranking:
-    """Judge every picture; the same pixels are judged once. Equal scores stay in the order given."""
-    scores: dict[str, dict[str, float]] = {}
+    """Judge every picture; the same pixels are judged once. Equal scores stay in the order given.
+
+    Scores in `output` are used for files that have not changed since, and new ones are added to it.
+    """
+    known: dict[bytes, tuple[float, ...]] = {}
     """By the hash of the pixels."""
-    pixels: dict[Path, str] = {}
+    names = [judge.name for judge in judges]
+    done = {} if output is None else _unchanged(output, set(paths), names, known)
+    scored(len(done))
     unreadable: dict[Path, str] = {}
-    for batch in image_files.opened(paths, at_once or scoring.AT_ONCE, unreadable.__setitem__):
-        pixels |= _judge(prompt, batch, judges, scores)
+    rest = [path for path in paths if path not in done]
+    for batch in image_files.opened(rest, at_once or scoring.AT_ONCE, unreadable.__setitem__):
+        new = _judge(prompt, batch, judges, known)
+        if output is not None:
+            output.add(_lines(new, names))
+        done.update((each.path, each) for each in new)
         scored(len(batch))
-    if not pixels:
+    if not done:
         raise T2IError(f"none of {len(paths)} files is a picture", next(iter(unreadable.values())))
-    combined = dict(zip(scores, scoring.combined(judges, list(scores.values())), strict=True))
-    first: dict[str, Path] = {}
-    for path, key in pixels.items():
-        first.setdefault(key, path)
-    order = sorted(pixels, key=lambda path: -combined[pixels[path]])
-    ranked = [
-        Ranked(rank, path, combined[key], scores[key], first[key] if first[key] != path else None)
-        for rank, path in enumerate(order, start=1)
-        for key in [pixels[path]]
-    ]
-    return Ranking(prompt, ranked, unreadable)
+    return Ranking(prompt, _ranked([done[path] for path in paths if path in done], judges, top), unreadable)
+
+
+def made_with(prompt: str, judges: Sequence[scoring.Judge], sound: str | None = None) -> dict[str, Any]:
+    """What decides the scores, for the settings of an output file; `sound` is a hash."""
+    rankers = {judge.name: {**judge.settings, "sha256": judge.model and judge.model.sha256} for judge in judges}
+    return {"prompt": prompt, "sound": sound, "ranker": {name: _scoring(of) for name, of in rankers.items()}}
+
+
+def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what changes no score beyond rounding."""
+    return {key: value for key, value in settings.items() if key not in ("batch", "device")}
+
+
+def _unchanged(
+    output: OutputFile, paths: Collection[Path], names: Sequence[str], known: dict[bytes, tuple[float, ...]]
+) -> dict[Path, Scored]:
+    """The lines of files that are still as they were; all that were scored are noted in `known`."""
+    done: dict[Path, Scored] = {}
+    for line in output.results(Line):
+        if line.scores.keys() != set(names):
+            raise T2IError(f"a line of '{output.path}' lacks scores of {', '.join(names)}", "use --force")
+        pixels = bytes.fromhex(line.pixels)
+        scores = known.setdefault(pixels, tuple(line.scores[name] for name in names))
+        if line.path in paths and line.is_current():
+            done[line.path] = Scored(line.path, pixels, scores)
+        else:
+            done.pop(line.path, None)
+    return done
 
 
 def _judge(
     prompt: str,
     batch: Sequence[tuple[Path, Image]],
     judges: Sequence[scoring.Judge],
-    scores: dict[str, dict[str, float]],
-) -> dict[Path, str]:
-    """Add the scores of pictures not seen before; returns the hash of each."""
+    known: dict[bytes, tuple[float, ...]],
+) -> list[Scored]:
+    """The scores of pictures, of which those not in `known` are judged and added to it."""
     from t2icli.pictures.images import pixels_sha256
 
-    pixels = {path: pixels_sha256(image) for path, image in batch}
-    new = {pixels[path]: image for path, image in batch if pixels[path] not in scores}
-    columns = {judge.name: judge.score(prompt, list(new.values())) for judge in judges} if new else {}
-    for index, key in enumerate(new):
-        scores[key] = {name: column[index] for name, column in columns.items()}
-    return pixels
+    pixels = [bytes.fromhex(pixels_sha256(image)) for _, image in batch]
+    new = {key: image for key, (_, image) in zip(pixels, batch, strict=True) if key not in known}
+    columns = [judge.score(prompt, list(new.values())) for judge in judges] if new else []
+    known.update(zip(new, zip(*columns, strict=True), strict=True))
+    return [Scored(path, key, known[key]) for key, (path, _) in zip(pixels, batch, strict=True)]
+
+
+def _lines(scored: Sequence[Scored], names: Sequence[str]) -> Iterator[Line]:
+    for path, pixels, scores in scored:
+        with contextlib.suppress(OSError):  # deleted since it was read
+            stat = os.stat(path)
+            named = dict(zip(names, scores, strict=True))
+            yield Line(path, stat.st_size, stat.st_mtime_ns, pixels.hex(), named)
+
+
+def _ranked(done: Sequence[Scored], judges: Sequence[scoring.Judge], top: int | None) -> list[Ranked]:
+    names = [judge.name for judge in judges]
+    first: dict[bytes, int] = {}
+    for index, each in enumerate(done):
+        first.setdefault(each.pixels, index)
+    rows = [dict(zip(names, done[index].scores, strict=True)) for index in first.values()]
+    combined = dict(zip(first, scoring.combined(judges, rows), strict=True))
+    order = sorted(range(len(done)), key=lambda index: -combined[done[index].pixels])
+    return [
+        Ranked(rank, each.path, combined[each.pixels], dict(zip(names, each.scores, strict=True)), same_as)
+        for rank, index in enumerate(order[:top], start=1)
+        for each in [done[index]]
+        for same_as in [None if first[each.pixels] == index else done[first[each.pixels]].path]
+    ]
 
 
 def _copy(source: Path, target: Path) -> None:
