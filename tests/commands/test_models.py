@@ -348,7 +348,8 @@ def test_two_processes_that_pull_the_same_model_download_it_once(t2i: Runner, se
         source = here.ModelSource("shelf/coco", "", "", files=(here.RemoteFile(({server.url("well")!r},), None),))
         found = discovery.collect([("shelf", "test", lambda: here.Shelf(source))])
         discovery.installed = functools.cache(lambda: found)
-        print(work.pull("shelf/coco").sha256)
+        plan = work.plan("shelf/coco")
+        print((plan if isinstance(plan, here.Model) else work.run(plan)).sha256)
     """)
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = {process.communicate(timeout=60)[0] for process in both}

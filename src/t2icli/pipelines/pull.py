@@ -215,12 +215,6 @@ def run(plan: Plan, watch: Watch = unwatched) -> Model:
     return models.open_model(models.store() / plan.name, plan.name)
 
 
-def pull(name: str, watch: Watch = unwatched) -> Model:
-    """Download a model that a plugin knows of; nothing to do if it is here."""
-    planned = plan(name)
-    return planned if isinstance(planned, Model) else run(planned, watch)
-
-
 def downloads(name: str) -> Path:
     return models.home() / "downloads" / name.replace("/", "--")
 
