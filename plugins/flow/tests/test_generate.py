@@ -113,6 +113,29 @@ def test_previews_come_near_to_the_picture(make_model: MakeModel) -> None:
 
 
 @pytest.mark.usefixtures("front")
+def test_a_picture_that_nobody_wants_any_more_costs_nothing(make_model: MakeModel) -> None:
+    generator = load("generator", "flow", model=make_model(), tokenizer="letters", steps=6)
+    computed: list[int] = []
+    generator.model.register_forward_pre_hook(lambda module, inputs: computed.append(len(inputs[0])))
+
+    class Leaving(Watch):
+        steps = 0
+
+        def step(self, done: int, of: int) -> None:
+            self.steps = done
+
+        def is_wanted(self, index: int) -> bool:
+            return index == 0 or self.steps < 2
+
+    requests = [Request("noodles", seed) for seed in (3, 4, 5)]
+    (alone,) = generator.draw(requests[:1])
+    computed.clear()
+    first, *_ = generator.draw(requests, Leaving())
+    assert first.tobytes() == alone.tobytes()
+    assert sum(computed) == 2 * (2 * 3 + 4 * 1), "two rows each, for guidance: three pictures for two steps, then one"
+
+
+@pytest.mark.usefixtures("front")
 def test_parts_of_other_sizes_are_refused_and_both_are_named(make_model: MakeModel) -> None:
     model = make_model(vocabulary=61)
     with pytest.raises(T2IError, match="reads 61 different ids, but its tokenizer gives 60"):

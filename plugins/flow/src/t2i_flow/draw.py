@@ -57,14 +57,21 @@ def draw(
     *,
     batch: int = 16,
     on_step: Callable[[int, int, Tensor], object] = lambda done, of, clean: None,
+    is_wanted: Callable[[int], bool] = lambda row: True,
 ) -> Tensor:
-    """Latents (b, c, rows, columns) on the CPU; `on_step` gets the clean ones that each step expects."""
+    """Latents (b, c, rows, columns) on the CPU; `on_step` gets the clean ones that each step expects.
+
+    Rows that nobody wants any more are left as they are.
+    """
     start, times = noise(seeds, network.shape.latents), plan.times(given.source is not None)
     x, steps = start, len(times) - 1
     if given.source is not None:
         x = torch.lerp(start, given.source, times[0])
     for done, (now, then) in enumerate(pairwise(times), start=1):
-        velocity = velocities(network, x, now, given, plan.scale, batch)
+        wanted = torch.tensor([row for row in range(len(x)) if is_wanted(row)], dtype=torch.long)
+        velocity = torch.zeros_like(x)
+        if len(wanted):
+            velocity[wanted] = velocities(network, now, x, given, wanted, plan.scale, batch)
         clean = x + (1 - now) * velocity
         x = x + (then - now) * velocity
         if given.source is not None and given.mask is not None:
@@ -75,8 +82,8 @@ def draw(
     return network.shape.from_standard(x)
 
 
-def velocities(network: Flow, x: Tensor, time: float, given: Given, scale: float, batch: int) -> Tensor:
-    """Of rows that do not depend on each other."""
+def velocities(network: Flow, time: float, x: Tensor, given: Given, wanted: Tensor, scale: float, batch: int) -> Tensor:
+    """Of the wanted rows, which do not depend on each other."""
     device = network.position.device
 
     def compute(x: Tensor, text: Tensor, embedding: Tensor) -> Tensor:
@@ -84,7 +91,7 @@ def velocities(network: Flow, x: Tensor, time: float, given: Given, scale: float
             rows = [each.to(device) for each in (x, text, embedding)]
             return guided(network, rows[0], time, rows[1], rows[2], scale).cpu()
 
-    return by_themselves(compute, [x, given.text, given.embedding], device, batch)
+    return by_themselves(compute, [each[wanted] for each in (x, given.text, given.embedding)], device, batch)
 
 
 def guided(network: Flow, x: Tensor, time: float, text: Tensor, embedding: Tensor, scale: float) -> Tensor:

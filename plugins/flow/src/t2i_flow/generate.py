@@ -64,11 +64,20 @@ class FlowGenerator:
         def on_step(done: int, of: int, clean: Tensor) -> None:
             watch.step(done, of)
             for index, latents in zip(group, clean, strict=True):
-                watch.preview(index, partial(self.painted, latents))
+                if watch.is_wanted(index):
+                    watch.preview(index, partial(self.painted, latents))
 
         plan = replace(self.plan, **{SETTINGS[name]: value for name, value in requests[0].settings.items()})
-        seeds = [request.seed for request in requests]
-        drawn = draw(self.model, seeds, together(readings), plan, batch=batch, on_step=on_step)
+        seeds, indices = [request.seed for request in requests], list(group)
+        drawn = draw(
+            self.model,
+            seeds,
+            together(readings),
+            plan,
+            batch=batch,
+            on_step=on_step,
+            is_wanted=lambda row: watch.is_wanted(indices[row]),
+        )
         return to_images(self.codec.decode_latents(drawn))
 
     def painted(self, latents: Tensor) -> Image:
