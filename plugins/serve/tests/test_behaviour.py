@@ -65,6 +65,18 @@ def test_a_stream_that_is_closed_is_cancelled(serve: Any, stepped: Any) -> None:
     assert [len(batch) for batch in stepped.batches] == [8, 1] and stepped.steps == 4 + 4
 
 
+def test_a_stream_that_waits_sends_signs_of_life(serve: Any, stepped: Any) -> None:
+    server = serve(limits=Limits(beat=0.05))
+    stepped.gate.clear()
+    body = {"prompt": "a", "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/images/generations", json=body, timeout=20) as answer:
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": waiting", ""] * 2
+        stepped.gate.set()
+        rest = list(lines)
+    assert "event: image_generation.completed" in rest
+
+
 def test_one_who_asks_for_much_does_not_starve_another(serve: Any, stepped: Any) -> None:
     server = serve()
     client = server.client()

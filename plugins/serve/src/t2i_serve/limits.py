@@ -29,6 +29,8 @@ class Limits:
     """Texts in one body."""
     seconds: float = 600
     """From a request to its answer."""
+    beat: float = 15
+    """Seconds after which a stream without events sends a comment, so that no proxy takes it for dead."""
     slow: float = 30
     """Seconds that a client may take for the head of its request, and again for its body."""
     slow_upload: float = 300

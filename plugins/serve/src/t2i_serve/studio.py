@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ class Studio:
             self._pictures -= n
             self.metrics.pictures_in_flight.set(self._pictures)
 
-    async def draw(self, order: Order) -> AsyncIterator[Begun | Event | Done]:
+    async def draw(self, order: Order) -> AsyncGenerator[Begun | Event | Done, None]:
         """The order's events. Closing the iterator cancels it."""
         clock = Clock(self.limits.seconds, self.stopping)
         with self.admitted(order.n):

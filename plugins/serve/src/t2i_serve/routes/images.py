@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from t2i_serve.drawer import Drawn, Preview, Step
+from t2i_serve.drawer import Drawn, Event, Preview, Step
 from t2i_serve.errors import ApiError, as_api_error, body, language
 from t2i_serve.limits import Limits
 from t2i_serve.routes import uploads
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 A = TypeVar("A", bound=Asked)
+T = TypeVar("T")
 router = APIRouter(prefix="/v1/images", responses=ERRORS, tags=["images"])
 ALIASES = {
     "cfg": "cfg_scale",
@@ -205,6 +207,28 @@ def _summary(order: Order, filed: Filed, done: Done, begun: Begun) -> dict[str, 
     }
 
 
+async def _beating(events: AsyncGenerator[T, None], seconds: float) -> AsyncGenerator[T | None, None]:
+    """The events, and None after so many seconds without one."""
+    task = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            await asyncio.wait({task}, timeout=seconds)
+            if not task.done():
+                yield None
+                continue
+            try:
+                event = task.result()
+            except StopAsyncIteration:
+                return
+            yield event
+            task = asyncio.ensure_future(anext(events))
+    finally:
+        if task.done():
+            await events.aclose()
+        else:
+            task.cancel()  # which ends the events where they wait
+
+
 @dataclass
 class Stream:
     """Events as OpenAI's client reads them: previews, then each picture; with a ranker the best first, at the end."""
@@ -216,33 +240,42 @@ class Stream:
     progress: bool
     request: Request
 
-    async def lines(self) -> AsyncIterator[str]:
-        last, begun, shown = 0.0, None, 0
+    async def lines(self) -> AsyncGenerator[str, None]:
+        """The answer; closing it cancels the order."""
+        beating = _beating(self.studio.draw(self.order), self.studio.limits.beat)
         try:
-            async for event in self.studio.draw(self.order):
-                if isinstance(event, Begun):
-                    begun = event
-                    if self.progress:
-                        yield self._line("progress", {"share": 0.0, "seed": self.order.seed, "n": self.order.n})
-                elif isinstance(event, Step) and self.progress and time.monotonic() - last > 0.2:
-                    last = time.monotonic()
-                    yield self._line("progress", {"share": round(event.share, 4)})
-                elif isinstance(event, Preview):
-                    yield await self._partial(event.candidate, event.index, event.image)
-                elif isinstance(event, Drawn) and self.order.previews:
-                    shown += 1
-                    if self.order.n > 1 or self.order.rerank:
-                        yield await self._partial(event.candidate, self.order.previews, event.image, is_drawn=True)
-                    if self.progress and shown == self.order.n:
-                        yield self._line("progress", {"share": 1.0})
-                elif isinstance(event, Done):
-                    assert begun is not None
-                    async for line in self._completed(event, begun):
-                        yield line
+            async with contextlib.aclosing(beating) as events:
+                async for line in self._lines(events):
+                    yield line
         except Exception as error:
             accepted = self.request.headers.get("accept-language", "")
             problem = body(as_api_error(error), language(accepted))["error"]
             yield f"event: error\ndata: {json.dumps({'type': 'error', 'error': problem}, ensure_ascii=False)}\n\n"
+
+    async def _lines(self, events: AsyncIterator[Begun | Event | Done | None]) -> AsyncIterator[str]:
+        last, begun, shown = 0.0, None, 0
+        async for event in events:
+            if event is None:
+                yield ": waiting\n\n"
+            elif isinstance(event, Begun):
+                begun = event
+                if self.progress:
+                    yield self._line("progress", {"share": 0.0, "seed": self.order.seed, "n": self.order.n})
+            elif isinstance(event, Step) and self.progress and time.monotonic() - last > 0.2:
+                last = time.monotonic()
+                yield self._line("progress", {"share": round(event.share, 4)})
+            elif isinstance(event, Preview):
+                yield await self._partial(event.candidate, event.index, event.image)
+            elif isinstance(event, Drawn) and self.order.previews:
+                shown += 1
+                if self.order.n > 1 or self.order.rerank:
+                    yield await self._partial(event.candidate, self.order.previews, event.image, is_drawn=True)
+                if self.progress and shown == self.order.n:
+                    yield self._line("progress", {"share": 1.0})
+            elif isinstance(event, Done):
+                assert begun is not None
+                async for line in self._completed(event, begun):
+                    yield line
 
     async def _partial(self, candidate: int, index: int, image: Image, *, is_drawn: bool = False) -> str:
         size = f"{image.width}x{image.height}"
