@@ -11,6 +11,7 @@ SOURCE = ROOT / "src"
 STRANGERS = [*ROOT.glob("plugins/*/src"), *ROOT.glob("examples/*")]
 ROOMS = (
     "ground",
+    "engine",
     "contract",
     "store",
     "registry",

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from t2icli.engine.cluster import connect
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
@@ -37,7 +38,7 @@ class Answer(msgspec.Struct):
 def run_on_cluster(chunks: Iterable[Chunk], work: Work, address: str) -> None:
     """As `run_here`, on all machines of a Ray cluster; '' starts one on this machine."""
     assert isinstance(work.claims, LocalClaims)
-    daft, ray = _engine(address)
+    daft, ray = connect(address or None)
     output = work.reports.output.resolve()
     name = hashlib.sha256(str(output).encode()).hexdigest()[:16]
     keeper = (
@@ -56,18 +57,6 @@ def run_on_cluster(chunks: Iterable[Chunk], work: Work, address: str) -> None:
             work.reports.forget(chunk.number for chunk in wave)
     finally:
         ray.kill(keeper)
-
-
-def _engine(address: str) -> tuple[Any, Any]:
-    try:
-        import daft
-        import ray
-    except ImportError as error:
-        raise T2IError("a Ray cluster needs daft and ray", "run: t2i install 't2icli[ray]'") from error
-    ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
-    if daft.get_or_infer_runner_type() != "ray":
-        daft.set_runner_ray(address or None)
-    return daft, ray
 
 
 def _on_this_node() -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""A job's chunks on a Ray cluster through Daft: one query for the whole job, so that each worker loads its model once.
+
+All machines must see the output folder, and what the chunks name, under the same path.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from t2icli.engine import jobs
+from t2icli.engine.jobs import Job
+from t2icli.ground.errors import T2IError
+
+if TYPE_CHECKING:
+    from t2icli.engine.run import Ray
+
+ANSWER_WITHIN = 5.0
+"""Seconds in which the head of a cluster must take a connection."""
+TRIES = 3
+"""Times a chunk is begun when workers die under it."""
+KEPT = "finished shards are kept: run the same command again"
+
+
+def connect(address: str | None) -> tuple[Any, Any]:
+    """Daft and Ray, connected to the cluster at `address`; None starts one on this machine."""
+    try:
+        import daft
+        import ray
+    except ImportError as error:
+        raise T2IError("a Ray cluster needs daft and ray", "run: t2i install 't2icli[ray]'") from error
+    if address:
+        check_address(address)
+    try:
+        ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise T2IError(f"cannot use the Ray cluster at {address or 'this machine'}: {reason}", code=1) from error
+    if daft.get_or_infer_runner_type() != "ray":
+        daft.set_runner_ray(address or None)
+    return daft, ray
+
+
+def check_address(address: str) -> None:
+    """Whether anything takes connections there: Ray itself would wait for minutes."""
+    if address in ("auto", "local"):
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise T2IError(f"{address!r} is not the address of a Ray cluster", "write HOST:PORT, as `ray start` shows it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        hint = "start one: ray start --head; its first lines show the address"
+        raise T2IError(f"no Ray cluster answers at {address}: {error}", hint, code=1) from error
+
+
+def run_on_ray(job: Job, missing: list[int], on: Ray, done: Callable[[int], None]) -> None:
+    """Make the shards of `missing` in `on.workers` processes."""
+    daft, _ = connect(on.address)
+    job = replace(job, output=job.output.resolve())
+    worker = daft.cls(
+        Worker, cpus=1, gpus=on.gpus, max_concurrency=on.workers, use_process=True, max_retries=TRIES - 1
+    )(pickle.dumps((replace(job, chunks=()), version("t2icli"))))
+    chunks = [pickle.dumps((number, job.chunks[number])) for number in missing]
+    frame = daft.from_pydict({"chunk": chunks}).into_partitions(len(chunks))
+    try:
+        for row in frame.select(worker(daft.col("chunk")).alias("answer")).iter_rows(results_buffer_size=None):
+            _take(row["answer"], done)
+    except T2IError:
+        raise
+    except Exception as error:  # what Daft and Ray raise when workers are gone is of many types
+        raise T2IError(f"the cluster failed: {str(error).strip().splitlines()[-1]}", KEPT, code=1) from error
+
+
+def _take(answer: str, done: Callable[[int], None]) -> None:
+    if not answer.isdecimal():
+        raise T2IError(answer, KEPT, code=1)
+    done(int(answer))
+
+
+class Worker:
+    """One process of the cluster, with its models."""
+
+    def __init__(self, content: bytes) -> None:
+        self._job, theirs = pickle.loads(content)
+        self._make: jobs.Make | None = None
+        self._problem = ""
+        if (ours := version("t2icli")) != theirs:
+            self._problem = f"{socket.gethostname()} has t2icli {ours}, the machine that began this job {theirs}"
+
+    def __call__(self, content: bytes) -> str:
+        """The number of the chunk whose shard is there now, or what is wrong."""
+        try:
+            return self._problem or self._made(content)
+        except T2IError as error:
+            return f"{socket.gethostname()}: {error.message}"
+
+    def _made(self, content: bytes) -> str:
+        if self._make is None:
+            self._make = self._job.load()
+        number, chunk = pickle.loads(content)
+        jobs.write(self._job, number, chunk, self._make)
+        return str(number)

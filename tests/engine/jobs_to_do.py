@@ -1,0 +1,60 @@
+"""Jobs of the tests; a module of its own, because the workers of a cluster import it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2icli.engine.jobs import Job, Make
+from t2icli.engine.run import Ray, run
+from t2icli.ground.errors import T2IError
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Loads nothing, but notes in `log` that it does, with the process; a chunk takes `seconds`."""
+
+    log: Path
+    seconds: float = 0.0
+
+    def __call__(self) -> Make:
+        with self.log.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        return self.make
+
+    def make(self, chunk: int, draft: Path) -> None:
+        if chunk < 0:
+            raise T2IError(f"{chunk} has no square here")
+        with draft.open("w") as stream:
+            stream.write(f"{chunk} ")
+            stream.flush()
+            time.sleep(self.seconds)
+            stream.write(f"{chunk**2}\n")
+
+
+def job(output: Path, chunks: int = 6, seconds: float = 0.0, **settings: object) -> Job:
+    log = output.with_name(f"{output.name}.log")
+    return Job(output, {"power": 2, **settings}, range(chunks), Squares(log, seconds), ".txt")
+
+
+def loads(output: Path) -> list[str]:
+    """The processes that have loaded, once for each time."""
+    log = output.with_name(f"{output.name}.log")
+    return log.read_text().split() if log.is_file() else []
+
+
+def shards(output: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (output / "shards").iterdir()}
+
+
+if __name__ == "__main__":
+    folder, count, pause, *address = sys.argv[1:]
+    import jobs_to_do
+
+    run(
+        jobs_to_do.job(Path(folder), int(count), float(pause)),
+        Ray(address[0], workers=2) if address else None,
+    )

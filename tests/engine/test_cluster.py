@@ -1,0 +1,58 @@
+"""A job on Ray. Needs `t2i install 't2icli[ray]'`, and half a minute to start a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from jobs_to_do import loads, shards
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+CHUNKS = 16
+EXPECTED = {f"{number:06d}.txt": f"{number} {number**2}\n" for number in range(CHUNKS)}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes that compute, beside the driver's own, which does not."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    pytest.importorskip("daft")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # the workers' too
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1)
+        yield cluster
+    finally:
+        del os.environ["PYTHONPATH"]
+        cluster.shutdown()
+
+
+def start(output: Path, address: str) -> subprocess.Popen[bytes]:
+    script = Path(__file__).with_name("jobs_to_do.py")
+    return subprocess.Popen([sys.executable, script, output, str(CHUNKS), "0.5", address])
+
+
+def test_two_workers_load_once_each_and_make_every_shard(tmp_path: Path, cluster: Any) -> None:
+    assert start(tmp_path / "out", cluster.address).wait(200) == 0
+    assert shards(tmp_path / "out") == EXPECTED
+    assert len(loads(tmp_path / "out")) == len(set(loads(tmp_path / "out"))) == 2
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(tmp_path: Path, cluster: Any) -> None:
+    run = start(tmp_path / "out", cluster.address)
+    while len(loads(tmp_path / "out")) < 2 and run.poll() is None:
+        time.sleep(0.02)
+    os.kill(int(loads(tmp_path / "out")[0]), signal.SIGKILL)
+    if run.wait(200):  # the cluster gave up: the next run continues
+        assert start(tmp_path / "out", cluster.address).wait(200) == 0
+    assert {name: text for name, text in shards(tmp_path / "out").items() if name.endswith(".txt")} == EXPECTED

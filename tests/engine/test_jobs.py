@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from t2icli.engine.cluster import check_address
+from t2icli.engine.run import run
+from t2icli.ground.errors import T2IError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from jobs_to_do import job, loads, shards
+
+EXPECTED = {f"{number:06d}.txt": f"{number} {number**2}\n" for number in range(6)}
+
+
+def test_every_chunk_becomes_a_shard_and_models_are_loaded_once(tmp_path: Path) -> None:
+    done: list[int] = []
+    run(job(tmp_path / "out"), done=done.append)
+    assert shards(tmp_path / "out") == EXPECTED
+    assert done == list(range(6)) and len(loads(tmp_path / "out")) == 1
+
+
+def test_a_second_run_makes_the_missing_shards_alone_and_loads_nothing_where_none_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(job(out))
+    (out / "shards/000003.txt").unlink()
+    (out / "shards/000004.txt").write_text("kept")
+    done: list[int] = []
+    run(job(out), done=done.append)
+    assert sorted(done) == list(range(6)) and done[-1] == 3
+    assert shards(out) == EXPECTED | {"000004.txt": "kept"}
+    run(job(out))
+    assert len(loads(out)) == 2
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    run(job(tmp_path / "out"))
+    with pytest.raises(T2IError, match=r"was started with model\.size = None, now it is 3"):
+        run(job(tmp_path / "out", model={"size": 3}))
+    with pytest.raises(T2IError, match="power = 2, now it is 3"):
+        run(replace(job(tmp_path / "out"), settings={"power": 3}))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(T2IError, match="holds something else already"):
+        run(job(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "thesis.txt"]
+
+
+def test_a_run_that_is_killed_leaves_whole_shards_and_is_continued(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = Path(__file__).with_name("jobs_to_do.py")
+    killed = subprocess.Popen([sys.executable, script, out, "6", "0.5"])
+    while not len(list(out.glob("shards/*.txt"))) >= 2 and killed.poll() is None:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert all(EXPECTED[name] == text for name, text in shards(out).items() if name.endswith(".txt"))
+    run(job(out))
+    assert shards(out) == EXPECTED
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    def again(number: int) -> None:
+        with pytest.raises(T2IError, match="another run is writing"):
+            run(job(tmp_path / "out"))
+
+    run(job(tmp_path / "out", 1), done=again)
+
+
+def test_an_address_that_nobody_answers_is_an_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
+        with pytest.raises(T2IError, match="no Ray cluster answers at 127"):
+            check_address(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
+def test_an_address_without_host_or_port_is_an_error(address: str) -> None:
+    with pytest.raises(T2IError, match="is not the address of a Ray cluster"):
+        check_address(address)
