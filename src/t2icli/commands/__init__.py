@@ -16,6 +16,7 @@ PANELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "generate": ("generate:generate", "Draw pictures of prompts, best first, with a gallery of them."),
         "rerank": ("rerank:rerank", "Rank pictures by how well they fit a prompt or a sound, best first."),
         "search": ("search:search", "Find the pictures that fit a prompt best."),
+        "embed": ("embed:embed", "Turn pictures, texts or sounds into vectors in shards, for `t2i search`."),
         "caption": ("caption:caption", "Describe pictures."),
         "replay": ("replay:replay", "Draw a picture again and compare every pixel."),
     },

@@ -32,6 +32,7 @@ from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from t2icli.pipelines.evaluate.retrieval import Hit, Sentence
+    from t2icli.pipelines.vectors import Vectors
 
 
 def search(
@@ -40,8 +41,8 @@ def search(
         list[str],
         typer.Argument(
             metavar="PROMPT DATA",
-            help="What to look for, then a prepared dataset, a folder, CSV or JSONL, or sentences, a line each, in a "
-            "text file; with --audio the data alone.",
+            help="What to look for, then a prepared dataset, a folder, CSV or JSONL, sentences, a line each, in a text "
+            "file, or the vectors of t2i embed; with --audio the data alone.",
         ),
     ],
     audio: Audio = None,
@@ -71,21 +72,36 @@ def search(
     """
     from t2icli.pipelines import mixture, models
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
+    from t2icli.pipelines.vectors import Vectors
 
     if show_pictures:
         show.check_pictures()
     options = config.options(context, option or ())
     prompt, data = _prompt_and_data(words, audio)
-    of_texts = data.suffix.lower() == ".txt"
-    lines = prompts.read(data) if of_texts else []
-    found = None if of_texts else pairs.read(data, root=root, captions=False)
     heard = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
-    usual = defaults.name("ranker") if heard is None else heard.listener
-    (source,) = embeddings.open_embedders([ranker or usual], options, batch=batch_size, device=device)
+    word = ranker or (None if heard is None else heard.listener)
+    stored = Vectors.at(data)
+    if stored is not None:
+        if cache is not None:
+            raise T2IError("--cache has no use for pictures that are embedded already", "omit it")
+        source = stored.open_embedder(word, options, batch=batch_size, device=device)
+        lines, found = [], None
+    else:
+        of_texts = data.suffix.lower() == ".txt"
+        lines = prompts.read(data) if of_texts else []
+        found = None if of_texts else pairs.read(data, root=root, captions=False)
+        (source,) = embeddings.open_embedders(
+            [word or defaults.name("ranker")], options, batch=batch_size, device=device
+        )
     if heard is not None:
         mixture.check_space(heard, source)
     show.notes(models.stand_ins([source.model]))
     query = (source.thing.embed_texts([prompt])[0] if heard is None else heard.vector).numpy()
+    if stored is not None:
+        _show_stored(
+            stored, prompt, stored.search(query, top), copy, as_json=as_json, plain=plain, pictures=show_pictures
+        )
+        return
     if found is None:
         _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), as_json=as_json, plain=plain)
         return
@@ -93,16 +109,45 @@ def search(
         advance = watch.counting("embedding", len(found.pictures))
         embedded = embeddings.embed(source, found, [], cache, advance)
     hits = retrieval.hits(query, embedded, found, top)
-    if copy is not None:
-        show.note(f"{len(retrieval.file(hits, copy))} pictures in {copy}")
-    _show(prompt, hits, as_json=as_json, plain=plain)
-    if show_pictures:
-        with tempfile.TemporaryDirectory() as folder:
-            show.pictures(retrieval.file(hits, Path(folder)))
+    _show_hits(prompt, hits, copy, as_json=as_json, plain=plain, pictures=show_pictures)
     for reason in embedded.unreadable.values():
         show.warn(f"skipped: {reason}")
     if embedded.unreadable:
         raise typer.Exit(3)
+
+
+def _show_stored(
+    stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path | None, *, as_json: bool, plain: bool, pictures: bool
+) -> None:
+    from t2icli.pipelines.evaluate.retrieval import Sentence
+
+    if stored.missing:
+        show.warn(
+            f"'{stored.folder}' is not finished: {stored.missing} shards are missing; run the same t2i embed again"
+        )
+    if stored.of == "pictures":
+        _show_hits(prompt, hits, copy, as_json=as_json, plain=plain, pictures=pictures)
+        return
+    if copy is not None or pictures:
+        raise T2IError(f"'{stored.folder}' holds vectors of {stored.of}, not of pictures", "omit --copy and --show")
+    if stored.of == "texts":
+        sentences = [Sentence(hit.rank, hit.picture.captions[0], hit.score) for hit in hits]
+        _show_sentences(prompt, sentences, as_json=as_json, plain=plain)
+    else:
+        _show(prompt, hits, as_json=as_json, plain=plain)
+
+
+def _show_hits(
+    prompt: str, hits: Sequence[Hit], copy: Path | None, *, as_json: bool, plain: bool, pictures: bool
+) -> None:
+    from t2icli.pipelines.evaluate import retrieval
+
+    if copy is not None:
+        show.note(f"{len(retrieval.file(hits, copy))} pictures in {copy}")
+    _show(prompt, hits, as_json=as_json, plain=plain)
+    if pictures:
+        with tempfile.TemporaryDirectory() as folder:
+            show.pictures(retrieval.file(hits, Path(folder)))
 
 
 def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:

@@ -56,10 +56,22 @@ def open_one(
 
     `batch` and `device` are what --batch-size and --device say: settings that not every backend has.
     """
+    entry, chosen = choose(kind, word, options, batch=batch, device=device)
+    return Opened(kind, entry.name, chosen, loaded(kind, entry, chosen))
+
+
+def choose(
+    kind: str,
+    word: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    batch: int | None = None,
+    device: str | None = None,
+) -> tuple[Entry[Any], Any]:
+    """The entry and the settings that `open_one` would load."""
     entry, model = configure.resolve(kind, defaults.name(kind) if word is None else word)
     own = {**(options or {}), **_flags(kind, entry, batch, device)}
-    chosen = configure.configure_entry(kind, entry, own, model)
-    return Opened(kind, entry.name, chosen, loaded(kind, entry, chosen))
+    return entry, configure.configure_entry(kind, entry, own, model)
 
 
 def _flags(kind: str, entry: Entry[Any], batch: int | None, device: str | None) -> dict[str, Any]:

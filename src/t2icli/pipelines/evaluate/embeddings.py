@@ -15,7 +15,7 @@ from t2icli.contract.kinds import BoxEmbedder, Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate.pairs import Pairs, Picture
-from t2icli.registry import discovery
+from t2icli.registry import discovery, settings
 from t2icli.registry.open import Opened, open_several
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def embed(
     def image_blocks() -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(pairs.pictures), BLOCK):
             some = pairs.pictures[start : start + BLOCK]
-            yield _embed_pictures(source.thing, some, unreadable)
+            yield embed_pictures(source.thing, some, unreadable)
             advance(len(some))
 
     def text_blocks() -> Iterator[NDArray[np.float32]]:
@@ -70,18 +70,19 @@ def embed(
             yield source.thing.embed_texts(texts[start : start + BLOCK]).numpy()
 
     width = source.thing.width
-    key = identity(source)
+    key = identity(source.entry, source.settings)
     of_texts = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     images = _kept(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
     text_table = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
     return Embedded(images, text_table, unreadable)
 
 
-def identity(source: Opened[Embedder]) -> str:
-    """Whatever changes the embeddings, in one hash."""
-    tables = {name: value for name, value in source.tables.items() if name not in NOT_THE_RESULT}
-    model = source.model.sha256 if source.model else ""
-    return hashlib.sha256(json.dumps([source.entry, tables, model], sort_keys=True, default=str).encode()).hexdigest()
+def identity(entry: str, chosen: Any) -> str:
+    """Whatever changes the embeddings of an entry with these settings, in one hash."""
+    tables = {name: value for name, value in settings.tables(chosen).items() if name not in NOT_THE_RESULT}
+    model = settings.model_of(chosen)
+    sha256 = model.sha256 if model else ""
+    return hashlib.sha256(json.dumps([entry, tables, sha256], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _kept(
@@ -119,7 +120,8 @@ def _fill(rows: NDArray[np.float32], blocks: Iterator[NDArray[np.float32]]) -> N
         start += len(block)
 
 
-def _embed_pictures(embedder: Embedder, pictures: Sequence[Picture], unreadable: dict[str, str]) -> NDArray[np.float32]:
+def embed_pictures(embedder: Embedder, pictures: Sequence[Picture], unreadable: dict[str, str]) -> NDArray[np.float32]:
+    """A vector for each; not a number for those that cannot be opened, whose reasons go into `unreadable`."""
     rows: NDArray[np.float32] = np.full((len(pictures), embedder.width), np.nan, np.float32)
     opened, places = [], []
     for place, picture in enumerate(pictures):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from t2icli.contract.kinds import Box
+from t2icli.contract.kinds import Box, DatasetPreparer
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, Split
 from t2icli.ground.errors import T2IError
@@ -37,6 +37,10 @@ class Picture:
     suffix: str = ""
     """Of its file, where the name is a dataset's key."""
     sound: Callable[[], Clip | None] = _no_sound
+
+    @property
+    def has_sound(self) -> bool:
+        return self.sound is not _no_sound
 
     @property
     def file_name(self) -> str:
@@ -77,13 +81,14 @@ def read(
     table's own folder unless given.
     """
     if (path / dataset.CARD).is_file():
-        return _prepared(PreparedDataset.open(path).split(split), captions)
+        data = PreparedDataset.open(path).split(split)
+        return Pairs([row for row in prepared(data) if row.captions or not captions], data.sha256)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
-    rows = [row for row in _rows(path, text, root) if row.captions or not captions]
-    if not rows:
+    found = [row for row in rows(path, text, root) if row.captions or not captions]
+    if not found:
         raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
-    return Pairs(rows, _identity(rows))
+    return Pairs(found, _identity(found))
 
 
 def _identity(rows: Sequence[Picture]) -> str:
@@ -93,30 +98,18 @@ def _identity(rows: Sequence[Picture]) -> str:
     return digest.hexdigest()
 
 
-def _prepared(data: PreparedDataset, captions: bool) -> Pairs:
-    rows = [
-        Picture(
-            data.key(i),
-            own,
-            partial(data.image_bytes, i),
-            suffix=f".{data.format(i)}",
-            sound=partial(data.clip, i) if data.has_audio(i) else _no_sound,
+def prepared(data: PreparedDataset) -> Iterator[Picture]:
+    """The rows of a prepared dataset."""
+    for i in range(len(data)):
+        sound = partial(data.clip, i) if data.has_audio(i) else _no_sound
+        yield Picture(
+            data.key(i), data.captions(i), partial(data.image_bytes, i), suffix=f".{data.format(i)}", sound=sound
         )
-        for i in range(len(data))
-        if (own := data.captions(i)) or not captions
-    ]
-    return Pairs(rows, data.sha256)
 
 
-def _rows(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
+def rows(path: Path, text: str = "sur_text", root: Path | None = None) -> Iterator[Picture]:
     """A folder or a table, read by the same code as `t2i prepare` reads them."""
-    options = {"root": str(root)} if root else {}
-    if path.is_dir():
-        source = load("dataset", "folder")
-    elif path.suffix.lower() in (".jsonl", ".json"):
-        source = load("dataset", "jsonl", text=text, **options)
-    else:
-        source = load("dataset", "csv", **options)
+    source = source_of(path, text, root)
     for number, row in enumerate(source.rows(path), start=2):
         if "skip" in row.extra:
             continue
@@ -126,18 +119,26 @@ def _rows(path: Path, text: str, root: Path | None) -> Iterator[Picture]:
             error = row.extra.get("error")
             raise T2IError(f"{where}: {problem}: {error}" if error else f"{where}: {problem}", hint)
         if not isinstance(row.image, Path):
-            raise T2IError(f"{where} does not name a file: {row.image}", "fetch the pictures with t2i prepare")
+            other = str(row.image)
+            raise T2IError(f"{where} does not name a file: {other}", "fetch the pictures with t2i prepare")
         boxes = tuple(tuple(box) for box in row.extra.get("bbox", ()))
-        yield Picture(str(row.image), row.captions, _reader(row.image), boxes)
+        yield Picture(str(row.image), row.captions, partial(_file, row.image), boxes)
 
 
-def _reader(path: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
-        from t2icli.pictures.images import read_file
+def source_of(path: Path, text: str = "sur_text", root: Path | None = None) -> DatasetPreparer:
+    """What reads a folder of pictures, a CSV or a JSONL."""
+    options = {"root": str(root)} if root else {}
+    if path.is_dir():
+        return cast(DatasetPreparer, load("dataset", "folder"))
+    if path.suffix.lower() in (".jsonl", ".json"):
+        return cast(DatasetPreparer, load("dataset", "jsonl", text=text, **options))
+    return cast(DatasetPreparer, load("dataset", "csv", **options))
 
-        return read_file(path)
 
-    return read
+def _file(path: Path) -> bytes:
+    from t2icli.pictures.images import read_file
+
+    return read_file(path)
 
 
 def first(pairs: Pairs, n: int | None) -> Pairs:

@@ -1,0 +1,115 @@
+"""The folder of vectors that `t2i embed` makes: searched shard by shard, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from t2icli.contract.kinds import Embedder
+from t2icli.data import dataset
+from t2icli.data.dataset import PreparedDataset
+from t2icli.engine.jobs import FOLDER, PLAN
+from t2icli.ground import toml
+from t2icli.ground.errors import T2IError
+from t2icli.pictures.images import read_file
+from t2icli.pipelines.embed import JOB, SUFFIX, Of
+from t2icli.pipelines.evaluate import embeddings
+from t2icli.pipelines.evaluate.pairs import Picture
+from t2icli.pipelines.evaluate.retrieval import Hit, search
+from t2icli.registry.loading import loaded
+from t2icli.registry.open import Opened, choose
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Shards of vectors, and what they were made of."""
+
+    folder: Path
+    plan: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, folder: Path) -> Vectors | None:
+        """The vectors in a folder; None where it holds something else."""
+        path = folder / PLAN
+        plan = toml.read(path) if path.is_file() else {}
+        return cls(folder, plan) if plan.get("job") == JOB else None
+
+    @property
+    def of(self) -> Of:
+        of: Of = self.plan["of"]
+        return of
+
+    @property
+    def shards(self) -> list[Path]:
+        return sorted((self.folder / FOLDER).glob(f"*{SUFFIX}"))
+
+    @property
+    def missing(self) -> int:
+        """How many shards an unfinished run has not made yet."""
+        return -(-int(self.plan["rows"]) // int(self.plan["shard_rows"])) - len(self.shards)
+
+    def open_embedder(self, word: str | None, options: Mapping[str, Any], **flags: Any) -> Opened[Embedder]:
+        """The embedder that made the vectors; an error where `word` or its settings mean another."""
+        name = self.plan["embedder"] if word is None else word
+        own = {**self.plan.get("option", {}), **options} if word is None else options
+        entry, chosen = choose("embedder", name, own, **flags)
+        if embeddings.identity(entry.name, chosen) != self.plan["identity"]:
+            hint = "omit -r and its settings, install that model again, or embed into another folder"
+            raise T2IError(f"the vectors in '{self.folder}' are of another model or other settings", hint)
+        return Opened("embedder", entry.name, chosen, loaded("embedder", entry, chosen))
+
+    def search(self, query: NDArray[np.float32], n: int) -> list[Hit]:
+        """The n rows nearest to `query`, best first; of the same score the earlier one."""
+        best: list[tuple[float, int, int]] = []
+        for path in self.shards:
+            vectors = _numbers(_read(path).column("vector"), path, len(query))
+            best += [(-score, int(path.stem), row) for row, score in search(query, vectors, n)]
+            best = sorted(best)[:n]
+        return [Hit(rank, self._picture(shard, row), -score) for rank, (score, shard, row) in enumerate(best, start=1)]
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Key and reason of every row without a vector."""
+        import pyarrow.compute as pc
+
+        for path in self.shards:
+            table = _read(path).select(["key", "problem"])
+            for row in table.filter(pc.is_valid(table.column("problem"))).to_pylist():
+                yield row["key"], row["problem"]
+
+    def _picture(self, shard: int, row: int) -> Picture:
+        found = _read(self.folder / FOLDER / f"{shard:06d}{SUFFIX}").slice(row, 1).to_pylist()[0]
+        key, captions = found["key"], tuple(found["captions"])
+        source = Path(self.plan["source"])
+        if self.of != "pictures" or not (source / dataset.CARD).is_file():
+            return Picture(key, captions, partial(read_file, Path(key)))
+        data, place = PreparedDataset.open(source), shard * int(self.plan["shard_rows"]) + row
+        return Picture(key, captions, partial(data.image_bytes, place), suffix=f".{data.format(place)}")
+
+
+def _read(path: Path) -> Any:
+    """A shard as an arrow batch whose columns lie in the mapped file."""
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise T2IError("embedded shards need pyarrow", "run: t2i install 't2icli[data]'") from error
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, ValueError) as error:
+        hint = "delete it and run the same t2i embed again"
+        raise T2IError(f"'{path}' is damaged: {error}", hint, code=1) from error
+
+
+def _numbers(column: Any, path: Path, width: int) -> NDArray[np.float32]:
+    """A column of vectors as one table, not copied."""
+    if column.type.list_size != width:
+        raise T2IError(f"the vectors in '{path}' have {column.type.list_size} numbers, the query {width}")
+    vectors: NDArray[np.float32] = column.combine_chunks().flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
+    return vectors
