@@ -43,6 +43,16 @@ def test_settings_of_one_picture_change_it_alone(settings: dict[str, Any], load:
     assert np.array_equal(picture(generator), before)
 
 
+@pytest.mark.parametrize(
+    ("family", "read"), [("stable-diffusion", 77), ("stable-diffusion-xl", 77), ("z-image", 512), ("sana", 300)]
+)
+def test_a_prompt_that_is_cut_is_reported_once(family: str, read: int, load: Load) -> None:
+    generator = load(family)
+    with pytest.warns(UserWarning, match=f"was cut to the {read} the model reads") as caught:
+        list(generator.generate("a plate of noodles " * 40, 2, seed=7))
+    assert len(caught) == 1
+
+
 def test_a_size_of_one_picture(load: Load) -> None:
     generator = load("z-image")
     assert picture(generator, size="96x64").shape == (64, 96, 3)

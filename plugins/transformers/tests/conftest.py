@@ -28,7 +28,7 @@ def clip() -> tuple[Any, Any]:
     text = {**THIN, "vocab_size": tokenizers.CLIP_VOCABULARY, "max_position_embeddings": 77}
     text |= {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
     images = transformers.CLIPImageProcessor(**SMALL)
-    return _dual("CLIP", text, EYES, transformers.CLIPProcessor(images, tokenizers.clip(77)), projection_dim=12)
+    return _dual("CLIP", text, EYES, transformers.CLIPProcessor(images, tokenizers.clip()), projection_dim=12)
 
 
 def siglip() -> tuple[Any, Any]:
@@ -48,7 +48,7 @@ def metaclip_2() -> tuple[Any, Any]:
     text = {**THIN, "vocab_size": tokenizers.CLIP_VOCABULARY, "max_position_embeddings": 77}
     text |= {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
     images = transformers.CLIPImageProcessor(**SMALL)
-    return _dual("MetaClip2", text, EYES, transformers.CLIPProcessor(images, tokenizers.clip(77)), projection_dim=12)
+    return _dual("MetaClip2", text, EYES, transformers.CLIPProcessor(images, tokenizers.clip()), projection_dim=12)
 
 
 def altclip() -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ def qwen(**named: str) -> Any:
     return tokenizer
 
 
-def clip(length: int = 16) -> Any:
+def clip(length: int = 77) -> Any:
     letters = [*_bytes(), *(f"{letter}</w>" for letter in _bytes()), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[], model_max_length=length)
 

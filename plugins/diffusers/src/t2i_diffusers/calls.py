@@ -124,6 +124,22 @@ def call(pipeline: Any, request: Request, chosen: Settings, shape: tuple[int, in
     return {name: value for name, value in options.items() if name in known}
 
 
+def cut(pipeline: Any, prompt: str) -> tuple[int, int] | None:
+    """How many tokens a prompt has and how many are read, where none of the text encoders reads all of it."""
+    found: list[tuple[int, int]] = []
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        tokenizer = getattr(pipeline, name, None)
+        if tokenizer is None:
+            continue
+        most = parameters(type(pipeline)).get("max_sequence_length")
+        if not isinstance(most, int) or "CLIP" in type(tokenizer).__name__:
+            most = int(tokenizer.model_max_length)
+        found.append((len(tokenizer(prompt, verbose=False)["input_ids"]), most))
+    if not found or any(count <= most for count, most in found):
+        return None
+    return max(found, key=lambda each: each[1])
+
+
 def _guided(pipeline: Any, chosen: Settings) -> dict[str, Any]:
     kind = type(pipeline)
     known, name = parameters(kind), guidance(kind)

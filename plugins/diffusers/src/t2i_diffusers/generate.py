@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import torch
 from PIL.Image import Image
 
@@ -23,6 +24,7 @@ from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices
 from t2icli.nn.blocks import fill, in_groups
 from t2icli.nn.devices import pick_device
+from t2icli.nn.embedding import report_prompt
 
 if TYPE_CHECKING:
     from t2i_diffusers import Settings
@@ -49,6 +51,7 @@ class Diffusers:
         alone = device.type == "cpu" or "num_images_per_prompt" not in calls.parameters(self.kind)
         self.batch = 1 if alone else settings.batch
         self.loras = Loras(pipeline, always)
+        self.reported: set[str] = set()
         self.lock = threading.Lock()
         """A pipeline keeps its scheduler and its bar in itself, so only one call at a time can use it."""
         conditions = {name for name in calls.SIBLINGS if calls.sibling(self.kind, name) is not None}
@@ -68,6 +71,7 @@ class Diffusers:
         chosen = msgspec.structs.replace(self.settings, **first.settings)
         pipeline = self._pipeline(first)
         shape = calls.size(pipeline, first, chosen.size)
+        self._report_cut(pipeline, first.prompt)
         options = calls.call(pipeline, first, chosen, shape, batch)
         seeds = fill([request.seed for request in group.values()], batch)
         with self.lock, quiet(), torch.random.fork_rng(self._devices()):
@@ -77,16 +81,21 @@ class Diffusers:
             if (guider := calls.guider(pipeline)) is not None:
                 guider.guidance_scale = self.own_guidance if chosen.cfg_scale is None else chosen.cfg_scale
             self._follow(pipeline, chosen.scheduler, watch, list(group), shape, generators)
-            warnings.simplefilter("error", RuntimeWarning)  # numpy's, where pixels are no numbers
             try:
-                drawn = pipeline(generator=generators, **options)
-            except RuntimeWarning as error:
+                with np.errstate(invalid="raise"):  # of pixels that are no numbers, which would be black
+                    drawn = pipeline(generator=generators, **options)
+            except FloatingPointError as error:
                 raise T2IError(
                     f"{type(pipeline).__name__} computed what is no number", "set more steps, or precision=fp32", code=1
                 ) from error
             except REFUSALS as error:
                 raise T2IError(f"{type(pipeline).__name__} cannot draw this: {first_line(error)}") from error
         return _images(drawn, type(pipeline), len(group))
+
+    def _report_cut(self, pipeline: Any, prompt: str) -> None:
+        if prompt not in self.reported and (lengths := calls.cut(pipeline, prompt)) is not None:
+            report_prompt(prompt, *lengths)
+        self.reported = {prompt}  # its other pictures follow
 
     def _follow(
         self,

@@ -43,7 +43,7 @@ def _clip_text(projected: bool = False, width: int = 16) -> Any:
         intermediate_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=16,
+        max_position_embeddings=77,
         projection_dim=16,
         bos_token_id=512,
         eos_token_id=513,
@@ -184,7 +184,7 @@ def z_image() -> Any:
         n_kv_heads=2,
         cap_feat_dim=16,
         axes_dims=[4, 6, 6],
-        axes_lens=[512, 32, 32],
+        axes_lens=[1024, 64, 64],
     )
     with torch.no_grad():  # they start as memory that nobody has written to
         transformer.x_pad_token.normal_()
