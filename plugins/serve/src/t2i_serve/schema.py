@@ -111,7 +111,7 @@ class ModelCard(BaseModel):
     loaded: bool
     settings: list[dict[str, Any]] = Field(description="What may differ per picture: name, default, JSON schema.")
     conditions: list[str] = Field(
-        description="What a loaded generator draws from besides a prompt: like, source, mask."
+        description="What a generator draws from besides a prompt, as /v1/images/edits takes it: like, source, mask."
     )
     sizes: list[str] = Field(description="What a loaded generator can draw, as far as it says so.")
 
