@@ -141,7 +141,10 @@ def snapshot(reference: Reference) -> Snapshot:
             if not answers:
                 raise TimeoutError("no answer")
             if place in hubs:
-                return _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], modelscope)
+                found = _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], modelscope)
+                if place != hubs[0]:
+                    _warn_of_another(reference, place)
+                return found
             return _of_modelscope(place, reference)
         except urllib.error.HTTPError as error:
             error.close()
@@ -152,6 +155,11 @@ def snapshot(reference: Reference) -> Snapshot:
             problems.append(f"{web.host(place)}: {getattr(error, 'reason', None) or error or type(error).__name__}")
     hint = "\n  ".join([*problems, f"other hosts can be named in {home() / SETTINGS}, or as HF_ENDPOINT"])
     raise web.CannotDownload(f"cannot list the files of {reference}", hint, code=1)
+
+
+def _warn_of_another(reference: Reference, place: str) -> None:
+    """Its list of files is what everything is compared with, so it is named."""
+    warnings.warn(f"the hub does not answer: {reference.id} is taken from {web.host(place)}", UserWarning, stacklevel=3)
 
 
 def _of_hub(place: str, reference: Reference, hubs: Sequence[str], modelscope: str) -> Snapshot:
@@ -216,9 +224,7 @@ def _of_modelscope(place: str, reference: Reference) -> Snapshot:
             raise T2IError(f"ModelScope has no repository {reference.id!r} of revision {revision!r}", hint) from error
         raise
     if reference.hub == "hf":
-        warnings.warn(
-            f"the hub does not answer: {reference.id} is taken from {web.host(place)}", UserWarning, stacklevel=3
-        )
+        _warn_of_another(reference, place)
     files = [
         _listed(file["Path"], file["Size"], file.get("Sha256")) for file in data["Files"] if file["Type"] != "tree"
     ]
