@@ -68,7 +68,7 @@ def test_a_pipeline_that_nothing_here_names_is_called_by_its_signature(load: Cal
 
 
 def test_all_promises_of_a_generator_hold(entry: Entry[Any], tiny: Callable[..., Any]) -> None:
-    check_generator(entry, source=tiny("z-image"), steps="2", size="64x64", precision="fp32", device="cpu")
+    check_generator(entry, source=tiny("z-image"), steps="3", size="64x64", precision="fp32", device="cpu")
 
 
 @pytest.mark.slow
@@ -79,4 +79,4 @@ def test_all_promises_of_a_generator_hold_for_every_family(
 ) -> None:
     without_negative = family in ("flux2-klein", "sana-sprint")
     with pytest.warns(UserWarning, match="negative") if without_negative else contextlib.nullcontext():
-        check_generator(entry, source=tiny(family), steps="2", size="64x64", precision="fp32", device="cpu")
+        check_generator(entry, source=tiny(family), steps="3", size="64x64", precision="fp32", device="cpu")
