@@ -20,7 +20,7 @@ WRITING = "Outputs"
 WHERE = "Hardware"
 FLAGS = {
     HOW_LONG: "lr epochs max_steps schedule warmup optimizer weight_decay clip ema precision grad_accum seed",
-    WHERE: "workers",
+    WHERE: "workers grad_checkpointing",
     WRITING: "save_every keep eval_every preview_every log_every",
     "": "on_nan on_bad_sample",
 }

@@ -8,6 +8,7 @@ Each takes an `Entry` and, by name, the settings to try it with; tiny ones make 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from t2icli.registry.loading import lacking
 from t2icli.store import models
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from t2icli.contract.kinds import Frozen, Turn
     from t2icli.data.dataset import PreparedDataset
@@ -353,6 +354,7 @@ def check_recipe(entry: Entry[Any], data: PreparedDataset, folder: Path, /, **op
         assert isinstance(image, Image.Image), f"previews must be PIL images, not {type(image).__name__}"
     recipe.save(folder)
     models.open_model(folder).file()
+    _check_recomputed(recipe.model, turns, batch)
 
 
 def _run_once(part: Frozen, data: PreparedDataset) -> Tensor:
@@ -382,6 +384,37 @@ def _check_turn(turn: Turn, batch: Any) -> None:
     reached = [p.grad for group in turn.groups for p in group.parameters if p.grad is not None]
     assert reached, f"the loss of turn {turn.name!r} must reach its parameters"
     assert all(bool(grad.isfinite().all()) for grad in reached), f"gradients of turn {turn.name!r} must be finite"
+
+
+def _check_recomputed(model: nn.Module, turns: Sequence[Turn], batch: Any) -> None:
+    """`--grad-checkpointing` changes no loss and no gradient."""
+    from t2icli.training.recompute import blocks, recompute
+
+    if not any(True for _ in blocks(model)):
+        return
+    model.train()
+    state = copy.deepcopy(model.state_dict())
+    expected = [_differentiated(turn, batch) for turn in turns]
+    model.load_state_dict(state)
+    recompute(model)
+    for turn, (loss, gradients) in zip(turns, expected, strict=True):
+        again, others = _differentiated(turn, batch)
+        same = loss.equal(again) and all(a.equal(b) for a, b in zip(gradients, others, strict=True))
+        assert same, f"turn {turn.name!r} must have the same loss and gradients with --grad-checkpointing"
+
+
+def _differentiated(turn: Turn, batch: Any) -> tuple[Tensor, list[Tensor]]:
+    import torch
+
+    from t2icli.training.order import seed_all
+
+    parameters = [p for group in turn.groups for p in group.parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    seed_all(0, turn.name)
+    loss, _ = turn.loss(batch, 0)
+    loss.backward()
+    return loss.detach(), [torch.zeros(()) if p.grad is None else p.grad.clone() for p in parameters]
 
 
 def pictures() -> list[Image.Image]:

@@ -24,6 +24,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World
 from t2icli.training.evaluate import to_device
 from t2icli.training.order import Order, Seeded, collate
+from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, only
 
@@ -128,6 +129,8 @@ class Trial:
         self.settings = msgspec.structs.replace(settings, compile=False)
         self.world = world
         model = recipe.model.to(world.device).train()
+        if settings.grad_checkpointing:
+            recompute(model)
         self.turns = [RunningTurn(turn, self.settings, 1, World(world.device)) for turn in recipe.turns()]
         trained = sum({id(p): p.numel() for turn in self.turns for p in turn.parameters}.values())
         averages = sum(p.numel() for p in model.parameters()) if settings.ema else 0

@@ -28,6 +28,7 @@ from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_de
 from t2icli.training.interrupt import Abandoned, Asked, listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
+from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
 
@@ -91,6 +92,8 @@ class Training:
         seed_all(settings.seed, "start")
         self.model = recipe.model.to(world.device).train()
         self.is_sharded = strategy == "fsdp"
+        if settings.grad_checkpointing:
+            recompute(self.model)
         if self.is_sharded:
             shard(self.model, world)
         turns = recipe.turns()
@@ -340,6 +343,7 @@ def _explained() -> Iterator[None]:
                 raise
         raise T2IError(
             "out of memory in a training step",
-            "try --batch-size with half of it, --grad-accum 4 to cut each batch into pieces, or --precision bf16",
+            "try --batch-size with half of it, --grad-accum 4 to cut each batch into pieces, --grad-checkpointing, "
+            "or --precision bf16",
             code=1,
         ) from error

@@ -15,6 +15,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_steps: Annotated[int | None, Meta(description="optimizer steps in all; decides instead of epochs")] = None
     batch_size: Annotated[int, Meta(description="samples in one step, over all devices and accumulation", ge=1)] = 32
     grad_accum: Annotated[int, Meta(description="micro-batches per device and step", ge=1)] = 1
+    grad_checkpointing: Annotated[
+        bool, Meta(description="compute blocks again on the way back in place of keeping them: less memory, more time")
+    ] = False
     optimizer: Annotated[
         Literal["adam", "adamw", "muon"],
         Meta(description="algorithm; adamw decouples the weight decay, muon needs fewer steps for transformers"),
@@ -62,5 +65,5 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 FREE_TO_CHANGE = frozenset(
     "workers log_every eval_every eval_batches preview_every save_every keep on_nan on_bad_sample".split()
-)
+) | {"grad_checkpointing"}
 """Settings a resumed run may change, for they do not touch the weights."""

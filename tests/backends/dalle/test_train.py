@@ -127,6 +127,17 @@ def test_training_goes_on_from_a_model_with_its_own_network_and_parts(
     assert "its dim is 32, but 64 was requested" in t2i.fails(*more, "-o", "dim=64", "--output", "other").stderr
 
 
+def test_grad_checkpointing_changes_no_weight(
+    t2i: Runner, data: PreparedDataset, codec: Path, vocabulary: Path
+) -> None:
+    flags = ["--max-steps", 3, "--batch-size", 5, "--report-to", "none", "-o", "feed_forward_dropout=0.2"]
+    words = ["train", "dalle", "--train-data", data.folder, *TINY, *parts(codec, vocabulary), *flags]
+    t2i.ok(*words, "--output", "plain")
+    t2i.ok(*words, "--output", "less", "--grad-checkpointing")
+    plain, less = (models.open_model(Path(name, "model")).file().read_bytes() for name in ("plain", "less"))
+    assert plain == less
+
+
 def test_no_start_is_a_training_from_nothing(codec: Path, vocabulary: Path) -> None:
     assert load(codec, vocabulary, start="none").settings.start is None
 
