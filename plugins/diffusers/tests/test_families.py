@@ -71,6 +71,14 @@ def test_all_promises_of_a_generator_hold(entry: Entry[Any], tiny: Callable[...,
     check_generator(entry, source=tiny("z-image"), steps="3", size="64x64", precision="fp32", device="cpu")
 
 
+@pytest.mark.gpu
+def test_all_promises_hold_on_a_gpu_but_for_the_last_bits_of_other_batches(
+    entry: Entry[Any], tiny: Callable[..., Any]
+) -> None:
+    options = {"steps": "3", "size": "64x64", "precision": "fp32", "device": "cuda", "batch": "2"}
+    check_generator(entry, source=tiny("z-image"), tolerance=2, **options)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("family", FAMILIES)

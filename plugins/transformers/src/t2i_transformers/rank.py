@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ class Vqa:
 
     def __init__(self, model: Any, processor: Any, settings: VqaSettings, style: str) -> None:
         self.model, self.processor, self.settings, self.style = model, processor, settings, style
+        known = inspect.signature(model.forward).parameters
+        self.last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        """Spares models that can the logits of the question."""
 
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         form = self.form(prompt)
@@ -55,7 +59,7 @@ class Vqa:
     @torch.inference_mode()
     def _score(self, text: str, image: Image, yes: set[int], no: set[int]) -> float:
         inputs = self.processor(text=[text], images=[image.convert("RGB")], return_tensors="pt")
-        found = self.model(**inputs.to(self.model.device, self.model.dtype), logits_to_keep=1)
+        found = self.model(**inputs.to(self.model.device, self.model.dtype), **self.last)
         logits = found.logits[0, -1].double().cpu()
         return float(torch.sigmoid(_total(logits, yes) - _total(logits, no)))
 
