@@ -12,7 +12,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup browser demo starter test test-slow test-processors test-pythons test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
-	bench bench-startup bench-prepare bench-mixed bench-filing bench-serve bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
+	bench bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
 
 setup: $(VENV)/ready
 
@@ -78,13 +78,13 @@ docs-site: setup .venv-docs/ready
 	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt mkdocs-material mkdocs-static-i18n jieba
 	@touch $@
 
-# Preparing data on a Ray cluster: daft and ray are too large for everyone.
+# Preparing data and embedding on a Ray cluster: daft and ray are too large for everyone.
 ray: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[ray]'
 
 # On a cluster of Ray's that is started for it.
 test-cluster: ray
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/prepare/test_cluster.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/engine/test_cluster.py tests/prepare/test_cluster.py
 
 # The README's main command, with the small models that ship; it ends with where the gallery is.
 demo: setup
@@ -136,9 +136,9 @@ starter-layers: .venv-layers/ready
 	@touch $@
 
 # Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
-bench: bench-startup bench-prepare bench-mixed bench-filing bench-serve bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
+bench: bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-generation bench-training bench-clipgen bench-clipcap bench-dalle2 bench-shapes
 
-bench-startup bench-prepare bench-mixed bench-filing bench-serve: setup
+bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py

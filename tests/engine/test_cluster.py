@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from jobs_to_do import loads, shards
@@ -56,3 +57,18 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(tmp_path: Pat
     if run.wait(200):  # the cluster gave up: the next run continues
         assert start(tmp_path / "out", cluster.address).wait(200) == 0
     assert {name: text for name, text in shards(tmp_path / "out").items() if name.endswith(".txt")} == EXPECTED
+
+
+def test_vectors_of_a_cluster_are_those_of_one_process(tmp_path: Path, cluster: Any) -> None:
+    pytest.importorskip("t2i_starter")
+    pytest.importorskip("t2i_brivl")
+    (tmp_path / "photos").mkdir()
+    for i in range(24):
+        Image.effect_noise((40, 30), 40 + i).convert("RGB").save(tmp_path / f"photos/{i:02d}.png")
+    words = [sys.executable, "-m", "t2icli", "embed", tmp_path / "photos", "-m", "brivl", "--shard-rows", "4"]
+    subprocess.run([*words, "--output", tmp_path / "here"], check=True, timeout=100)
+    there = ["--output", tmp_path / "there", "--engine", "ray", "--workers", "2", "--address", cluster.address]
+    subprocess.run([*words, *there], check=True, timeout=200)
+    made = {path.name: path.read_bytes() for path in (tmp_path / "there/shards").iterdir()}
+    assert len(made) == 6
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "here/shards").iterdir()}

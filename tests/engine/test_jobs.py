@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from t2icli.engine.cluster import check_address
+from t2icli.engine.cluster import Worker, check_address, check_answer
 from t2icli.engine.run import run
 from t2icli.ground.errors import T2IError
 
@@ -83,7 +85,49 @@ def test_an_address_that_nobody_answers_is_an_error() -> None:
             check_address(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
+def test_a_server_that_is_not_ray_is_an_error() -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        check_address(address)
+        with pytest.raises(T2IError, match=f"what answers at {address} is not a Ray cluster: timed out"):
+            check_answer(address)
+
+
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
 def test_an_address_without_host_or_port_is_an_error(address: str) -> None:
     with pytest.raises(T2IError, match="is not the address of a Ray cluster"):
         check_address(address)
+
+
+def worker(output: Path, release: str) -> Worker:
+    return Worker(pickle.dumps((replace(job(output), chunks=()), release)))
+
+
+def test_a_worker_makes_a_shard_once_and_answers_with_its_number(tmp_path: Path) -> None:
+    run(job(tmp_path / "out", 1))
+    here = worker(tmp_path / "out", version("t2icli"))
+    assert [here(pickle.dumps((number, number))) for number in (3, 4, 3)] == ["3", "4", "3"]
+    assert shards(tmp_path / "out") == {name: EXPECTED[name] for name in ("000000.txt", "000003.txt", "000004.txt")}
+    assert len(loads(tmp_path / "out")) == 2
+
+
+def test_a_worker_reports_errors_with_the_name_of_its_machine(tmp_path: Path) -> None:
+    run(job(tmp_path / "out", 1))
+    answer = worker(tmp_path / "out", version("t2icli"))(pickle.dumps((1, -1)))
+    assert answer == f"{socket.gethostname()}: -1 has no square here"
+
+
+def test_a_worker_that_does_not_see_the_folder_makes_nothing(tmp_path: Path) -> None:
+    answer = worker(tmp_path / "elsewhere", version("t2icli"))(pickle.dumps((0, 0)))
+    assert "every machine must see the same folder" in answer
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_of_another_version_makes_nothing(tmp_path: Path) -> None:
+    run(job(tmp_path / "out", 1))
+    answer = worker(tmp_path / "out", "0.0.1")(pickle.dumps((1, 1)))
+    assert answer == f"{socket.gethostname()} has t2icli {version('t2icli')}, the machine that began this job 0.0.1"
+    assert list(shards(tmp_path / "out")) == ["000000.txt"]

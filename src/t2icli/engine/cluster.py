@@ -6,10 +6,13 @@ All machines must see the output folder, and what the chunks name, under the sam
 from __future__ import annotations
 
 import pickle
+import pkgutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
+from queue import Empty, Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from t2icli.engine import jobs
@@ -19,10 +22,12 @@ from t2icli.ground.errors import T2IError
 if TYPE_CHECKING:
     from t2icli.engine.run import Ray
 
-ANSWER_WITHIN = 5.0
-"""Seconds in which the head of a cluster must take a connection."""
+ANSWER_WITHIN = 4.0
+"""Seconds in which the head of a cluster must take a connection, and then answer."""
 TRIES = 3
 """Times a chunk is begun when workers die under it."""
+STARTED = "start one: ray start --head; its first lines show the address"
+SHARED = "every machine must see the same folder under that path"
 KEPT = "finished shards are kept: run the same command again"
 
 
@@ -35,6 +40,7 @@ def connect(address: str | None) -> tuple[Any, Any]:
         raise T2IError("a Ray cluster needs daft and ray", "run: t2i install 't2icli[ray]'") from error
     if address:
         check_address(address)
+        check_answer(address)
     try:
         ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError) as error:
@@ -55,8 +61,29 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        hint = "start one: ray start --head; its first lines show the address"
-        raise T2IError(f"no Ray cluster answers at {address}: {error}", hint, code=1) from error
+        raise T2IError(f"no Ray cluster answers at {address}: {error}", STARTED, code=1) from error
+
+
+def check_answer(address: str) -> None:
+    """Whether what takes connections there is Ray: `ray.init` would try for 20 seconds, or for a minute and more."""
+    if address in ("auto", "local") or address.startswith("ray://"):
+        return
+    answers: Queue[Exception | None] = Queue()
+    Thread(target=_ask, args=(address, answers), daemon=True).start()  # the call itself cannot be given a deadline
+    try:
+        error = answers.get(timeout=ANSWER_WITHIN)
+    except Empty:
+        error = TimeoutError("timed out")
+    if error is not None:
+        raise T2IError(f"what answers at {address} is not a Ray cluster: {error}", STARTED, code=1) from error
+
+
+def _ask(address: str, answers: Queue[Exception | None]) -> None:
+    try:
+        pkgutil.resolve_name("ray._raylet:GcsClient")(address=address)  # as `ray health-check` does
+        answers.put(None)
+    except Exception as error:  # of types of Ray's own
+        answers.put(error)
 
 
 def run_on_ray(job: Job, missing: list[int], on: Ray, done: Callable[[int], None]) -> None:
@@ -71,6 +98,8 @@ def run_on_ray(job: Job, missing: list[int], on: Ray, done: Callable[[int], None
     try:
         for row in frame.select(worker(daft.col("chunk")).alias("answer")).iter_rows(results_buffer_size=None):
             _take(row["answer"], done)
+        if lost := job.missing():
+            raise T2IError(f"shards that workers have made are not in '{job.output}': {len(lost)}", SHARED, code=1)
     except T2IError:
         raise
     except Exception as error:  # what Daft and Ray raise when workers are gone is of many types
@@ -101,6 +130,8 @@ class Worker:
             return f"{socket.gethostname()}: {error.message}"
 
     def _made(self, content: bytes) -> str:
+        if not (self._job.output / jobs.PLAN).is_file():
+            raise T2IError(f"'{self._job.output}' is not there, but every machine must see the same folder")
         if self._make is None:
             self._make = self._job.load()
         number, chunk = pickle.loads(content)
