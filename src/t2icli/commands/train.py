@@ -76,8 +76,12 @@ def train(
         typer.Option(help="ddp replicates the model; fsdp shards it.", rich_help_panel=WHERE),
     ] = None,
     report_to: Annotated[
-        Literal["auto", "tensorboard", "none"] | None,
-        typer.Option(help="In addition to log.jsonl; auto is TensorBoard if installed.", rich_help_panel=WRITING),
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="In addition to log.jsonl: tensorboard,wandb,swanlab, or none; TensorBoard if installed by default.",
+            rich_help_panel=WRITING,
+        ),
     ] = None,
     **of_the_loop: Any,
 ) -> None:

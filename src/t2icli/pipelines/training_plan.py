@@ -19,7 +19,7 @@ from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import check_data
 from t2icli.registry import configure, settings
 from t2icli.registry.loading import loaded
-from t2icli.training import launch
+from t2icli.training import boards, launch
 from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
 
 GROWING = ("constant", "plateau", "exponential")
@@ -93,6 +93,7 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
     for name, flag in (("recipe", "RECIPE"), ("train_data", "--train-data DATA")):
         if not requested.get(name):
             raise T2IError(f"{flag.split()[0]} is missing", f"add {flag}")
+    boards.names(requested.get("report_to") or "auto")
     paths = {name: os.path.abspath(requested[name]) for name in ("train_data", "val_data") if requested.get(name)}
     for path in paths.values():
         check_data(Path(path))

@@ -1,0 +1,94 @@
+"""`--report-to`: programs that show a run's figures, in their offline modes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from t2icli.testing import Runner
+from t2icli.training import boards, log
+
+
+def train(tiny_t2i: Runner, data: Path, names: str, *more: object) -> None:
+    words = ("train", "tiny", "--train-data", data, "--output", "x", "--report-to", names, "--max-steps", 6)
+    assert tiny_t2i.ok(*words, *more).stdout == "x/model\n"
+
+
+def test_several_boards_get_every_figure_and_every_preview(
+    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noted:
+        def __init__(self, folder: Path, step: int) -> None:
+            self.seen: list[object] = []
+            opened.append(self)
+
+        def figures(self, step: int, figures: dict[str, float]) -> None:
+            self.seen.append((step, figures))
+
+        def picture(self, step: int, image: object) -> None:
+            self.seen.append((step, "picture"))
+
+        def close(self) -> None:
+            self.seen.append("closed")
+
+    opened: list[Noted] = []
+    monkeypatch.setattr(boards, "BOARDS", {"json": Noted, "csv": Noted})  # names of modules that are there
+    train(tiny_t2i, data, "json, csv,json")
+    one, two = opened
+    assert one.seen == two.seen and one.seen[-1] == "closed" and (6, "picture") in one.seen
+    for line in log.read(Path("x/log.jsonl")):
+        step, what = line.pop("step"), line.pop("what")  # type: ignore[attr-defined]
+        assert (step, {f"{what}/{name}": value for name, value in line.items()}) in one.seen
+
+
+def test_wandb_writes_a_run_offline_and_prints_nothing_into_stdout(
+    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tiny_t2i, data, "wandb")
+    (run,) = Path("x/wandb").glob("offline-run-*")
+    (binary,) = run.glob("*.wandb")
+    content = binary.read_bytes()
+    assert b"train/loss" in content and b"val/loss" in content
+    assert len(list(run.rglob("media/images/*.png"))) == 1
+    assert not Path("x/tensorboard").exists()
+
+
+def test_swanlab_writes_a_run_offline_and_prints_nothing_into_stdout(
+    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("swanlab", "0.10")
+    monkeypatch.setenv("SWANLAB_MODE", "offline")
+    train(tiny_t2i, data, "swanlab")
+    (run,) = Path("x/swanlog").glob("run-*")
+    (binary,) = run.glob("*.swanlab")
+    assert b"train/loss" in binary.read_bytes()
+    assert len(list(run.rglob("media/image/*.png"))) == 1
+
+
+def test_offline_is_offline_whatever_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert boards._mode("WANDB_MODE") == "online"
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    assert boards._mode("WANDB_MODE") == "offline"
+
+
+def test_a_run_that_is_continued_keeps_its_id_and_another_gets_its_own(tmp_path: Path) -> None:
+    first = boards.run_id(tmp_path, 0)
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert boards.run_id(tmp_path, 3) == first
+    assert boards.run_id(tmp_path, 0) != first
+
+
+def test_a_board_that_is_unknown_or_missing_is_refused_before_anything_is_written(
+    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", "tiny", "--train-data", data, "--output", "x", "--report-to")
+    tiny_t2i.fails(*words, "wandbb", says="did you mean 'wandb'?")
+    monkeypatch.setattr(boards, "find_spec", lambda name: None)
+    tiny_t2i.fails(*words, "tensorboard,swanlab", says="t2icli[train]")
+    tiny_t2i.fails(*words, "swanlab", says="t2icli[swanlab]")
+    assert not Path("x").exists() and boards.names("auto") == []
