@@ -105,6 +105,13 @@ def test_a_missing_shard_alone_is_made_again(t2i: Runner, photos: Path) -> None:
     assert (first.stat().st_ino, third.stat().st_ino) == before
 
 
+def test_the_settings_of_a_run_give_the_same_vectors_again(t2i: Runner, photos: Path) -> None:
+    t2i.ok("embed", photos, *EMBED, "-o", "shift=3")
+    t2i.ok("embed", photos, "--config", "vectors/settings.toml", "--output", "again")
+    assert rows(Path("again")) == rows()
+    assert len(list(Path("again/shards").iterdir())) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

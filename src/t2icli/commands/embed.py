@@ -12,6 +12,7 @@ from t2icli.commands import show
 from t2icli.commands.evaluate import Root
 from t2icli.commands.options import BatchSize, Config, Device, Json, Options, named, named_path
 from t2icli.engine.run import Ray, run
+from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 
 LISTED = 5
@@ -74,6 +75,9 @@ def embed(
         advance = watch.counting("embedding", job.settings["rows"])
         on = Ray(address, workers, gpus_per_worker) if engine == "ray" else None
         run(job, on, lambda number: advance(len(job.chunks[number])))
+    runfile.write(
+        output, config.resolved(context, how.tables, of=of, model=model or how.entry, batch_size=None, device=None)
+    )
     problems = list(Vectors(output, job.settings).problems())
     _show(output, job.settings["rows"], len(job.chunks), problems, as_json)
     return 3 if problems else 0
