@@ -300,9 +300,10 @@ def test_every_size_is_made_of_settings_that_are_there(entry: Entry[Any], size: 
     from t2icli.registry import settings
 
     without_parts = {name: value for name, value in entry.sizes[size].items() if not _is_part(entry, name)}
+    needed = {field.name: "any" for field in msgspec.structs.fields(entry.settings) if field.required}
     with warnings.catch_warnings():
-        made = settings.convert(entry.settings, without_parts, entry.name)
-    assert not _would_be_none(settings.tables(entry.settings()), entry.sizes[size])
+        made = settings.convert(entry.settings, {**needed, **without_parts}, entry.name)
+    assert not _would_be_none(settings.tables(entry.settings(**needed)), entry.sizes[size])
     assert made.loop.max_steps is not None or size == "base"
 
 

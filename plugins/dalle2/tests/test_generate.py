@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import t2icli
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.diffusion import Estimate, Schedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
-from t2icli.commands import show
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -98,23 +96,6 @@ def test_every_step_of_prior_and_unets_is_reported(tiny_model: Path) -> None:
     assert [index for index, _ in watch.pictures] == [0] * 5, "the prior has no pictures to show"
     assert watch.pictures[-1][1].size == image.size and watch.pictures[0][1].size != image.size
     assert watch.pictures[-1][1].tobytes() == image.tobytes(), "the last estimate is the picture"
-
-
-@pytest.mark.parametrize("more", [("red",), ("--like", "red.png")])
-def test_the_command_line_hears_of_every_step(
-    fake: Any, tiny_model: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Image.new("RGB", (20, 20), "red").save("red.png")
-    watch = Previews()
-
-    @contextlib.contextmanager
-    def bars(about: str, total: int) -> Iterator[Any]:
-        yield lambda count=1: None, watch
-
-    monkeypatch.setattr(show, "bar_with_steps", bars)
-    fake.ok("generate", *more, "-m", tiny_model, "-n", 1, "-o", "steps=2", "-o", "prior_steps=3", "--output", "out")
-    steps = 7 if more == ("red",) else 4
-    assert watch.steps == [(i, steps) for i in range(1, steps + 1)]
 
 
 def test_variations_of_a_picture_through_the_front_door(fake: Any, tiny_model: Path) -> None:

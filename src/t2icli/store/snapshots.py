@@ -49,6 +49,7 @@ def fetch(word: str, patterns: Sequence[str] = ()) -> Path:
     if (here := find(word, patterns)) is not None:
         return here
     reference = _reference(word)
+    web.check_online(str(reference))  # before a folder is made for what cannot come
     folder = place(reference)
     with locks.locked(folder.parent / f"{folder.name}.lock"):
         before = _note(folder)
