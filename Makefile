@@ -153,7 +153,6 @@ bench-shapes: setup
 	$(BIN)/python benchmarks/ranking.py runs/bench/ranking
 	$(BIN)/python benchmarks/clipgen.py shapes runs/bench/clipgen
 	$(BIN)/python benchmarks/clipcap.py shapes runs/bench/clipcap
-	$(BIN)/python benchmarks/flow.py runs/bench/flow
 	$(BIN)/python benchmarks/dalle2.py runs/bench/dalle2
 
 # What ships in plugins/starter, on names it was never trained on; trains the checker alone, where there is none yet.
