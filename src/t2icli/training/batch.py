@@ -147,7 +147,8 @@ class Trial:
         """What a step of so many samples takes; None where there is not enough memory for it."""
         begun = time.monotonic()
         try:
-            with warnings.catch_warnings(), _peak(self.world.device) as peak, _refused_beyond(left, self.world.device):
+            memory_used = peak_memory(self.world.device)
+            with warnings.catch_warnings(), memory_used as peak, _refused_beyond(left, self.world.device):
                 warnings.simplefilter("ignore")  # the run itself will say it
                 self._step(batch)
         except (MemoryError, torch.OutOfMemoryError):
@@ -179,7 +180,7 @@ class _Peak:
 
 
 @contextlib.contextmanager
-def _peak(device: torch.device) -> Iterator[_Peak]:
+def peak_memory(device: torch.device) -> Iterator[_Peak]:
     """The most memory in use at a time while something runs."""
     peak = _Peak()
     if device.type == "cuda":

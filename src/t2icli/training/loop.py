@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from t2icli.contract.kinds import Recipe
 from t2icli.data.dataset import PreparedDataset
@@ -25,6 +26,7 @@ from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World, complete, full_state, shard, spread
 from t2icli.training.ema import Average
 from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_device
+from t2icli.training.finite import LossCheck, Place
 from t2icli.training.interrupt import Abandoned, Asked, listening
 from t2icli.training.log import Log
 from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
@@ -97,6 +99,8 @@ class Training:
         if self.is_sharded:
             shard(self.model, world)
         turns = recipe.turns()
+        if self.is_sharded and settings.precision == "fp16":
+            raise T2IError("precision 'fp16' cannot train in shards", "use --precision bf16, or --strategy ddp")
         if self.is_sharded and len(turns) > 1:
             raise T2IError("strategy 'fsdp' supports one optimizer, and this recipe has two", "use ddp")
         self.turns = [RunningTurn(turn, settings, self.total, world) for turn in turns]
@@ -109,7 +113,8 @@ class Training:
         """Of the step that is being taken; above 0 in a checkpoint where the step was abandoned after some turns."""
         self.owed: list[str] = []
         """What is still to be done at this step besides training."""
-        self.since_report: list[dict[str, Any]] = []
+        self.losses = LossCheck(settings, world, data, self.run)
+        self.since_report: list[dict[str, Tensor]] = []
         self.reported_at = time.monotonic()
 
     def _samples(self, data: PreparedDataset, split: str) -> tuple[Any, Mapping[int, str]]:
@@ -151,13 +156,16 @@ class Training:
         stop = self.world.any(asked.to_stop)
         if log is not None:
             self.watch.progress("train", self.step, self.total)
+        is_saved = self.due(self.settings.save_every, stop or self.step == self.total)
+        if self.owed or is_saved:
+            self.losses.catch_up()
         while self.owed:
             if self.owed[0] == "report":
                 self.report(log)
             else:
                 (self.evaluate if self.owed[0] == "evaluate" else self.preview)(log, asked)
             self.owed.pop(0)
-        if self.due(self.settings.save_every, stop or self.step == self.total):
+        if is_saved:
             self.save()
         return stop
 
@@ -180,7 +188,7 @@ class Training:
     def take_step(self, reads: list[Read], asked: Asked) -> None:
         """For each turn: loss, backward, clip, step."""
         pieces = [read.batch for read in reads]
-        figures: dict[str, Any] = {}
+        figures: dict[str, Tensor] = {}
         is_whole = self.turns_done == 0
         for turn in self.turns[self.turns_done :]:
             with only(turn, self.turns):
@@ -192,10 +200,12 @@ class Training:
                     if turn is self.turns[0]
                     else {f"{turn.turn.name}_loss": turn_figures.pop("loss"), **turn_figures}
                 )
-                if self.world.any(not math.isfinite(float(norm) + float(loss))):
-                    self._not_a_number(turn, reads)
-                else:
+                place = Place(self.step + 1, turn.turn.name, [row for read in reads for row in read.rows])
+                # With fp16 a gradient may overflow: the scaler leaves such a step out.
+                if self.losses.passes(place, loss, None if turn.scaler.is_enabled() else norm):
                     turn.move(self.step)
+                else:
+                    turn.leave_out()
                 turn.forget()
                 self.turns_done += 1
         self.average.follow()
@@ -203,33 +213,22 @@ class Training:
         if is_whole:
             self.since_report.append(figures)
 
-    def _not_a_number(self, turn: RunningTurn, reads: list[Read]) -> None:
-        rows = [name_of(self.data, row) for read in reads for row in read.rows]
-        message = f"the loss of turn {turn.turn.name!r} is not a number at step {self.step + 1}, for the batch"
-        if self.settings.on_nan == "skip":
-            warnings.warn(f"{message} {', '.join(rows[:8])}: skipped", UserWarning, stacklevel=2)
-            return
-        newest = self.run.latest()
-        hint = f"the last good checkpoint is '{newest}'" if newest else "there is no checkpoint yet"
-        raise T2IError(
-            f"{message} {', '.join(rows)}",
-            f"{hint}; continue with --resume --on-nan skip, or start over with a smaller --lr",
-            code=1,
-        )
-
     def report(self, log: Log | None) -> None:
         """The figures since the last report, averaged, to the log and to `watch`."""
         if not self.since_report:  # an abandoned step was the only one
             return
         names = list(self.since_report[-1])
-        rows = torch.tensor([[float(figures[name]) for name in names] for figures in self.since_report])
+        figures = [each[name].to(self.world.device).reshape(()) for each in self.since_report for name in names]
+        rows = torch.stack(figures).cpu().view(-1, len(names))
         means = dict(zip(names, self.world.mean(rows.mean(0).to(self.world.device)).tolist(), strict=True))
         now, lr = time.monotonic(), self.turns[0].schedule.lr(self.step - 1)
         rate = len(self.since_report) * self.settings.batch_size / max(now - self.reported_at, 1e-9)
         self.since_report, self.reported_at = [], now
         self.figures = means
         if log is not None:
-            log.write(self.step, "train", **means, lr=lr, samples_per_second=round(rate, 2))
+            scaler = self.turns[0].scaler
+            scale = {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
+            log.write(self.step, "train", **means, **scale, lr=lr, samples_per_second=round(rate, 2))
             self.watch.progress("train", self.step, self.total, {**means, "samples/s": rate})
 
     def evaluate(self, log: Log | None, asked: Asked) -> None:
@@ -265,6 +264,7 @@ class Training:
 
     def save(self) -> None:
         """A checkpoint and, from the same weights, the model."""
+        self.losses.catch_up()
         state = self.state()
         if self.world.is_first:
             self.run.keep(state, self.step, self.settings.keep)

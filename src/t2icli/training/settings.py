@@ -39,7 +39,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr_decay: Annotated[float, Meta(description="factor of the exponential and plateau schedules", gt=0, le=1)] = 0.5
     lr_decay_every: Annotated[int, Meta(description="steps between the exponential schedule's factors", ge=1)] = 1000
     lr_patience: Annotated[int, Meta(description="evaluations without gain before the plateau factor", ge=0)] = 10
-    precision: Annotated[Literal["fp32", "bf16"], Meta(description="number format of the forward pass")] = "fp32"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], Meta(description="number format of the forward pass; fp16 scales the loss")
+    ] = "fp32"
     compile: Annotated[
         bool, Meta(description="compile the training step with torch.compile: a minute's wait, then faster steps")
     ] = False

@@ -29,6 +29,8 @@ class RunningTurn:
         self.scales = [group.lr_scale for group in turn.groups]
         self.optimizer = _optimizer(turn, settings, world)
         self.schedule = Schedule(settings, total)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.precision == "fp16")
+        """Scales the loss, so that small gradients are not 0 in fp16; leaves out a step whose gradients overflow."""
         loss = torch.compile(turn.loss) if settings.compile else turn.loss
         self.loss = averaged(loss, self.parameters, world)
 
@@ -40,13 +42,14 @@ class RunningTurn:
             with silent(self.loss, i + 1 < len(pieces)):
                 with autocast(self.settings, self.world):
                     loss, figures = self.loss(piece, step)
-                (loss / len(pieces)).backward()
+                self.scaler.scale(loss / len(pieces)).backward()
             of_pieces.append(_detached({"loss": loss, **figures}))
         means = _means(of_pieces)
         return means["loss"], means
 
     def norm(self) -> Tensor:
         """The length of the gradient, after which it is cut to `clip`."""
+        self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         total = nn.utils.get_total_norm(gradients)
         total = total.full_tensor() if isinstance(total, DTensor) else total
@@ -58,15 +61,21 @@ class RunningTurn:
         """One step of the optimizer."""
         for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
             group["lr"] = self.schedule.lr(step) * scale
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.turn.after is not None:
             self.turn.after()
+
+    def leave_out(self) -> None:
+        """Take no step by these gradients."""
+        self.scaler.update()
 
     def forget(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state()}
+        scaler = {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state(), **scaler}
 
     def load(self, state: dict[str, Any]) -> None:
         for number, values in state["optimizer"]["state"].items():
@@ -74,6 +83,8 @@ class RunningTurn:
             values.update({key: spread(value, like) for key, value in values.items() if isinstance(value, Tensor)})
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load(state["schedule"])
+        if "scaler" in state:
+            self.scaler.load_state_dict(state["scaler"])
 
 
 @contextlib.contextmanager
@@ -110,7 +121,8 @@ def interruptible(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def autocast(settings: LoopSettings, world: World) -> torch.autocast:
-    return torch.autocast(world.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+    dtype = torch.float16 if settings.precision == "fp16" else torch.bfloat16
+    return torch.autocast(world.device.type, dtype, enabled=settings.precision != "fp32")
 
 
 def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.Optimizer:
@@ -146,4 +158,4 @@ def _detached(figures: dict[str, Any]) -> dict[str, Tensor]:
 
 def _means(of_pieces: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     listed = list(of_pieces)
-    return {name: sum((figures[name].cpu() for figures in listed), torch.zeros(())) / len(listed) for name in listed[0]}
+    return {name: sum((figures[name] for figures in listed), torch.zeros(())) / len(listed) for name in listed[0]}
