@@ -81,6 +81,12 @@ def test_pictures_drawn_from_a_sound_are_ranked_by_it(hearing: Runner) -> None:
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
 
 
+def test_a_picture_alone_may_have_a_weight(hearing: Runner) -> None:
+    hearing.ok("generate", "--like", "photos/red.png", "--weights", "like=1", "-n", 1, *PAINTER)
+    vector = toys.Embedder(toys.EmbedderSettings()).embed_images([images.open_image(Path("photos/red.png"))])[0]
+    assert green("000.png") == round(abs(float(vector[0])) * 255)
+
+
 def test_rerank_and_search_take_a_sound(hearing: Runner) -> None:
     ranked = hearing.ok("rerank", "--audio", "a.wav", "photos", "--json").json()
     found = hearing.ok("search", "--audio", "a.wav", "photos", "--json").json()

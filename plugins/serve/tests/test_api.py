@@ -24,7 +24,9 @@ def test_models_are_listed_with_what_they_can_be_set_to(serve: Any) -> None:
     client = serve().client()
     listed = {model.id: model for model in client.models.list()}
     assert list(listed)[:3] == ["stepped", "toy-painter", "toy"] and "toy-vectors" in listed
-    assert listed["toy-painter"].conditions == ["like", "mask", "source"] and not listed["stepped"].conditions
+    assert (
+        listed["toy-painter"].conditions == ["embedding", "like", "mask", "source"] and not listed["stepped"].conditions
+    )
     assert listed["toy"].kinds == ["generator", "ranker", "captioner"]
     assert listed["stepped"].default_of == ["generator"]
     assert [each["name"] for each in listed["stepped"].settings] == ["size", "negative", "blue"]

@@ -112,8 +112,9 @@ def generate(
     source = open_one("generator", model, options, batch=batch_size, device=device)
     examples = examples.mixed(source, audio_embedder, of_listener)
     judges = scoring.judges(rerank or (), of_rankers)
-    if examples.mixture is not None and not (prompt or prompts_file):
-        judges = scoring.by_sound(judges, examples.mixture.heard, source.thing.space)
+    heard = examples.mixture.heard if examples.mixture is not None else None
+    if heard is not None and not (prompt or prompts_file):
+        judges = scoring.by_sound(judges, heard, source.thing.space)
     plan = work.GenerationPlan(wanted, n, seed, source, judges, top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):

@@ -7,9 +7,9 @@ would lose most of what was heard, without a word.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ class Mixture:
     like: Image | None = None
     sound: Sound | None = None
     listener: Opened[AudioEmbedder] | None = None
+    heard: Tensor | None = None
+    """The sound's own vector."""
 
     @classmethod
     def of(
@@ -74,15 +76,22 @@ class Mixture:
         given = {"like": like is not None, "audio": sound is not None}
         weights = weights or {part: 1.0 for part in PARTS if given.get(part)}
         _check(weights, given)
-        generator = source.thing
-        if not isinstance(generator, EmbeddingGenerator):
-            hint = "name one that draws from an embedding, such as -m clipgen or -m dalle2"
-            raise T2IError(f"{source.name!r} draws from words alone, not from a sound or a mixture", hint)
-        listener = open_listener(word, tables, generator.space, source.name) if sound is not None else None
-        return cls(generator, weights, like, sound, listener)
+        generator = embedding_generator(source)
+        if sound is None:
+            return cls(generator, weights, like)
+        listener = open_listener(word, tables, generator.space, source.name)
+        heard = listener.thing.embed_audio([sound.clip])[0]
+        return cls(generator, weights, like, sound, listener, heard)
 
-    def embedding(self, prompt: str) -> Tensor:
-        """The unit vector of the mixture; the prompt counts only where words have a weight."""
+    @cached_property
+    def embedding(self) -> Callable[[str], Tensor]:
+        """The unit vector of the mixture with a prompt, which counts only where words have a weight.
+
+        The last one is kept: it is checked and filed as well as drawn.
+        """
+        return lru_cache(maxsize=1)(self._embedding)
+
+    def _embedding(self, prompt: str) -> Tensor:
         vectors = dict(self._fixed)
         if self.weights.get("words"):
             vectors["words"] = self.generator.embedder.embed_texts([prompt])[0]
@@ -94,19 +103,12 @@ class Mixture:
         return unit
 
     @cached_property
-    def heard(self) -> Tensor:
-        """The sound's own vector."""
-        if self.listener is None or self.sound is None:
-            raise T2IError("there is no sound", "add --audio FILE")
-        return self.listener.thing.embed_audio([self.sound.clip])[0]
-
-    @cached_property
     def _fixed(self) -> dict[str, Tensor]:
         """The vectors that are the same for all prompts."""
         fixed: dict[str, Tensor] = {}
         if self.like is not None:
             fixed["like"] = self.generator.embedder.embed_images([self.like])[0]
-        return fixed if self.sound is None else {**fixed, "audio": self.heard}
+        return fixed if self.heard is None else {**fixed, "audio": self.heard}
 
     def record(self) -> dict[str, Any]:
         """What a row and a PNG say of it, beside the files."""
@@ -146,6 +148,14 @@ def check_space(heard: Heard, source: Opened[Any]) -> None:
         )
 
 
+def embedding_generator(source: Opened[Any]) -> EmbeddingGenerator:
+    """The generator, if it draws from embeddings."""
+    if not isinstance(source.thing, EmbeddingGenerator):
+        hint = "name one that draws from an embedding, such as -m clipgen or -m dalle2"
+        raise T2IError(f"{source.name!r} draws from words alone, not from a sound or a mixture", hint)
+    return source.thing
+
+
 def open_listener(
     word: str | None, tables: Mapping[str, Any] | None, space: str | None = None, owner: str = "", **flags: Any
 ) -> Opened[AudioEmbedder]:
@@ -153,13 +163,19 @@ def open_listener(
     listener = open_one("embedder", word or defaults.listener(), tables, **flags)
     if not isinstance(listener.thing, AudioEmbedder):
         raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
-    if space is not None and listener.thing.space != space:
+    if space is not None:
+        check_listener(listener, space, owner)
+    return listener
+
+
+def check_listener(listener: Opened[AudioEmbedder], space: str, owner: str) -> None:
+    """Whether it embeds sounds in `space`, that of the model `owner`."""
+    if listener.thing.space != space:
         raise T2IError(
             f"{listener.name!r} hears in the space of {shown(listener.thing.space)}, "
             f"but {owner!r} uses that of {shown(space)}: their vectors cannot be compared",
             f"use models of one space, or train one for the other: t2i train {listener.entry} -o space=NAME",
         )
-    return listener
 
 
 def space_of(opened: Opened[Any]) -> str:

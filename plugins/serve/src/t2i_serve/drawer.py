@@ -17,6 +17,7 @@ from t2icli.ground.watch import Watch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 WAVE = 64
 """Pictures of a wave. The generator reads them a batch at a time, so who comes meanwhile still joins a later batch."""
@@ -71,12 +72,16 @@ class Job:
     """Called in the drawer's thread."""
     previews: int = 0
     """How many of each picture."""
+    embedding: Callable[[], Tensor] | None = None
+    """What to draw in place of the prompt; computed in the drawer's thread, once, when the job's turn comes."""
     is_gone: bool = False
     """Nobody waits for it any more."""
     begun: int = 0
     done: int = 0
 
     def request(self, candidate: int) -> Request:
+        if self.embedding is not None:
+            self.first, self.embedding = replace(self.first, embedding=self.embedding()), None
         return replace(self.first, seed=self.first.seed + candidate)
 
     @property

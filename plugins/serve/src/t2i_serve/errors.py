@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -80,6 +81,17 @@ def as_api_error(error: BaseException) -> ApiError:
         return ApiError(503, "out of memory", "out_of_memory", headers=NO_RETRY)
     log.error("%s: %s", type(error).__name__, error, exc_info=error)
     return ApiError(500, f"the server failed: {type(error).__name__}", "internal_error", headers=NO_RETRY)
+
+
+@contextmanager
+def about(param: str) -> Iterator[None]:
+    """Mistakes found meanwhile are in this field of the request."""
+    try:
+        yield
+    except (T2IError, ApiError) as error:
+        problem = as_api_error(error)
+        problem.param = param
+        raise problem from error
 
 
 def _invalid(error: RequestValidationError) -> ApiError:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Score = Annotated[float | None, Field(description="The rankers' combined score; null without a ranker.")]
 
 
@@ -33,11 +34,25 @@ class Asked(BaseModel):
     progress: bool | None = Field(False, description="Ours. When streaming, also image_generation.progress events.")
 
 
+class InputAudio(BaseModel):
+    """A sound as OpenAI's `input_audio`."""
+
+    data: str = Field(description="Base64.")
+    format: str | None = Field(None, description="Ignored: the file itself says what it is.")
+
+
 class GenerationRequest(Asked):
     """`POST /v1/images/generations`. Further fields are settings of the model that may differ per picture: see
     `settings` of `/v1/models`."""
 
-    prompt: str = Field(description="What to draw.")
+    prompt: str = Field(description="What to draw; empty for what is heard in audio.")
+    audio: str | InputAudio | None = Field(
+        None, description="Ours. A sound in place of the prompt: base64, a data: address, or as input_audio."
+    )
+    audio_embedder: str | None = Field(None, description="Ours. The embedder for audio; the default if omitted.")
+    weights: dict[Literal["words", "audio"], Weight] | None = Field(
+        None, description="Ours. Mixes prompt and audio; without it audio takes the place of the prompt."
+    )
     moderation: Literal["low", "auto"] | None = Field(None, description="Ignored.")
     style: Literal["vivid", "natural"] | None = Field(None, description="Ignored.")
 
@@ -111,7 +126,8 @@ class ModelCard(BaseModel):
     loaded: bool
     settings: list[dict[str, Any]] = Field(description="What may differ per picture: name, default, JSON schema.")
     conditions: list[str] = Field(
-        description="What a generator draws from besides a prompt, as /v1/images/edits takes it: like, source, mask."
+        description="What a generator draws from besides a prompt: like, source, mask for /v1/images/edits, and "
+        "embedding, which is what audio becomes, for /v1/images/generations."
     )
     sizes: list[str] = Field(description="What a loaded generator can draw, as far as it says so.")
 

@@ -17,7 +17,7 @@ from t2icli.ground import files, toml, workspace
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import images, prompts
 from t2icli.pictures.album import GALLERY, RESULTS, Album
-from t2icli.pipelines import conditions, generate, scoring
+from t2icli.pipelines import conditions, generate, mixture, scoring
 from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
@@ -64,18 +64,20 @@ class Shelf:
         record: Mapping[str, Any],
         candidates: Sequence[generate.Candidate],
         judges: Sequence[scoring.Judge],
+        mixed: mixture.Mixture | None = None,
     ) -> Filed:
         """Write the pictures of an order as an album of their own."""
         album = Album(self.folder / _name(order.prompt))
         rows: list[dict[str, Any]] = []
         with album.opened():
             examples = {name: _kept(album.folder, name, image) for name, image in order.examples.items()}
-            shown = conditions.Examples(examples)
+            sound = order.sound.kept(album.folder) if order.sound is not None else None
+            shown = conditions.Examples(examples, sound, mixture=mixed)
             plan = generate.GenerationPlan([order.prompt], order.n, order.seed, opened, judges, order.top, shown)
-            written = album.keep_settings(_tables(order, record, judges))
+            written = album.keep_settings(_tables(order, record, judges, sound))
             album.add(generate.filed_rows(plan, order.prompt, candidates, written, {}), record, rows)
             album.publish(grid=len(rows) > 1)
-        return Filed(album.folder.name, album.folder, rows, command(order, opened.name))
+        return Filed(album.folder.name, album.folder, rows, command(order, opened.name, sound))
 
     def names(self) -> list[str]:
         """Albums, ours and those of `t2i generate`, the newest first."""
@@ -118,7 +120,7 @@ def _is_name(name: str) -> bool:
     return not (name.startswith(".") or {"/", "\\", "\0"} & set(name)) and name == Path(name).name
 
 
-def command(order: Order, model: str) -> str:
+def command(order: Order, model: str, sound: mixture.Sound | None = None) -> str:
     """The words that draw the same in a terminal; pictures to go by have no path there."""
     words = ["t2i", "generate", "-n", str(order.n), "--seed", str(order.seed), "-m", model]
     if order.rerank:
@@ -126,7 +128,19 @@ def command(order: Order, model: str) -> str:
     words += ["--top", str(order.top)] if order.top is not None else []
     for name, value in order.settings.items():
         words += ["-o", f"{name}={_word(value)}"]
+    for name, value in _of_sound(order, sound).items():
+        words += [f"--{name.replace('_', '-')}", value]
+    if not order.has_prompt:
+        return shlex.join(words)
     return shlex.join([*words, *(["--"] if order.prompt.startswith("-") else []), order.prompt])
+
+
+def _of_sound(order: Order, sound: mixture.Sound | None) -> dict[str, str]:
+    """What `t2i generate` takes for the sound."""
+    if sound is None or order.sound is None:
+        return {}
+    weights = ",".join(f"{part}={weight!r}" for part, weight in order.sound.weights.items())
+    return {"audio": str(sound.path), "weights": weights, "audio_embedder": order.sound.listener}
 
 
 def _word(value: Any) -> str:
@@ -145,9 +159,13 @@ def _kept(folder: Path, name: str, image: Any) -> conditions.Example:
     return conditions.Example(path, image)
 
 
-def _tables(order: Order, record: Mapping[str, Any], judges: Sequence[scoring.Judge]) -> dict[str, Any]:
+def _tables(
+    order: Order, record: Mapping[str, Any], judges: Sequence[scoring.Judge], sound: mixture.Sound | None
+) -> dict[str, Any]:
     """What `t2i generate --config` reads."""
-    tables: dict[str, Any] = {"prompt": [order.prompt], "n": order.n, "seed": order.seed, "model": record["model"]}
+    tables: dict[str, Any] = {"n": order.n, "seed": order.seed, "model": record["model"], **_of_sound(order, sound)}
+    if order.has_prompt:
+        tables = {"prompt": [order.prompt], **tables}
     if judges:
         tables["rerank"] = [f"{judge.name}={judge.weight:g}" for judge in judges]
     if order.top is not None:

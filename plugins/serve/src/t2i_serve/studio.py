@@ -7,16 +7,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from t2i_serve.drawer import Drawn, Event, Failed, Job, Preview, Step
-from t2i_serve.errors import NO_RETRY, ApiError
+from t2i_serve.errors import NO_RETRY, ApiError, about
 from t2i_serve.limits import Limits
 from t2i_serve.metrics import Metrics
 from t2i_serve.pool import Pool, Resident
 from t2i_serve.shelf import Filed, Shelf
+from t2i_serve.sounds import Heard, Sound, hear
 from t2icli.contract.requests import Request
-from t2icli.pipelines import doubts, generate, scoring
+from t2icli.pipelines import doubts, generate, mixture, scoring
 from t2icli.registry import settings
 from t2icli.registry.open import Opened
 
@@ -41,6 +43,9 @@ class Order:
     size: tuple[int, int] | None = None
     examples: Mapping[str, Image] = field(default_factory=dict)
     """Pictures to go by, by the name of the condition."""
+    sound: Sound | None = None
+    has_prompt: bool = True
+    """False where `prompt` only names what the pictures were drawn from."""
     rerank: Mapping[str, float] = field(default_factory=dict)
     """Rankers with their weights."""
     top: int | None = None
@@ -95,29 +100,45 @@ class Studio:
         clock = Clock(self.limits.seconds, self.stopping)
         with self.admitted(order.n):
             images: dict[int, Image] = {}
+            heard = await clock.within(self._heard(order.sound, order)) if order.sound is not None else None
             async with self.pool.using("generator", order.model) as resident:
                 request = _request(order, resident)
+                mixed = heard.mixed(resident.opened) if heard is not None else None
                 yield Begun(resident.opened)
-                async for event in self._drawn(order, request, resident, clock):
+                async for event in self._drawn(order, request, resident, clock, mixed):
                     if isinstance(event, Drawn):
                         images[event.candidate] = event.image
                     yield event
                 opened, record = resident.opened, resident.record
             drawn = (images[index] for index in range(order.n))
             candidates = list(generate.candidates(drawn, order.n, seed=order.seed))
-            judges = await clock.within(self._judge(order, candidates))
+            judges = await clock.within(self._judge(order, candidates, heard))
             plan_settings = {**record["settings"], **_plain(request.settings)}
             filed = await asyncio.to_thread(
-                self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges
+                self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges, mixed
             )
             self.metrics.pictures.labels(opened.name).inc(order.n)
-            yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if "like" not in order.examples else [])
+            is_of_words = "like" not in order.examples and order.sound is None
+            yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if is_of_words else [])
+
+    async def _heard(self, sound: Sound, order: Order) -> Heard:
+        """The sound as a vector. Rankers that cannot compare pictures with it are refused before any is drawn.
+
+        All that is loaded for this is free again before the generator is in use: there may not be room for both.
+        """
+        async with self.pool.using("embedder", sound.listener) as resident:
+            heard = await hear(sound, resident)
+        for name in () if order.has_prompt else order.rerank:
+            async with self.pool.using("ranker", name) as resident:
+                _judge_of(resident, name, 1.0, heard)
+        return heard
 
     async def _drawn(
-        self, order: Order, request: Request, resident: Resident, clock: Clock
+        self, order: Order, request: Request, resident: Resident, clock: Clock, mixed: mixture.Mixture | None
     ) -> AsyncIterator[Step | Preview | Drawn]:
         events: asyncio.Queue[Event] = asyncio.Queue()
-        job = Job(request, order.n, order.client, _from_thread(events), order.previews)
+        embedding = partial(mixed.embedding, order.prompt) if mixed is not None else None
+        job = Job(request, order.n, order.client, _from_thread(events), order.previews, embedding)
         assert resident.drawer is not None
         resident.drawer.submit(job)
         done = 0
@@ -131,14 +152,15 @@ class Studio:
         finally:
             job.is_gone = True
 
-    async def _judge(self, order: Order, candidates: Sequence[generate.Candidate]) -> list[scoring.Judge]:
+    async def _judge(
+        self, order: Order, candidates: Sequence[generate.Candidate], heard: Heard | None
+    ) -> list[scoring.Judge]:
         """Score all candidates that differ with each ranker in turn."""
         judges = []
         distinct = [each for each in candidates if each.same_as is None]
         for name, weight in order.rerank.items():
             async with self.pool.using("ranker", name) as resident:
-                opened = resident.opened
-                judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model)
+                judge = _judge_of(resident, name, weight, None if order.has_prompt else heard)
                 for start in range(0, len(distinct), scoring.AT_ONCE):
                     some = distinct[start : start + scoring.AT_ONCE]
                     scores = await resident.run(judge.score, order.prompt, [each.image for each in some])
@@ -171,6 +193,16 @@ class Clock:
         finally:
             stop.cancel()
             task.cancel()
+
+
+def _judge_of(resident: Resident, name: str, weight: float, heard: Heard | None) -> scoring.Judge:
+    """A ranker that compares pictures with the prompt, or with a sound in place of it."""
+    opened = resident.opened
+    judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model, mixture.space_of(opened))
+    if heard is None:
+        return judge
+    with about("rerank"):
+        return scoring.by_sound([judge], heard.vector, heard.space)[0]
 
 
 def _from_thread(events: asyncio.Queue[Event]) -> Callable[[Event], object]:

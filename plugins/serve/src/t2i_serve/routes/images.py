@@ -20,10 +20,11 @@ from starlette.datastructures import UploadFile
 from t2i_serve.drawer import Drawn, Event, Preview, Step
 from t2i_serve.errors import ApiError, as_api_error, body, language
 from t2i_serve.limits import Limits
-from t2i_serve.routes import uploads
+from t2i_serve.routes import sounds, uploads
 from t2i_serve.routes.answers import Format, b64, picture
 from t2i_serve.schema import ERRORS, Asked, EditRequest, GenerationRequest, PicturesAnswer
 from t2i_serve.shelf import Filed
+from t2i_serve.sounds import Sound
 from t2i_serve.studio import Begun, Done, Order, Studio
 from t2icli.pictures import prompts
 from t2icli.pipelines import scoring
@@ -47,8 +48,9 @@ EVENTS = {"generations": "image_generation", "edits": "image_edit"}
 
 @router.post("/generations", response_model=PicturesAnswer)
 async def generations(request: Request, asked: GenerationRequest) -> Response:
-    """Draw pictures of a prompt."""
-    return await _answer(request, asked, asked.prompt, {}, "image_generation")
+    """Draw pictures of a prompt, of a sound, or of both."""
+    sound = await sounds.sent(asked, request.app.state.studio.pool.offers)
+    return await _answer(request, asked, asked.prompt, sound or {}, "image_generation")
 
 
 @router.post(
@@ -75,7 +77,9 @@ def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
         raise ApiError(400, f"{param}: {first['msg']}", "invalid_value", param) from error
 
 
-async def _answer(request: Request, asked: Asked, prompt: str, examples: Mapping[str, Image], event: str) -> Response:
+async def _answer(
+    request: Request, asked: Asked, prompt: str, examples: Mapping[str, Image] | Sound, event: str
+) -> Response:
     studio: Studio = request.app.state.studio
     form = Format.of(asked)
     order = _order(studio, asked, prompt, examples, request.client.host if request.client else "?")
@@ -117,14 +121,18 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _order(studio: Studio, asked: Asked, prompt: str, examples: Mapping[str, Image], host: str) -> Order:
+def _order(studio: Studio, asked: Asked, prompt: str, given: Mapping[str, Image] | Sound, host: str) -> Order:
     """The body as an order, with everything refused that needs no model to be known as wrong."""
     limits, n = studio.limits, asked.n or 1
+    examples, sound = ({}, given) if isinstance(given, Sound) else (given, None)
     if len(prompt) > limits.prompt:
         message = f"the prompt has {len(prompt):,} characters, more than {limits.prompt:,}"
         raise ApiError(400, message, "string_above_max_length", "prompt")
     if "like" in examples and not prompt.strip():
         prompt = "like the picture"
+    has_prompt = bool(prompt.strip())
+    if sound is not None and not has_prompt:
+        prompt = f"heard in {sound.name}"
     words = [asked.rerank] if isinstance(asked.rerank, str) else asked.rerank or []
     rerank = scoring.weights(words)
     if asked.top is not None and not rerank:
@@ -149,6 +157,8 @@ def _order(studio: Studio, asked: Asked, prompt: str, examples: Mapping[str, Ima
         settings=settings,
         size=size,
         examples=examples,
+        sound=sound,
+        has_prompt=has_prompt,
         rerank=rerank,
         top=asked.top,
         previews=(asked.partial_images or 0) if asked.stream else 0,

@@ -20,7 +20,8 @@ from t2i_serve.pool import Pool
 from t2i_serve.routes.answers import address
 from t2i_serve.schema import ERRORS, Album, History, ModelCard, ModelList
 from t2i_serve.shelf import Shelf
-from t2i_serve.studio import NAMES, Studio
+from t2i_serve.studio import Studio
+from t2icli.contract.requests import CONDITIONS
 from t2icli.ground.translate import catalogue
 
 router = APIRouter(responses=ERRORS, tags=["server"])
@@ -67,7 +68,7 @@ def _cards(pool: Pool, language: str) -> list[ModelCard]:
             card.loaded = True
             if resident.drawer is not None:
                 abilities = resident.drawer.generator.abilities
-                card.conditions = sorted(abilities.conditions & NAMES.keys())
+                card.conditions = sorted(abilities.conditions & CONDITIONS.keys())
                 card.sizes = [f"{width}x{height}" for width, height in abilities.sizes]
     return list(cards.values())
 
@@ -90,7 +91,7 @@ def _card(offer: Offer, language: str) -> ModelCard:
         size=offer.size,
         loaded=False,
         settings=fields,
-        conditions=sorted(set(offer.entry.conditions) & NAMES.keys()),
+        conditions=sorted(set(offer.entry.conditions) & CONDITIONS.keys()),
         sizes=[],
     )
 

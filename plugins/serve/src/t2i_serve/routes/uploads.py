@@ -36,8 +36,8 @@ async def examples(
     masks = [file for file in files["mask"] if isinstance(file, UploadFile)]
     if len(sent) != 1:
         raise ApiError(400, f"{len(sent)} pictures were sent where one is expected", "invalid_value", "image")
-    content = await sent[0].read()
-    found: dict[str, Image] = {asked.use: await asyncio.to_thread(images.decode, content, "the picture")}
+    picture = await sent[0].read()
+    found: dict[str, Image] = {asked.use: await asyncio.to_thread(images.decode, picture, "the picture")}
     if masks:
         found["mask"] = await asyncio.to_thread(_mask, await masks[0].read())
     return found, asked
@@ -62,12 +62,16 @@ async def decoded(words: Sequence[str]) -> list[Image]:
 
 def _decoded(word: str, index: int) -> Image:
     name = f"picture {index}"
+    return images.decode(content(word, name, "images"), name)
+
+
+def content(word: str, name: str, param: str) -> bytes:
+    """The bytes of base64 or a data: address."""
     if word.startswith("data:"):
         head, _, word = word.partition(",")
         if not head.endswith(";base64"):
-            raise ApiError(400, f"{name} is no base64", "invalid_value", "images")
+            raise ApiError(400, f"{name} is no base64", "invalid_value", param)
     try:
-        content = base64.b64decode(word, validate=True)
+        return base64.b64decode(word, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ApiError(400, f"{name} is no base64", "invalid_value", "images") from error
-    return images.decode(content, name)
+        raise ApiError(400, f"{name} is no base64", "invalid_value", param) from error

@@ -1,0 +1,55 @@
+"""The sound of a request: base64 in JSON, opened as a stranger's file."""
+
+from __future__ import annotations
+
+import asyncio
+
+from t2i_serve.errors import ApiError, about
+from t2i_serve.offers import Offers
+from t2i_serve.routes.uploads import content
+from t2i_serve.schema import GenerationRequest
+from t2i_serve.sounds import Sound
+from t2icli.registry import defaults
+from t2icli.sounds import clips
+
+
+async def sent(asked: GenerationRequest, offers: Offers) -> Sound | None:
+    """The sound, with everything refused that needs no model to be known as wrong."""
+    if asked.audio is None:
+        _check_alone(asked)
+        return None
+    weights = _weights(asked)
+    listener = _listener(asked.audio_embedder, offers)
+    word = asked.audio if isinstance(asked.audio, str) else asked.audio.data
+    file = await asyncio.to_thread(content, word, "the sound", "audio")
+    with about("audio"):
+        clip = await asyncio.to_thread(clips.decode, file, "the sound")
+    return Sound(file, clip, listener, weights)
+
+
+def _check_alone(asked: GenerationRequest) -> None:
+    for name in ("weights", "audio_embedder"):
+        if getattr(asked, name) is not None:
+            raise ApiError(400, f"{name} needs audio", "invalid_value", name)
+
+
+def _weights(asked: GenerationRequest) -> dict[str, float]:
+    weights = {str(part): weight for part, weight in (asked.weights or {}).items()}
+    if asked.weights is None:
+        weights = {"audio": 1.0}
+    if "audio" not in weights:
+        raise ApiError(400, "weights does not say how much audio counts", "invalid_value", "weights")
+    if not any(weights.values()):
+        raise ApiError(400, "all weights are 0", "invalid_value", "weights")
+    if weights.get("words") and not asked.prompt.strip():
+        raise ApiError(400, "weights counts words, but the prompt is empty", "invalid_value", "prompt")
+    return weights
+
+
+def _listener(word: str | None, offers: Offers) -> str:
+    """The embedder of sounds of that name, or the default one."""
+    with about("audio_embedder"):
+        offer = offers.find("embedder", word or defaults.listener())
+    if not offer.entry.hears:
+        raise ApiError(400, f"{offer.name!r} does not embed sounds", "invalid_value", "audio_embedder")
+    return offer.name

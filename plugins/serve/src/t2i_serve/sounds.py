@@ -1,0 +1,69 @@
+"""A sound to draw from: the one of a request, and as a vector among words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_serve.errors import about
+from t2i_serve.pool import Resident
+from t2icli.contract.kinds import AudioEmbedder, Clip
+from t2icli.pipelines import mixture
+from t2icli.registry.open import Opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
+"""How files of sounds begin, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What a request sends."""
+
+    content: bytes
+    clip: Clip
+    listener: str
+    """The embedder that hears it."""
+    weights: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Of its file in the album."""
+        return "audio" + next((kind for start, kind in KINDS.items() if self.content.startswith(start)), "")
+
+    def kept(self, folder: Path) -> mixture.Sound:
+        """The sound in an album, so that `t2i replay` has it."""
+        path = (folder / self.name).absolute()
+        path.write_bytes(self.content)
+        return mixture.Sound(path, self.clip)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound as a vector."""
+
+    sound: Sound
+    vector: Tensor
+    listener: Opened[AudioEmbedder]
+
+    @property
+    def space(self) -> str:
+        return self.listener.thing.space
+
+    def mixed(self, source: Opened[Any]) -> mixture.Mixture:
+        """With words, for a generator of the same space."""
+        with about("audio"):
+            generator = mixture.embedding_generator(source)
+            mixture.check_listener(self.listener, generator.space, source.name)
+        return mixture.Mixture(generator, self.sound.weights, None, None, self.listener, self.vector)
+
+
+async def hear(sound: Sound, resident: Resident) -> Heard:
+    """In the thread of the embedder."""
+    opened: Opened[AudioEmbedder] = resident.opened
+    (vector,) = await resident.run(opened.thing.embed_audio, [sound.clip])
+    return Heard(sound, vector, opened)
