@@ -92,6 +92,21 @@ def test_new_and_changed_pictures_are_scored_and_copies_are_not(t2i: Runner) -> 
     assert names == ["2.png", "0.png", "copy.png", "1.png"]
 
 
+def test_a_picture_that_changes_while_it_is_scored_is_scored_again(
+    t2i: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = Wide.score
+
+    def slow(self: Wide, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        Image.new("RGB", (9, 4)).save("in/2.png")
+        return score(self, prompt, images)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Wide, "score", slow)
+        scored(t2i, "--batch-size", 3)
+    assert scored(t2i) == [9]
+
+
 def test_a_run_that_was_cut_off_anywhere_scores_only_the_rest(t2i: Runner) -> None:
     scored(t2i)
     whole = Path("s.jsonl").read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def opened(
-    paths: Sequence[Path], at_once: int, unreadable: Callable[[Path, str], None]
+    paths: Iterable[Path], at_once: int, unreadable: Callable[[Path, str], None]
 ) -> Iterator[list[tuple[Path, Image]]]:
     """The pictures in lists of `at_once`; `unreadable` is called for each that could not be opened, with the reason."""
     from t2icli.pictures.images import open_image

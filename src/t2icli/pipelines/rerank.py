@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,11 +88,13 @@ def rerank(
     done = {} if output is None else _unchanged(output, set(paths), names, known)
     scored(len(done))
     unreadable: dict[Path, str] = {}
-    rest = [path for path in paths if path not in done]
+    stats: dict[Path, os.stat_result] = {}
+    rest = _with_stat([path for path in paths if path not in done], stats)
     for batch in image_files.opened(rest, at_once or scoring.AT_ONCE, unreadable.__setitem__):
         new = _judge(prompt, batch, judges, known)
         if output is not None:
-            output.add(_lines(new, names))
+            output.add(_lines(new, names, stats))
+        stats.clear()
         done.update((each.path, each) for each in new)
         scored(len(batch))
     if not done:
@@ -144,10 +146,17 @@ def _judge(
     return [Scored(path, key, known[key]) for key, (path, _) in zip(pixels, batch, strict=True)]
 
 
-def _lines(scored: Sequence[Scored], names: Sequence[str]) -> Iterator[Line]:
+def _with_stat(paths: Iterable[Path], stats: dict[Path, os.stat_result]) -> Iterator[Path]:
+    """The paths, each looked at before it is read: a file that changes afterwards counts as changed."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stats[path] = os.stat(path)
+        yield path
+
+
+def _lines(scored: Sequence[Scored], names: Sequence[str], stats: dict[Path, os.stat_result]) -> Iterator[Line]:
     for path, pixels, scores in scored:
-        with contextlib.suppress(OSError):  # deleted since it was read
-            stat = os.stat(path)
+        if stat := stats.pop(path, None):
             named = dict(zip(names, scores, strict=True))
             yield Line(path, stat.st_size, stat.st_mtime_ns, pixels.hex(), named)
 
