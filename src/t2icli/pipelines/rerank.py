@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,7 +85,7 @@ def rerank(
     known: dict[bytes, tuple[float, ...]] = {}
     """By the hash of the pixels."""
     names = [judge.name for judge in judges]
-    done = {} if output is None else _unchanged(output, set(paths), names, known)
+    done = {} if output is None else _unchanged(output, paths, names, known)
     scored(len(done))
     unreadable: dict[Path, str] = {}
     stats: dict[Path, os.stat_result] = {}
@@ -114,17 +114,19 @@ def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unchanged(
-    output: OutputFile, paths: Collection[Path], names: Sequence[str], known: dict[bytes, tuple[float, ...]]
+    output: OutputFile, paths: Sequence[Path], names: Sequence[str], known: dict[bytes, tuple[float, ...]]
 ) -> dict[Path, Scored]:
     """The lines of files that are still as they were; all that were scored are noted in `known`."""
     done: dict[Path, Scored] = {}
+    same = {path: path for path in paths}  # one object for each of many paths
     for line in output.results(Line):
         if line.scores.keys() != set(names):
             raise T2IError(f"a line of '{output.path}' lacks scores of {', '.join(names)}", "use --force")
         pixels = bytes.fromhex(line.pixels)
         scores = known.setdefault(pixels, tuple(line.scores[name] for name in names))
-        if line.path in paths and line.is_current():
-            done[line.path] = Scored(line.path, pixels, scores)
+        path = same.get(line.path)
+        if path is not None and line.is_current():
+            done[path] = Scored(path, pixels, scores)
         else:
             done.pop(line.path, None)
     return done
