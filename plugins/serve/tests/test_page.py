@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from t2icli.contract.kinds import Clip
+from t2icli.sounds import clips
 from t2icli.testing import toys
 
 PAGE = Path(__file__).parents[1] / "src/t2i_serve/page"
 AXE = Path(__file__).parents[3] / "build/axe.min.js"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""One that beeps, and is lent without a question."""
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here; run: make browser")
 
 
@@ -40,7 +45,7 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *MICROPHONE])
         yield browser
         browser.close()
 
@@ -141,6 +146,79 @@ def test_own_pictures_are_ranked_and_captioned(serve: Any, tab: Tab, tmp_path: P
     assert page.locator(".looked .seed").all_text_contents() == ["red.png", "black.png"]
     page.click("#caption-all")
     page.locator(".looked .said", has_text="20 by 24 pixels").first.wait_for()
+
+
+@needs_browser
+def test_a_sound_is_chosen_mixed_with_words_and_removed(serve: Any, tab: Tab, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
+    clips.save_wave(Clip(samples, 8000), tmp_path / "sound.wav")
+    server, page = serve(), tab.page
+    page.goto(server.url)
+    page.wait_for_selector("#model option", state="attached")
+    assert not page.is_visible("#sound")
+    page.select_option("#model", "toy-painter")
+    page.select_option("#ranker", "")
+    page.set_input_files("#sound-file", str(tmp_path / "sound.wav"))
+    page.locator("#player").wait_for()
+    server.wait(lambda: page.evaluate("document.querySelector('#player').duration") == 0.5)
+    ask(page, "", 1)
+    page.locator(".run:first-child .card.seen:not(.waiting)").wait_for()
+    page.fill("#share", "25")
+    ask(page, "words", 1)
+    page.locator(".run:nth-child(2) .card.seen:not(.waiting)").wait_for()
+    page.locator(".run:first-child .card.seen:not(.waiting)").wait_for()
+    page.click("#silence")
+    assert not page.is_visible("#player")
+    ask(page, "words alone", 1)
+    page.locator(".run:nth-child(3)").wait_for()
+    page.locator(".run:first-child .card.seen:not(.waiting)").wait_for()
+    server.wait(lambda: len(server.get("/v1/history").json()["data"]) == 3)
+    rows = {album["prompt"]: album["rows"][0] for album in server.get("/v1/history").json()["data"]}
+    assert rows["heard in audio.wav"]["weights"] == {"audio": 1}
+    assert rows["words"]["weights"] == {"words": 0.75, "audio": 0.25} and "audio" not in rows["words alone"]
+    assert Path(rows["words"]["audio"]).read_bytes() == (tmp_path / "sound.wav").read_bytes()
+
+
+@needs_browser
+def test_sounds_are_dropped_in_where_the_model_draws_from_them(serve: Any, tab: Tab, tmp_path: Path) -> None:
+    clips.save_wave(Clip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "sound.wav")
+    server, page = serve(), tab.page
+    drop = """([bytes, type]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], "dropped", { type }));
+        window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+    }"""
+    sound = [[*(tmp_path / "sound.wav").read_bytes()], "audio/wav"]
+    page.goto(server.url)
+    page.wait_for_selector("#model option", state="attached")
+    page.evaluate(drop, sound)
+    page.locator(".toast", has_text="所选模型不能用声音生成").wait_for()
+    page.select_option("#model", "toy-painter")
+    page.evaluate(drop, [[1, 2, 3], "audio/ogg"])
+    page.locator(".toast", has_text="无法读取这个声音文件").wait_for()
+    assert not page.is_visible("#player")
+    page.evaluate(drop, sound)
+    page.locator("#player").wait_for()
+    page.evaluate(drop, [[*toys.picture("red")], "image/png"])
+    page.locator(".looked").wait_for()
+
+
+@needs_browser
+def test_a_sound_is_recorded_and_sent_as_wave(serve: Any, tab: Tab) -> None:
+    server, page = serve("toy-painter"), tab.page
+    page.goto(server.url)
+    page.wait_for_selector("#model option", state="attached")
+    page.select_option("#ranker", "")
+    page.click("#record")
+    page.locator("#record", has_text="停止录音").wait_for()
+    page.wait_for_timeout(2000)  # of the beeps, which come every half a second
+    page.click("#record")
+    page.locator("#player").wait_for()
+    ask(page, "", 1)
+    page.locator(".run .card.seen:not(.waiting)").wait_for()
+    (album,) = server.get("/v1/history").json()["data"]
+    clip = clips.open_clip(Path(album["rows"][0]["audio"]))
+    assert clip.rate == 16000 and clip.seconds > 1
 
 
 @needs_browser

@@ -25,6 +25,7 @@ MAY_UPLOAD = "/v1/images/generations"
 """Takes a sound, but seldom has one: only a body that declares a greater length is given the room and time for it."""
 HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    b"media-src blob:; "
     b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",

@@ -3,6 +3,7 @@ import * as strings from "./strings.js";
 import { call, json, onLocked } from "./api.js";
 import { $, toast } from "./dom.js";
 import * as draw from "./draw.js";
+import * as hear from "./hear.js";
 import * as history from "./history.js";
 import * as look from "./look.js";
 
@@ -68,8 +69,12 @@ async function begin() {
     window.addEventListener(kind, event => {
       if (![...event.dataTransfer.types].includes("Files")) return;
       event.preventDefault();
-      if (kind === "drop") look.add([...event.dataTransfer.files]);
-      view("look");
+      const isSound = [...event.dataTransfer.items].some(each => each.type.startsWith("audio/"));
+      view(isSound ? "draw" : "look");
+      if (kind !== "drop") return;
+      const dropped = [...event.dataTransfer.files];
+      if (isSound) hear.take(dropped.find(each => each.type.startsWith("audio/")));
+      else look.add(dropped);
     });
   }
   let models = (await json("/v1/models")).data;

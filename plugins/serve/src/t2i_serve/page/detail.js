@@ -21,6 +21,7 @@ function show(index) {
   $("detail-image").alt = text("pictureOf", row.prompt, row.rank);
   $("detail-prompt").textContent = row.prompt;
   $("detail-caption").hidden = true;
+  $("again").hidden = Boolean(row.audio);  // the form does not have that sound
   $("download").href = row.url;
   $("download").download = `${album.id}-${row.file}`;
   $("command").textContent = album.command;

@@ -4,6 +4,7 @@ import { $, caption, card, bar, make, reorder, toast } from "./dom.js";
 import { language, onLanguage, text } from "./strings.js";
 import { open } from "./detail.js";
 import { fields, values } from "./settings.js";
+import * as hear from "./hear.js";
 import { recent } from "./history.js";
 
 const IDEAS = {
@@ -39,6 +40,7 @@ function describe() {
   const chosen = model();
   $("about").textContent = chosen ? [chosen.about, chosen.stand_in && text("standIn")].filter(Boolean).join(" · ") : text("noModel");
   fields($("settings"), chosen?.settings ?? []);
+  hear.offer(chosen?.conditions.includes("embedding") ?? false);
 }
 
 function showIdeas() {
@@ -107,10 +109,11 @@ async function follow(path, sent, asked) {
 class Run {
   constructor(asked) {
     this.asked = asked;
+    this.name = asked.prompt.trim() || text("heard");
     this.abort = new AbortController();
     this.begun = performance.now();
     this.drawn = 0;
-    this.title = make("h2", { dir: "auto" }, asked.prompt);
+    this.title = make("h2", { dir: "auto" }, this.name);
     this.state = make("span", { className: "state", role: "status" }, text("waiting"));
     this.progress = make("progress", { max: 1, value: 0, "aria-label": text("drawing") });
     this.stop = make("button", { type: "button", className: "quiet" }, text("cancel"));
@@ -120,11 +123,11 @@ class Run {
     this.cards = Array.from({ length: asked.n }, (_, i) => this.empty(i));
     this.grid.append(...this.cards);
     const head = make("div", { className: "head" }, make("div", {}, this.title, about), this.state, this.stop);
-    this.element = make("article", { className: "run", tabIndex: -1, "aria-label": asked.prompt }, head, this.progress, this.grid);
+    this.element = make("article", { className: "run", tabIndex: -1, "aria-label": this.name }, head, this.progress, this.grid);
   }
 
   empty(index) {
-    const made = card({}, [], text("pictureBeing", this.asked.prompt, index + 1), () => this.open(made));
+    const made = card({}, [], text("pictureBeing", this.name, index + 1), () => this.open(made));
     made.classList.add("waiting");
     made.disabled = true;
     return made;
@@ -158,7 +161,7 @@ class Run {
       made.classList.add("seen");
       made.disabled = !row.url;
       if (row.url) made.querySelector("img").src = row.url;
-      made.querySelector("img").alt = text("pictureOf", this.asked.prompt, row.rank);
+      made.querySelector("img").alt = text("pictureOf", this.name, row.rank);
       made.querySelector(".bar").replaceWith(bar(row, rows));
       made.querySelector(".caption").replaceWith(caption(row));
       made.classList.toggle("best", row.rank === 1 && rows.length > 1 && row.score !== null && row.same_as === null);
@@ -199,9 +202,9 @@ class Run {
   }
 }
 
-$("composer").addEventListener("submit", event => {
+$("composer").addEventListener("submit", async event => {
   event.preventDefault();
-  start();
+  start(await hear.fields($("prompt").value));
 });
 $("prompt").addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("composer").requestSubmit();

@@ -14,6 +14,9 @@ const zh = {
   standIn: "入门模型", offline: "无法连接服务器", needPictures: "请先选择图片", needSentence: "请先写一句话",
   light: "浅色", dark: "深色", auto: "自动", themeLabel: "外观：{0}", other: "English", remove: "移除 {0}", seconds: "{0} 秒",
   noModel: "没有可用的生成模型", recent: "最近的图片", promptHint: "想看什么？例如：红烧牛肉面",
+  sound: "声音（代替提示词，或与提示词混合）", record: "录音", stopRecording: "停止录音", removeSound: "移除声音",
+  soundShare: "与提示词混合时声音的比重", noHearing: "所选模型不能用声音生成", badSound: "无法读取这个声音文件",
+  noMicrophone: "无法使用麦克风", heard: "声音",
 };
 const en = {
   skip: "Skip to content", draw: "Create", history: "History", look: "Look", prompt: "Prompt", model: "Model",
@@ -35,6 +38,10 @@ const en = {
   auto: "auto", themeLabel: "Theme: {0}", other: "中文", remove: "Remove {0}", seconds: "{0} s",
   noModel: "No generator is available", recent: "Recent pictures",
   promptHint: "What should it show?",
+  sound: "Sound, in place of the prompt or mixed with it", record: "Record", stopRecording: "Stop recording",
+  removeSound: "Remove the sound", soundShare: "Weight of the sound beside a prompt",
+  noHearing: "The chosen model does not draw from sounds", badSound: "This sound cannot be read",
+  noMicrophone: "The microphone cannot be used", heard: "Sound",
 };
 const stored = localStorage.getItem("t2i-language");
 export let language = stored ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
