@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ NAMED = [Path(os.environ["T2I_GOLDEN"]).absolute()] if os.environ.get("T2I_GOLDE
 GOLDEN = (*NAMED, ROOT / "tests/golden", ROOT.parent / "shared/golden")
 # Before anything imports torch: threads that wait by spinning make a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# A job that a shell runs in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
