@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
 from t2i_wavbrivl import ClapSettings
+from t2i_wavbrivl.embed import averaged
 from t2icli.contract.kinds import Clip
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
@@ -85,8 +85,7 @@ class Clap:
     def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
         cut = [list(torch.from_numpy(resampled(clip, RATE).copy()).split(int(RATE * SECONDS))) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self._prepare, self._of_sounds)
-        means = [part.mean(dim=0) for part in vectors.split([len(each) for each in cut])]
-        return F.normalize(torch.stack(means), dim=1) if means else torch.empty(0, self.width)
+        return averaged(vectors, cut)
 
     def _prepare(self, samples: Tensor) -> tuple[Tensor]:
         found = self.features(np.asarray(samples), sampling_rate=RATE, return_tensors="pt")

@@ -50,8 +50,13 @@ class AudioTower:
         """A long clip is heard in pieces, whose vectors are averaged."""
         cut = [pieces(clip, self.seconds, self.least) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self.prepare, self.tower)
-        means = [part.mean(dim=0) for part in vectors.split([len(each) for each in cut])]
-        return F.normalize(torch.stack(means), dim=1) if means else torch.empty(0, self.width)
+        return averaged(vectors, cut)
+
+
+def averaged(vectors: Tensor, cut: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The unit vector of each clip from those of its pieces, which follow one another in `vectors`."""
+    means = [part.mean(dim=0) for part in vectors.split([len(each) for each in cut])]
+    return F.normalize(torch.stack(means), dim=1) if means else vectors
 
 
 def load(settings: Settings) -> AudioTower:
