@@ -147,7 +147,7 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path
         texts = [prompts.clean(word) for word in words]
     texts += prompts.read(file) if file is not None else []
     if not texts and audio is not None:
-        return [f"heard in {audio.name}"]
+        return [prompts.heard_in(audio.name)]
     if not texts and like is not None:
         if judged:
             raise T2IError("--rerank needs a prompt", "add a prompt that says what the picture shows")

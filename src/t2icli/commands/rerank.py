@@ -115,7 +115,7 @@ def rerank(
 
 def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[str]]:
     if audio is not None:
-        return f"heard in {audio.name}", words
+        return prompts.heard_in(audio.name), words
     if len(words) < 2:
         raise T2IError("there are no pictures to rank", 'name them after the prompt: t2i rerank "a red bowl" pictures/')
     return prompts.clean(words[0]), words[1:]

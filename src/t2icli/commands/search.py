@@ -154,7 +154,7 @@ def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     if audio is not None:
         if len(words) != 1:
             raise T2IError("with --audio, search takes the data alone", f"write: t2i search --audio {audio} DATA")
-        return f"heard in {audio.name}", Path(words[0])
+        return prompts.heard_in(audio.name), Path(words[0])
     if len(words) != 2:
         raise T2IError("search takes a prompt and the data", 'write: t2i search "a red bowl" DATA')
     return prompts.clean(words[0]), Path(words[1])

@@ -52,6 +52,11 @@ LONGEST = 40
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
+def heard_in(sound: str) -> str:
+    """What stands where a prompt would, for pictures that go by a sound of this name."""
+    return f"heard in {sound}"
+
+
 def slug(prompt: str) -> str:
     """Letters and digits of a prompt, of any script, joined by hyphens: safe as a folder's name, maybe empty."""
     words = "".join(c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", prompt).lower()).split()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from t2icli.contract.kinds import Clip
-    from t2icli.store.models import Model
 
 PARTS = ("words", "like", "audio")
 
@@ -126,7 +125,6 @@ class Heard:
     space: str
     listener: str
     """The model that heard it, or its folder: the same model ranks and finds pictures by it."""
-    model: Model | None
     sha256: str
     """The hash of the sound's samples."""
 
@@ -136,7 +134,7 @@ def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Hear
     sound = Sound.opened(path)
     listener = open_listener(word, tables)
     vector = listener.thing.embed_audio([sound.clip])[0]
-    return Heard(vector, listener.thing.space, word or listener.entry, listener.model, sound.sha256)
+    return Heard(vector, listener.thing.space, word or listener.entry, sound.sha256)
 
 
 def check_space(heard: Heard, source: Opened[Any]) -> None:

@@ -132,7 +132,7 @@ def _order(studio: Studio, asked: Asked, prompt: str, given: Mapping[str, Image]
         prompt = "like the picture"
     has_prompt = bool(prompt.strip())
     if sound is not None and not has_prompt:
-        prompt = f"heard in {sound.name}"
+        prompt = prompts.heard_in(sound.name)
     words = [asked.rerank] if isinstance(asked.rerank, str) else asked.rerank or []
     rerank = scoring.weights(words)
     if asked.top is not None and not rerank:
