@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.errors import T2IError
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -40,6 +41,14 @@ def random_square(image: Image.Image, smallest: float = 1.0) -> Image.Image:
     side = max(1, round(min(image.size) * random.uniform(smallest, 1) ** 0.5))
     left, top = random.randint(0, image.width - side), random.randint(0, image.height - side)
     return image.crop((left, top, left + side, top + side))
+
+
+def side(size: tuple[int, int]) -> int:
+    """Of the square pictures that a codec of this size, height and width, is trained with."""
+    height, width = size
+    if height != width:
+        raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
+    return width
 
 
 class Squares(Dataset[Tensor]):

@@ -24,7 +24,7 @@ from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, 
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, weights
-from t2icli.nn.pixels import Squares, to_images
+from t2icli.nn.pixels import Squares, side, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
@@ -71,7 +71,7 @@ class PriorRecipe:
 
     def frozen(self) -> Sequence[Frozen]:
         # Both parts draw the same random crops: the loop seeds each sample before it is read.
-        size, views = self.image_size(), self.settings.views
+        size, views = side(self.codec.size), self.settings.views
         # One view is the middle, by the same name as DALL-E's: the codes of a codec are worked out once for both.
         crops = f"middle {size}" if views == 1 else f"{size} pixels, {views} views"
         codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
@@ -88,13 +88,6 @@ class PriorRecipe:
                 Frozen("texts", embedder, partial(Captions, hint="leave text_share at 0"), self.embedder.embed_texts)
             )
         return frozen
-
-    def image_size(self) -> int:
-        """The side of the pictures that the codec decodes."""
-        height, width = self.codec.size
-        if height != width:
-            raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
-        return width
 
     def embed(self, images: Tensor) -> Tensor:
         return self.embedder.embed_images(to_images(images))

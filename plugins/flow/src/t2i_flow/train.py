@@ -23,7 +23,7 @@ from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import FullSize, Squares, from_full_size, to_images
+from t2icli.nn.pixels import FullSize, Squares, from_full_size, side, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
 from t2icli.store import models
@@ -72,7 +72,7 @@ class FlowRecipe:
         )
 
     def frozen(self) -> Sequence[Frozen]:
-        s, size, length = self.settings, self.image_size(), self.shape.text_length
+        s, size, length = self.settings, side(self.codec.size), self.shape.text_length
         codec, embedder = parts.identity(s.codec), parts.identity(s.embedder)
         found = [Frozen("latents", f"{codec} middle {size}", partial(Squares, size=size), self.encode_images)]
         if self.shape.embedding:
@@ -97,13 +97,6 @@ class FlowRecipe:
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return encode(self.embedder, texts, self.shape.text_length).half()
-
-    def image_size(self) -> int:
-        """The side of the pictures that the codec decodes."""
-        height, width = self.codec.size
-        if height != width:
-            raise T2IError(f"cannot train on pictures of {height} x {width} pixels", "choose a codec of square ones")
-        return width
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         if split == "train" and not self.shape.mean:
