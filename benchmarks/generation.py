@@ -26,7 +26,7 @@ from t2icli import load
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.nn import decode, devices, int8, weights
 from t2icli.nn.pixels import to_images
 from t2icli.store import models

@@ -20,7 +20,7 @@ from generation import CODES, TEXT, VAE, WORDS, build_original, import_it
 from table import record
 from torch import Tensor
 
-from t2icli.contract.kinds import ParamGroup, Turn
+from t2icli.contract.recipes import ParamGroup, Turn
 from t2icli.nn import devices
 from t2icli.training.devices import World
 from t2icli.training.settings import LoopSettings

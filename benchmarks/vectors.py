@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 import torch
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.engine.run import run
 from t2icli.pipelines import embed
 from t2icli.pipelines.evaluate import pairs

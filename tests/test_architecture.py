@@ -12,8 +12,8 @@ STRANGERS = [*ROOT.glob("plugins/*/src"), *ROOT.glob("examples/*")]
 ROOMS = (
     "ground",
     "engine",
-    "contract",
     "store",
+    "contract",
     "registry",
     "pictures",
     "sounds",

@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from t2icli.commands import PANELS, t2i_commands
+from t2icli.contract.entries import Command, Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command, Entry
 from t2icli.testing import Runner
 
 PLUGIN = """

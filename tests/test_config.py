@@ -10,8 +10,8 @@ import typer
 
 from t2icli import config
 from t2icli.commands import options
+from t2icli.contract.entries import Command
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command
 from t2icli.ground import runfile, toml
 from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner

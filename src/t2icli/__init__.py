@@ -12,35 +12,26 @@ TYPE_CHECKING = False  # type checkers know this name; typing itself takes 20 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from t2icli.contract.entries import Command, Entry, Upstream, lazily
+    from t2icli.contract.fields import PER_PICTURE, Part, Start, part
     from t2icli.contract.hookspecs import hookimpl
     from t2icli.contract.kinds import (
         Captioner,
         Codec,
-        Command,
         DatasetPreparer,
         Embedder,
-        Entry,
-        Fit,
-        Frozen,
         Generator,
         LatentCodec,
         Metric,
-        ModelSource,
-        ParamGroup,
         Ranker,
-        Recipe,
-        RemoteFile,
-        Samples,
         Tokenizer,
-        Turn,
-        Upstream,
-        lazily,
     )
-    from t2icli.contract.requests import PER_PICTURE, Abilities, Request
+    from t2icli.contract.recipes import Fit, Frozen, ParamGroup, Recipe, Samples, Turn
+    from t2icli.contract.requests import Abilities, Request
     from t2icli.data.dataset import PreparedDataset, SourceRow
     from t2icli.ground.watch import Watch
-    from t2icli.registry.settings import Part, Start, part
     from t2icli.store.models import Card, Model, seal
+    from t2icli.store.sources import ModelSource, RemoteFile
     from t2icli.training.settings import LoopSettings
 
 __all__ = [
@@ -84,11 +75,14 @@ __all__ = [
 ]
 _HOMES = {
     "contract.hookspecs": ("hookimpl",),
-    "contract.requests": ("PER_PICTURE", "Abilities", "Request"),
+    "contract.entries": ("Command", "Entry", "Upstream", "lazily"),
+    "contract.fields": ("PER_PICTURE", "Part", "Start", "part"),
+    "contract.recipes": ("Fit", "Frozen", "ParamGroup", "Recipe", "Samples", "Turn"),
+    "contract.requests": ("Abilities", "Request"),
     "data.dataset": ("PreparedDataset", "SourceRow"),
     "ground.watch": ("Watch",),
-    "registry.settings": ("Part", "Start", "part"),
     "store.models": ("Card", "Model", "seal"),
+    "store.sources": ("ModelSource", "RemoteFile"),
     "training.settings": ("LoopSettings",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

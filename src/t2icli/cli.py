@@ -23,7 +23,7 @@ import typer.main
 
 from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
-from t2icli.contract.kinds import Command
+from t2icli.contract.entries import Command
 from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.ground.translate import language

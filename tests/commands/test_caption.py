@@ -16,8 +16,9 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, Entry
+from t2icli.contract.kinds import Captioner
 from t2icli.data.dataset import PreparedDataset
 from t2icli.pictures import images
 from t2icli.pipelines import output_file

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import ModelSource, RemoteFile
 from t2icli.pipelines import doctor
 from t2icli.store import models
 from t2icli.store.models import Card
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.testing import Runner
 
 

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, ModelSource, Ranker
+from t2icli.contract.kinds import Generator, Ranker
 from t2icli.store import models
 from t2icli.store.models import Card, Model
+from t2icli.store.sources import ModelSource
 from t2icli.testing import Runner
 
 

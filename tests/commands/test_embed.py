@@ -16,8 +16,9 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip, Embedder, Entry
+from t2icli.contract.kinds import Clip, Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
 from t2icli.sounds.clips import save_wave

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, Entry, Ranker
+from t2icli.contract.kinds import Captioner, Ranker
 from t2icli.testing import Runner
 
 COLOURS = {"红": "red", "绿": "lime", "蓝": "blue"}

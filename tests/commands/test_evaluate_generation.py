@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, Ranker
+from t2icli.contract.kinds import Generator, Ranker
 from t2icli.testing import Runner
 
 

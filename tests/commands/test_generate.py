@@ -16,8 +16,9 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli.commands import show
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, Ranker
+from t2icli.contract.kinds import Generator, Ranker
 from t2icli.ground import toml
 from t2icli.pictures import album, images, prompts
 from t2icli.testing import Runner, toys

@@ -15,10 +15,11 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
 from t2icli.store import download, models
 from t2icli.store.models import Card, Model
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.testing import Runner
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.store import models, verified
 from t2icli.store.models import Card, Model

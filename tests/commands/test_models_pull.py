@@ -17,13 +17,14 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, ModelSource, Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.pipelines import pull
 from t2icli.store import download, hub, models, web
 from t2icli.store.models import Card, Model
+from t2icli.store.sources import ModelSource
 from t2icli.testing import FakeHub, Runner
 
 NAME = "Some-Owner/Some-Pipeline"

@@ -12,8 +12,9 @@ import torch
 from msgspec import Meta
 from PIL import Image, PngImagePlugin
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator
+from t2icli.contract.kinds import Generator
 from t2icli.pictures import images
 from t2icli.pipelines.provenance import Record
 from t2icli.pipelines.replay import differences, not_recorded

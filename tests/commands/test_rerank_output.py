@@ -17,8 +17,9 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Ranker
+from t2icli.contract.kinds import Ranker
 from t2icli.pipelines import output_file
 from t2icli.testing import Runner
 

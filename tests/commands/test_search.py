@@ -10,8 +10,9 @@ from PIL import Image, ImageColor
 from torch import Tensor
 
 from t2icli.commands import show
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry
+from t2icli.contract.kinds import Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
 from t2icli.testing import Runner

@@ -9,11 +9,14 @@ import msgspec
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, Entry, Generator, ModelSource, Ranker, Recipe, RemoteFile
-from t2icli.registry.settings import Part, part
+from t2icli.contract.kinds import Captioner, Generator, Ranker
+from t2icli.contract.recipes import Recipe
 from t2icli.store import models
 from t2icli.store.models import Card, Model
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.testing import Runner
 
 WORDS = "a small model of drawn dishes"

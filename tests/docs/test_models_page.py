@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import torch
 
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground import toml
 from t2icli.store import models
 

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry
+from t2icli.contract.kinds import DatasetPreparer
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground.errors import T2IError

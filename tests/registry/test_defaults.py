@@ -9,12 +9,15 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import ELSEWHERE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, Entry, ModelSource
+from t2icli.contract.kinds import Captioner
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.store import models
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource
 from t2icli.testing import Runner
 
 
@@ -97,7 +100,7 @@ def test_with_nothing_the_error_says_what_to_install(t2i: Runner) -> None:
 
 class Either(msgspec.Struct, frozen=True):
     model: Model | None = None
-    weights: Annotated[str | None, Meta(description="instead of a model", extra=settings.ELSEWHERE)] = None
+    weights: Annotated[str | None, Meta(description="instead of a model", extra=ELSEWHERE)] = None
 
 
 def test_weights_named_in_place_of_a_model_leave_the_default_model_out(t2i: Runner) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from t2icli.contract.entries import Command, Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command, Entry, ModelSource, RemoteFile
 from t2icli.registry import discovery
 from t2icli.registry.discovery import Plugins
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.testing import Runner
 
 

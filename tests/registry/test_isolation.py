@@ -18,7 +18,7 @@ from t2icli.registry.isolation import Isolation
 
 WORKS = """
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command
+from t2icli.contract.entries import Command
 def greet(): print("hello")
 @hookimpl
 def t2i_commands():

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.testing import Runner
 from t2icli.training.settings import LoopSettings
 

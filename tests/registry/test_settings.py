@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from t2icli.contract.kinds import Entry, LatentCodec
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import NONE, Part, part
+from t2icli.contract.kinds import LatentCodec
 from t2icli.contract.sampling import TopK
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, settings
-from t2icli.registry.settings import NONE, Part, part
 from t2icli.store.models import Model
 from t2icli.testing import toys
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.store import download
+from t2icli.store.sources import RemoteFile
 
 CONTENT = bytes(range(256)) * 4000  # what the server serves
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from t2icli.contract.kinds import ModelSource
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 from t2icli.store.models import Card
+from t2icli.store.sources import ModelSource
 
 
 def make(folder: Path, content: bytes = b"weights", **card: object) -> models.Model:

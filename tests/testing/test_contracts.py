@@ -15,7 +15,8 @@ from msgspec import Meta
 from PIL import Image
 
 from t2icli import testing
-from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Turn
+from t2icli.contract.entries import Entry
+from t2icli.contract.recipes import Frozen, ParamGroup, Turn
 from t2icli.data.dataset import SourceRow
 from t2icli.store import models
 

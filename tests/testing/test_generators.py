@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from t2icli import testing
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.contract.requests import CONDITIONS, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.templates import codec as template

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from t2icli.contract.entries import Command
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
 from t2icli.store import models

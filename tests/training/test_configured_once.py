@@ -10,10 +10,11 @@ import pytest
 import tiny
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Metric, Tokenizer
+from t2icli.contract.kinds import Metric, Tokenizer
 from t2icli.ground import toml
-from t2icli.registry.settings import Part, part
 from t2icli.testing import Runner
 
 CONFIGURED: list[str] = []

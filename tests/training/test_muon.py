@@ -9,7 +9,7 @@ import tiny
 import torch
 from torch import nn
 
-from t2icli.contract.kinds import ParamGroup, Turn
+from t2icli.contract.recipes import ParamGroup, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 from t2icli.testing import Runner

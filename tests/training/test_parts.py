@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from t2icli.contract.kinds import Frozen
+from t2icli.contract.recipes import Frozen
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError

@@ -17,15 +17,17 @@ from tiny import Tiny
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part, Start, first_weights, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Frozen, ParamGroup, Samples, Tokenizer, Turn
+from t2icli.contract.kinds import Codec, Tokenizer
+from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground import machine, memory, toml
 from t2icli.nn import weights
 from t2icli.pipelines import sizes
 from t2icli.registry import discovery, parts
-from t2icli.registry.settings import Part, Start, first_weights, part
 from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import batch

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from t2icli.contract.kinds import ParamGroup, Turn
+from t2icli.contract.recipes import ParamGroup, Turn
 from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import finite, log, loop

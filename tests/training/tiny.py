@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import to_images, to_tensor

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from t2i_brivl.convert import convert
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.store import models
 from t2icli.store.models import Model
 

@@ -13,7 +13,7 @@ from t2i_brivl.convert import convert, inferred, renamed, without_classifier
 from t2i_brivl.model import Brivl, ImageTower
 from t2i_brivl.shape import FULL, BrivlShape
 from t2icli import load
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 
 

@@ -17,8 +17,9 @@ from t2i_clipcap.caption import Config
 from t2i_clipcap.convert import card, config_of, renamed
 from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2i_clipcap.words import FILE, SPECIAL, open_words
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry
+from t2icli.contract.kinds import Embedder
 from t2icli.nn import weights
 from t2icli.store import models
 from t2icli.store.models import Model

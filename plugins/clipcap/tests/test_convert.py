@@ -17,7 +17,7 @@ from t2i_clipcap.caption import Config
 from t2i_clipcap.convert import config_of, rename, renamed
 from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape, TransformerMapper
 from t2i_clipcap.words import open_words
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 

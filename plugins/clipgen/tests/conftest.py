@@ -17,8 +17,9 @@ from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior, PriorShape
 from t2i_clipgen.vqgan.convert import ENDS, INSIDE, CodecShape, layers, renamed, without_discriminator
 from t2i_clipgen.vqgan.convert import card as codec_card
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry
+from t2icli.contract.kinds import Embedder
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.vqgan import Vqgan

@@ -14,7 +14,7 @@ from t2i_clipgen.convert import prior_tensors
 from t2i_clipgen.model import Prior, PriorShape
 from t2i_clipgen.vqgan import convert as vqgan_convert
 from t2icli import load
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.vqgan import Vqgan

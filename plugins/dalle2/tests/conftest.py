@@ -17,12 +17,13 @@ from t2i_dalle2 import folders
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import DecoderShape, PriorShape, UnetShape
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry
+from t2icli.contract.kinds import Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
-from t2icli.registry.settings import Part
 from t2icli.testing import toys
 
 

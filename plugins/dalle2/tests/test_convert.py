@@ -12,7 +12,7 @@ from torch import nn
 
 import t2i_dalle2
 from t2i_dalle2 import convert, folders
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery, settings

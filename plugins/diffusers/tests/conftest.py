@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 
 collect_ignore_glob = [] if sys.version_info >= (3, 11) else ["test_*.py"]
 """diffusers needs Python 3.11."""

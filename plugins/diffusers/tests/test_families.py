@@ -11,7 +11,7 @@ import pytest
 from PIL.Image import Image
 
 from t2i_diffusers.testing.pipelines import FAMILIES
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.contract.requests import Request
 from t2icli.ground.watch import Watch
 from t2icli.testing import check_generator

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import t2i_diffusers
 from t2i_diffusers import memory
 from t2i_diffusers.folder import open_repository
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure
 from t2icli.testing import Runner

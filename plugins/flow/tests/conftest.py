@@ -11,8 +11,9 @@ from torch import Tensor
 
 import t2i_flow
 from t2i_flow.model import Flow, FlowShape
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Tokenizer
+from t2icli.contract.kinds import Embedder, Tokenizer
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.shapes import VqganShape

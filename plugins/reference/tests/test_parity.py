@@ -11,8 +11,8 @@ import torch
 
 from t2icli import load
 from t2icli.backends.dalle import convert
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Upstream
 from t2icli.nn import decode, weights
 from t2icli.nn.decode import Sampling
 from t2icli.registry import discovery

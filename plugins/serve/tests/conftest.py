@@ -21,9 +21,10 @@ from PIL import Image
 from t2i_serve import running, start
 from t2i_serve.limits import USUAL, Limits
 from t2i_serve.studio import Studio
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import FILE_PER_PICTURE, PER_PICTURE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
-from t2icli.contract.requests import FILE_PER_PICTURE, PER_PICTURE, Abilities, Request, numbered
+from t2icli.contract.requests import Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.testing import Runner, toys
 

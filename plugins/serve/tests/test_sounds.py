@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip, Entry
+from t2icli.contract.kinds import Clip
 from t2icli.pictures import images
 from t2icli.sounds import clips
 from t2icli.testing import Runner, toys

@@ -12,7 +12,7 @@ import transformers
 
 import t2i_transformers
 from t2icli import load
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.testing import Runner, check_embedder
 from t2icli.testing.contracts import pictures
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from t2icli.contract.entries import Command
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command
 
 PANELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Pictures": {

@@ -10,22 +10,20 @@ from collections.abc import Iterable
 
 import pluggy
 
+from t2icli.contract.entries import Command, Entry
 from t2icli.contract.kinds import (
     Captioner,
     Codec,
-    Command,
     DatasetPreparer,
     Embedder,
-    Entry,
-    Fit,
     Generator,
     LatentCodec,
     Metric,
-    ModelSource,
     Ranker,
-    Recipe,
     Tokenizer,
 )
+from t2icli.contract.recipes import Fit, Recipe
+from t2icli.store.sources import ModelSource
 
 PROJECT = "t2icli"
 hookspec = pluggy.HookspecMarker(PROJECT)

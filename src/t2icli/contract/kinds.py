@@ -1,4 +1,4 @@
-"""What the parts of the tool promise each other: nine kinds of thing, and how a plugin announces one.
+"""What the parts of the tool promise each other: the nine kinds.
 
 Tensors are float32 images in [0, 1] of shape (b, 3, h, w) and int64 codes of shape (b, n). At the outer
 edge images are PIL, so that a plugin need not use torch at all.
@@ -6,146 +6,23 @@ edge images are PIL, so that a plugin need not use torch at all.
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from t2icli.contract.entries import Entry
+from t2icli.contract.recipes import Fit, Recipe
+from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
     from pyarrow import Table
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from t2icli.data.dataset import PreparedDataset, SourceRow
-    from t2icli.store.models import Card
-
-T = TypeVar("T")
-Sample = TypeVar("Sample", covariant=True)
-Size = Literal["tiny", "small", "base"]
-"""How large a model to train: for two cores, for many cores, for one GPU."""
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """Files of another project that are to become a model of ours."""
-
-    files: tuple[Path, ...]
-    parts: Mapping[str, tuple[Path, ...]]
-    """Files of the parts that travel separately, by the part's name: `--codec FILE`."""
-
-
-@dataclass(frozen=True)
-class Entry(Generic[T]):
-    """One thing a plugin offers: how it is called, how it is set, how it is loaded."""
-
-    name: str
-    """What the user types: `dalle`."""
-    about: str
-    """One line for lists and help."""
-    settings: type
-    """A frozen `msgspec.Struct`; importing it must stay cheap."""
-    load: Callable[[Any], T]
-    """Settings in, the thing out. Heavy imports happen in here, see `lazily`."""
-    convert: Callable[[Upstream, Path], None] | None = None
-    """Turn upstream files into a model folder: `t2i models import FILE --as NAME`."""
-    adopt: Callable[[Path], Card] | None = None
-    """Use a repository of a model hub as it is: the card for a folder of its files, which keep the hub's names.
-
-    It is asked before weights are downloaded: the small files are there, weights may be missing. So it reads the
-    configuration, imports nothing heavy, and refuses with a `T2IError` what this backend cannot load. Source, licence
-    and hashes are added by the caller. `t2i models pull hf:OWNER/NAME --as NAME`, `t2i models import FOLDER --as NAME`.
-    """
-    hears: bool = False
-    """Of an embedder: it is an `AudioEmbedder`, and `--audio` may use it."""
-    wanted: tuple[str, ...] = ()
-    """Patterns of the files of a repository that `convert` takes, where those at its top are not the right ones; of
-    `"this.safetensors|that.bin"` the first that is there."""
-    sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
-    """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
-    mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
-    conditions: Collection[str] = ()
-    """Of a generator: the pictures it takes beside a prompt, names in `contract.requests.CONDITIONS`. They are in
-    `Abilities.conditions` too; here they are known before anything is loaded."""
-
-
-def lazily(place: str) -> Callable[..., Any]:
-    """A function or class that is imported only when it is called: `load=lazily("t2i_noise.noise:Noise")`.
-
-    So the module of a plugin stays quick to import, and what needs torch is in a module beside it.
-    """
-    return partial(_call, place)
-
-
-def _call(place: str, *arguments: Any) -> Any:
-    return pkgutil.resolve_name(place)(*arguments)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of `t2i`, listed by name without its module being imported."""
-
-    name: str
-    about: str
-    """One line for the list of commands: the first of its help."""
-    function: str
-    """`module:name` of a function whose annotations Typer reads, or of a `typer.Typer` of several commands."""
-    panel: str = "Commands of plugins"
-    """The heading that it is listed under."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file a model is made from, and where it can be had."""
-
-    urls: tuple[str, ...]
-    sha256: str | None
-    """None only where upstream never published one: then the first download is trusted and noted."""
-    size: int | None = None
-    name: str | None = None
-    """What to call the file here, where its address does not say: `model.yaml`."""
-    git: str | None = None
-    """Git's own hash of the file, which a hub gives for those that it does not keep by sha256."""
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model a plugin knows where to find: shipped in a folder of its own, or to be downloaded."""
-
-    name: str
-    """`backend/what`: `clipgen/coco`."""
-    about: str
-    licence: str
-    folder: Path | None = None
-    """A finished model folder inside the plugin."""
-    files: tuple[RemoteFile, ...] = ()
-    """Upstream files, converted after download."""
-    repository: str = ""
-    """In place of `files`, a repository of a model hub: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, `ms:OWNER/NAME`."""
-    wanted: tuple[str, ...] = ()
-    """Patterns of the files of the repository, where the usual ones are not the right ones."""
-    variant: str | None = None
-    """The number format of the weights, where the repository has several: `fp16`."""
-    kind: str | None = None
-    """What it becomes, for the list."""
-    size: int | None = None
-    """Bytes to download from the repository, about, where they are known."""
-    chinese: bool | None = None
-    """Whether it reads, or writes, Chinese; None where that is not known."""
-    is_noncommercial: bool = False
-    """Whether the licence forbids commercial use."""
-    parts: Mapping[str, tuple[RemoteFile, ...]] | None = None
-    words: Callable[[], Collection[str]] | None = None
-    """The words, in lower case, of the captions it was trained on, where they are few enough to be listed: a prompt
-    with others is drawn with a note."""
-
-    @property
-    def can_be_pulled(self) -> bool:
-        """Whether there is an address; else its files have to be got by other means and imported."""
-        return bool(self.files or self.repository)
+    from t2icli.data.dataset import SourceRow
 
 
 @runtime_checkable
@@ -347,137 +224,6 @@ class Metric(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ParamGroup:
-    """Parameters that are optimised alike; None means the loop's own setting."""
-
-    parameters: Sequence[nn.Parameter]
-    weight_decay: float | None = None
-    lr_scale: float = 1.0
-    hidden: bool = False
-    """Matrices from hidden features to hidden features, which the optimizer muon takes; no embeddings, no outputs."""
-
-
-Figures = Mapping[str, "float | Tensor"]
-"""Numbers to log. Tensors are detached single values; leaving them as tensors spares a GPU the wait."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One optimizer's part of a training step: most recipes have one, a GAN two."""
-
-    name: str
-    groups: Sequence[ParamGroup]
-    loss: Callable[[Any, int], tuple[Tensor, Figures]]
-    """A batch and the number of the step in; the loss, a mean over the batch, and the figures to log out.
-
-    Gradients reach this turn's parameters only, and are averaged over processes. The first turn's loss is
-    also the one evaluated on held-out data: in eval mode, under `no_grad`.
-    """
-    after: Callable[[], None] | None = None
-    """Called after this turn's optimizer step: to move a momentum encoder, fill a queue, clamp a scale."""
-
-
-class Samples(Protocol[Sample]):
-    """What training reads: a list, or a map-style dataset of torch's."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, i: int, /) -> Sample: ...
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """A part that is not trained, run over the whole data once before the first step; results are cached."""
-
-    name: str
-    """How `Recipe.dataset` finds the results: `encoded["codes"]`."""
-    identity: str
-    """Whatever changes the results, in one string: the part's sha256, the transform and its size."""
-    samples: Callable[[PreparedDataset], Samples[Any]]
-    """What goes in, read by the loader's workers and collated into batches."""
-    run: Callable[[Any], Tensor]
-    """A batch in, (b, ...) results out, on any device, in the type they are to be stored in."""
-    views: int = 1
-    """How often each sample is read, with other random numbers each time (random crops); above 1 the
-    results are (views, n, ...), else (n, ...)."""
-
-
-@runtime_checkable
-class Recipe(Protocol):
-    """What training needs to know of a backend; the loop itself is `t2icli.training.loop`.
-
-    The settings of a recipe's entry have a field `loop: LoopSettings` (`t2icli.training.settings`): by it `t2i train`
-    distinguishes a `Recipe` from a `Fit` before it loads either.
-    The loop seeds torch, `random` and numpy before each sample, from (seed, sample, epoch), and before each
-    loss, from (seed, step, process): draw from the global generators, and a resumed run draws the same.
-    """
-
-    @property
-    def model(self) -> nn.Module:
-        """All that must survive a resume, as parameters and buffers: also a discriminator or a queue. The
-        loop moves it to the device and switches it between train and eval. Parts that are not trained stay
-        outside. Call `model(...)` itself in the loss, so that its hooks run (FSDP needs them); or its method `loss`
-        (`LossModel`)."""
-        ...
-
-    def frozen(self) -> Sequence[Frozen]:
-        """The parts to run once; an empty tuple where there are none."""
-        ...
-
-    def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
-        """Map-style samples that torch's default collate can batch.
-
-        `data` is already the part called `split` ("train" or "val"); `encoded` holds, by name, what
-        `frozen()` gave for it: memory-mapped tensors in the order of its samples.
-        """
-        ...
-
-    def turns(self) -> Sequence[Turn]:
-        """Called once, when `model` is on its device."""
-        ...
-
-    def preview(self, batch: Any, *, seed: int) -> Sequence[Image]:
-        """Pictures of how far it has come, drawn by the same code as `t2i generate`; may be empty.
-
-        The batch is one of held-out samples, as the loss gets it. Called in eval mode, without gradients.
-        """
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write `model` as a sealed model folder, parts included. The loop adds source and versions."""
-        ...
-
-
-@runtime_checkable
-class LossModel(Protocol):
-    """A recipe's `model` with a method `loss` that is called in place of the module itself."""
-
-    def loss(self, *args: Any, **kwargs: Any) -> Any: ...
-
-
-@runtime_checkable
-class CaptionedRecipe(Recipe, Protocol):
-    """A recipe that learns from captions: refused without any; the number of pictures without one is reported.
-
-    No kind of its own: such a recipe simply has this attribute too.
-    """
-
-    without_caption: str
-    """What becomes of a picture without one, to be read after "they are": "left out"."""
-
-
-@runtime_checkable
-class Fit(Protocol):
-    """A recipe without steps, for what is learnt by reading the captions once: a tokenizer.
-
-    Its settings have no `loop`, and so none of the loop's flags.
-    """
-
-    def fit(self, captions: Iterable[str], folder: Path) -> None:
-        """Learn, and write a sealed model folder."""
-        ...
-
-
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "tokenizer": Tokenizer,
     "embedder": Embedder,
@@ -490,3 +236,30 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "metric": Metric,
 }
 """Every kind by the name used in commands; its hook is `t2i_` + name + `s`."""
+
+
+def loaded(kind: str, entry: Entry[Any], chosen: Any) -> Any:
+    """What `entry.load` gives; an error names what a plugin's thing lacks, before it is used."""
+    thing = entry.load(chosen)
+    if missing := lacking(kind, thing):
+        raise T2IError(
+            f"{kind} {entry.name!r} lacks {missing}", "a mistake of its plugin: t2icli.contract.kinds", code=1
+        )
+    return thing
+
+
+def lacking(kind: str, thing: object) -> str:
+    """What a thing does not have of its kind: `score (Ranker)`; empty where it has all."""
+    known = KINDS[kind]
+    if isinstance(thing, known):
+        return ""
+    promises = known if isinstance(known, tuple) else (known,)
+    missing = {promise: [name for name in _members(promise) if not hasattr(thing, name)] for promise in promises}
+    nearest = min(promises, key=lambda promise: len(missing[promise]))
+    return f"{', '.join(missing[nearest])} ({nearest.__name__})"
+
+
+def _members(promise: type) -> list[str]:
+    """The attributes and methods that a protocol declares."""
+    declared = [name for each in promise.__mro__[:-1] for name in (*vars(each).get("__annotations__", ()), *vars(each))]
+    return sorted({name for name in declared if not name.startswith("_")})

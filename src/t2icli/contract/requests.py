@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONDITIONS: Mapping[str, str] = {"like": "--like", "source": "--from", "mask": "--mask", "embedding": "--audio"}
 """What a picture may depend on besides its prompt: the field of `Request`, and the flag of `t2i generate`."""
-PER_PICTURE = {"per_picture": True}
-"""`Meta(extra=PER_PICTURE)` marks a setting that may differ from picture to picture without loading weights again."""
-FILE_PER_PICTURE = {**PER_PICTURE, "names_file": True}
-"""The same for a setting whose value may be the path of a file, which a server takes from nobody."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from t2icli.contract.requests import PER_PICTURE
+from t2icli.contract.fields import PER_PICTURE
 
 Temperature = Annotated[
     float,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.store import layout, models, verified
 from t2icli.store.layout import Listed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from t2icli.contract.kinds import AudioEmbedder, Embedder
+from t2icli.contract.kinds import AudioEmbedder, Embedder, loaded
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset
 from t2icli.engine.jobs import Job, Make
@@ -25,7 +25,6 @@ from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
 from t2icli.pipelines.evaluate.pairs import Picture
 from t2icli.registry import defaults, settings
-from t2icli.registry.loading import loaded
 from t2icli.registry.open import choose, load
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from t2icli.contract.kinds import Entry, Fit
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part
+from t2icli.contract.recipes import Fit
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.registry.open import load
-from t2icli.registry.settings import Part
 from t2icli.store import models
 
 LEARNT_BY, LEARNT_AS = "tokenizer", "json"

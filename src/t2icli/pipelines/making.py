@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2icli.contract.kinds import Entry, Upstream
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.ground import files, locks
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import catalogue, discovery

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from t2icli.contract.kinds import ModelSource, RemoteFile
+from t2icli.contract.fields import Part
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import catalogue, discovery
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 
 
 class Row(msgspec.Struct, frozen=True):

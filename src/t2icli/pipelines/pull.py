@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from t2icli.contract.kinds import Entry, ModelSource, RemoteFile, Upstream
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines import adopt, making
@@ -23,6 +23,7 @@ from t2icli.store import download, hub, layout, models, verified, web
 from t2icli.store.hub import Reference, Snapshot
 from t2icli.store.layout import Listed
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 
 LARGE = 2_000_000_000
 """Bytes from which on a download is not begun without asking."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from t2icli.contract.kinds import Entry, Size
+from t2icli.contract.entries import Entry, Size
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import settings

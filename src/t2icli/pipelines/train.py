@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from t2icli.contract.kinds import Recipe
+from t2icli.contract.recipes import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import locks, runfile
 from t2icli.ground.errors import T2IError

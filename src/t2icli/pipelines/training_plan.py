@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from t2icli.contract.kinds import Entry, Fit, Recipe
+from t2icli.contract.entries import Entry
+from t2icli.contract.kinds import loaded
+from t2icli.contract.recipes import Fit, Recipe
 from t2icli.ground import runfile, toml
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import made, sizes
 from t2icli.pipelines.models import stand_ins, within
 from t2icli.pipelines.prepare import check_data
 from t2icli.registry import configure, settings
-from t2icli.registry.loading import loaded
 from t2icli.training import boards, launch
 from t2icli.training.settings import FREE_TO_CHANGE, LoopSettings
 

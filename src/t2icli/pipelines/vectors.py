@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2icli.contract.kinds import Embedder
+from t2icli.contract.kinds import Embedder, loaded
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset
 from t2icli.engine.jobs import FOLDER, PLAN
@@ -21,7 +21,6 @@ from t2icli.pipelines.embed import JOB, SUFFIX, Of
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.pairs import Picture
 from t2icli.pipelines.evaluate.retrieval import Hit, search
-from t2icli.registry.loading import loaded
 from t2icli.registry.open import Opened, choose
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from t2icli.contract.kinds import ModelSource
+from t2icli.store.sources import ModelSource
 
 PATH = Path(__file__).with_name("catalogue.json")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery, settings
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
 

@@ -19,12 +19,14 @@ import msgspec
 import pluggy
 
 from t2icli.contract import hookspecs
-from t2icli.contract.kinds import KINDS, Command, Embedder, Entry, ModelSource, Ranker
+from t2icli.contract.entries import Command, Entry
+from t2icli.contract.kinds import KINDS, Embedder, Ranker
 from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import catalogue
 from t2icli.registry.isolation import Isolation
 from t2icli.store import models
+from t2icli.store.sources import ModelSource
 
 BACKENDS = Path(__file__).parents[1] / "backends"
 """The built-in plugins, found as files: nothing here imports what stands on it."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
+from t2icli.contract.kinds import loaded
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, defaults, discovery, settings
-from t2icli.registry.loading import loaded
 from t2icli.store.models import Model
 
 T = TypeVar("T")

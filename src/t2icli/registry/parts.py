@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from t2icli.contract.kinds import Codec, LatentCodec, Upstream
+from t2icli.contract.entries import Upstream
+from t2icli.contract.fields import Part
+from t2icli.contract.kinds import Codec, LatentCodec
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, discovery, settings
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Model
 

@@ -3,7 +3,7 @@
 A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
 Three field types are ours: a `Part` is another backend chosen by name, a field called `model` of type `Model` is the
 model folder the backend loads, and a `Start` the model that a recipe continues from, whose parts are kept unless others
-are chosen. `t2icli.registry.configure` fills them in.
+are chosen (`t2icli.contract.fields`). `t2icli.registry.configure` fills them in.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
 
-from t2icli.contract.kinds import KINDS, Entry
+from t2icli.contract.fields import Part
+from t2icli.contract.kinds import KINDS
 from t2icli.ground.errors import T2IError, did_you_mean
-from t2icli.registry.loading import loaded
 from t2icli.store.models import Model
 
 SPOKEN = {"yes": True, "on": True, "no": False, "off": False}
@@ -31,70 +31,9 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-NONE = "none"
-"""In the place of a backend's name: no part at all, where the setting's default is that."""
-
-
-@dataclass(frozen=True)
-class Part(Generic[T]):
-    """Another backend this one is made with, chosen by a setting: `-o codec=dvae`."""
-
-    kind: str
-    name: str
-    settings: Any = None
-    """The chosen backend's own settings; None until they are configured."""
-    entry: Entry[T] | None = None
-    """The chosen backend; None until the settings are configured."""
-
-    @property
-    def model(self) -> Model | None:
-        """The model that the chosen backend loads."""
-        return None if self.settings is None else model_of(self.settings)
-
-    @property
-    def is_none(self) -> bool:
-        """Whether there is no such part."""
-        return self.name == NONE
-
-    def load(self) -> T:
-        if self.entry is None:
-            raise T2IError(
-                f"the {self.kind} {self.name!r} is not configured", "load its owner with t2icli.load", code=1
-            )
-        thing: T = loaded(self.kind, self.entry, self.settings)
-        return thing
-
-
-def part(kind: str, name: str) -> Any:
-    """The default of a field that names another backend: `codec: Part[Codec] = part("codec", "vqgan")`.
-
-    With `part("embedder", NONE)` there is none unless one is chosen.
-    """
-    return Part(kind, name)
-
-
 def names(struct: type) -> set[str]:
     """The settings that there are."""
     return {field.name for field in msgspec.structs.fields(struct)}
-
-
-def in_place_of(*others: str) -> dict[str, Any]:
-    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given."""
-    return {"in_place_of": others}
-
-
-def first_weights(*replaced: str) -> dict[str, Any]:
-    """Marks a setting of a recipe with weights that training begins from, in place of other settings."""
-    return {**in_place_of(*replaced), "first_weights": True}
-
-
-Start = Annotated[Model | None, Meta(extra=first_weights())]
-"""The type of a recipe's setting with the model to continue from: `start: Annotated[Start, Meta(...)] = None`."""
-
-
-ELSEWHERE = in_place_of("model")
-"""Marks a setting that names weights which are no model of ours. Where it is given, the backend's default model is
-left out, so that it is not mistaken for the one used."""
 
 
 def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:

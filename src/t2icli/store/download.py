@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.store import verified, web
 from t2icli.store.models import is_inside
+from t2icli.store.sources import RemoteFile
 from t2icli.store.verified import file_sha256
 from t2icli.store.web import CannotDownload
 

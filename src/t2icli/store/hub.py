@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from t2icli.contract.kinds import RemoteFile
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.ground.home import home
 from t2icli.store import download, web
 from t2icli.store.layout import Listed
 from t2icli.store.models import is_inside
+from t2icli.store.sources import RemoteFile
 
 SETTINGS = "hub.toml"
 NAME = r"[A-Za-z0-9][\w.-]*"

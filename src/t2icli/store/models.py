@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from t2icli.contract.kinds import ModelSource
 from t2icli.ground import files, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.ground.home import home as home
 from t2icli.store import verified
+from t2icli.store.sources import ModelSource
 from t2icli.store.verified import file_sha256 as file_sha256
 
 CARD = "model.toml"

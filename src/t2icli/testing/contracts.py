@@ -20,18 +20,18 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from t2icli.contract.kinds import AudioEmbedder, Clip, Codec, Entry, LatentCodec
+from t2icli.contract.entries import Entry
+from t2icli.contract.kinds import AudioEmbedder, Clip, Codec, LatentCodec, lacking
 from t2icli.contract.requests import CONDITIONS, BatchGenerator, EmbeddingGenerator, Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.registry import configure, settings
-from t2icli.registry.loading import lacking
 from t2icli.store import models
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from t2icli.contract.kinds import Frozen, Turn
+    from t2icli.contract.recipes import Frozen, Turn
     from t2icli.data.dataset import PreparedDataset
 
 PROMPT = "红烧牛肉面 with an egg"

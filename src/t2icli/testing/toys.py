@@ -21,9 +21,11 @@ import msgspec
 from msgspec import Meta
 from PIL import Image
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import PER_PICTURE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip, Entry
-from t2icli.contract.requests import CONDITIONS, PER_PICTURE, Abilities, Request, numbered
+from t2icli.contract.kinds import Clip
+from t2icli.contract.requests import CONDITIONS, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.registry import parts
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import torch
 
-from t2icli.contract.kinds import Recipe
+from t2icli.contract.recipes import Recipe
 from t2icli.ground import memory
 from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from t2icli.contract.kinds import Frozen, Recipe
+from t2icli.contract.recipes import Frozen, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError

@@ -7,7 +7,8 @@ import warnings
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from t2icli.contract.kinds import CaptionedRecipe, Recipe, Tokenizer
+from t2icli.contract.kinds import Tokenizer
+from t2icli.contract.recipes import CaptionedRecipe, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.training import launch

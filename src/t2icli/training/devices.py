@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from t2icli.contract.kinds import LossModel
+from t2icli.contract.recipes import LossModel
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 

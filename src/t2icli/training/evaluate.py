@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from t2icli.contract.kinds import Recipe, Samples, Turn
+from t2icli.contract.recipes import Recipe, Samples, Turn
 from t2icli.training.devices import World
 from t2icli.training.order import Seeded, collate, mix, seed_all
 from t2icli.training.settings import LoopSettings

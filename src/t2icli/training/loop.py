@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2icli.contract.kinds import Recipe
+from t2icli.contract.recipes import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched

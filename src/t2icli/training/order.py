@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from t2icli.contract.kinds import Samples
+from t2icli.contract.recipes import Samples
 from t2icli.ground.errors import T2IError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, T2IError, Image.DecompressionBombError)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from t2icli.contract.kinds import Turn
+from t2icli.contract.recipes import Turn
 from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World, averaged, silent, spread
 from t2icli.training.interrupt import Abandoned

@@ -16,7 +16,7 @@ from transformers import (
 
 from t2icli import load
 from t2icli.backends import chinese_clip
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
 from t2icli.store import models

@@ -15,7 +15,7 @@ from torch import nn
 from t2icli import load
 from t2icli.backends.clip.convert import convert, inferred
 from t2icli.backends.clip.model import build
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn.pixels import to_images
 from t2icli.store import models

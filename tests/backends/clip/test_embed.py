@@ -16,11 +16,11 @@ from t2icli import load
 from t2icli.backends import clip
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import OwnTexts
+from t2icli.contract.fields import part
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.embedding import report_prompt
 from t2icli.pictures.images import open_image
-from t2icli.registry.settings import part
 from t2icli.store.models import Model
 
 

@@ -14,7 +14,7 @@ from t2icli import load
 from t2icli.backends import clip
 from t2icli.backends.clip.convert import convert
 from t2icli.backends.clip.train import ClipRecipe
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery

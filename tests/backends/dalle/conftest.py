@@ -16,8 +16,8 @@ from torch import Tensor
 
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.nn import weights
 from t2icli.store import upstream
 from t2icli.testing import Runner

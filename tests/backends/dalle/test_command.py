@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from t2icli.backends.dalle import convert
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground import toml
 from t2icli.pictures import images
 from t2icli.testing import Runner

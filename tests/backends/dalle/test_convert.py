@@ -10,7 +10,7 @@ import torch
 from t2icli import load
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
 

@@ -13,7 +13,7 @@ import t2icli
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch

@@ -18,7 +18,7 @@ from t2icli import load
 from t2icli.backends.dvae import DvaeShape, Settings
 from t2icli.backends.dvae.convert import convert, read_shape
 from t2icli.backends.dvae.model import DiscreteVAE, divergence, second_order
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import discovery, settings

@@ -16,7 +16,7 @@ from t2icli import load
 from t2icli.backends import inception
 from t2icli.backends.inception import model as model_file
 from t2icli.backends.inception.model import Inception, Network, resized
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.store import models

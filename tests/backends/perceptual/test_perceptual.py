@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2icli import load
 from t2icli.backends.perceptual.convert import convert
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn.perceptual import Lpips
 from t2icli.registry import discovery

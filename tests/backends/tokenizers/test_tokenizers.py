@@ -12,11 +12,11 @@ import torch
 from t2icli import load
 from t2icli.backends.tokenizers import Training
 from t2icli.backends.tokenizers.train import TokenizerFit
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
+from t2icli.contract.fields import Part
 from t2icli.data import shards
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, discovery, parts
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Card
 from t2icli.testing import Runner, check_tokenizer

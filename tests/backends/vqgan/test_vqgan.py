@@ -14,7 +14,7 @@ from PIL import Image
 
 from t2icli import load
 from t2icli.backends.vqgan.convert import convert, read_shape, to_config
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.shapes import VqganShape

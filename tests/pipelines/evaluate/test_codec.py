@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.fields import Part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
 from t2icli.registry import configure, parts
-from t2icli.registry.settings import Part
 from t2icli.testing import Runner
 
 

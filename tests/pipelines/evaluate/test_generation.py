@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate.distances import frechet

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
 from t2icli.pipelines.evaluate import distances, pictures
 from t2icli.registry import discovery
 from t2icli.testing import Runner, toys

@@ -8,9 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from t2i_brivl.recipe import SIZES, RecipeSettings
+from t2icli.contract.entries import Command, Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command, Embedder, Entry, ModelSource, Recipe, lazily
+from t2icli.contract.kinds import Embedder
+from t2icli.contract.recipes import Recipe
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,7 +15,7 @@ from torch import Tensor
 from t2i_brivl.embed import VOCABULARY
 from t2i_brivl.model import Brivl
 from t2i_brivl.shape import FULL, Bert, BrivlShape
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models, upstream

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from t2i_brivl.shape import BrivlShape
-from t2icli.contract.kinds import Size
-from t2icli.registry.settings import Start
+from t2icli.contract.entries import Size
+from t2icli.contract.fields import Start
 from t2icli.training.settings import LoopSettings
 
 

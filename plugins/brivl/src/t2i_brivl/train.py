@@ -21,7 +21,7 @@ from t2i_brivl.inputs import HashedNgrams, WordPieces, pixels, scaled_boxes
 from t2i_brivl.model import BertTower, Brivl, TimmBackbone
 from t2i_brivl.recipe import RecipeSettings
 from t2i_brivl.shape import BrivlShape
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.embedding import report_captions

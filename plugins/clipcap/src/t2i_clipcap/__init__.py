@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import Part, first_weights, in_place_of, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Entry, Recipe, Size, Tokenizer, lazily
+from t2icli.contract.kinds import Captioner, DatasetPreparer, Embedder, Tokenizer
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.registry.settings import Part, first_weights, in_place_of, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

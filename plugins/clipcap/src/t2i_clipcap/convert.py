@@ -15,7 +15,7 @@ from torch import Tensor
 from t2i_clipcap.caption import Config
 from t2i_clipcap.model import ClipCap
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.ground.files import write
 from t2icli.nn import weights

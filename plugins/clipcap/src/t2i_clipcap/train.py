@@ -17,7 +17,8 @@ from t2i_clipcap.caption import Config, embeddings
 from t2i_clipcap.convert import card
 from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli.contract.kinds import Embedder, Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.kinds import Embedder
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError

@@ -7,23 +7,15 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import (
-    Codec,
-    Embedder,
-    Entry,
-    Generator,
-    Metric,
-    ModelSource,
-    Recipe,
-    RemoteFile,
-    Size,
-    lazily,
-)
+from t2icli.contract.kinds import Codec, Embedder, Generator, Metric
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.nn.shapes import VqganShape
-from t2icli.registry.settings import Part, Start, part
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.training.settings import LoopSettings
 
 

@@ -10,7 +10,7 @@ import msgspec
 from torch import Tensor
 
 from t2i_clipgen.model import Prior, PriorShape
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import parts

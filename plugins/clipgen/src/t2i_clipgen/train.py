@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from t2i_clipgen.convert import card
 from t2i_clipgen.generate import check_fit
 from t2i_clipgen.model import Prior, PriorShape, mean_loss
-from t2icli.contract.kinds import Codec, Embedder, Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.kinds import Codec, Embedder
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, weights

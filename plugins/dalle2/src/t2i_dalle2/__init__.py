@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import PER_PICTURE, Part, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Generator, Recipe, Size, lazily
-from t2icli.contract.requests import PER_PICTURE
+from t2icli.contract.kinds import Embedder, Generator
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
-from t2icli.registry.settings import Part, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

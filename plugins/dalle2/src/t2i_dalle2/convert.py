@@ -16,7 +16,7 @@ from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import betas
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import Betas, DecoderShape, PriorShape, UnetShape
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import parts

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from t2i_dalle2.shapes import DecoderShape, PriorShape
+from t2icli.contract.fields import Part
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery, parts
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Card, Model
 

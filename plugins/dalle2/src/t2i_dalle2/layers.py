@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2icli.contract.kinds import ParamGroup
+from t2icli.contract.recipes import ParamGroup
 
 
 class Waves(nn.Module):

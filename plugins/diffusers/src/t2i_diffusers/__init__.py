@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
+from t2icli.contract.entries import Size as SizeName
+from t2icli.contract.fields import ELSEWHERE, FILE_PER_PICTURE, PER_PICTURE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Generator, LatentCodec, Recipe, lazily
-from t2icli.contract.kinds import Size as SizeName
-from t2icli.contract.requests import FILE_PER_PICTURE, PER_PICTURE
+from t2icli.contract.kinds import Generator, LatentCodec
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Device
-from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

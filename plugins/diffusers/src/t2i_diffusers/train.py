@@ -20,7 +20,7 @@ from t2i_diffusers import lora, schedulers, steps
 from t2i_diffusers.families import Family, family
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import load_pipeline
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import unwatched

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import NONE, PER_PICTURE, Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Generator, LatentCodec, Recipe, Size, Tokenizer, lazily
-from t2icli.contract.requests import PER_PICTURE
+from t2icli.contract.kinds import Embedder, Generator, LatentCodec, Tokenizer
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
-from t2icli.registry.settings import NONE, Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from t2i_flow.draw import Given, Plan, draw
 from t2i_flow.generate import check_fit, encode
 from t2i_flow.model import Flow, FlowShape, spread
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights

@@ -8,9 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
+from t2icli.contract.fields import Part, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Generator, Tokenizer, lazily
-from t2icli.registry.settings import Part, part
+from t2icli.contract.kinds import Codec, Generator, Tokenizer
 
 
 class CodecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,8 +17,8 @@ Everything but the drawers' and rankers' threads happens on the event loop, so t
 
 from __future__ import annotations
 
+from t2icli.contract.entries import Command
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from t2i_serve.errors import ApiError
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.store import models

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry, ModelSource, lazily
+from t2icli.contract.kinds import DatasetPreparer
+from t2icli.store.sources import ModelSource
 
 MODELS = Path(__file__).parent / "models"
 SHIPPED = {

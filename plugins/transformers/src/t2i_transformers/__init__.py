@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
+from t2icli.contract.fields import ELSEWHERE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Captioner, Embedder, Entry, Ranker, lazily
+from t2icli.contract.kinds import Captioner, Embedder, Ranker
 from t2icli.contract.sampling import Device, Precision, Temperature, TopK, TopP
-from t2icli.registry.settings import ELSEWHERE
 from t2icli.store.models import Model
 
 Source = Annotated[Path, Meta(description="a folder with a config.json", extra=ELSEWHERE)]

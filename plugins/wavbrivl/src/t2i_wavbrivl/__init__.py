@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import ELSEWHERE, Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, Recipe, Size, lazily
+from t2icli.contract.kinds import Embedder
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Device
-from t2icli.registry.settings import ELSEWHERE, Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

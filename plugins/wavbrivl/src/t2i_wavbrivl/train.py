@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.model import HOP, RATE, WINDOW, Tower, pieces, spectrogram
-from t2icli.contract.kinds import Clip, Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.kinds import Clip
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Squares, to_images

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 from t2i_wavbrivl import Wav2ClipSettings
 from t2i_wavbrivl.embed import AudioTower
 from t2i_wavbrivl.model import RATE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device

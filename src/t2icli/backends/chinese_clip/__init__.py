@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
+from t2icli.contract.fields import ELSEWHERE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, lazily
-from t2icli.registry.settings import ELSEWHERE
+from t2icli.contract.kinds import Embedder
 from t2icli.store.models import Model
 
 

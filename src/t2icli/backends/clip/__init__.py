@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import ELSEWHERE, Part, Start, first_weights, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Entry, ModelSource, Recipe, RemoteFile, Size, Tokenizer, lazily
+from t2icli.contract.kinds import Embedder, Tokenizer
+from t2icli.contract.recipes import Recipe
 from t2icli.ground.errors import T2IError
-from t2icli.registry.settings import ELSEWHERE, Part, Start, first_weights, part
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 from t2icli.training.settings import LoopSettings
 
 

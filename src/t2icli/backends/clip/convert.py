@@ -12,7 +12,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
 from t2icli.backends.clip.model import build, named, read_json
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import parts

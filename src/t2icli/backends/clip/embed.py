@@ -25,12 +25,12 @@ from t2icli.backends.clip.model import (
     set_pool,
     text_tower,
 )
+from t2icli.contract.fields import Part
 from t2icli.contract.kinds import Tokenizer
 from t2icli.ground.errors import T2IError
 from t2icli.nn import devices, weights
 from t2icli.nn.embedding import Runner, finite, report_prompt
 from t2icli.nn.pixels import to_tensor
-from t2icli.registry.settings import Part
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:

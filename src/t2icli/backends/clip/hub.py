@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.backends.clip import IN_REPOSITORY
-from t2icli.contract.kinds import RemoteFile
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.ground.home import home
 from t2icli.store import download, snapshots
+from t2icli.store.sources import RemoteFile
 
 
 def known_tag(architecture: str, tag: str) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from t2icli.backends.clip import RecipeSettings, hub
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.embed import text_reader
 from t2icli.backends.clip.model import Texts, build, named
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Tokenizer, Turn
+from t2icli.contract.fields import Part
+from t2icli.contract.kinds import Tokenizer
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.embedding import report_captions
 from t2icli.registry import parts
-from t2icli.registry.settings import Part
 from t2icli.store import models
 from t2icli.store.models import Card
 

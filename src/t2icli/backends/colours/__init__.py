@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Ranker, lazily
+from t2icli.contract.kinds import Ranker
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,10 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from t2icli.backends.dalle.config import Options
+from t2icli.contract.entries import Entry, Size, lazily
+from t2icli.contract.fields import Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Generator, Recipe, Size, Tokenizer, lazily
+from t2icli.contract.kinds import Codec, Generator, Tokenizer
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
-from t2icli.registry.settings import Part, Start, part
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 

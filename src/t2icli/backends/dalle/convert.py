@@ -16,7 +16,7 @@ from torch import Tensor
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.generate import check_codec
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.registry import parts

@@ -17,7 +17,8 @@ from t2icli.backends.dalle import TrainSettings
 from t2icli.backends.dalle.config import Config, Options
 from t2icli.backends.dalle.generate import DallEGenerator
 from t2icli.backends.dalle.model import DallE
-from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Tokenizer, Turn
+from t2icli.contract.kinds import Tokenizer
+from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import decode, weights
 from t2icli.nn.pixels import Squares, to_images

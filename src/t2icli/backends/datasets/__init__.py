@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import DatasetPreparer, Entry, lazily
+from t2icli.contract.kinds import DatasetPreparer
 
 Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
 Column = Annotated[str | None, Meta(description="column or field name; none tries the usual names")]

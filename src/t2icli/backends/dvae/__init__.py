@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Size, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Codec, Entry, Recipe, Size, lazily
+from t2icli.contract.kinds import Codec
+from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Device
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings

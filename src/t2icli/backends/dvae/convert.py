@@ -9,7 +9,7 @@ import msgspec
 
 from t2icli.backends.dvae import DvaeShape
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models, upstream

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2icli.backends.dvae import DvaeShape, TrainSettings
 from t2icli.backends.dvae.model import DiscreteVAE
-from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import Squares, to_images

@@ -8,9 +8,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, Upstream
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Metric, ModelSource, RemoteFile, Upstream
+from t2icli.contract.kinds import Metric
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of the file that published figures are computed with: TensorFlow's network of 2015, carried over to torch."""

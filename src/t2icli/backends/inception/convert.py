@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from t2icli.backends.inception.model import Network
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models, upstream

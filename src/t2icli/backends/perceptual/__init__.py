@@ -7,9 +7,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Metric, ModelSource, RemoteFile, lazily
+from t2icli.contract.kinds import Metric
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource, RemoteFile
 
 
 class Lpips(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

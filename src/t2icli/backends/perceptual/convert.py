@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.nn import weights
 from t2icli.nn.perceptual import SLICES, Lpips
 from t2icli.store import models, upstream

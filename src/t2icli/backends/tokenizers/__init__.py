@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.contract.entries import Entry, lazily
+from t2icli.contract.fields import ELSEWHERE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry, Fit, ModelSource, Tokenizer, lazily
-from t2icli.registry.settings import ELSEWHERE
+from t2icli.contract.kinds import Tokenizer
+from t2icli.contract.recipes import Fit
 from t2icli.store.models import Model
+from t2icli.store.sources import ModelSource
 
 Strict = Annotated[bool, Meta(description="refuse a text that is too long instead of cutting it")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from t2icli.backends.tokenizers import Chinese
 from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.store import models, snapshots

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from t2icli.backends.vqgan import Training
-from t2icli.contract.kinds import Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import codebook as care

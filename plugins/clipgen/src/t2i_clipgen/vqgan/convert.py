@@ -17,7 +17,7 @@ from torch import Tensor
 
 from t2i_clipgen import CodecShape
 from t2i_clipgen.convert import sorted_files
-from t2icli.contract.kinds import Upstream
+from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.vqgan import Vqgan

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from t2i_clipgen.vqgan.convert import card
-from t2icli.contract.kinds import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import codebook, weights
 from t2icli.nn.discriminator import PatchDiscriminator, heed, hinge

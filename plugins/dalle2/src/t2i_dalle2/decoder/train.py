@@ -20,7 +20,8 @@ from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import Schedule, way_back
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.shapes import DecoderShape, UnetShape
-from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
+from t2icli.contract.kinds import Embedder
+from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights

@@ -23,7 +23,8 @@ from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import tokens
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import PriorShape
-from t2icli.contract.kinds import Embedder, Figures, Frozen, Samples, Turn
+from t2icli.contract.kinds import Embedder
+from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
 from t2icli.nn.pixels import FullSize, from_full_size, to_images
