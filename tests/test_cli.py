@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ import pytest
 from t2icli.commands import PANELS, t2i_commands
 from t2icli.contract.entries import Command, Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 PLUGIN = """
 from typing import Annotated
@@ -176,16 +176,27 @@ def test_a_bug_of_a_plugin_is_called_that(t2i: Runner) -> None:
 def test_offline_is_told_to_the_libraries_before_they_are_imported(
     t2i: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str | None] = []
+    class Library:
+        """A generator that looks at the variable where others import a library that does."""
+
+        offline: ClassVar[list[str | None]] = []
+
+        @hookimpl
+        def t2i_generators(self) -> list[Entry[Any]]:
+            return [Entry("library", "draws nothing", Settings, self.load)]
+
+        def load(self, settings: Settings) -> Any:
+            self.offline.append(os.environ.get("HF_HUB_OFFLINE"))
+            return toys.Generator(toys.GeneratorSettings())
+
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(
-        "t2icli.pictures.prompts.clean", lambda prompt: told.append(os.environ.get("HF_HUB_OFFLINE")) or prompt
-    )
-    t2i.run("generate", "x", "-m", "none")
-    t2i.run("generate", "x", "-m", "none", "--offline")
+    t2i.use(Library())
+    draw = ("generate", "x", "-n", 1, "-m", "library", "--output", "out")
+    t2i.ok(*draw)
+    t2i.ok(*draw, "--offline")
     monkeypatch.setenv("T2I_OFFLINE", "1")
-    t2i.run("generate", "x", "-m", "none")
-    assert told == [None, "1", "1"]
+    t2i.ok(*draw)
+    assert Library.offline == [None, "1", "1"]
 
 
 HELLO = '''

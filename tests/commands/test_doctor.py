@@ -96,8 +96,10 @@ def test_the_network_is_asked_only_on_request(t2i: Runner, server: Any) -> None:
 
 
 def test_a_check_that_fails_is_a_finding(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    def _home() -> Any:
+    def no_idea(name: str) -> Any:
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(doctor, "_home", _home)
-    assert "no idea" in findings(t2i, code=1)["home"]["says"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", no_idea)
+    found = findings(t2i, code=1)
+    assert found["packages"]["says"] == "the check failed: RuntimeError: no idea"
+    assert found["torch"]["state"] == "ok", "the others are made all the same"

@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -15,7 +16,6 @@ import pytest
 from msgspec import Meta
 from PIL import Image
 
-from t2icli.commands import show
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Generator, Ranker
@@ -69,11 +69,18 @@ class Broken(Red):
 class Plugin:
     @hookimpl
     def t2i_generators(self) -> list[Entry[Generator]]:
-        return [Entry("flat", "one colour", Settings, Flat)]
+        return [
+            Entry("flat", "one colour", Settings, Flat),
+            Entry("watching", "sees what is filed", Settings, Watching),
+        ]
 
     @hookimpl
     def t2i_rankers(self) -> list[Entry[Ranker]]:
-        return [Entry("red", "likes red", Weighted, Red), Entry("broken", "no numbers", Weighted, Broken)]
+        return [
+            Entry("red", "likes red", Weighted, Red),
+            Entry("broken", "no numbers", Weighted, Broken),
+            Entry("counting", "counts pictures in memory", Weighted, Counting),
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -342,34 +349,43 @@ def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.Mon
     assert len(reds("out")) == 2
 
 
-def test_without_judges_pictures_are_filed_while_others_are_drawn(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    generate = Flat.generate
+class Watching(Flat):
+    """Sees how many pictures are filed whenever it has drawn one."""
 
-    def noted(self: Flat, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
-        for image in generate(self, prompt, n, seed=seed):
-            seen.append(len(results("out")) if Path("out/results.jsonl").exists() else 0)
+    filed: ClassVar[list[int]] = []
+
+    def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image.Image]:
+        for image in super().generate(prompt, n, seed=seed):
+            self.filed.append(len(results("out")) if Path("out/results.jsonl").exists() else 0)
             yield image
 
-    monkeypatch.setattr(Flat, "generate", noted)
-    t2i.ok("generate", "x", "-n", 40, "--output", "out")
-    assert seen[0] == 0 and 0 < seen[-1] < 40
+
+def test_without_judges_pictures_are_filed_while_others_are_drawn(t2i: Runner) -> None:
+    Watching.filed.clear()
+    t2i.ok("generate", "x", "-m", "watching", "-n", 40, "--output", "out")
+    assert Watching.filed[0] == 0 and 0 < Watching.filed[-1] < 40
     assert [row["rank"] for row in results("out")] == list(range(1, 41))
 
 
-def test_pictures_that_wait_for_their_rank_are_not_held_in_memory(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive: list[int] = []
-    score = Red.score
+class Counting(Red):
+    """Counts the pictures in memory when it is given the first ones and the last, for counting takes long."""
 
-    def counted(self: Red, prompt: str, images: Sequence[Image.Image]) -> list[float]:
-        gc.collect()
-        alive.append(sum(issubclass(type(thing), Image.Image) for thing in gc.get_objects()))
-        return score(self, prompt, images)
+    alive: ClassVar[list[int]] = []
 
-    monkeypatch.setattr(Red, "score", counted)
-    t2i.ok("generate", "x", "-n", 400, "-o", "size=1", "--rerank", "red", "--top", 2, "--output", "out")
-    assert len(results("out")) == 400 and len(reds("out")) == 2
-    assert len(alive) > 2 and alive[-1] - alive[0] < 100  # whatever other tests still hold
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        if not self.alive or any(image.getpixel((0, 0))[0] == 149 for image in images):  # type: ignore[index]
+            gc.collect()
+            self.alive.append(sum(issubclass(type(thing), Image.Image) for thing in gc.get_objects()))
+        return super().score(prompt, images)
+
+
+def test_pictures_that_wait_for_their_rank_are_not_held_in_memory(t2i: Runner) -> None:
+    Counting.alive.clear()
+    words = ("generate", "x", "-n", 150, "--seed", 0, "-o", "size=1", "--rerank", "counting", "--top", 2)
+    t2i.ok(*words, "--output", "out")
+    assert len(results("out")) == 150 and reds("out") == [149, 148]
+    first, last = Counting.alive
+    assert last - first < 50  # whatever other tests still hold
     assert not list(Path("out").glob(".judged-*"))
 
 
@@ -406,10 +422,8 @@ def test_fewer_distinct_pictures_than_top_are_kept_with_a_warning(t2i: Runner) -
     assert "2 pictures are kept rather than 4" in done.stderr
 
 
-def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(
-    t2i: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
+def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(t2i: Runner) -> None:
+    t2i.is_terminal = True
     done = t2i.ok("generate", "x", "-n", 20, "--seed", 0, "-o", "repeat=10", "--output", "out")
     assert [row["same_as"] for row in results("out")] == [None, *[0] * 9, None, *[10] * 9]
     assert [row["rank"] for row in results("out")] == [1] * 10 + [2] * 10
@@ -440,17 +454,20 @@ def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
 @pytest.mark.parametrize(
     ("gives", "says"),
     [
-        (lambda self, prompt, n, *, seed: ["a text"], "the generator gave 'a text' instead of a picture"),
-        (lambda self, prompt, n, *, seed: [Image.new("RGB", (0, 4))], "instead of a picture"),
-        (lambda self, prompt, n, *, seed: 7, "breaks its promise: 'int' object is not iterable"),
-        (lambda self: [], "breaks its promise"),
+        (lambda prompt, n, *, seed: ["a text"], "the generator gave 'a text' instead of a picture"),
+        (lambda prompt, n, *, seed: [Image.new("RGB", (0, 4))], "instead of a picture"),
+        (lambda prompt, n, *, seed: 7, "breaks its promise: 'int' object is not iterable"),
+        (lambda: [], "breaks its promise"),
     ],
 )
-def test_what_is_no_picture_is_an_error_of_the_generator(
-    t2i: Runner, monkeypatch: pytest.MonkeyPatch, gives: Callable[..., object], says: str
-) -> None:
-    monkeypatch.setattr(Flat, "generate", gives)
-    t2i.fails("generate", "x", "--output", "out", code=1, says=says)
+def test_what_is_no_picture_is_an_error_of_the_generator(t2i: Runner, gives: Callable[..., object], says: str) -> None:
+    class Odd:
+        @hookimpl
+        def t2i_generators(self) -> list[Entry[Any]]:
+            return [Entry("odd", "no pictures", Settings, lambda settings: SimpleNamespace(generate=gives))]
+
+    t2i.use(Odd())
+    t2i.fails("generate", "x", "-m", "odd", "--output", "out", code=1, says=says)
 
 
 def test_two_runs_at_once_take_turns_at_filing(t2i: Runner, tmp_path: Path) -> None:

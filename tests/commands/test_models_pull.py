@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,7 +23,7 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.pipelines import pull
-from t2icli.store import download, hub, models, web
+from t2icli.store import hub, models, web
 from t2icli.store.models import Card, Model
 from t2icli.store.sources import ModelSource
 from t2icli.testing import FakeHub, Runner
@@ -140,7 +141,7 @@ def test_what_the_disk_cannot_hold_is_refused_before_it_is_fetched(
     pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_hub.add(NAME, FILES)
-    monkeypatch.setattr(pull.Plan, "free", 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     says = "not enough disk space in"
     pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", "--yes", code=1, says=says)
     assert not fake_hub.asked_of_store and not left_behind(pipes)
@@ -266,9 +267,9 @@ def test_a_server_that_fails_once_is_asked_again(pipes: Runner, fake_hub: FakeHu
 def test_a_disk_that_fills_up_meanwhile_leaves_no_model(
     pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    free = iter([10**12])  # before anything is fetched
     fake_hub.add(NAME, FILES)
-    monkeypatch.setattr(pull.Plan, "free", 10**12)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free, 1000)))
     pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="not enough disk space in")
     assert not left_behind(pipes)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli.commands import show
 from t2icli.pictures import images
 from t2icli.testing import Runner
 
@@ -44,8 +43,8 @@ def test_a_pipe_gets_paths_alone_best_first(t2i: Runner) -> None:
     assert t2i.ok("rerank", "blue", "pictures/*.png", "--plain").stdout.splitlines() == paths
 
 
-def test_the_table_on_a_terminal_shows_rank_picture_and_score(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
+def test_the_table_on_a_terminal_shows_rank_picture_and_score(t2i: Runner) -> None:
+    t2i.is_terminal = True
     lines = t2i.ok("rerank", "blue", "pictures", "--top", 1).stdout.split()
     assert lines[:3] == ["rank", "picture", "score"]
     assert os.path.join("pictures", "sea.png") in lines

@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from t2icli.commands import show
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder
@@ -81,9 +80,7 @@ def prepared(collection: Path) -> Path:
     return shards.write("prepared", rows).folder
 
 
-def test_captions_are_shown_and_pictures_of_a_dataset_copied(
-    t2i: Runner, prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_captions_are_shown_and_pictures_of_a_dataset_copied(t2i: Runner, prepared: Path) -> None:
     t2i.use(Plugin())
     words = ("search", "red", prepared, "-r", "mean", "--top", 2)
     first, second = t2i.ok(*words, "--copy", "found").stdout.splitlines()
@@ -92,5 +89,5 @@ def test_captions_are_shown_and_pictures_of_a_dataset_copied(
     assert Image.open("found/001-row-red.png").getpixel((0, 0)) == (255, 0, 0)
     t2i.fails(*words, "--copy", "found", says="001-row-red.png' already exists")
     assert t2i.ok(*words, "--json").json()["results"][0]["captions"] == ["something red", "x"]
-    monkeypatch.setattr(show, "is_plain", lambda asked: asked)
+    t2i.is_terminal = True
     assert "something orange; x" in t2i.ok(*words).stdout

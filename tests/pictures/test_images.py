@@ -88,24 +88,16 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
         images.open_image(path)
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
-    path = tmp_path / "a.png"
-    path.write_bytes(png_header(10, 10))
-    with pytest.raises(T2IError, match="10 x 10 pixels"):
-        images.open_image(path)
-
-
-def test_a_bomb_is_refused_without_a_warning(tmp_path: Path) -> None:
+def test_too_many_pixels_are_refused_without_a_warning_and_before_they_are_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     for side in (10_000, 100_000):  # above Pillow's warning, above Pillow's error
         path.write_bytes(png_header(side, side))
-        with pytest.raises(T2IError, match="too large"):
+        with pytest.raises(T2IError, match=r"too large: .* pixels"):
             images.open_image(path)
 
 
 def png_header(width: int, height: int) -> bytes:
+    """A PNG without its pixels: whoever decodes it calls it damaged."""
     import struct
     import zlib
 
@@ -171,10 +163,7 @@ def test_the_hash_of_pixels_tells_shapes_apart() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (1, 2_000_000), (3, 301)])
-def test_long_strips_are_refused_before_they_are_decoded(
-    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+def test_long_strips_are_refused_before_they_are_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png_header(*size))
     with pytest.raises(T2IError, match=rf"too long: {size[0]} x {size[1]} pixels"):

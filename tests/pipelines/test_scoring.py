@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from PIL.Image import Image
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.hookspecs import hookimpl
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import scoring
 from t2icli.pipelines.scoring import Judge, combined
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 
 class Fixed:
@@ -51,14 +54,29 @@ def test_commas_and_repetition_mean_the_same(t2i: Runner) -> None:
     assert judges([]) == []
 
 
-@pytest.mark.parametrize("key", ["chinese_clip", "chinese-clip"])
-def test_a_ranker_whose_name_has_a_hyphen_gets_its_settings(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    asked: dict[str, Any] = {}
+class Settings(msgspec.Struct, frozen=True):
+    batch: int = 1
+    device: str = "auto"
 
-    def open_one(kind: str, name: str, options: dict[str, Any]) -> Any:
-        asked[name] = options
-        return SimpleNamespace(thing=Fixed(), tables={}, model=None)
 
-    monkeypatch.setattr("t2icli.registry.open.open_one", open_one)
-    scoring.judges(["chinese-clip", "clip"], {key: {"batch": "2"}, "device": "cpu"})
-    assert asked == {"chinese-clip": {"device": "cpu", "batch": "2"}, "clip": {"device": "cpu"}}
+class Plugin:
+    """Two rankers, and what they were loaded with."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Settings] = {}
+
+    def load(self, name: str, settings: Settings) -> Fixed:
+        self.loaded[name] = settings
+        return Fixed(0.0)
+
+    @hookimpl
+    def t2i_rankers(self) -> list[Entry[Any]]:
+        return [Entry(name, "sees no difference", Settings, partial(self.load, name)) for name in ("two-words", "one")]
+
+
+@pytest.mark.parametrize("key", ["two_words", "two-words"])
+def test_a_ranker_whose_name_has_a_hyphen_gets_its_settings(t2i: Runner, key: str) -> None:
+    t2i.use(plugin := Plugin())
+    (picture,) = toys.pictures(Path("in"), "red")
+    t2i.ok("rerank", "x", picture, "-r", "two-words,one", "-o", f"{key}.batch=2", "-o", "device=cpu")
+    assert plugin.loaded == {"two-words": Settings(2, "cpu"), "one": Settings(1, "cpu")}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,26 +22,35 @@ def train(tiny_t2i: Runner, data: Path, names: str, *more: object) -> None:
 def test_several_boards_get_every_figure_and_every_preview(
     tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Noted:
-        def __init__(self, folder: Path, step: int) -> None:
-            self.seen: list[object] = []
-            opened.append(self)
+    class Package(ModuleType):
+        """In place of wandb or swanlab: notes what it is given."""
 
-        def figures(self, step: int, figures: dict[str, float]) -> None:
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.__spec__ = ModuleSpec(name, None)
+            self.seen: list[object] = []
+            monkeypatch.setitem(sys.modules, name, self)
+
+        def init(self, **settings: object) -> Package:
+            return self
+
+        def log(self, figures: dict[str, object], step: int) -> None:
             self.seen.append((step, figures))
 
-        def picture(self, step: int, image: object) -> None:
-            self.seen.append((step, "picture"))
-
-        def close(self) -> None:
+        def finish(self) -> None:
             self.seen.append("closed")
 
-    opened: list[Noted] = []
-    monkeypatch.setattr(boards, "BOARDS", {"json": Noted, "csv": Noted})  # names of modules that are there
-    train(tiny_t2i, data, "json, csv,json")
-    one, two = opened
-    assert one.seen == two.seen and one.seen[-1] == "closed" and (6, "picture") in one.seen
-    for line in log.read(Path("x/log.jsonl")):
+        def Settings(self, **settings: object) -> None: ...
+
+        def Image(self, image: object) -> str:
+            return "picture"
+
+    one, two = Package("wandb"), Package("swanlab")
+    train(tiny_t2i, data, "wandb, swanlab,wandb")
+    assert one.seen == two.seen and one.seen[-1] == "closed" and (6, {"preview": "picture"}) in one.seen
+    lines = log.read(Path("x/log.jsonl"))
+    assert lines
+    for line in lines:
         step, what = line.pop("step"), line.pop("what")  # type: ignore[attr-defined]
         assert (step, {f"{what}/{name}": value for name, value in line.items()}) in one.seen
 
@@ -88,7 +100,8 @@ def test_a_board_that_is_unknown_or_missing_is_refused_before_anything_is_writte
 ) -> None:
     words = ("train", "tiny", "--train-data", data, "--output", "x", "--report-to")
     tiny_t2i.fails(*words, "wandbb", says="did you mean 'wandb'?")
-    monkeypatch.setattr(boards, "find_spec", lambda name: None)
+    for name in ("tensorboard", "swanlab"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     tiny_t2i.fails(*words, "tensorboard,swanlab", says="t2icli[train]")
     tiny_t2i.fails(*words, "swanlab", says="t2icli[swanlab]")
     assert not Path("x").exists() and boards.names("auto") == []

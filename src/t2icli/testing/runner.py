@@ -39,6 +39,8 @@ class Runner:
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
+        self.is_terminal = False
+        """Whether stdout is a terminal, which gets tables where a pipe gets plain lines."""
         self._monkeypatch = monkeypatch
 
     def use(self, *modules: Any, strict: bool = True) -> None:
@@ -53,7 +55,7 @@ class Runner:
 
     def run(self, *words: object, stdin: str = "") -> Result:
         """Whatever it does: the exit code and both streams."""
-        out, err = _stream(), _stream()
+        out, err = _stream(kind=_Terminal if self.is_terminal else io.TextIOWrapper), _stream()
         with _undisturbed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             sys.argv = ["t2i", *map(str, words)]
             sys.stdin = _stream(stdin)
@@ -120,8 +122,13 @@ def _exit_code(main: Any) -> int:
     return 0
 
 
-def _stream(text: str = "") -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", write_through=True)
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def _stream(text: str = "", kind: type[io.TextIOWrapper] = io.TextIOWrapper) -> io.TextIOWrapper:
+    return kind(io.BytesIO(text.encode()), encoding="utf-8", write_through=True)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

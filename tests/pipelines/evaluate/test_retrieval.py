@@ -41,11 +41,17 @@ def test_ranks_and_recall_are_those_of_brivls_script(features: tuple[Rows, Rows,
     assert [*summary(to_text).recall.values(), *summary(to_image).recall.values()] == pytest.approx(printed)
 
 
-def test_blocks_change_no_rank(features: tuple[Rows, Rows, dict], monkeypatch: pytest.MonkeyPatch) -> None:
-    images, texts, expected = features
-    monkeypatch.setattr(retrieval, "BLOCK", 7)
-    monkeypatch.setattr(Rows.block, "__defaults__", (7,))
-    assert ranks(images, texts, [(i, i) for i in range(40)]).tolist() == expected["rank_of_truth_image_to_text"]
+def test_blocks_change_no_rank() -> None:
+    n = 2 * retrieval.BLOCK + 7
+    random = np.random.default_rng(0)
+    images, texts = (random.integers(-2, 3, (n, 4)).astype(np.float32) for _ in range(2))  # many score the same
+    right = [(i, i) for i in range(n)] + [(i, n - 1 - i) for i in range(0, n, 3)]
+    wrong = np.ones((n, n), bool)
+    wrong[tuple(np.transpose(right))] = False
+    scores = images @ texts.T
+    best = np.where(wrong, -np.inf, scores).max(1, keepdims=True)
+    expected = (wrong & (scores > best)).sum(1) + 0.5 * (wrong & (scores == best)).sum(1)
+    assert ranks(rows(images), rows(texts), right).tolist() == expected.tolist()
 
 
 def test_a_model_that_scores_all_alike_gets_no_better_than_chance() -> None:

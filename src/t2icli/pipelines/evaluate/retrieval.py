@@ -169,8 +169,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.which)
 
-    def block(self, start: int, size: int = BLOCK) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[start : start + size]])
+    def block(self, start: int) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = np.ascontiguousarray(self.table[self.which[start : start + BLOCK]])
         return rows
 
     def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
