@@ -157,8 +157,8 @@ bench-shapes: setup
 
 # What ships in plugins/starter, on names it was never trained on; trains the checker alone, where there is none yet.
 bench-starter: setup
-	$(BIN)/python benchmarks/starter.py parts runs/bench/starter
-	$(BIN)/python benchmarks/starter.py bench runs/bench/starter
+	$(BIN)/python benchmarks/starter.py bench
+	$(BIN)/python benchmarks/starter.py page
 
 # How well the starter's tower hears dish names, once it is trained: make bench-audio HEARS=runs/wavbrivl/model
 HEARS ?= wavbrivl/starter

@@ -1,21 +1,25 @@
-"""The starter's figures: every generator with every ranker on names that nothing was trained on, and each part alone.
+"""The starter's figures: every generator on names that nothing was trained on, and each part alone.
 
-    python benchmarks/starter.py bench FOLDER [--generator dalle/starter] [--ranker brivl/starter] [--prompts 200]
-    python benchmarks/starter.py parts FOLDER
-    python benchmarks/starter.py steps FOLDER [--prompts 100] [--unet-steps 5 10 25]
-    python benchmarks/starter.py tune FOLDER --model dalle/starter [--cfg-scale 1 3] [--temperature 0.8 1]
-    python benchmarks/starter.py checker FOLDER
-    python benchmarks/starter.py page FOLDER
+    python benchmarks/starter.py ready
+    python benchmarks/starter.py bench [FOLDER] [--only dalle flow] [-n 16] [--prompts 160]
+    python benchmarks/starter.py tune [FOLDER] --model dalle [--cfg-scale 1 3] [--temperature 0.8 1] [--steps 4 8]
+    python benchmarks/starter.py page
 
-Models are names or folders; those of the starter that are not there are left out. `tune` measures on names of its own.
-Nothing is trained but the checker, once, where FOLDER has none. Writes FOLDER/figures/*.json and docs/starter.md.
+FOLDER holds models as they ship, which are judged unless another is given, or trained runs, which are assembled first
+as they would ship. What it lacks is left out. Nothing is trained but the checker, once (`ready`). Figures and contact
+sheets are kept in --cache, where `page` takes them from for docs/starter.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,210 +28,188 @@ import starter_data as data
 import starter_page
 import starter_parts
 import starter_tune
-from starter_candidates import RANDOM, Candidates, Clock, best_of, candidates, distance, pairs, percentages
+from starter_candidates import RANDOM, Candidates, Clock, best_of, candidates, distance, obeyed, pairs, percentages
 from starter_checker import Judge
 from starter_data import Request
 from table import as_markdown
 
+from t2i_starter import MODELS
 from t2icli import load
-from t2icli.contract.kinds import Codec, Generator, Ranker
-from t2icli.ground.errors import T2IError
-from t2icli.registry import configure
+from t2icli.contract.kinds import Generator, Ranker
+from t2icli.store.models import CARD
 
-COUNTS = (1, 4, 16, 64)
-GENERATORS = ("dalle/starter", "clipgen/starter", "dalle2/starter")
-RANKERS = ("clip/starter", "brivl/starter")
+ROOT = Path(__file__).parents[1]
+COUNTS = (1, 4, 16)
+GENERATORS = {"dalle": 16, "flow": 4, "clipgen": 16, "dalle2": 16}
+"""How many candidates there are of each name: the flow is judged by its first try."""
+PARTS = ("codec", "brivl", "clip", "clipcap", *GENERATORS, "honest")
 ASKED = (
     *("红烧牛肉面", "番茄炒蛋", "鱼香肉丝", "麻婆豆腐", "宫保鸡丁", "北京烤鸭", "麻辣火锅", "清蒸鲈鱼"),
-    *("皮蛋瘦肉粥", "小笼包", "扬州炒饭", "蒜蓉西兰花", "珍珠奶茶", "草莓蛋糕", "水果沙拉", "beef noodles"),
-    *("a red apple", "一只猫", "彩虹", "火车"),
+    *("皮蛋瘦肉粥", "小笼包", "扬州炒饭", "蒜蓉西兰花", "珍珠奶茶", "草莓蛋糕", "水果沙拉", "两碗牛肉面"),
+    *("beef noodles", "tofu in a blue bowl", "three bowls of tomato and egg soup", "grilled fish and lemon"),
 )
-"""The mission's own dish, what is on every menu, and odd ones: drawn to be looked at."""
-ACROSS = 8
+"""The mission's own dish, what is on every menu, and odd ones: drawn to be looked at, and to count what differs."""
+ACROSS = 16
 
 
-def there(kind: str, words: list[str], wanted: tuple[str, ...]) -> dict[str, str]:
-    """Short names of the models that are to be measured; a model that was asked for must be there."""
-    found = {}
-    for word in words or wanted:
-        try:
-            entry, _ = configure.resolve(kind, word)
-        except T2IError as error:
-            if words:
-                raise
-            print(f"left out: {error}", file=sys.stderr)
-        else:
-            found[entry.name] = word
-    return found
+@contextlib.contextmanager
+def models_in(folder: Path) -> Iterator[dict[str, str]]:
+    """Where each model is, by its backend."""
+    with tempfile.TemporaryDirectory() as draft:
+        if not any(folder.glob(f"*/{CARD}")):
+            _assembling().assemble(folder, Path(draft) / "models")
+            folder = Path(draft) / "models"
+        yield {path.name: str(path) for path in sorted(folder.iterdir()) if (path / CARD).is_file()}
+
+
+def _assembling() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("assemble", ROOT / "recipes/starter/assemble.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def judge_of(chosen: argparse.Namespace) -> Judge:
-    return starter_checker.ready(chosen.folder, codec_of(chosen), lessons=chosen.lessons, steps=chosen.steps)
+    return starter_checker.ready(chosen.cache, steps=chosen.checker_steps)
 
 
-def codec_of(chosen: argparse.Namespace) -> Codec:
-    return load("codec", chosen.codec)
+def keep(chosen: argparse.Namespace, name: str, figures: Any) -> None:
+    starter_page.save(chosen.cache / "figures", name, figures)
 
 
-def rankers_of(chosen: argparse.Namespace) -> dict[str, Ranker]:
-    return {name: load("ranker", word) for name, word in there("ranker", chosen.ranker, RANKERS).items()}
-
-
-def checker(chosen: argparse.Namespace) -> None:
-    requests = data.invented(chosen.gallery, "gallery", held_out=True)
-    judge, codec = judge_of(chosen), codec_of(chosen)
-    pixels = data.renders(chosen.folder / f"gallery-{chosen.gallery}.npy", requests)[0]
-    soft = starter_checker.through(codec, pixels, pixels.shape[1])
-    found = {"true renderings": pixels, "through the codec": soft}
-    marks = {name: starter_parts.exam(judge, requests, each) for name, each in found.items()}
-    starter_page.save(chosen.folder / "figures", "checker", marks)
-    for name, each in marks.items():
-        print(name, {key: value for key, value in each.items() if key != "by_ingredient"})
-        print("  least seen:", list(each["by_ingredient"].items())[:12])
-
-
-def parts(chosen: argparse.Namespace) -> None:
-    checker(chosen)
-    requests = data.invented(chosen.gallery, "gallery", held_out=True)
-    pixels = data.renders(chosen.folder / f"gallery-{chosen.gallery}.npy", requests)[0]
-    out = chosen.folder / "figures"
-    starter_page.save(out, "codec", starter_parts.sharpness(codec_of(chosen), pixels))
-    rankers = list(there("embedder", chosen.ranker, RANKERS).values())
-    starter_page.save(out, "rankers", starter_parts.retrieved(rankers, requests, pixels))
-    for word in there("captioner", [], (chosen.captioner,)).values():
-        starter_page.save(out, "captioner", starter_parts.captioned(word, requests[:300], pixels[:300]))
-    page(chosen)
+def ready(chosen: argparse.Namespace) -> None:
+    requests, pixels = data.gallery(chosen.gallery)
+    marks = starter_parts.exam(judge_of(chosen), requests, pixels)
+    keep(chosen, "checker", {"true pictures": marks})
+    print({key: value for key, value in marks.items() if key != "by_ingredient"})
+    print("least seen:", list(marks["by_ingredient"].items())[:12])
 
 
 def bench(chosen: argparse.Namespace) -> None:
-    judge, rankers, out = judge_of(chosen), rankers_of(chosen), chosen.folder / "figures"
-    requests = data.prompts()[: chosen.prompts]
-    real = ceilings(chosen, judge, requests)
-    for name, word in there("generator", chosen.generator, GENERATORS).items():
-        generator, clock = load("generator", word), Clock()
-        drawn = []
-        for at, request in enumerate(requests):
-            n = chosen.most if at < chosen.subset else chosen.n
-            keep = at < ACROSS
-            drawn.append(candidates(generator, request, requests, n, rankers, judge, clock=clock, keep=keep))
-            print(f"{name} {at + 1}/{len(requests)} {request.prompt}", flush=True)
-        starter_page.save(out, f"generator-{name}", result(chosen, drawn, clock, list(rankers), real))
-        sheets(name, generator, drawn, rankers)
-    page(chosen)
+    judge = judge_of(chosen)
+    if not (chosen.cache / "figures/checker.json").is_file():
+        ready(chosen)
+    with models_in(chosen.folder) as models:
+        rankers = {name: load("ranker", models[name]) for name in chosen.rankers if name in models}
+        for part in chosen.only or PARTS:
+            needed = {"codec": "vqgan", "honest": "dalle"}.get(part, part)
+            if needed not in models:
+                print(f"left out: there is no {needed} in {chosen.folder}", file=sys.stderr)
+            elif part in GENERATORS:
+                drawn(chosen, part, load("generator", models[part]), rankers, judge)
+            elif part == "honest":
+                keep(chosen, part, starter_parts.honest(models["dalle"], models.get("brivl"), chosen.n or 16))
+            else:
+                keep(chosen, part, alone(chosen, part, models[needed], judge))
+    print(*starter_page.sections(starter_page.load(chosen.cache / "figures")).values(), sep="\n")
 
 
-def by_steps(chosen: argparse.Namespace) -> None:
-    """DALL-E 2 with few steps and with many; the prior, whose steps cost little, takes as many as its decoder."""
-    judge, out = judge_of(chosen), chosen.folder / "figures"
-    requests = data.prompts()[: chosen.prompts]
-    real = truth(judge, renderings(chosen, requests))
-    rows = []
-    for steps in chosen.unet_steps:
-        generator, clock = load("generator", "dalle2/starter", steps=(steps,), prior_steps=steps), Clock()
-        drawn = [candidates(generator, each, requests, 1, {}, judge, clock=clock) for each in requests]
-        (found,) = result(chosen, drawn, clock, [], real)["rows"]
-        rows.append({"steps": steps, **found})
-        print(rows[-1], flush=True)
-    starter_page.save(out, "steps", {"prompts": len(requests), "rows": rows})
-    page(chosen)
+def alone(chosen: argparse.Namespace, part: str, model: str, judge: Judge) -> Any:
+    """The figures of a part that is no generator."""
+    requests, pixels = data.gallery(chosen.gallery)
+    if part == "codec":
+        some = slice(0, 300)
+        return starter_parts.fidelity_of(load("codec", model), requests[some], pixels[some], judge)
+    if part == "clipcap":
+        return starter_parts.captioned(model, requests[:300], pixels[:300])
+    return starter_parts.retrieved(model, requests, pixels)
 
 
-def renderings(chosen: argparse.Namespace, requests: list[Request]) -> Any:
-    return data.renders(chosen.folder / f"renders-{len(requests)}.npy", requests, copies=3)
-
-
-def truth(judge: Judge, pixels: Any) -> Any:
-    """The features of true renderings, all but the first of each request."""
-    return judge.see(starter_parts.images(np.concatenate(pixels[1:]))).features
-
-
-def ceilings(chosen: argparse.Namespace, judge: Judge, requests: list[Request]) -> Any:
-    """The rows of a generator that makes no mistakes; returns the features of other true renderings."""
-    pixels = renderings(chosen, requests)
-    real = truth(judge, pixels)
-    soft = starter_checker.through(codec_of(chosen), pixels[0], pixels.shape[2])
-    found = {"true renderings": pixels[0], "the same through the codec": soft}
-    rows = {name: starter_parts.ceiling(judge, requests, each, real) for name, each in found.items()}
-    starter_page.save(chosen.folder / "figures", "ceilings", rows)
-    return real
+def drawn(
+    chosen: argparse.Namespace, name: str, generator: Generator, rankers: Mapping[str, Ranker], judge: Judge
+) -> None:
+    """All that is asked of a generator: names, names with colour or count, and names that are looked at."""
+    requests, clock = data.prompts()[: chosen.prompts], Clock()
+    n = chosen.n or GENERATORS[name]
+    found = []
+    for at, request in enumerate(requests):
+        found.append(candidates(generator, request, requests, n, rankers, judge, clock=clock, keep=at < ACROSS))
+        print(f"{name} {at + 1}/{len(requests)} {request.prompt}", file=sys.stderr, flush=True)
+    figures = result(requests, found, clock, list(rankers), judge)
+    rows = [best(each.images, list(each.by_ranker.values())) for each in found if each.images]
+    starter_page.sheet(rows, chosen.cache / "figures" / f"starter-{name}-held-out.webp")
+    rows, differ = [], {}
+    for prompt in ASKED[: chosen.asked]:
+        images = list(generator.generate(prompt, ACROSS, seed=0))
+        differ[prompt] = len({image.tobytes() for image in images})
+        rows.append(best(images, [ranker.score(prompt, images) for ranker in rankers.values()]))
+    starter_page.sheet(rows, chosen.cache / "figures" / f"starter-{name}-asked.webp")
+    keep(chosen, f"generator-{name}", {**figures, "distinct": differ})
 
 
 def result(
-    chosen: argparse.Namespace, drawn: list[Candidates], clock: Clock, rankers: list[str], real: Any
-) -> dict[str, Any]:
-    count = sum(len(each.shown.vessel) for each in drawn)
+    requests: Sequence[Request], found: Sequence[Candidates], clock: Clock, rankers: list[str], judge: Judge
+) -> Any:
+    """A row for each way to choose; colours and counts are of the names that ask for them, all else of the others."""
+    plain = [at for at, each in enumerate(requests) if not each.serving.colour and each.serving.count == 1]
+    true = [data.true([requests[at] for at in plain], seed) for seed in (1000, 1001)]
+    real = judge.see(data.images(np.concatenate(true))).features
+    n = len(found[0].shown.vessel)
     rows = []
-    for ranker, k in pairs(rankers, best_of(COUNTS, chosen.most)):
-        those = [each for each in drawn if len(each.shown.vessel) >= k]
-        found = percentages([each.shown[each.chosen(ranker, k)] for each in those])
-        if len(those) == len(drawn):  # distances of fewer pictures would not compare
-            found["fd"] = distance(drawn, ranker, k, real)
-        seconds = k * (clock.seconds["drawing"] + (clock.seconds[ranker] if ranker != RANDOM else 0)) / count
-        rows.append({"ranker": ranker, "k": k, "prompts": len(those), **found, "seconds": seconds})
-    sizes = {name: getattr(chosen, name) for name in ("n", "most", "subset")}
-    return {"prompts": len(drawn), **sizes, "rows": rows, "clock": clock.seconds, "count": count}
+    for ranker, k in pairs(rankers, best_of(COUNTS, n)):
+        chosen = [each.shown[each.chosen(ranker, k)] for each in found]
+        judged = k * (clock.seconds["drawing"] + (clock.seconds[ranker] if ranker != RANDOM else 0))
+        rows.append(
+            {
+                **{"ranker": ranker, "k": k},
+                **percentages([chosen[at] for at in plain]),
+                **obeyed(requests, chosen),
+                "fd": distance([found[at] for at in plain], ranker, k, real),
+                "seconds": judged / (n * len(found)),
+            }
+        )
+    return {"prompts": len(plain), "n": n, "rows": rows}
 
 
-def sheets(name: str, generator: Generator, drawn: list[Candidates], rankers: dict[str, Ranker]) -> None:
-    """By the last ranker the best eight of the first sixteen of held-out names, and all of those that are asked for."""
-    ranker = list(rankers)[-1]
-    rows = [best([*each.images[:16]], each.by_ranker[ranker][:16]) for each in drawn[:ACROSS]]
-    starter_page.sheet(rows, f"starter-{name}-held-out")
-    rows = []
-    for prompt in ASKED:
-        images = list(generator.generate(prompt, 16, seed=0))
-        rows.append(best(images, rankers[ranker].score(prompt, images), 16))
-    starter_page.sheet(rows, f"starter-{name}-asked", 64)
-
-
-def best(images: list[Any], scores: Any, many: int = ACROSS) -> list[Any]:
-    return [images[at] for at in np.argsort(-np.asarray(scores), kind="stable")[:many]]
+def best(images: Sequence[Any], scores: Sequence[Any]) -> list[Any]:
+    """By the first ranker, if there is one."""
+    order = np.argsort(-np.asarray(scores[0]), kind="stable") if scores else range(len(images))
+    return [images[at] for at in order]
 
 
 def tune(chosen: argparse.Namespace) -> None:
-    sweep = dict(starter_tune.SWEEP)
-    given = {"cfg_scale": chosen.cfg_scale, "temperature": chosen.temperature, "top_p": chosen.top_p}
-    sweep |= {name: values for name, values in given.items() if values}
-    columns = ["settings", "chosen by", "vessel %", "look %", "ingredients %", "all right %", "CPU s each"]
+    given = {name: getattr(chosen, name) for name in ("cfg_scale", "temperature", "top_p", "steps")}
+    sweep = {**starter_tune.SWEEP, **{name: values for name, values in given.items() if values}}
+    columns = ["settings", "chosen by", "vessel %", "ingredients %", "all right %", "unasked", "CPU s each"]
     rows = []
-    for row in starter_tune.tune(chosen.model, judge_of(chosen), rankers_of(chosen), sweep, chosen.prompts, chosen.n):
-        rows.append(row)
-        print(*row, sep="\t", flush=True)
+    with models_in(chosen.folder) as models:
+        rankers = {name: load("ranker", models[name]) for name in chosen.rankers if name in models}
+        many = min(chosen.prompts, 20)
+        judge, n = judge_of(chosen), chosen.n or GENERATORS[chosen.model]
+        for row in starter_tune.tune(models[chosen.model], judge, rankers, sweep, many, n):
+            rows.append(row)
+            print(*row, sep="\t", flush=True)
     print(as_markdown(columns, rows))
 
 
 def page(chosen: argparse.Namespace) -> None:
-    starter_page.publish(starter_page.load(chosen.folder / "figures"))
+    starter_page.publish(chosen.cache / "figures")
 
 
-COMMANDS = {"bench": bench, "parts": parts, "steps": by_steps, "tune": tune, "checker": checker, "page": page}
+COMMANDS = {"ready": ready, "bench": bench, "tune": tune, "page": page}
 
 
 def arguments() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("what", choices=tuple(COMMANDS))
-    words.add_argument("folder", type=Path, help="where lessons, the checker and figures are kept")
-    words.add_argument("--codec", default="vqgan/starter")
-    words.add_argument("--captioner", default="clipcap/starter")
-    words.add_argument("--ranker", action="append", default=[])
-    words.add_argument("--generator", action="append", default=[])
-    words.add_argument("--model", default="dalle/starter", help="whose settings to tune")
-    words.add_argument("--prompts", type=int, help="the first of them; all 200, or 20 to tune with")
-    words.add_argument("-n", type=int, default=16, help="candidates of each")
-    words.add_argument("--most", type=int, default=64, help="candidates of the first --subset")
-    words.add_argument("--subset", type=int, default=40)
+    words.add_argument("folder", nargs="?", type=Path, default=MODELS, help="models, or trained runs")
+    words.add_argument("--cache", type=Path, default=ROOT / "runs/bench/starter", help="of the checker and figures")
+    words.add_argument("--only", nargs="+", choices=PARTS, default=[], help="parts to judge, in place of all")
+    words.add_argument("--rankers", nargs="*", default=["brivl"], help="who chooses the best candidate")
+    words.add_argument("--model", default="dalle", choices=tuple(GENERATORS), help="whose settings to tune")
+    words.add_argument("--prompts", type=int, default=160, help="the first of them; 20 at most to tune with")
+    words.add_argument("--asked", type=int, default=len(ASKED), help="names to be looked at")
+    words.add_argument("-n", type=int, help="candidates of each")
     words.add_argument("--gallery", type=int, default=1000)
-    words.add_argument("--lessons", type=int, default=20_000)
-    words.add_argument("--steps", type=int, default=3_000, help="of the checker's training")
-    words.add_argument("--unet-steps", type=int, nargs="+", default=[3, 5, 10, 25, 100], help="to compare")
-    for name in ("--cfg-scale", "--temperature", "--top-p"):
-        words.add_argument(name, type=float, nargs="+", default=[])
+    words.add_argument("--checker-steps", type=int, default=900, help="of the checker's training")
+    for name, kind in (("--cfg-scale", float), ("--temperature", float), ("--top-p", float), ("--steps", int)):
+        words.add_argument(name, type=kind, nargs="+", default=[])
     return words
 
 
 def main(words: list[str] | None = None) -> None:
     chosen = arguments().parse_args(words)
-    chosen.prompts = chosen.prompts or (20 if chosen.what == "tune" else 200)
     COMMANDS[chosen.what](chosen)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from starter_checker import Judge, Seen
 from starter_data import Request
 
+from t2i_starter.servings import Serving
 from t2icli.contract.kinds import Generator, Ranker
 from t2icli.pipelines.evaluate.distances import frechet
 
@@ -27,11 +28,15 @@ class Shown:
     """What pictures show of what they were asked for, one number for each."""
 
     vessel: NDArray[np.float64]
-    look: NDArray[np.float64]
+    colour: NDArray[np.float64]
+    """1 where the vessel has the colour that was asked for, or none was."""
+    count: NDArray[np.float64]
     visible: NDArray[np.float64]
     """The share of the named ingredients that can be seen."""
     every: NDArray[np.float64]
-    """1 where the vessel is right and every named ingredient can be seen."""
+    """1 where all of this is right and every named ingredient can be seen."""
+    strange: NDArray[np.float64]
+    """How many ingredients can be seen that nobody asked for."""
     fits: NDArray[np.float64]
     """1 where the picture fits its own name better than every other."""
     features: NDArray[np.float32]
@@ -42,30 +47,38 @@ class Shown:
 
 def shown(request: Request, others: Sequence[Request], seen: Seen) -> Shown:
     """Compare what the checker saw in pictures with what one request asked for."""
-    dish, scores = request.dish, seen.scores
-    named = [data.ingredients().index(key) for key in dish.ingredients]
-    vessel = np.asarray([each == data.vessel(dish) for each in seen.vessels], float)
-    look = (seen.looks.argmax(1) == list(data.looks()).index(data.look(dish))).astype(float)
-    visible = (scores[:, named] > 0).mean(1)
-    fits = _fits(request, others, seen)
-    return Shown(vessel, look, visible, vessel * (visible == 1), fits, seen.features)
+    serving, found = request.serving, seen.scores > 0
+    named = [data.ingredients().index(key) for key in serving.dish.ingredients]
+    there = [data.ingredients().index(key) for key in data.drawn(serving.dish)]
+    vessel = _is(seen, "vessel", data.vessel(serving))
+    colour = _is(seen, "colour", serving.colour) if serving.colour else np.ones_like(vessel)
+    count = _is(seen, "count", str(serving.count))
+    visible = found[:, named].mean(1)
+    every = vessel * colour * count * (visible == 1)
+    strange = np.delete(found, there, axis=1).sum(1).astype(float)
+    return Shown(vessel, colour, count, visible, every, strange, _fits(request, others, seen), seen.features)
+
+
+def _is(seen: Seen, aspect: str, value: str) -> NDArray[np.float64]:
+    return np.asarray([each == value for each in seen.which(aspect)], float)
 
 
 def _fits(request: Request, others: Sequence[Request], seen: Seen) -> NDArray[np.float64]:
     """By the likelihood of all that each dish shows and does not show, up to what is the same for every dish."""
 
-    def likelihood(dish: Any) -> NDArray[np.float64]:
-        look, present = data.labels(dish)
-        return seen.looks[:, look] + seen.scores[:, present].sum(1)
+    def likelihood(serving: Serving) -> NDArray[np.float64]:
+        places, present = data.labels(serving)
+        said = [name for name in places if name != "colour" or serving.colour]
+        return sum(seen.aspects[name][:, places[name]] for name in said) + seen.scores[:, present].sum(1)
 
-    own = likelihood(request.dish)
-    rest = [likelihood(other.dish) for other in others if _composition(other) != _composition(request)]
+    own = likelihood(request.serving)
+    rest = [likelihood(other.serving) for other in others if _composition(other) != _composition(request)]
     return (own > np.max(rest, axis=0)).astype(float)
 
 
 def _composition(request: Request) -> tuple[object, ...]:
-    look, present = data.labels(request.dish)
-    return look, *np.flatnonzero(present)
+    places, present = data.labels(request.serving)
+    return (*places.values(), *np.flatnonzero(present))
 
 
 @dataclass
@@ -126,10 +139,24 @@ def distance(drawn: Sequence[Candidates], ranker: str, k: int, real: NDArray[np.
     return frechet(np.stack(first), real)
 
 
+FIGURES = {"vessel": "vessel", "visible": "visible", "every": "every", "r_precision": "fits"}
+
+
 def percentages(chosen: Sequence[Shown]) -> dict[str, float]:
     """Every request counts once, however many pictures of it there are."""
-    names = {"vessel": "vessel", "look": "look", "visible": "visible", "every": "every", "r_precision": "fits"}
-    return {name: 100 * float(np.mean([getattr(each, of).mean() for each in chosen])) for name, of in names.items()}
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(each, name).mean() for each in chosen]))
+
+    return {name: 100 * mean(of) for name, of in FIGURES.items()} | {"strange": mean("strange")}
+
+
+def obeyed(asked: Sequence[Request], chosen: Sequence[Shown]) -> dict[str, float]:
+    """How often the colour is right where one was asked for, and the count where it is not one."""
+    pairs = list(zip(asked, chosen, strict=True))
+    colours = [each.colour.mean() for request, each in pairs if request.serving.colour]
+    counts = [each.count.mean() for request, each in pairs if request.serving.count > 1]
+    return {name: 100 * float(np.mean(each)) for name, each in (("colour", colours), ("count", counts)) if each}
 
 
 def best_of(counts: Sequence[int], n: int) -> list[int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import table
 from PIL import Image
@@ -17,102 +18,182 @@ MOST = 150_000
 """Bytes of a contact sheet."""
 TILE = 96
 
-
-def record(title: str, about: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A section with a table; what is written by hand in other sections stays."""
-    write(title, f"{about}\n\n{table.as_markdown(columns, rows)}\n\n{table.machine()}")
+Figures = Mapping[str, Any]
 
 
-def write(title: str, text: str) -> None:
-    section = f"## {title}\n\n{text}\n"
-    print(section)
-    PAGE.write_text(table.with_section(PAGE.read_text(encoding="utf-8"), title, section), encoding="utf-8")
+class Goal(NamedTuple):
+    what: str
+    wanted: str
+    reached: Callable[[Figures], str]
+    """A KeyError where it was not measured."""
 
 
-def publish(figures: Mapping[str, Any]) -> None:
-    """Every section whose figures are there."""
-    generators = {name.removeprefix("generator-"): each for name, each in figures.items() if name.startswith("gen")}
-    if generators:
-        _systems(generators, figures["ceilings"])
-    if "steps" in figures:
-        _steps(figures["steps"])
-    if "checker" in figures:
-        _parts(figures)
+def _chosen(figures: Figures, name: str, k: int) -> Mapping[str, float]:
+    """The row of a generator's best of k: by whoever chose it first in the table."""
+    rows = figures[f"generator-{name}"]["rows"]
+    found = next((row for row in rows if row["k"] == k), None)
+    if found is None:
+        raise KeyError(k)
+    return found
 
 
-def _systems(generators: Mapping[str, Any], ceilings: Mapping[str, Mapping[str, float]]) -> None:
-    any_one = next(iter(generators.values()))
-    few = max((each["subset"] for each in generators.values() if each["most"] > each["n"]), default=0)
-    about = f"""{any_one["prompts"]} held-out names; rows with a star are for the first {few} alone. In percent: \
-the vessel is right; the named ingredients that can be seen; pictures where the vessel and every named ingredient are \
-right; R-precision, the pictures that fit their own name better than all others. FD is the Frechet distance from true \
-renderings of the same names, on the checker's own features, one picture for each name: to be compared within this \
-table only. CPU s is for the one picture that is chosen, all its candidates and their ranking included."""
-    columns = ["", "chosen by", "best of", *FIGURES]
-    rows = [[name, "", "", *_figures(each)] for name, each in ceilings.items()]
-    for name, each in generators.items():
-        for found in each["rows"]:
-            star = "*" if found["prompts"] < each["prompts"] else ""
-            rows.append([name, found["ranker"], f"{found['k']}{star}", *_figures(found)])
-    record("All systems", about, columns, rows)
+def _shares(name: str, k: int) -> Callable[[Figures], str]:
+    def reached(figures: Figures) -> str:
+        row = _chosen(figures, name, k)
+        return f"{row['visible']:.0f} / {row['every']:.0f} %"
+
+    return reached
 
 
-FIGURES = ("vessel", "ingredients", "all right", "R-precision", "FD", "CPU s")
+def _lowest(key: str) -> Callable[[Figures], str]:
+    """At the first try, by generator."""
+
+    def reached(figures: Figures) -> str:
+        found = {name.removeprefix("generator-"): each for name, each in figures.items() if name.startswith("gen")}
+        return ", ".join(
+            f"{name} {each['rows'][0][key]:.0f} %" for name, each in found.items() if key in each["rows"][0]
+        )
+
+    return reached
 
 
-def _figures(found: Mapping[str, float]) -> list[object]:
-    shares = [round(found[key], 1) for key in ("vessel", "visible", "every", "r_precision")]
-    return [*map(str, shares), found.get("fd", ""), found.get("seconds", "")]
+def _distinct(figures: Figures) -> str:
+    found = {name.removeprefix("generator-"): each for name, each in figures.items() if name.startswith("gen")}
+    return ", ".join(f"{name} {min(each['distinct'].values())}" for name, each in found.items() if each["distinct"])
 
 
-def _steps(found: Mapping[str, Any]) -> None:
-    about = f"""One picture of each of the first {found["prompts"]} names; as many steps in the prior as in \
-both unets. Columns are those of the table above, FD for these names alone."""
-    rows = [[each["steps"], *_figures(each)] for each in found["rows"]]
-    record("DALL-E 2: steps against quality", about, ["steps", *FIGURES], rows)
+def _found(figures: Figures) -> str:
+    among = figures["brivl"].items()
+    return ", ".join(f"{each['text_to_image']['recall@1']:.0f} % of {count}" for count, each in among)
 
 
-def _parts(figures: Mapping[str, Any]) -> None:
+GOALS = (
+    Goal("codec, PSNR", ">= 31 dB", lambda figures: f"{figures['codec']['psnr']:.1f} dB"),
+    Goal("codec, pixels", "240", lambda figures: str(figures["codec"]["size"])),
+    Goal(
+        "codec, sharpness of the true pictures'", "0.95 to 1.05", lambda figures: f"{figures['codec']['sharpness']:.2f}"
+    ),
+    Goal("dalle, best of 16: ingredients / all right", ">= 90 / 65 %", _shares("dalle", 16)),
+    Goal("flow, first try: ingredients / all right", ">= 85 / 60 %", _shares("flow", 1)),
+    Goal("clipgen, best of 16: ingredients / all right", ">= 60 / - %", _shares("clipgen", 16)),
+    Goal("dalle2, best of 16: ingredients / all right", ">= 60 / - %", _shares("dalle2", 16)),
+    Goal("vessel, first try", ">= 99 %", _lowest("vessel")),
+    Goal("colour of the vessel where it is asked for, first try", "", _lowest("colour")),
+    Goal("two or three where they are asked for, first try", "", _lowest("count")),
+    Goal("different pictures of 16, the fewest of 20 prompts", "16", _distinct),
+    Goal("brivl, R@1, text to image", ">= 97 % of 100, 75 % of 1000", _found),
+    Goal(
+        "clipcap: vessel / ingredients named",
+        ">= 98 / 90 %",
+        lambda figures: f"{figures['clipcap']['vessel']:.0f} / {figures['clipcap']['ingredients']:.0f} %",
+    ),
+    Goal(
+        "prompts outside its world that get a word of doubt",
+        ">= 18 of 20",
+        lambda figures: f"{figures['honest']['said']} of {figures['honest']['of']}",
+    ),
+)
+
+
+def sections(figures: Figures) -> dict[str, str]:
+    """By title, those whose figures are there."""
+    found = {"Goals": _goals(figures), "All systems": _systems(figures), "The parts": _parts(figures)}
+    return {title: f"## {title}\n\n{text}\n\n{table.machine()}\n" for title, text in found.items() if text}
+
+
+def publish(folder: Path) -> None:
+    """Sections take the place of those on the page; what is written by hand in other sections stays."""
+    text = PAGE.read_text(encoding="utf-8")
+    for title, section in sections(load(folder)).items():
+        print(section)
+        text = table.with_section(text, title, section)
+    PAGE.write_text(text, encoding="utf-8")
+    for path in sorted(folder.glob("*.webp")):
+        shutil.copyfile(path, PICTURES / path.name)
+
+
+def _goals(figures: Figures) -> str:
+    rows = []
+    for goal in GOALS:
+        try:
+            rows.append([goal.what, goal.wanted, goal.reached(figures)])
+        except KeyError:
+            rows.append([goal.what, goal.wanted, ""])
+    return f"Empty where it was not measured.\n\n{table.as_markdown(['', 'goal', 'reached'], rows)}"
+
+
+COLUMNS = {
+    "vessel": "vessel", "visible": "ingredients", "every": "all right", "strange": "unasked",
+    "r_precision": "R-precision", "colour": "colour", "count": "count", "fd": "FD", "seconds": "CPU s",
+}  # fmt: skip
+
+
+def _systems(figures: Figures) -> str:
+    names = [name for name in figures if name.startswith("generator-")]
+    if not names:
+        return ""
+    about = f"""{figures[names[0]]["prompts"]} held-out names. In percent: the vessel is right; the named ingredients \
+that can be seen; pictures where vessel, count and every named ingredient are right; R-precision, pictures that fit \
+their own name better than all others; and of names that ask for them, colour and count that are right. Unasked are \
+ingredients in each picture that nobody asked for. FD is the Frechet distance from true pictures of the same names, on \
+the checker's own features: to be compared within this table only. CPU s is for the one that is chosen, all its \
+candidates and their ranking included."""
+    rows = [
+        [name.removeprefix("generator-"), row["ranker"], row["k"], *(_figure(row, key) for key in COLUMNS)]
+        for name in names
+        for row in figures[name]["rows"]
+    ]
+    return f"{about}\n\n{table.as_markdown(['', 'chosen by', 'best of', *COLUMNS.values()], rows)}"
+
+
+def _figure(row: Mapping[str, float], key: str) -> object:
+    if key in ("fd", "seconds"):
+        return row[key]
+    return str(round(row[key], 2 if key == "strange" else 1)) if key in row else ""
+
+
+SEEN = {"vessel": "vessel", "colour": "its colour", "count": "count", "look": "filling"}
+CAPTIONS = {"vessel": "vessel named", "main": "first ingredient named", "ingredients": "ingredients named"}
+
+
+def _parts(figures: Figures) -> str:
+    if "checker" not in figures:
+        return ""
     rows: list[list[object]] = []
-    for what, found in figures["checker"].items():
+    truth = figures["checker"]["true pictures"]
+    codec = figures.get("codec")
+    for what, found in (("true pictures", truth), *([("through the codec", codec["seen"])] if codec else [])):
         of = f"checker, {what}"
-        rows += [
-            [of, "vessel right", f"{found['vessel']:.1f} %"],
-            [of, "vessel and what fills it right", f"{found['look']:.1f} %"],
-            [of, "ingredients that lie there and are seen", f"{found['recall']:.1f} %"],
-            [of, "ingredients seen that do not lie there", f"{found['false_alarms']:.2f} % of those absent"],
-        ]
-    if "codec" in figures:
-        rows.append(["codec", "PSNR, mean", f"{figures['codec']['psnr']:.1f} dB"])
-    for each in figures.get("rankers", ()):
-        for side in ("text_to_image", "image_to_text"):
-            rows.append([each["model"], f"R@1, {side.replace('_', ' ')}", f"{each[side]['recall@1']:.1f} %"])
-    if "captioner" in figures:
-        found = figures["captioner"]
-        rows += [["captioner", what, f"{found[key]:.1f} %"] for key, what in CAPTIONS.items()]
-    truth = figures["checker"]["true renderings"]
+        rows += [[of, f"{said} right", f"{found[key]:.1f} %"] for key, said in SEEN.items()]
+        rows.append([of, "ingredients that lie there and are seen", f"{found['recall']:.1f} %"])
+        rows.append([of, "ingredients seen that do not lie there", f"{found['false_alarms']:.2f} in each picture"])
+    if codec:
+        rows.append(["codec", "PSNR, mean", f"{codec['psnr']:.1f} dB"])
+        rows.append(["codec", "sharpness, of the true pictures'", f"{codec['sharpness']:.3f}"])
+    for name in ("clip", "brivl"):
+        for count, each in figures.get(name, {}).items():
+            for side in ("text_to_image", "image_to_text"):
+                rows.append([name, f"R@1 of {count}, {side.replace('_', ' ')}", f"{each[side]['recall@1']:.1f} %"])
+    if "clipcap" in figures:
+        rows += [["clipcap", what, f"{figures['clipcap'][key]:.1f} %"] for key, what in CAPTIONS.items()]
     worst = ", ".join(f"{key} {value:.0f} %" for key, value in list(truth["by_ingredient"].items())[:8])
-    about = f"""On renderings of {truth["pictures"]} different held-out compositions. The checker sees least of: \
+    about = f"""On pictures of {truth["pictures"]} different held-out compositions. The checker sees least of: \
 {worst}; it finds the rest more often."""
-    record("The parts", about, ["part", "what", ""], rows)
+    return f"{about}\n\n{table.as_markdown(['part', 'what', ''], rows)}"
 
 
-CAPTIONS = {"vessel": "vessel named right", "main": "main ingredient named", "both": "both"}
-
-
-def sheet(rows: Sequence[Sequence[Image.Image]], name: str, tile: int = TILE) -> Path:
+def sheet(rows: Sequence[Sequence[Image.Image]], path: Path, tile: int = TILE) -> None:
     """Pictures row by row in one file, small enough for the repository."""
     gap = 2
-    across = max(map(len, rows))
-    size = (across * (tile + gap) - gap, len(rows) * (tile + gap) - gap)
+    across = max(map(len, rows), default=1)
+    size = (across * (tile + gap) - gap, max(1, len(rows) * (tile + gap) - gap))
     page = Image.new("RGB", size, "white")
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
             small = image.resize((tile, tile), Image.Resampling.LANCZOS)
             page.paste(small, (x * (tile + gap), y * (tile + gap)))
-    path = PICTURES / f"{name}.webp"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_small(page))
-    return path
 
 
 def _small(page: Image.Image) -> bytes:

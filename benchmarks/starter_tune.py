@@ -18,7 +18,6 @@ from t2icli.registry import configure
 SWEEP: Mapping[str, Sequence[Any]] = {
     "cfg_scale": (1.0, 2.0, 3.0, 4.0),
     "temperature": (0.7, 0.85, 1.0),
-    "top_p": (None,),
 }
 
 
@@ -34,7 +33,7 @@ def settings(model: str, sweep: Mapping[str, Sequence[Any]]) -> Iterator[dict[st
 def tune(
     model: str, judge: Judge, rankers: Mapping[str, Ranker], sweep: Mapping[str, Sequence[Any]], prompts: int, n: int
 ) -> Iterator[list[object]]:
-    """A row for each combination: the settings, who chose, vessel, ingredients, both, CPU seconds a picture."""
+    """A row for each combination: settings, chooser, vessel, ingredients, all right, unasked, CPU seconds a picture."""
     requests = data.validation(prompts)
     for options in settings(model, sweep):
         generator, clock = load("generator", model, **options), Clock()
@@ -45,4 +44,4 @@ def tune(
             k = 1 if ranker == RANDOM else n
             found = percentages([each.shown[each.chosen(ranker, k)] for each in drawn])
             chosen = f"best of {n} by {ranker}" if ranker != RANDOM else ranker
-            yield [said, chosen, *(round(found[name], 1) for name in ("vessel", "look", "visible", "every")), spent]
+            yield [said, chosen, *(round(found[name], 1) for name in ("vessel", "visible", "every", "strange")), spent]
