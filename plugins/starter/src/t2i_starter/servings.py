@@ -41,6 +41,10 @@ NAMED = 0.15
 SEVERAL = 0.10
 """Share of those counted twice or three times."""
 NUMBERS = {2: ("两", "two"), 3: ("三", "three")}
+SERVING = "serving"
+"""By which is counted what has no vessel to count by."""
+WHERE = ("装的", "盛的", "里的", "上的")
+"""What stands between a vessel and what is in it."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def say_count(names: tuple[str, str], serving: Serving) -> tuple[str, str]:
     phrase = f"{chinese}{counted}{names[0]}"
     if counted in ("个", "张"):
         return phrase, f"{english} {names[1]}s"
-    return phrase, f"{english} {words.VESSELS.get(counted, 'serving')}s of {names[1].removeprefix('a ')}"
+    return phrase, f"{english} {words.VESSELS.get(counted, SERVING)}s of {names[1].removeprefix('a ')}"
 
 
 def say_vessel(names: tuple[str, str], serving: Serving, random: Random) -> tuple[str, str]:
@@ -208,7 +212,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
         return "|".join(sorted(map(re.escape, said), key=len, reverse=True))
 
     of_colour = f"(?P<colour>{either(colours(), True)})?色?的?"
-    chinese = re.compile(f"^用?{of_colour}(?P<vessel>{either(vessels(), True)})(装的|盛的|里的|上的)")
+    chinese = re.compile(f"^用?{of_colour}(?P<vessel>{either(vessels(), True)})({'|'.join(WHERE)})")
     said = f"(?:(?P<colour>{either(colours(), False)}) )?(?P<vessel>{either(vessels(), False)})"
     return chinese, re.compile(rf"\b(?:in|on) (?:an? |the )?{said}s?$", re.IGNORECASE)
 
