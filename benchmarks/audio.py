@@ -25,7 +25,7 @@ from t2i_starter.plates import draw
 from t2i_starter.words import Dish
 from t2i_wavbrivl import speech
 from t2icli import load
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.contract.requests import EmbeddingGenerator, Request, numbered
 
 NAMES, DRAWN, OF_EACH = 600, 24, 4
@@ -44,7 +44,7 @@ def dishes(count: int) -> dict[str, Dish]:
     return found
 
 
-def spoken(texts: Sequence[str]) -> list[Clip]:
+def spoken(texts: Sequence[str]) -> list[AudioClip]:
     """Voices in turn, each clip with a tempo and a pitch of its own."""
     random = Random("how they are spoken")
     return [

@@ -90,8 +90,8 @@ def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) 
             layer.length = max(1, length - 4)
         begun = time.process_time()
         for _ in range(3):
-            luck = torch.rand(rows)
-            decode.draw(prior.step(codes, state).float(), luck, SAMPLING)
+            uniform = torch.rand(rows)
+            decode.draw(prior.step(codes, state).float(), uniform, SAMPLING)
         return (time.process_time() - begun) / 3
 
 

@@ -32,8 +32,8 @@ from table import record
 
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
-from t2icli.pipelines.prepare import Job, prepare, try_out
-from t2icli.prepare.settings import PRESETS, Limits, Plan, Rules
+from t2icli.pipelines.prepare import Preparation, prepare, try_out
+from t2icli.prepare.settings import PRESETS, FetchLimits, PreparePlan, Rules
 
 HAN = "".join(map(chr, range(0x4E00, 0x5600)))
 
@@ -92,12 +92,12 @@ def bench_filter(folder: Path, rows: int) -> None:
         with (folder / name).open("w", encoding="utf-8") as stream:
             stream.write("url,caption\n")
             stream.writelines(lines for _ in range(times))
-    plan = Plan(Rules(**{**PRESETS["wukong-food"], "words": str(folder / "words.txt")}))
-    try_out(Job("wukong", folder / "few.csv", folder / "out", plan))
+    plan = PreparePlan(Rules(**{**PRESETS["wukong-food"], "words": str(folder / "words.txt")}))
+    try_out(Preparation("wukong", folder / "few.csv", folder / "out", plan))
     ours = measured(
         f"t2i prepare --dry-run, {rows:,} rows",
         rows,
-        lambda: try_out(Job("wukong", folder / "all.csv", folder / "out", plan)),
+        lambda: try_out(Preparation("wukong", folder / "all.csv", folder / "out", plan)),
     )
     slow = measured(f"notebook's loop, {few:,} rows", few, lambda: notebook_loop(folder / "few.csv", words))
     about = (
@@ -167,8 +167,8 @@ def bench_fetch(folder: Path, images: int, other: str | None) -> None:
         lines = "".join(f"{address},a caption\n" for address in addresses)
         (folder / "urls.csv").write_text("url,caption\n" + lines)
         out = Path(tempfile.mkdtemp(dir=folder))
-        limits = Limits(allow_private=True, per_host=128, timeout=5, tries=2)
-        job = Job("wukong", folder / "urls.csv", out / "ours", Plan(Rules(duplicates="keep"), limits))
+        limits = FetchLimits(allow_private=True, per_host=128, timeout=5, tries=2)
+        job = Preparation("wukong", folder / "urls.csv", out / "ours", PreparePlan(Rules(duplicates="keep"), limits))
         rows.append(measured(f"t2i prepare, {name}", images, lambda job=job: prepare(job)))
         if other is not None:
             rows.append(_img2dataset(other, folder / "urls.csv", out / "theirs", images, name))

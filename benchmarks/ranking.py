@@ -26,7 +26,7 @@ from table import record
 
 from t2icli import load
 from t2icli.backends.clip import Settings
-from t2icli.backends.clip.embed import Clip
+from t2icli.backends.clip.embed import ClipEmbedder
 from t2icli.backends.clip.model import OwnTexts
 from t2icli.nn.embedding import report_prompt
 from t2icli.pipelines.evaluate import generation
@@ -51,7 +51,7 @@ def throughput(n: int = 64) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (n, 512, 512, 3), dtype=np.uint8)
     images, prompt = [Image.fromarray(each) for each in pixels], "a bowl of noodles"
     texts = OwnTexts(open_clip.get_tokenizer("ViT-B-32"), 77, report_prompt)
-    ours = CosineRanker(Clip(network, preprocess, texts, Settings(device="cpu"), "ViT-B-32"))
+    ours = CosineRanker(ClipEmbedder(network, preprocess, texts, Settings(device="cpu"), "ViT-B-32"))
 
     @torch.inference_mode()
     def directly() -> Any:

@@ -23,7 +23,7 @@ from t2icli.nn import fidelity
 from t2icli.pictures.vocabulary import unknown
 from t2icli.pipelines import doubts, scoring
 from t2icli.pipelines.evaluate import retrieval
-from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry.open import open_one
 
 OUTSIDE = (
@@ -91,12 +91,12 @@ def retrieved(model: str, requests: Sequence[Request], pixels: Pixels) -> dict[s
     """How often each name finds its picture, and each picture its name: among the first hundred, and among all."""
     source = open_one("embedder", model)
     pictures = [
-        Picture(f"{at}.png", (request.prompt,), lambda image=image: _png(image))
+        CaptionedPicture(f"{at}.png", (request.prompt,), lambda image=image: _png(image))
         for at, (request, image) in enumerate(zip(requests, data.images(pixels), strict=True))
     ]
     among = {}
     for some in (pictures[:100], pictures):
-        (found,) = retrieval.evaluate([source], Pairs(some, "starter"))
+        (found,) = retrieval.evaluate([source], EvaluationSet(some, "starter"))
         among[str(len(some))] = found.table()
     return among
 

@@ -89,7 +89,7 @@ def made(folder: Path, n: int) -> Path:
     source, output = folder / f"{n}.txt", folder / f"vectors-{n}"
     source.write_text("".join(f"text number {i}\n" for i in range(n)), encoding="utf-8")
     how = embed.Embedding.by("texts", "random", {})
-    rows: list[pairs.Picture] = embed.read(source, "texts")
+    rows: list[pairs.CaptionedPicture] = embed.read(source, "texts")
     run(embed.job(rows, source, output, how, SHARD))
     return output
 

@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from t2icli import cli
 from t2icli.contract.kinds import KINDS
-from t2icli.prepare.settings import PRESETS, Limits, Rules
+from t2icli.prepare.settings import PRESETS, FetchLimits, Rules
 from t2icli.registry import settings
 
 HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ def backends_page() -> str:
 def rules_page() -> str:
     """What `t2i prepare` can be asked of captions, pictures and servers."""
     lines = ["# Rules and limits of `t2i prepare`", "", "Generated from the program by `make docs-site`.", ""]
-    for word, struct in (("rules", Rules), ("fetch", Limits)):
+    for word, struct in (("rules", Rules), ("fetch", FetchLimits)):
         rows = (
             f"| `{f.name}` | {_cell(f.type)} | {_cell(f.default)} | {_cell(f.about)} |"
             for f in settings.describe(struct)

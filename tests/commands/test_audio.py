@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
 from t2icli.pictures import images
@@ -20,7 +20,7 @@ PAINTER = ("-m", "toy-painter", *OUT)
 
 def sound(path: str, seconds: float) -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(8000 * seconds)).astype(np.float32)
-    clips.save_wave(Clip(samples, 8000), Path(path))
+    clips.save_wave(AudioClip(samples, 8000), Path(path))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip, Embedder
+from t2icli.contract.kinds import AudioClip, Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
 from t2icli.sounds.clips import save_wave
@@ -49,7 +49,7 @@ class Colours:
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
         return torch.stack([self._unit(image.resize((1, 1)).getpixel((0, 0))) for image in images])
 
-    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         return torch.stack([self._unit((255 * np.abs(clip.samples).max(), 0, 40)) for clip in clips])
 
     def _unit(self, colour: object) -> Tensor:
@@ -148,7 +148,7 @@ def test_texts_and_sounds_are_embedded_and_searched(t2i: Runner, photos: Path, t
     assert t2i.ok("search", "orange", "texts", "--top", 1).stdout == "red\n"
     (tmp_path / "sounds").mkdir()
     for name, loud in (("loud", 1.0), ("soft", 0.01)):
-        save_wave(Clip(np.full(4000, loud, np.float32), 8000), tmp_path / "sounds" / f"{name}.wav")
+        save_wave(AudioClip(np.full(4000, loud, np.float32), 8000), tmp_path / "sounds" / f"{name}.wav")
     t2i.ok("embed", tmp_path / "sounds", "--of", "sounds", "--output", "sounds")
     assert "soft.wav" in t2i.ok("search", "blue", "sounds", "--top", 1).stdout
     assert "loud.wav" in t2i.ok("search", "red", "sounds", "--top", 1).stdout

@@ -165,7 +165,7 @@ def test_main_may_move_while_it_is_pulled(pipes: Runner, fake_hub: FakeHub, monk
     before = fake_hub.add(NAME, FILES)
     plan = pull.plan(f"hf:{NAME}", backend="pipes")
     fake_hub.add(NAME, {**FILES, WEIGHTS: b"another", "unet/config.json": b"{}"})
-    assert isinstance(plan, pull.Plan)
+    assert isinstance(plan, pull.PullPlan)
     model = pull.run(plan)
     assert model.card.source.endswith(before) and model.file(WEIGHTS).read_bytes() == FILES[WEIGHTS]
 

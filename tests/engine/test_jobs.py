@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from t2icli.engine.cluster import Worker, check_address, check_answer
+from t2icli.engine.cluster import ClusterWorker, check_address, check_answer
 from t2icli.engine.run import run
 from t2icli.ground.errors import T2IError
 
@@ -102,8 +102,8 @@ def test_an_address_without_host_or_port_is_an_error(address: str) -> None:
         check_address(address)
 
 
-def worker(output: Path, release: str) -> Worker:
-    return Worker(pickle.dumps((replace(job(output), chunks=()), release)))
+def worker(output: Path, release: str) -> ClusterWorker:
+    return ClusterWorker(pickle.dumps((replace(job(output), chunks=()), release)))
 
 
 def test_a_worker_makes_a_shard_once_and_answers_with_its_number(tmp_path: Path) -> None:

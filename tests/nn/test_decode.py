@@ -92,16 +92,16 @@ def test_temperature_0_takes_the_likeliest_whatever_the_seed(toy: Toy) -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log().expand(20_000, 4)
-    luck = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
-    shares = decode.draw(logits, luck, Sampling()).bincount(minlength=4) / 20_000
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    shares = decode.draw(logits, uniform, Sampling()).bincount(minlength=4) / 20_000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.25, 0.15, 0.1]), atol=0.01, rtol=0)
 
 
 def test_top_k_is_a_count() -> None:
     logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).expand(500, 4)
-    luck = torch.linspace(0, 0.999, 500)
-    assert decode.draw(logits, luck, Sampling(top_k=2)).unique().tolist() == [0, 2]
-    assert decode.draw(logits, luck, Sampling(top_k=99)).unique().tolist() == [0, 1, 2, 3]
+    uniform = torch.linspace(0, 0.999, 500)
+    assert decode.draw(logits, uniform, Sampling(top_k=2)).unique().tolist() == [0, 2]
+    assert decode.draw(logits, uniform, Sampling(top_k=99)).unique().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("p", "kept"), [(0.49, [1]), (0.51, [1, 3]), (0.8, [1, 2, 3]), (1.0, [0, 1, 2, 3])])

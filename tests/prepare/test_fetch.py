@@ -10,7 +10,7 @@ import pytest
 
 from t2icli.prepare.fetch import Fetcher, retry_after
 from t2icli.prepare.outcome import Refused
-from t2icli.prepare.settings import Limits
+from t2icli.prepare.settings import FetchLimits
 
 assert aiohttp  # imported here, so that its second does not count in the first test
 FAST: dict[str, Any] = {"timeout": 0.3, "wait": 0.01, "max_wait": 0.1, "max_bytes": 1 << 20, "allow_private": True}
@@ -30,7 +30,7 @@ def get(*addresses: str, **limits: Any) -> list[tuple[str, int]]:
             return refused.reason, refused.tries
 
     async def every() -> list[tuple[str, int]]:
-        async with Fetcher(Limits(**{**FAST, **limits})) as fetcher:
+        async with Fetcher(FetchLimits(**{**FAST, **limits})) as fetcher:
             return await asyncio.gather(*(one(fetcher, address) for address in addresses))
 
     return asyncio.run(every())
@@ -141,7 +141,7 @@ def test_a_slow_host_does_not_keep_others_from_their_turn(server: Any) -> None:
             except Refused:
                 pass
 
-        async with Fetcher(Limits(**{**FAST, "per_host": 2, "concurrency": 4, "tries": 1})) as fetcher:
+        async with Fetcher(FetchLimits(**{**FAST, "per_host": 2, "concurrency": 4, "tries": 1})) as fetcher:
             await asyncio.gather(*map(one, slow + fast))
 
     asyncio.run(every())

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from t2icli.data.dataset import PreparedDataset
-from t2icli.pipelines.prepare import Job, prepare
+from t2icli.pipelines.prepare import Preparation, prepare
 from t2icli.prepare import report
 from t2icli.prepare.check import problems
-from t2icli.prepare.settings import Limits, Plan, Rules
+from t2icli.prepare.settings import FetchLimits, PreparePlan, Rules
 
 ROWS = 60
 LIMITS = {"timeout": 2, "allow_private": True, "concurrency": 6, "tries": 1}
@@ -70,7 +70,7 @@ def kill_at_random_moments(source: Path, output: Path, times: int) -> None:
         run.send_signal(signal.SIGKILL)
         run.wait()
         no_half_file_has_a_whole_name(output)
-    prepare(Job("csv", source, output, Plan(Rules(), Limits(**LIMITS), 5)))
+    prepare(Preparation("csv", source, output, PreparePlan(Rules(), FetchLimits(**LIMITS), 5)))
     everything_once(output)
 
 
@@ -94,7 +94,7 @@ def test_a_run_that_ends_between_any_two_renames_is_finished_by_the_next(
 ) -> None:
     path, output = tmp_path / "x.csv", tmp_path / "out"
     path.write_text("url,caption\n" + "".join(f"{server.url(f'/good/{i}')},c{i}\n" for i in range(8)))
-    job = Job("csv", path, output, Plan(Rules(), Limits(**LIMITS), 4))
+    job = Preparation("csv", path, output, PreparePlan(Rules(), FetchLimits(**LIMITS), 4))
     replace, done = os.replace, 0
 
     def replace_until_killed(*names: Any) -> None:
@@ -117,7 +117,7 @@ def test_left_overs_of_a_killed_run_are_swept_away(server: Any, tmp_path: Path) 
     (output / "report").mkdir(parents=True)
     for name in ("000007.tar", "000007.parquet", ".000001.tar.99.part", "report/.000001.parquet.99.part", "notes.txt"):
         (output / name).write_bytes(b"left")
-    data = prepare(Job("csv", path, output, Plan(Rules(), Limits(**LIMITS)))).data
+    data = prepare(Preparation("csv", path, output, PreparePlan(Rules(), FetchLimits(**LIMITS)))).data
     left = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()} - {".lock"}
     assert left == {"000000.tar", "000000.parquet", "report/000000.parquet", "dataset.toml", "plan.toml", "notes.txt"}
     assert list(problems(data)) == []

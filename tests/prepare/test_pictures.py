@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from t2icli.prepare.outcome import Refused
-from t2icli.prepare.pictures import Picture, finish, look_of
+from t2icli.prepare.pictures import StoredPicture, finish, look_of
 from t2icli.prepare.settings import Rules
 
 
@@ -31,7 +31,7 @@ def fate(content: bytes, **rules: Any) -> str:
         return f"{refused.status} {refused.reason}"
 
 
-def pixel(picture: Picture) -> Any:
+def pixel(picture: StoredPicture) -> Any:
     image = Image.open(io.BytesIO(picture.content))
     assert image.mode == "RGB" and image.size == (picture.width, picture.height)
     return image.getpixel((0, 0))

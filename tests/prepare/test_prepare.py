@@ -19,12 +19,12 @@ from t2icli.contract.kinds import DatasetPreparer
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.prepare import Job, prepare
+from t2icli.pipelines.prepare import Preparation, prepare
 from t2icli.prepare import report
-from t2icli.prepare.settings import Limits, Plan, Rules
+from t2icli.prepare.settings import FetchLimits, PreparePlan, Rules
 from t2icli.testing import Runner
 
-FAST = Limits(timeout=0.3, wait=0.01, max_wait=0.05, tries=2, max_bytes=1 << 20, allow_private=True)
+FAST = FetchLimits(timeout=0.3, wait=0.01, max_wait=0.05, tries=2, max_bytes=1 << 20, allow_private=True)
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +48,8 @@ def table(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
     return path
 
 
-def job(source: Path, *, shard_rows: int = 5, limits: Limits = FAST, **rules: Any) -> Job:
-    return Job("csv", source, source.parent / "out", Plan(Rules(**rules), limits, shard_rows))
+def job(source: Path, *, shard_rows: int = 5, limits: FetchLimits = FAST, **rules: Any) -> Preparation:
+    return Preparation("csv", source, source.parent / "out", PreparePlan(Rules(**rules), limits, shard_rows))
 
 
 def fates(output: Path) -> list[str]:
@@ -234,7 +234,7 @@ def test_the_identity_does_not_depend_on_the_order_of_arrival(server: Any, tmp_p
 def test_pictures_do_not_pile_up_in_memory(server: Any, make_picture: Callable[..., bytes], tmp_path: Path) -> None:
     import gc
 
-    from t2icli.prepare.pictures import Picture
+    from t2icli.prepare.pictures import StoredPicture
 
     most = calls = 0
 
@@ -242,14 +242,14 @@ def test_pictures_do_not_pile_up_in_memory(server: Any, make_picture: Callable[.
         nonlocal most, calls
         calls += 1
         if calls % 20 == 0:
-            most = max(most, sum(type(thing) is Picture for thing in gc.get_objects()))
+            most = max(most, sum(type(thing) is StoredPicture for thing in gc.get_objects()))
 
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(80):
         (folder / f"{i}.jpg").write_bytes(make_picture(i))
-    limits = Limits(concurrency=4, allow_private=True)
-    local = prepare(Job("folder", folder, tmp_path / "a", Plan(Rules(), limits, 500)), progress=count)
+    limits = FetchLimits(concurrency=4, allow_private=True)
+    local = prepare(Preparation("folder", folder, tmp_path / "a", PreparePlan(Rules(), limits, 500)), progress=count)
     rows = [(server.url(f"/good/{i}"), str(i)) for i in range(80)]
     remote = prepare(job(table(tmp_path / "x.csv", rows), shard_rows=500, limits=limits), progress=count)
     assert len(local.data) == len(remote.data) == 80
@@ -273,7 +273,7 @@ def test_of_equal_local_images_the_first_is_kept_in_every_run(
     for i in range(20):
         (folder / f"{i:02d}.jpg").write_bytes(make_picture(i % 10))
     for name in ("a", "b"):
-        data = prepare(Job("folder", folder, tmp_path / name, Plan(Rules(), FAST, 3))).data
+        data = prepare(Preparation("folder", folder, tmp_path / name, PreparePlan(Rules(), FAST, 3))).data
         assert [data.key(i) for i in range(len(data))] == [f"{i:02d}" for i in range(10)]
 
 
@@ -292,9 +292,12 @@ def test_images_that_look_alike_are_dropped_when_asked(make_picture: Callable[..
     (folder / "d.jpg").write_bytes(make_picture(-1))
     for duplicates, kept in (("exact", 4), ("similar", 2)):
         out = tmp_path / duplicates
-        done = prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST)))  # type: ignore[arg-type]
+        done = prepare(Preparation("folder", folder, out, PreparePlan(Rules(duplicates=duplicates), FAST)))  # type: ignore[arg-type]
         assert len(done.data) == kept
-        assert len(prepare(Job("folder", folder, out, Plan(Rules(duplicates=duplicates), FAST))).data) == kept  # type: ignore[arg-type]
+        assert (
+            len(prepare(Preparation("folder", folder, out, PreparePlan(Rules(duplicates=duplicates), FAST))).data)
+            == kept
+        )  # type: ignore[arg-type]
 
 
 def test_nothing_is_fetched_offline(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +330,7 @@ def test_ctrl_c_does_not_wait_for_rows_that_are_being_drawn(
     try:
         pressed.start()
         with pytest.raises(KeyboardInterrupt):
-            prepare(Job("rows", tmp_path, tmp_path / "out", Plan(shard_rows=10**6)))
+            prepare(Preparation("rows", tmp_path, tmp_path / "out", PreparePlan(shard_rows=10**6)))
     finally:
         signal.signal(signal.SIGINT, before)
     assert 0 < source.read < 20_000, "it would have read on to the end of a block"
@@ -349,10 +352,10 @@ def test_pictures_that_are_made_when_wanted_are_made_once_and_only_for_rows_that
 
     t2i.use(Source(Made()))
     rules = Rules(min_length=3)
-    done = prepare(Job("rows", tmp_path, tmp_path / "out", Plan(rules, shard_rows=2)))
+    done = prepare(Preparation("rows", tmp_path, tmp_path / "out", PreparePlan(rules, shard_rows=2)))
     assert set(made) == {1, 3, 5, 6} and len(done.data) == 4
     assert [made.count(at) for at in (1, 3, 5)] == [1, 1, 1]
     assert done.data.key(3) == dataset.key_of(make_picture(6), ("it has no key",))
     made.clear()
-    prepare(Job("rows", tmp_path, tmp_path / "out", Plan(rules, shard_rows=2)))
+    prepare(Preparation("rows", tmp_path, tmp_path / "out", PreparePlan(rules, shard_rows=2)))
     assert not made, "what is prepared already is not made again"

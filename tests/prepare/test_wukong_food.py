@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from t2icli.data.dataset import PreparedDataset
-from t2icli.pipelines.prepare import Job, prepare
+from t2icli.pipelines.prepare import Preparation, prepare
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.pictures import finish
-from t2icli.prepare.settings import PRESETS, Limits, Plan, Rules
+from t2icli.prepare.settings import PRESETS, FetchLimits, PreparePlan, Rules
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wukong"
 WORDS = GOLDEN / "words.txt"
@@ -81,8 +81,8 @@ def prepared(module_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     (folder / "data.csv").write_text(
         listed.replace("http://images.invalid", f"http://127.0.0.1:{port}"), encoding="utf-8"
     )
-    plan = Plan(rules(), Limits(tries=1, allow_private=True))
-    yield prepare(Job("wukong", folder / "data.csv", folder / "out", plan, {"notebook": True})).data
+    plan = PreparePlan(rules(), FetchLimits(tries=1, allow_private=True))
+    yield prepare(Preparation("wukong", folder / "data.csv", folder / "out", plan, {"notebook": True})).data
 
 
 def kept(data: PreparedDataset, split: Any) -> list[str]:

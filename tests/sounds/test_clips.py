@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.sounds import clips
 
 
-def tone(rate: int = 16_000, seconds: float = 0.5, hertz: float = 440) -> Clip:
-    return Clip((0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32), rate)
+def tone(rate: int = 16_000, seconds: float = 0.5, hertz: float = 440) -> AudioClip:
+    return AudioClip((0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32), rate)
 
 
 def write(path: Path, frames: bytes, *, channels: int = 1, width: int = 2, rate: int = 16_000) -> Path:

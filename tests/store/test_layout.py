@@ -9,7 +9,7 @@ import pytest
 
 from t2icli.ground.errors import T2IError
 from t2icli.store import layout
-from t2icli.store.layout import Listed
+from t2icli.store.layout import HubFile
 
 INDEX = {
     "_class_name": "SomePipeline",
@@ -27,7 +27,7 @@ SMALL = ["model_index.json", "unet/config.json", "text_encoder/config.json", "sc
 def chosen(*paths: str, index: object = None, **rules: object) -> set[str]:
     """The files that are chosen of a pipeline with these beside its small ones."""
     content = json.dumps(INDEX if index is None else index).encode()
-    files = [Listed(path, 10) for path in (*SMALL, *paths)]
+    files = [HubFile(path, 10) for path in (*SMALL, *paths)]
     return {file.path for file in layout.choose(files, lambda _: content, **rules)} - set(SMALL)  # type: ignore[arg-type]
 
 
@@ -105,7 +105,7 @@ def test_a_pipeline_whose_list_of_parts_is_wrong_says_so(index: object, says: st
 
 
 def model(*paths: str, **rules: object) -> set[str]:
-    files = [Listed(path, 10) for path in paths]
+    files = [HubFile(path, 10) for path in paths]
     return {file.path for file in layout.choose(files, lambda _: b"", **rules)}  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn dishes as a user has pictures: files with captions beside them."""
     place = tmp_path_factory.mktemp("typed")
-    prepared = prepare.prepare(prepare.Job("plates", Path("60"), place / "plates")).data
+    prepared = prepare.prepare(prepare.Preparation("plates", Path("60"), place / "plates")).data
     photos = place / "photos"
     photos.mkdir()
     for i in range(len(prepared)):

@@ -17,7 +17,7 @@ from t2icli.training.cache import encoded, place
 from t2icli.training.checkpoint import Run
 from t2icli.training.devices import World
 from t2icli.training.ema import Average
-from t2icli.training.order import Order, Pieces
+from t2icli.training.order import Pieces, SampleOrder
 from t2icli.training.schedule import Schedule
 from t2icli.training.settings import LoopSettings
 
@@ -25,7 +25,7 @@ HERE = World(torch.device("cpu"))
 
 
 def test_every_epoch_shows_every_sample_once_in_another_order() -> None:
-    order = Order(seed=3, n=10, batch=4)
+    order = SampleOrder(seed=3, n=10, batch=4)
     seen = [row for step in range(5) for row in order.rows(step)]
     first, second = ([row for row, epoch in seen if epoch == e] for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(10))
@@ -34,7 +34,7 @@ def test_every_epoch_shows_every_sample_once_in_another_order() -> None:
 
 @pytest.mark.parametrize(("world", "accum"), [(2, 1), (4, 1), (2, 2)])
 def test_processes_and_pieces_share_each_batch(world: int, accum: int) -> None:
-    order = Order(seed=3, n=10, batch=8)
+    order = SampleOrder(seed=3, n=10, batch=8)
     whole = [sorted(rows) for rows in Pieces(order, 0, 3)]
     shares = [list(Pieces(order, 0, 3, accum, rank, world)) for rank in range(world)]
     for step in range(3):
@@ -43,7 +43,7 @@ def test_processes_and_pieces_share_each_batch(world: int, accum: int) -> None:
 
 
 def test_resuming_takes_up_the_order_where_it_was() -> None:
-    order = Order(seed=3, n=10, batch=4)
+    order = SampleOrder(seed=3, n=10, batch=4)
     assert list(Pieces(order, 0, 9))[5:] == list(Pieces(order, 5, 9))
 
 

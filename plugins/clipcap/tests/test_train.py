@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from t2i_clipcap import RecipeSettings
 from t2i_clipcap.model import ClipCap
-from t2i_clipcap.train import Captioned, ClipCapRecipe
+from t2i_clipcap.train import ClipCapRecipe, EmbeddingTextPairs
 from t2i_clipcap.words import open_words
 from t2icli import load
 from t2icli.data import shards
@@ -36,10 +36,10 @@ def test_captions_in_another_language_are_left_out_on_request(few_words: Path, t
     Image.new("RGB", (20, 24), "red").save(image)
     data = shards.write(tmp_path / "data", [SourceRow("red", image, ("红色方形", "a red square"))]).split("all")
     words = open_words(few_words)
-    assert len(Captioned(data, torch.zeros(1, 4), words, 40)) == 2
-    assert len(Captioned(data, torch.zeros(1, 4), words, 40, language="zh")) == 1
+    assert len(EmbeddingTextPairs(data, torch.zeros(1, 4), words, 40)) == 2
+    assert len(EmbeddingTextPairs(data, torch.zeros(1, 4), words, 40, language="zh")) == 1
     with pytest.raises(T2IError, match="no captions in the language 'th'"):
-        Captioned(data, torch.zeros(1, 4), words, 40, language="th")
+        EmbeddingTextPairs(data, torch.zeros(1, 4), words, 40, language="th")
 
 
 @pytest.mark.usefixtures("fake")
@@ -118,7 +118,7 @@ def test_padding_has_no_part_in_the_loss_unless_asked(clipcap: ClipCap, tiny: An
 
 
 def test_a_caption_that_is_too_long_is_cut(few_words: Path, data: PreparedDataset) -> None:
-    samples = Captioned(data, torch.zeros(3, 4), open_words(few_words), 4)
+    samples = EmbeddingTextPairs(data, torch.zeros(3, 4), open_words(few_words), 4)
     assert len(samples) == 6
     assert {tuple(samples[i]["tokens"].shape) for i in range(6)} == {(4,)}
     assert samples[4]["length"] == 2

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import t2icli
 from t2i_dalle2.decoder.draw import draw
-from t2i_dalle2.diffusion import Estimate, Schedule, ddim, ddpm, sample, way_back
+from t2i_dalle2.diffusion import Estimate, NoiseSchedule, ddim, ddpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
@@ -68,14 +68,14 @@ def test_image_i_of_many_is_the_image_of_its_seed(tiny_model: Path, sampler: str
 def test_many_at_once_are_what_one_at_a_time_are_nearly(tiny_model: Path, precision: str) -> None:
     generator, seeds = load(tiny_model, prior_cfg_scale=2.0, cfg_scale=2.0), [4, 5, 6]
     text, encodings = (of(["all red"]) for of in (generator.embedder.embed_texts, generator.embedder.embed_tokens))
-    plan = generator.plan
+    sampling = generator.sampling
 
     def drawn(some: list[int]) -> torch.Tensor:
         known = {"scale": 2.0, "precision": precision}
-        way = plan.prior_way
+        way = sampling.prior_steps
         embedding = imagine(generator.prior, text, encodings, some, way, candidates=2, **known)
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(len(some)))
-        return draw(generator.decoder, embedding, some, plan.ways, **known)
+        return draw(generator.decoder, embedding, some, sampling.unet_steps, **known)
 
     alone = torch.cat([drawn([seed]) for seed in seeds])
     torch.testing.assert_close(drawn(seeds), alone, atol=1e-4 if precision == "fp32" else 0.1, rtol=0)
@@ -203,7 +203,7 @@ def test_numbers_that_break_stop_the_drawing_and_the_step_is_named(tiny_model: P
 def test_a_batch_that_does_not_fit_is_halved_and_draws_the_same(tiny_model: Path) -> None:
     generator, room = load(tiny_model), 4  # rows: with guidance a picture takes two
     expected = list(generator.generate("red", 5, seed=0))
-    generator.plan = dataclasses.replace(generator.plan, batch=8)
+    generator.sampling = dataclasses.replace(generator.sampling, batch=8)
 
     def tight(module: Any, inputs: tuple[Any, ...]) -> None:
         if len(inputs[1]) > room:
@@ -227,7 +227,7 @@ def test_of_several_candidates_the_nearest_to_the_text_is_kept(tiny_model: Path)
     text, encodings = (of(["all red"]) for of in (generator.embedder.embed_texts, generator.embedder.embed_tokens))
     known = {"scale": 1.0, "precision": "fp32"}
     generator.prior.register_forward_hook(lambda module, inputs, said: seen.append(said))  # x0: the last is the result
-    best = imagine(generator.prior, text, encodings, [3, 4], generator.plan.prior_way, candidates=5, **known)
+    best = imagine(generator.prior, text, encodings, [3, 4], generator.sampling.prior_steps, candidates=5, **known)
     every = torch.nn.functional.normalize(seen[-1], dim=-1).unflatten(0, (2, 5))
     near = every @ text[0]
     assert (near.max(dim=1).values > near.min(dim=1).values + 1e-4).all(), "the candidates differ"
@@ -238,7 +238,7 @@ def test_of_several_candidates_the_nearest_to_the_text_is_kept(tiny_model: Path)
 @pytest.mark.parametrize("steps", [1, 7, 50])
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_whoever_knows_the_clean_thing_finds_it_by_every_way(steps: int, name: str) -> None:
-    schedule, clean = Schedule(name, 50), torch.randn(2, 5)
+    schedule, clean = NoiseSchedule(name, 50), torch.randn(2, 5)
     ways = [ddim(schedule, steps), ddim(schedule, steps, eta=1.0, shift=1), ddpm(schedule)]
     for way in ways:
         found = sample(schedule, way, lambda x, t: Estimate(clean), lambda: torch.randn(2, 5))
@@ -248,12 +248,12 @@ def test_whoever_knows_the_clean_thing_finds_it_by_every_way(steps: int, name: s
 @pytest.mark.parametrize("name", ["linear", "quadratic"])
 def test_betas_that_leave_nothing_are_refused(name: str) -> None:
     with pytest.raises(T2IError, match="cannot be sampled"):
-        way_back(Schedule(name, 20), None, "auto")
+        way_back(NoiseSchedule(name, 20), None, "auto")
 
 
 @pytest.mark.parametrize("predicts", ["x0", "noise", "v"])
 def test_what_is_to_be_said_gives_back_the_clean_thing(predicts: str) -> None:
-    schedule, clean, noise = Schedule("cosine", 50), torch.randn(3, 4), torch.randn(3, 4)
+    schedule, clean, noise = NoiseSchedule("cosine", 50), torch.randn(3, 4), torch.randn(3, 4)
     times = torch.tensor([0, 20, 40])
     noisy = schedule.noised(clean, times, noise)
     said = schedule.target(clean, times, noise, predicts)

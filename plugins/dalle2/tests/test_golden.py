@@ -21,7 +21,7 @@ from t2i_dalle2.convert import fill_decoder, fill_prior, state_of
 from t2i_dalle2.decoder.draw import Stage
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.decoder.train import losses
-from t2i_dalle2.diffusion import Schedule, ddim, ddpm, sample
+from t2i_dalle2.diffusion import NoiseSchedule, ddim, ddpm, sample
 from t2i_dalle2.prior.draw import Imagine
 from t2i_dalle2.prior.model import Prior
 
@@ -91,7 +91,7 @@ def test_the_prior_says_the_same_with_and_without_its_condition(prior: Golden) -
 
 def test_the_priors_diffusion_is_the_same(prior: Golden) -> None:
     network, io = prior.prior(), prior.io
-    schedule = Schedule(network.shape.betas, network.shape.timesteps)
+    schedule = NoiseSchedule(network.shape.betas, network.shape.timesteps)
     close(schedule.betas, io["betas"], 0)
     close(schedule.kept, io["alphas_cumprod"], 0)
     length = prior.meta["image_embed_scale"]
@@ -105,7 +105,7 @@ def test_the_priors_diffusion_is_the_same(prior: Golden) -> None:
 @pytest.mark.parametrize("which", ["ddpm", "ddim10"])
 def test_whole_loops_of_the_prior_end_at_the_same_embedding(prior: Golden, which: str) -> None:
     network, io = prior.prior(), prior.io
-    schedule = Schedule(network.shape.betas, network.shape.timesteps)
+    schedule = NoiseSchedule(network.shape.betas, network.shape.timesteps)
     # "10 timesteps" there are the ten ends of nine steps.
     way = ddpm(schedule) if which == "ddpm" else ddim(schedule, 9, eta=1.0, shift=1)
     denoise = Imagine(network, io["text_embed"], io["text_encodings"])
@@ -119,13 +119,13 @@ def test_the_first_unet_says_the_same(decoder: Golden) -> None:
     none = torch.zeros(2, dtype=torch.bool)
     close(network(0, io["x1"], io["t"], io["image_embed"]), io["out1"])
     close(network(0, io["x1"], io["t"], io["image_embed"], None, none), io["out1_null"])
-    close(Schedule(network.shape.unets[0].betas, network.shape.timesteps).betas, io["betas0"], 0)
+    close(NoiseSchedule(network.shape.unets[0].betas, network.shape.timesteps).betas, io["betas0"], 0)
 
 
 def test_the_second_unet_says_the_same(second: Golden) -> None:
     network, io = second.decoder(), second.io
     close(network(1, io["x2"], io["t"], None, io["lowres"]), io["out2"])
-    close(Schedule(network.shape.unets[1].betas, network.shape.timesteps).betas, io["betas1"], 0)
+    close(NoiseSchedule(network.shape.unets[1].betas, network.shape.timesteps).betas, io["betas1"], 0)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def test_priors_with_more_tokens_and_self_conditioning_say_the_same(variant: Var
 @pytest.mark.parametrize("which", ["ddpm", "ddim"])
 def test_each_step_of_a_self_conditioned_prior_reads_the_one_before(variant: Variant, which: str) -> None:
     network, io = variant.prior(), variant.io
-    schedule = Schedule(network.shape.betas, network.shape.timesteps)
+    schedule = NoiseSchedule(network.shape.betas, network.shape.timesteps)
     way = ddpm(schedule) if which == "ddpm" else ddim(schedule, 5, eta=1.0, shift=1)
     denoise = Imagine(network, io["text"], io["encodings"], scale=2.0)
     torch.manual_seed(7)

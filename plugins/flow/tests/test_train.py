@@ -30,7 +30,7 @@ def test_a_flow_keeps_a_recipes_promises(
     saved = models.open_model(tmp_path / "saved")
     assert saved.part("codec").sha256 == models.open_model(codec).sha256
     generator = load("generator", "flow", model=saved)
-    assert generator.plan.steps == 2
+    assert generator.sampling.steps == 2
     assert len(list(generator.generate("red", 2, seed=0))) == 2
     assert ("like" in generator.abilities.conditions) == ("embedder" in options)
 
@@ -78,7 +78,7 @@ def test_guidance_has_something_to_compare_with(codec: Path, data: PreparedDatas
 @pytest.mark.usefixtures("front")
 def test_it_learns(codec: Path, data: PreparedDataset) -> None:
     """Latents that depend on the caption's first letter alone: what is drawn has them."""
-    from t2i_flow.draw import Given, Plan, draw
+    from t2i_flow.draw import FlowSampling, Given, draw
 
     torch.manual_seed(0)
     recipe = load("recipe", "flow", codec={"model": codec}, **TINY)
@@ -93,7 +93,7 @@ def test_it_learns(codec: Path, data: PreparedDataset) -> None:
         loss.backward()
         optimizer.step()
     recipe.model.eval()
-    drawn = draw(recipe.model, [5, 6, 7, 8], Given(batch["text"], batch["embedding"]), Plan(20, 1.0))
+    drawn = draw(recipe.model, [5, 6, 7, 8], Given(batch["text"], batch["embedding"]), FlowSampling(20, 1.0))
     distance = torch.cdist(drawn.flatten(1), latents.flatten(1))
     assert distance.argmin(1).tolist() == [0, 1, 2, 3]
 

@@ -19,7 +19,7 @@ from msgspec import Meta
 from PIL import Image
 
 from t2i_serve import running, start
-from t2i_serve.limits import USUAL, Limits
+from t2i_serve.limits import USUAL, ServerLimits
 from t2i_serve.studio import Studio
 from t2icli.contract.entries import Entry
 from t2icli.contract.fields import FILE_PER_PICTURE, PER_PICTURE
@@ -138,7 +138,9 @@ def serve(t2i: Runner, stepped: Studied, tmp_path: Path) -> Iterator[Serve]:
     t2i.use(stepped, toys)
     with ExitStack() as stack:
 
-        def begin(*models: str, limits: Limits = USUAL, output: Path = tmp_path / "pictures", **flags: Any) -> Running:
+        def begin(
+            *models: str, limits: ServerLimits = USUAL, output: Path = tmp_path / "pictures", **flags: Any
+        ) -> Running:
             prepared = start.prepared(models or ("stepped", "toy-painter", "toy"), output, limits, **flags)
             server = running.server(prepared.app, prepared.studio)
             listening = socket.create_server(("127.0.0.1", 0))

@@ -14,7 +14,7 @@ import openai
 import pytest
 from PIL import Image
 
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2icli.testing import toys
 
 
@@ -66,7 +66,7 @@ def test_a_stream_that_is_closed_is_cancelled(serve: Any, stepped: Any) -> None:
 
 
 def test_a_stream_that_waits_sends_signs_of_life(serve: Any, stepped: Any) -> None:
-    server = serve(limits=Limits(beat=0.05))
+    server = serve(limits=ServerLimits(beat=0.05))
     stepped.gate.clear()
     body = {"prompt": "a", "stream": True}
     with httpx.stream("POST", f"{server.url}/v1/images/generations", json=body, timeout=20) as answer:
@@ -98,7 +98,7 @@ def test_one_who_asks_for_much_does_not_starve_another(serve: Any, stepped: Any)
 
 
 def test_a_full_queue_says_when_to_come_back(serve: Any, stepped: Any) -> None:
-    server = serve(limits=Limits(queue=10))
+    server = serve(limits=ServerLimits(queue=10))
     stepped.gate.clear()
     client = server.client()
     with ThreadPoolExecutor(1) as pool:
@@ -113,7 +113,7 @@ def test_a_full_queue_says_when_to_come_back(serve: Any, stepped: Any) -> None:
 
 
 def test_what_takes_too_long_is_given_up(serve: Any, stepped: Any) -> None:
-    server = serve(limits=Limits(seconds=0.5))
+    server = serve(limits=ServerLimits(seconds=0.5))
     stepped.gate.clear()
     with pytest.raises(openai.InternalServerError) as raised:
         server.client(max_retries=2).images.generate(prompt="a")
@@ -122,9 +122,9 @@ def test_what_takes_too_long_is_given_up(serve: Any, stepped: Any) -> None:
 
 
 def test_models_are_dropped_least_recently_used(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import Offer
+    from t2i_serve.offers import ServedModel
 
-    monkeypatch.setattr(Offer, "size", property(lambda self: 40))
+    monkeypatch.setattr(ServedModel, "size", property(lambda self: 40))
     server = serve(memory=100)
     client = server.client()
     for model in ("stepped", "toy-painter", "stepped", "toy"):
@@ -135,18 +135,18 @@ def test_models_are_dropped_least_recently_used(serve: Any, monkeypatch: pytest.
 
 
 def test_a_model_larger_than_the_memory_is_refused(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import Offer
+    from t2i_serve.offers import ServedModel
 
-    monkeypatch.setattr(Offer, "size", property(lambda self: 40))
+    monkeypatch.setattr(ServedModel, "size", property(lambda self: 40))
     with pytest.raises(openai.InternalServerError) as raised:
         serve(memory=39).client().images.generate(prompt="a")
     assert raised.value.status_code == 503 and raised.value.code == "out_of_memory"
 
 
 def test_a_model_in_use_is_waited_for(serve: Any, stepped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import Offer
+    from t2i_serve.offers import ServedModel
 
-    monkeypatch.setattr(Offer, "size", property(lambda self: 60))
+    monkeypatch.setattr(ServedModel, "size", property(lambda self: 60))
     server = serve(memory=100)
     client = server.client()
     stepped.gate.clear()
@@ -194,7 +194,7 @@ def test_a_model_that_fails_to_load_is_tried_again(serve: Any, monkeypatch: pyte
 
 
 def test_bodies_are_bounded(serve: Any) -> None:
-    server = serve(limits=Limits(json=1000, upload=4000))
+    server = serve(limits=ServerLimits(json=1000, upload=4000))
     assert server.post("/v1/images/generations", json={"prompt": "x" * 1000}).status_code == 200
     answer = server.post("/v1/images/generations", json={"prompt": "x" * 4000})
     assert answer.status_code == 413 and answer.json()["error"]["code"] == "body_too_large"
@@ -203,14 +203,14 @@ def test_bodies_are_bounded(serve: Any) -> None:
 
 
 def test_a_body_that_drips_is_given_up(serve: Any) -> None:
-    server = serve(limits=Limits(slow=0.3))
+    server = serve(limits=ServerLimits(slow=0.3))
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert b" 408 " in connection.recv(1000)
 
 
 def test_silent_connections_are_closed_and_stop_nobody(serve: Any) -> None:
-    server = serve(limits=Limits(slow=1.5))
+    server = serve(limits=ServerLimits(slow=1.5))
     port = int(server.url.rpartition(":")[2])
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
     for connection in silent[::2]:

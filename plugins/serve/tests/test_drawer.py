@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2i_serve.drawer import WAVE, Drawer, Drawn, Event, Failed, Gone, Job, Preview, Step, Turns, Wave
+from t2i_serve.drawer import WAVE, Drawer, DrawJob, Drawn, Event, Failed, Gone, JobProgress, Preview, Turns, Wave
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.testing import toys
 
 
-def job(client: str, n: int, tell: Any = id, prompt: str = "a", previews: int = 0) -> Job:
-    return Job(Request(prompt, 0), n, client, tell, previews)
+def job(client: str, n: int, tell: Any = id, prompt: str = "a", previews: int = 0) -> DrawJob:
+    return DrawJob(Request(prompt, 0), n, client, tell, previews)
 
 
 def taken(turns: Turns) -> Iterator[tuple[str, int]]:
@@ -117,7 +117,7 @@ def test_previews_and_steps_come_before_the_picture(pool: ThreadPoolExecutor, st
     draw(entry.load(entry.settings()), pool, *asked)
     assert Counter(event.candidate for event in asked[0].of(Preview)) == {0: 3, 1: 3}
     assert [event.index for event in asked[0].of(Preview) if event.candidate == 1] == [0, 1, 2]
-    assert asked[0].of(Step)[-1].share == 1 and not asked[1].of(Preview)
+    assert asked[0].of(JobProgress)[-1].share == 1 and not asked[1].of(Preview)
 
 
 def test_what_a_client_left_behind_is_not_wanted_while_others_are_drawn() -> None:

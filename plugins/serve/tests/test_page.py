@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.sounds import clips
 from t2icli.testing import toys
 
@@ -151,7 +151,7 @@ def test_own_pictures_are_ranked_and_captioned(serve: Any, tab: Tab, tmp_path: P
 @needs_browser
 def test_a_sound_is_chosen_mixed_with_words_and_removed(serve: Any, tab: Tab, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
-    clips.save_wave(Clip(samples, 8000), tmp_path / "sound.wav")
+    clips.save_wave(AudioClip(samples, 8000), tmp_path / "sound.wav")
     server, page = serve(), tab.page
     page.goto(server.url)
     page.wait_for_selector("#model option", state="attached")
@@ -181,7 +181,7 @@ def test_a_sound_is_chosen_mixed_with_words_and_removed(serve: Any, tab: Tab, tm
 
 @needs_browser
 def test_sounds_are_dropped_in_where_the_model_draws_from_them(serve: Any, tab: Tab, tmp_path: Path) -> None:
-    clips.save_wave(Clip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "sound.wav")
+    clips.save_wave(AudioClip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "sound.wav")
     server, page = serve(), tab.page
     drop = """([bytes, type]) => {
         const transfer = new DataTransfer();

@@ -15,7 +15,7 @@ from PIL import Image
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.pictures import images
 from t2icli.sounds import clips
 from t2icli.testing import Runner, toys
@@ -25,7 +25,7 @@ PATH = "/v1/images/generations"
 
 def sound(seconds: float) -> bytes:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, int(8000 * seconds)).astype(np.float32)
-    clips.save_wave(Clip(samples, 8000), Path("made.wav"))
+    clips.save_wave(AudioClip(samples, 8000), Path("made.wav"))
     return Path("made.wav").read_bytes()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import t2i_transformers
-from t2i_transformers.caption import Luck, kept
+from t2i_transformers.caption import GumbelNoise, kept
 from t2icli import load
 from t2icli.testing import Runner, check_captioner
 from t2icli.testing.contracts import pictures
@@ -55,7 +55,7 @@ def test_gumbel_noise_samples_the_distribution() -> None:
     wanted = torch.tensor([0.5, 0.3, 0.2])
     rows = 4000
     scores = wanted.log().expand(rows, -1)
-    drawn = Luck(range(rows), settings)(torch.empty(rows, 0), scores).argmax(-1)
+    drawn = GumbelNoise(range(rows), settings)(torch.empty(rows, 0), scores).argmax(-1)
     found = torch.bincount(drawn, minlength=3) / rows
     assert torch.allclose(found, wanted, atol=0.03)
 

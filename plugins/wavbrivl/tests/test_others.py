@@ -15,7 +15,7 @@ from t2i_wavbrivl.wav2clip import Wav2Clip, renamed
 from t2icli import load
 from t2icli.backends.clip.convert import preprocessing
 from t2icli.backends.clip.model import build
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models
@@ -126,7 +126,7 @@ def test_clap_is_used_as_the_hub_has_it(clap_folder: Path, t2i: Runner) -> None:
     for i in range(3):
         assert torch.equal(embedder.embed_audio(clips[i : i + 1]), vectors[i : i + 1])
     assert torch.equal(embedder.embed_audio(clips), vectors)
-    long = Clip(np.tile(clips[2].samples, 6), clips[2].rate)
+    long = AudioClip(np.tile(clips[2].samples, 6), clips[2].rate)
     assert embedder.embed_audio([long]).shape == (1, 24)
     assert embedder.embed_texts(["a dog barks", "rain"]).shape == (2, 24)
     with pytest.raises(T2IError, match="no pictures"):

@@ -14,7 +14,7 @@ from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.model import RATE, Tower, pieces, spectrogram
 from t2i_wavbrivl.train import Distillation
 from t2icli import load
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.data import dataset, shards
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
@@ -29,11 +29,13 @@ needs_espeak = pytest.mark.skipif(
 )
 
 
-def tone(hertz: float, seconds: float = 0.4, rate: int = RATE) -> Clip:
-    return Clip((0.5 * np.sin(2 * math.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32), rate)
+def tone(hertz: float, seconds: float = 0.4, rate: int = RATE) -> AudioClip:
+    return AudioClip(
+        (0.5 * np.sin(2 * math.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32), rate
+    )
 
 
-def heard(clip: Clip, folder: Path) -> bytes:
+def heard(clip: AudioClip, folder: Path) -> bytes:
     clips.save_wave(clip, folder / "it.wav")
     return (folder / "it.wav").read_bytes()
 

@@ -29,7 +29,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.caption import Captioned, Unreadable
+    from t2icli.pipelines.caption import CaptionResult, UnreadableFile
     from t2icli.pipelines.output_file import OutputFile
 
 
@@ -78,7 +78,7 @@ def caption(
     source = open_one("captioner", model, options, batch=batch_size, device=device)
     judges = scoring.judges(rerank or (), of_rankers)
     report = _Report(text=text, journal=journal, plain=not as_json and show.is_plain(plain))
-    before: list[Captioned | Unreadable] = []
+    before: list[CaptionResult | UnreadableFile] = []
     if journal is not None:
         tables = {**source.tables, "ranker": {judge.name: judge.settings for judge in judges} or None}
         chosen: dict[str, Any] = {"seed": seed, "model": model or source.entry, "batch_size": None, "device": None}
@@ -111,14 +111,14 @@ class _Report:
     def __init__(self, *, text: bool, journal: OutputFile | None, plain: bool) -> None:
         self.text, self.journal, self.plain = text, journal, plain
         self.described = 0
-        self.kept: list[Captioned] = []
+        self.kept: list[CaptionResult] = []
         self.unreadable: dict[Path, str] = {}
 
-    def add(self, results: Sequence[Captioned | Unreadable], *, written: bool = False) -> None:
-        from t2icli.pipelines.caption import Captioned, write_text
+    def add(self, results: Sequence[CaptionResult | UnreadableFile], *, written: bool = False) -> None:
+        from t2icli.pipelines.caption import CaptionResult, write_text
 
-        captioned = [each for each in results if isinstance(each, Captioned)]
-        self.unreadable |= {each.path: each.reason for each in results if not isinstance(each, Captioned)}
+        captioned = [each for each in results if isinstance(each, CaptionResult)]
+        self.unreadable |= {each.path: each.reason for each in results if not isinstance(each, CaptionResult)}
         self.described += len(captioned)
         for each in captioned if self.text and not written else ():
             write_text(each)

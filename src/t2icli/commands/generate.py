@@ -34,7 +34,7 @@ from t2icli.pictures import prompts
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
-    from t2icli.pictures.album import Rows
+    from t2icli.pictures.album import ResultRows
 
 
 def generate(
@@ -157,7 +157,7 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path
     return texts
 
 
-def _warn_of_duplicates(rows: Rows, wanted: int | None) -> None:
+def _warn_of_duplicates(rows: ResultRows, wanted: int | None) -> None:
     from t2icli.pictures.album import distinct
 
     different, kept = distinct(rows), sum(row["file"] is not None for row in rows)
@@ -169,7 +169,7 @@ def _warn_of_duplicates(rows: Rows, wanted: int | None) -> None:
         )
 
 
-def _show(folder: Path, seed: int, rows: Rows, doubts: list[str], *, as_json: bool, plain: bool) -> None:
+def _show(folder: Path, seed: int, rows: ResultRows, doubts: list[str], *, as_json: bool, plain: bool) -> None:
     from t2icli.pictures.album import distinct
 
     kept = ((folder / row["file"], row) for row in rows if row["file"] is not None)

@@ -15,7 +15,7 @@ from t2icli.pipelines import models as work
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.pull import Plan
+    from t2icli.pipelines.pull import PullPlan
 
 app = typer.Typer(no_args_is_help=True, help="List, download, import and remove models.")
 
@@ -42,17 +42,17 @@ def list_(json: Json = False) -> None:
         show.note("no model is installed and no plugin lists one; train one, or see: t2i models import --help")
 
 
-def _cells(row: work.Row) -> tuple[str | None, ...]:
+def _cells(row: work.ModelRow) -> tuple[str | None, ...]:
     chinese = {True: "yes", False: "no", None: ""}[row.chinese]
     licence = f"{row.licence} (not commercial)" if row.is_noncommercial else row.licence
     return _marked(row), row.kind, size(row.size), _where(row), chinese, licence, row.about
 
 
-def _marked(row: work.Row) -> str:
+def _marked(row: work.ModelRow) -> str:
     return f"{row.name} *" if row.is_default else row.name
 
 
-def _where(row: work.Row) -> str:
+def _where(row: work.ModelRow) -> str:
     if row.is_here:
         return "stand-in" if row.stands_in else ""
     if row.plugin:
@@ -134,7 +134,7 @@ def pull_(
     _arrived(model, json)
 
 
-def _show_plan(plan: Plan, json: bool) -> None:
+def _show_plan(plan: PullPlan, json: bool) -> None:
     if json:
         show.json(plan.facts())
         return
@@ -147,7 +147,7 @@ def _files(n: int) -> str:
     return f"{n} files" if n > 1 else "1 file"
 
 
-def _summary(plan: Plan) -> list[str]:
+def _summary(plan: PullPlan) -> list[str]:
     """What a user should know before a download."""
     messages = [f"{plan.name} from {plan.origin}: {_files(len(plan.files))}, {size(plan.size) or 'size unknown'}"]
     folders = plan.folders()

@@ -15,7 +15,7 @@ from t2icli.pipelines import plugins as work
 from t2icli.registry.discovery import plugins_of
 
 
-class Plugins(typer.core.TyperGroup):
+class PluginsGroup(typer.core.TyperGroup):
     """`t2i plugins ranker clip` is short for `t2i plugins list ranker clip`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -25,7 +25,7 @@ class Plugins(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    cls=Plugins, help="List what is installed: generators, rankers, codecs and every other kind of plugin."
+    cls=PluginsGroup, help="List what is installed: generators, rankers, codecs and every other kind of plugin."
 )
 
 
@@ -52,7 +52,7 @@ def list_(
     _show_details(chosen[0], json)
 
 
-def _show_rows(rows: list[work.Row], json: bool) -> None:
+def _show_rows(rows: list[work.PluginRow], json: bool) -> None:
     broken = work.broken()
     if json:
         show.json({"plugins": msgspec.to_builtins(rows), "broken": msgspec.to_builtins(broken)})

@@ -19,7 +19,7 @@ from t2icli.registry import settings
 
 if TYPE_CHECKING:
     from t2icli.data.dataset import PreparedDataset
-    from t2icli.pipelines.prepare import Job, Summary
+    from t2icli.pipelines.prepare import Preparation, Summary
 
 DONE_IN_PART = 3
 REASONS = 6
@@ -98,7 +98,9 @@ def prepare(
     plan = work.plan_of(preset, rules, limits, shard_rows)
     if output is None and not dry_run:
         raise T2IError("--output is missing", "add --output FOLDER")
-    job = work.Job(name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence)
+    job = work.Preparation(
+        name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence
+    )
     if dry_run:
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address)
@@ -158,7 +160,7 @@ class Counts:
         self.watch.progress("rows", self.rows.total(), None, {**common, "MB": self.bytes / 1e6})
 
 
-def _run(job: Job, retry: str | None, runner: str, address: str | None) -> Summary:
+def _run(job: Preparation, retry: str | None, runner: str, address: str | None) -> Summary:
     from t2icli.pipelines.prepare import prepare as run
 
     reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
@@ -167,7 +169,7 @@ def _run(job: Job, retry: str | None, runner: str, address: str | None) -> Summa
         return run(job, reasons, progress, cluster=(address or "") if runner == "ray" else None)
 
 
-def _show_summary(job: Job, done: Summary, seen: dict[str, Any], as_json: bool) -> None:
+def _show_summary(job: Preparation, done: Summary, seen: dict[str, Any], as_json: bool) -> None:
     if as_json:
         counts = [{"status": status, "reason": reason, "rows": n} for (status, reason), n in done.counts.items()]
         summary = {"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256}
@@ -182,7 +184,7 @@ def _show_summary(job: Job, done: Summary, seen: dict[str, Any], as_json: bool) 
     _show(seen)
 
 
-def _try_out(job: Job, as_json: bool) -> int:
+def _try_out(job: Preparation, as_json: bool) -> int:
     from t2icli.pipelines.prepare import try_out
 
     found = try_out(job)

@@ -29,8 +29,8 @@ from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.mixture import Heard
-    from t2icli.pipelines.rerank import Ranked, Ranking
+    from t2icli.pipelines.mixture import EmbeddedAudio
+    from t2icli.pipelines.rerank import RankedPicture, Ranking
 
 
 def rerank(
@@ -121,12 +121,12 @@ def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[
     return prompts.clean(words[0]), words[1:]
 
 
-def _usual(sound: Heard | None) -> str:
+def _usual(sound: EmbeddedAudio | None) -> str:
     """The ranker, for a sound the embedder that heard it."""
     return defaults.name("ranker") if sound is None else sound.listener
 
 
-def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: bool) -> None:
+def _show(ranking: Ranking, best: Sequence[RankedPicture], *, as_json: bool, plain: bool) -> None:
     if as_json:
         results = [each._asdict() for each in best]
         unreadable = [{"path": path, "reason": reason} for path, reason in ranking.unreadable.items()]
@@ -140,7 +140,7 @@ def _show(ranking: Ranking, best: Sequence[Ranked], *, as_json: bool, plain: boo
         show.warn(f"skipped: {reason}")
 
 
-def _table(best: Sequence[Ranked]) -> None:
+def _table(best: Sequence[RankedPicture]) -> None:
     names = list(best[0].scores) if len(best[0].scores) > 1 else []
     rows = [[each.rank, each.path, each.score, *(each.scores[name] for name in names), each.same_as] for each in best]
     show.table(rows, ["rank", "picture", "score", *names, "same as"])

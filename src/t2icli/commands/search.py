@@ -31,7 +31,7 @@ from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from t2icli.pipelines.evaluate.retrieval import Hit, Sentence
+    from t2icli.pipelines.evaluate.retrieval import Hit, RetrievedSentence
     from t2icli.pipelines.vectors import Vectors
 
 
@@ -119,7 +119,7 @@ def search(
 def _show_stored(
     stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path | None, *, as_json: bool, plain: bool, pictures: bool
 ) -> None:
-    from t2icli.pipelines.evaluate.retrieval import Sentence
+    from t2icli.pipelines.evaluate.retrieval import RetrievedSentence
 
     if stored.missing:
         show.warn(
@@ -131,7 +131,7 @@ def _show_stored(
     if copy is not None or pictures:
         raise T2IError(f"'{stored.folder}' holds vectors of {stored.of}, not of pictures", "omit --copy and --show")
     if stored.of == "texts":
-        sentences = [Sentence(hit.rank, hit.picture.captions[0], hit.score) for hit in hits]
+        sentences = [RetrievedSentence(hit.rank, hit.picture.captions[0], hit.score) for hit in hits]
         _show_sentences(prompt, sentences, as_json=as_json, plain=plain)
     else:
         _show(prompt, hits, as_json=as_json, plain=plain)
@@ -160,7 +160,7 @@ def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     return prompts.clean(words[0]), Path(words[1])
 
 
-def _show_sentences(prompt: str, sentences: Sequence[Sentence], *, as_json: bool, plain: bool) -> None:
+def _show_sentences(prompt: str, sentences: Sequence[RetrievedSentence], *, as_json: bool, plain: bool) -> None:
     if as_json:
         show.json({"prompt": prompt, "results": [dataclasses.asdict(each) for each in sentences]})
     elif show.is_plain(plain):

@@ -201,7 +201,7 @@ def watching(*, plain: bool = False) -> Iterator[Watch]:
     if quiet:
         yield unwatched
     elif plain or not sys.stderr.isatty():
-        lines_of_jobs = Lines()
+        lines_of_jobs = LineWatch()
         yield lines_of_jobs
         lines_of_jobs.end()
     else:
@@ -210,7 +210,7 @@ def watching(*, plain: bool = False) -> Iterator[Watch]:
         drawn.end()
 
 
-class Job:
+class JobLine:
     """One job of a watch, in words that are the same in a bar and in a line."""
 
     def __init__(self, name: str, done: int) -> None:
@@ -249,17 +249,17 @@ class Job:
         return f"{translate(self.name)} {self.words()}"
 
 
-class Lines(Watch):
+class LineWatch(Watch):
     """A line for each job every few seconds, and its last one if there was another or it has figures."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.now: Job | None = None
+        self.jobs: dict[str, JobLine] = {}
+        self.now: JobLine | None = None
 
     def progress(
         self, job: str, done: int, of: int | None = None, figures: Mapping[str, float] = NO_FIGURES, *, unit: str = ""
     ) -> None:
-        self.now = now = self.jobs.setdefault(job, Job(job, done))
+        self.now = now = self.jobs.setdefault(job, JobLine(job, done))
         now.done, now.of, now.unit, now.figures = done, of, unit, figures or now.figures
         now.steps = ""
         if now.is_over:
@@ -275,11 +275,11 @@ class Lines(Watch):
             self.now.steps = f"{translate('step')} {done}/{of}"
             self.changed(self.now)
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: JobLine) -> None:
         if job.is_due(SECONDS):
             self.line(job.line())
 
-    def over(self, job: Job) -> None:
+    def over(self, job: JobLine) -> None:
         if job.shown or job.figures:
             self.line(job.line())
 
@@ -292,7 +292,7 @@ class Lines(Watch):
             self.over(job)
 
 
-class Bars(Lines):
+class Bars(LineWatch):
     """A bar for each job. What has figures leaves its last line on the screen."""
 
     def __init__(self, bars: Progress) -> None:
@@ -300,12 +300,12 @@ class Bars(Lines):
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
 
-    def changed(self, job: Job) -> None:
+    def changed(self, job: JobLine) -> None:
         if job.name not in self.tasks:
             self.tasks[job.name] = self.bars.add_task(translate(job.name), total=job.of, about="")
         self.bars.update(self.tasks[job.name], completed=job.done, total=job.of, about=job.words())
 
-    def over(self, job: Job) -> None:
+    def over(self, job: JobLine) -> None:
         if job.name in self.tasks:
             self.bars.remove_task(self.tasks.pop(job.name))
         if job.figures:

@@ -88,7 +88,7 @@ class BoxEmbedder(Embedder, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class AudioClip:
     """A sound of one channel; `t2icli.sounds.clips` opens and resamples them."""
 
     samples: NDArray[np.float32]
@@ -111,7 +111,7 @@ class AudioEmbedder(Embedder, Protocol):
     space: str
     """Whose vectors its own can be compared with: `registry.parts.space` of the embedder that it learnt from."""
 
-    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         """Unit vectors (b, width), each of its own clip alone."""
         ...
 

@@ -27,7 +27,7 @@ from t2icli.ground.errors import T2IError, did_you_mean
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from t2icli.contract.kinds import Clip
+    from t2icli.contract.kinds import AudioClip
 
 CARD = "dataset.toml"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -54,7 +54,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
         """The bytes of a local image; an image given as a function is made again at each call."""
         content = None if isinstance(self.image, str) else _content(self.image)
         if content is None:
-            raise Unreadable("no-image", f"row {self.key!r} has no local image")
+            raise UnreadableImage("no-image", f"row {self.key!r} has no local image")
         return content
 
     def read_audio(self) -> bytes | None:
@@ -69,7 +69,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
         return None if callable(image) else key_of(image if isinstance(image, bytes) else str(image), self.captions)
 
 
-class Unreadable(T2IError):
+class UnreadableImage(T2IError):
     """An image that this machine cannot get; `reason` is how reports name that."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -89,16 +89,16 @@ def _read_file(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("not-a-file", f"'{path}' is not a file")  # a pipe or a device may never end
+            raise UnreadableImage("not-a-file", f"'{path}' is not a file")  # a pipe or a device may never end
         if status.st_size > MAX_BYTES:
-            raise Unreadable("too-many-bytes", f"'{path}' is too large")
+            raise UnreadableImage("too-many-bytes", f"'{path}' is too large")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise Unreadable("no-such-file", f"there is no file '{path}'") from error
+        raise UnreadableImage("no-such-file", f"there is no file '{path}'") from error
     except OSError as error:
-        raise Unreadable("unreadable-file", f"cannot read '{path}': {error.strerror}") from error
+        raise UnreadableImage("unreadable-file", f"cannot read '{path}': {error.strerror}") from error
     except ValueError as error:  # a NUL in it
-        raise Unreadable("bad-path", f"{str(path)!r} is not a path") from error
+        raise UnreadableImage("bad-path", f"{str(path)!r} is not a path") from error
 
 
 def key_of(address: str | bytes, captions: Iterable[str]) -> str:
@@ -118,7 +118,7 @@ class ShardEntry(msgspec.Struct, frozen=True):
     """Of the rows' keys, captions and image hashes: whichever run packed them."""
 
 
-class Card(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     """What `dataset.toml` says. Unknown keys are ignored, so that newer cards still open."""
 
     source: str = ""
@@ -143,7 +143,7 @@ def share(key: str, seed: int) -> float:
 class PreparedDataset:
     """Rows by number. A split is a view; sending one to another process sends only its row numbers."""
 
-    def __init__(self, folder: Path, card: Card, rows: np.ndarray | None = None) -> None:
+    def __init__(self, folder: Path, card: DatasetCard, rows: np.ndarray | None = None) -> None:
         self.folder = folder
         self.card = card
         self._rows = rows
@@ -156,7 +156,7 @@ class PreparedDataset:
             hint = "preparation is incomplete: run the same t2i prepare again" if (folder / "report").is_dir() else None
             raise T2IError(f"'{folder}' is not a prepared dataset: it has no {CARD}", hint)
         try:
-            return cls(folder, msgspec.convert(toml.read(folder / CARD), Card))
+            return cls(folder, msgspec.convert(toml.read(folder / CARD), DatasetCard))
         except msgspec.ValidationError as error:
             raise T2IError(f"'{folder / CARD}' is not a dataset card: {error}") from error
 
@@ -236,7 +236,7 @@ class PreparedDataset:
         index, row = self._find(i)
         return index.has("audio_size") and bool(index.column("audio_size")[row].as_py())
 
-    def clip(self, i: int) -> Clip | None:
+    def clip(self, i: int) -> AudioClip | None:
         """The sound, read and mixed to one channel."""
         from t2icli.sounds.clips import decode
 
@@ -322,7 +322,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
         raise T2IError(f"cannot read '{path}': {error}", "run: t2i prepare --check on its folder", code=1) from error
 
 
-def write_card(folder: Path, card: Card) -> PreparedDataset:
+def write_card(folder: Path, card: DatasetCard) -> PreparedDataset:
     """Put the card in place by renaming: the moment from which readers see the shards it lists."""
     files.write(folder / CARD, toml.dumps(msgspec.to_builtins(card)), durable=True)
     return PreparedDataset.open(folder)

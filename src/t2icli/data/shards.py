@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from t2icli.data.dataset import SPLITS, Card, PreparedDataset, ShardEntry, SourceRow, key_of, write_card
+from t2icli.data.dataset import SPLITS, DatasetCard, PreparedDataset, ShardEntry, SourceRow, key_of, write_card
 from t2icli.ground import files
 
 BLOCK = 512
@@ -221,4 +221,4 @@ def write(folder: Path | str, rows: Iterable[SourceRow], **card: Any) -> Prepare
             image = row.read()
             key = row.key or key_of(image, row.captions)
             shard.add(key, image, row.captions, row.extra, audio=row.read_audio())
-    return write_card(folder, Card(shards=(shard.entry,) if len(shard) else (), **card))
+    return write_card(folder, DatasetCard(shards=(shard.entry,) if len(shard) else (), **card))

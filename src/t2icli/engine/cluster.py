@@ -91,7 +91,7 @@ def run_on_ray(job: Job, missing: list[int], on: Ray, done: Callable[[int], None
     daft, _ = connect(on.address)
     job = replace(job, output=job.output.resolve())
     worker = daft.cls(
-        Worker, cpus=1, gpus=on.gpus, max_concurrency=on.workers, use_process=True, max_retries=TRIES - 1
+        ClusterWorker, cpus=1, gpus=on.gpus, max_concurrency=on.workers, use_process=True, max_retries=TRIES - 1
     )(pickle.dumps((replace(job, chunks=()), version("t2icli"))))
     chunks = [pickle.dumps((number, job.chunks[number])) for number in missing]
     frame = daft.from_pydict({"chunk": chunks}).into_partitions(len(chunks))
@@ -112,7 +112,7 @@ def _take(answer: str, done: Callable[[int], None]) -> None:
     done(int(answer))
 
 
-class Worker:
+class ClusterWorker:
     """One process of the cluster, with its models."""
 
     def __init__(self, content: bytes) -> None:

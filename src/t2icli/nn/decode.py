@@ -232,7 +232,7 @@ def decode(
     Rows beyond n are there to fill a block: they repeat the last and are not drawn from. With guidance there are 2b
     rows, those with the prompt first. Stops early when every row has.
     """
-    luck = uniforms(seeds, length).to(logits.device)  # (length, n)
+    uniform = uniforms(seeds, length).to(logits.device)  # (length, n)
     copies = 1 if sampling.cfg_scale == 1 else 2
     here = list(range(len(seeds)))
     rows = torch.tensor(fill(here, len(logits) // copies) * copies, device=logits.device)
@@ -241,9 +241,9 @@ def decode(
     drawn: list[Tensor] = []
     while True:
         if len(here) == len(seeds):
-            codes = draw(guide(logits, sampling.cfg_scale)[: len(seeds)], luck[len(drawn)], sampling)
+            codes = draw(guide(logits, sampling.cfg_scale)[: len(seeds)], uniform[len(drawn)], sampling)
         else:
-            drawn_here = draw(guide(logits, sampling.cfg_scale)[: len(here)], luck[len(drawn), here], sampling)
+            drawn_here = draw(guide(logits, sampling.cfg_scale)[: len(here)], uniform[len(drawn), here], sampling)
             codes = codes.index_copy(0, torch.tensor(here), drawn_here)
         if sampling.stop is not None:
             codes = codes.masked_fill(finished, sampling.stop)
@@ -276,7 +276,7 @@ def guide(logits: Tensor, scale: float) -> Tensor:
     return null + (conditional - null) * scale
 
 
-def draw(logits: Tensor, luck: Tensor, sampling: Sampling) -> Tensor:
+def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """One code a row, (b,), from logits (b, v) and one uniform number a row, (b,)."""
     if sampling.forbidden:
         logits = logits.index_fill(1, torch.tensor(sampling.forbidden, device=logits.device), -torch.inf)
@@ -290,7 +290,7 @@ def draw(logits: Tensor, luck: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p is not None:
         probabilities = keep_top_p(probabilities, sampling.top_p)
     upto = probabilities.cumsum(dim=1)
-    target = luck.to(exact)[:, None] * upto[:, -1:]
+    target = uniform.to(exact)[:, None] * upto[:, -1:]
     return torch.searchsorted(upto, target, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 
 

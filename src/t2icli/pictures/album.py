@@ -40,7 +40,7 @@ OURS = re.compile(r"settings(-\d+)?\.toml|index(-\d+)?\.html")
 """Files of a run besides its pictures, of which there may be several."""
 
 
-class Row(msgspec.Struct):
+class ResultRow(msgspec.Struct):
     """What a row of `results.jsonl` has at least."""
 
     file: Annotated[str, msgspec.Meta(pattern=rf"\A{PICTURE.pattern}\Z")] | None
@@ -55,7 +55,7 @@ class Row(msgspec.Struct):
     """The seed of an equal picture of the prompt; earlier versions did not look for one."""
 
 
-class Rows:
+class ResultRows:
     """Rows of `results.jsonl` by their places in the file: read when they are needed, so that many need no memory."""
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class Album:
 
         self.folder = folder
         self.path = folder / RESULTS
-        self.filed = Rows(self.path)
+        self.filed = ResultRows(self.path)
         """What was filed through this object."""
         self._lock = FileLock(folder / ".lock")  # one for all uses: a run that was interrupted does not wait for itself
         self._space: Path | None = None
@@ -324,7 +324,7 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise T2IError(f"{place} is damaged: {error}", "choose another --output") from error
     try:
-        msgspec.convert(row, Row)
+        msgspec.convert(row, ResultRow)
     except msgspec.ValidationError as error:
         raise T2IError(f"{place} was not written by t2i generate: {error}", "choose another --output") from error
     return dict(row)

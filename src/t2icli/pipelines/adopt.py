@@ -11,7 +11,7 @@ import msgspec
 from t2icli.contract.entries import Entry
 from t2icli.ground.errors import T2IError
 from t2icli.store import layout, models, verified
-from t2icli.store.layout import Listed
+from t2icli.store.layout import HubFile
 from t2icli.store.models import Card
 
 CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
@@ -31,7 +31,7 @@ def origin(folder: Path) -> str:
     return f"hf:{match['owner']}/{match['name']}@{match['commit']}" if match else ""
 
 
-def place(source: Path, wanted: Iterable[Listed], draft: Path) -> None:
+def place(source: Path, wanted: Iterable[HubFile], draft: Path) -> None:
     """Put files of a repository where they belong in a model folder."""
     for file in wanted:
         target = draft / file.path

@@ -20,7 +20,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Captioned:
+class CaptionResult:
     """A picture and its captions, best first; without judges there are no scores."""
 
     path: Path
@@ -29,7 +29,7 @@ class Captioned:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableFile:
     """A file that could not be opened, and why."""
 
     path: Path
@@ -45,16 +45,16 @@ def caption(
     judges: Sequence[scoring.Judge] = (),
     at_once: int | None = None,
     done: Callable[[int], None] = lambda count: None,
-) -> Iterator[list[Captioned | Unreadable]]:
+) -> Iterator[list[CaptionResult | UnreadableFile]]:
     """Describe every picture, a few at a time and in order.
 
     Readable picture i is described with `seed + i`, whatever the size of a batch.
     """
     position = {path: index for index, path in enumerate(paths)}
-    unreadable: list[Captioned | Unreadable] = []
+    unreadable: list[CaptionResult | UnreadableFile] = []
     described = 0
     for batch in image_files.opened(
-        paths, at_once or AT_ONCE, lambda path, reason: unreadable.append(Unreadable(path, reason))
+        paths, at_once or AT_ONCE, lambda path, reason: unreadable.append(UnreadableFile(path, reason))
     ):
         captions = captioner.caption([image for _, image in batch], n, seed=seed + described)
         if len(captions) != len(batch) or any(len(each) != n for each in captions):
@@ -68,19 +68,19 @@ def caption(
         yield unreadable
 
 
-def in_file(output: OutputFile) -> list[Captioned | Unreadable]:
+def in_file(output: OutputFile) -> list[CaptionResult | UnreadableFile]:
     """What an earlier run has written."""
-    return list(output.results(lambda fields: Unreadable if "reason" in fields else Captioned))
+    return list(output.results(lambda fields: UnreadableFile if "reason" in fields else CaptionResult))
 
 
-def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> Captioned:
+def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> CaptionResult:
     captions = [" ".join(each.split()) for each in captions]
     if not judges:
-        return Captioned(path, captions)
+        return CaptionResult(path, captions)
     columns = [{judge.name: judge.score(text, [image])[0] for judge in judges} for text in captions]
     scores = scoring.combined(judges, columns)
     order = sorted(range(len(captions)), key=lambda index: -scores[index])
-    return Captioned(path, [captions[index] for index in order], [scores[index] for index in order])
+    return CaptionResult(path, [captions[index] for index in order], [scores[index] for index in order])
 
 
 def text_file(path: Path) -> Path:
@@ -100,6 +100,6 @@ def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
         texts[target] = path
 
 
-def write_text(described: Captioned) -> None:
+def write_text(described: CaptionResult) -> None:
     """The captions of a picture beside it, one a line."""
     files.write(text_file(described.path), "".join(f"{caption}\n" for caption in described.captions))

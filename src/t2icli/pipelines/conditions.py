@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.contract.requests import CONDITIONS, Abilities, Request
 from t2icli.contract.requests import check as check_alone
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.mixture import Mixture, Sound
+from t2icli.pipelines.mixture import AudioFile, Mixture
 from t2icli.registry import discovery
 from t2icli.registry.settings import is_utf8
 
@@ -42,7 +42,7 @@ class Examples:
 
     pictures: Mapping[str, Example] = field(default_factory=dict)
     """By the name of the condition, one of `CONDITIONS`."""
-    sound: Sound | None = None
+    sound: AudioFile | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     """As typed: how much words, the picture and the sound count."""
     mixture: Mixture | None = None
@@ -61,7 +61,7 @@ class Examples:
 
 def opened(*, audio: Path | None = None, weights: Mapping[str, float] | None = None, **paths: Path | None) -> Examples:
     pictures = {name: _open(path) for name, path in paths.items() if path is not None}
-    sound = None if audio is None else replace(Sound.opened(audio), path=_noted(audio))
+    sound = None if audio is None else replace(AudioFile.opened(audio), path=_noted(audio))
     return Examples(pictures, sound, weights or {})
 
 

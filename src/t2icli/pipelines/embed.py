@@ -23,7 +23,7 @@ from t2icli.engine.jobs import Job, Make
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
-from t2icli.pipelines.evaluate.pairs import Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 from t2icli.registry import defaults, settings
 from t2icli.registry.open import choose, load
 
@@ -36,7 +36,7 @@ JOB = "embed"
 """How the plan of a folder of vectors names what made it."""
 
 
-def read(path: Path, of: Of, root: Path | None = None) -> list[Picture]:
+def read(path: Path, of: Of, root: Path | None = None) -> list[CaptionedPicture]:
     """The rows of a source that have what is to be embedded, under the same keys whatever folder one is in."""
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
@@ -48,31 +48,31 @@ def read(path: Path, of: Of, root: Path | None = None) -> list[Picture]:
     return rows
 
 
-def _pictures(path: Path, root: Path | None) -> Iterator[Picture]:
+def _pictures(path: Path, root: Path | None) -> Iterator[CaptionedPicture]:
     if path.suffix.lower() == ".txt":
         raise T2IError(f"'{path}' has no pictures", "omit --of pictures")
     return pairs.prepared(PreparedDataset.open(path)) if _is_prepared(path) else pairs.rows(path, root=root)
 
 
-def _texts(path: Path, root: Path | None) -> Iterator[Picture]:
+def _texts(path: Path, root: Path | None) -> Iterator[CaptionedPicture]:
     """The lines of a text file; of anything else each caption, by its picture's key and its number."""
     if path.suffix.lower() == ".txt":
         for number, line in enumerate(prompts.read(path)):
-            yield Picture(str(number), (line,), _no_content)
+            yield CaptionedPicture(str(number), (line,), _no_content)
         return
     for row in _pictures(path, root):
         for number, caption in enumerate(row.captions):
-            yield Picture(f"{row.name}#{number}", (caption,), _no_content)
+            yield CaptionedPicture(f"{row.name}#{number}", (caption,), _no_content)
 
 
-def _sounds(path: Path, root: Path | None) -> Iterator[Picture]:
+def _sounds(path: Path, root: Path | None) -> Iterator[CaptionedPicture]:
     if _is_prepared(path):
         yield from (row for row in pairs.prepared(PreparedDataset.open(path)) if row.has_sound)
         return
     source = load("dataset", "audio-folder") if path.is_dir() else pairs.source_of(path, root=root)
     for row in source.rows(path):
         if isinstance(row.audio, Path):
-            yield Picture(str(row.audio), row.captions, _no_content, sound=partial(_clip, row.audio))
+            yield CaptionedPicture(str(row.audio), row.captions, _no_content, sound=partial(_clip, row.audio))
 
 
 def _is_prepared(path: Path) -> bool:
@@ -117,7 +117,7 @@ class Embedding:
         return partial(_write, self.of, embedder)
 
 
-def job(rows: Sequence[Picture], source: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
+def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
     """The job that embeds `rows`; a later run must have the same rows, embedder and size of shards."""
     chunks = [rows[start : start + shard_rows] for start in range(0, len(rows), shard_rows)]
     plan = {
@@ -134,7 +134,7 @@ def job(rows: Sequence[Picture], source: Path, output: Path, how: Embedding, sha
     return Job(output, plan, chunks, how, SUFFIX)
 
 
-def _digest(rows: Iterable[Picture]) -> str:
+def _digest(rows: Iterable[CaptionedPicture]) -> str:
     """Of keys and captions; files of the same names are taken to be the same."""
     digest = hashlib.sha256()
     for row in rows:
@@ -142,7 +142,7 @@ def _digest(rows: Iterable[Picture]) -> str:
     return digest.hexdigest()
 
 
-def _write(of: Of, embedder: Embedder, rows: Sequence[Picture], draft: Path) -> None:
+def _write(of: Of, embedder: Embedder, rows: Sequence[CaptionedPicture], draft: Path) -> None:
     """The shard of some rows."""
     import pyarrow as pa
 
@@ -159,7 +159,9 @@ def _write(of: Of, embedder: Embedder, rows: Sequence[Picture], draft: Path) -> 
         file.write_table(table)
 
 
-def _vectors(of: Of, embedder: Embedder, rows: Sequence[Picture]) -> tuple[NDArray[np.float32], dict[str, str]]:
+def _vectors(
+    of: Of, embedder: Embedder, rows: Sequence[CaptionedPicture]
+) -> tuple[NDArray[np.float32], dict[str, str]]:
     problems: dict[str, str] = {}
     blocks = []
     for start in range(0, len(rows), embeddings.BLOCK):
@@ -173,7 +175,7 @@ def _vectors(of: Of, embedder: Embedder, rows: Sequence[Picture]) -> tuple[NDArr
     return np.concatenate(blocks).astype(np.float32, copy=False), problems
 
 
-def _of_sounds(embedder: Any, rows: Sequence[Picture], problems: dict[str, str]) -> NDArray[np.float32]:
+def _of_sounds(embedder: Any, rows: Sequence[CaptionedPicture], problems: dict[str, str]) -> NDArray[np.float32]:
     vectors: NDArray[np.float32] = np.full((len(rows), embedder.width), np.nan, np.float32)
     opened: dict[int, Any] = {}
     for place, row in enumerate(rows):

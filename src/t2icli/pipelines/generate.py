@@ -17,7 +17,7 @@ from t2icli.contract.kinds import Generator
 from t2icli.contract.requests import Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
-from t2icli.pictures.album import Album, Rows
+from t2icli.pictures.album import Album, ResultRows
 from t2icli.pipelines import conditions, provenance, scoring
 from t2icli.registry.open import Opened
 
@@ -109,7 +109,7 @@ def generate(
     settings: str,
     drawn: Callable[[Candidate], None] = lambda candidate: None,
     watch: Watch = unwatched,
-) -> Rows:
+) -> ResultRows:
     """Fill `album`; returns its new rows. Whatever stops it, what was drawn before is filed.
 
     `settings` is the name of the file with the run's settings; `drawn` is called with each picture as it comes, and

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from t2icli.contract.kinds import Clip
+    from t2icli.contract.kinds import AudioClip
 
 PARTS = ("words", "like", "audio")
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioFile:
     """A sound to go by."""
 
     path: Path
-    clip: Clip
+    clip: AudioClip
 
     @classmethod
-    def opened(cls, path: Path) -> Sound:
+    def opened(cls, path: Path) -> AudioFile:
         from t2icli.sounds.clips import open_clip
 
         return cls(path, open_clip(path))
@@ -57,7 +57,7 @@ class Mixture:
     generator: EmbeddingGenerator
     weights: Mapping[str, float]
     like: Image | None = None
-    sound: Sound | None = None
+    sound: AudioFile | None = None
     listener: Opened[AudioEmbedder] | None = None
     heard: Tensor | None = None
     """The sound's own vector."""
@@ -68,7 +68,7 @@ class Mixture:
         source: Opened[Any],
         weights: Mapping[str, float],
         like: Image | None,
-        sound: Sound | None,
+        sound: AudioFile | None,
         word: str | None = None,
         tables: Mapping[str, Any] | None = None,
     ) -> Mixture:
@@ -118,7 +118,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Heard:
+class EmbeddedAudio:
     """A sound as a vector."""
 
     vector: Tensor
@@ -129,15 +129,15 @@ class Heard:
     """The hash of the sound's samples."""
 
 
-def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> Heard:
+def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> EmbeddedAudio:
     """The sound in a file for the embedder `word`, or the default one."""
-    sound = Sound.opened(path)
+    sound = AudioFile.opened(path)
     listener = open_listener(word, tables)
     vector = listener.thing.embed_audio([sound.clip])[0]
-    return Heard(vector, listener.thing.space, word or listener.entry, sound.sha256)
+    return EmbeddedAudio(vector, listener.thing.space, word or listener.entry, sound.sha256)
 
 
-def check_space(heard: Heard, source: Opened[Any]) -> None:
+def check_space(heard: EmbeddedAudio, source: Opened[Any]) -> None:
     """Whether pictures or texts as `source` embeds them can be compared with a sound."""
     if space_of(source) != heard.space:
         raise T2IError(

@@ -19,7 +19,7 @@ from t2icli.store.models import Model
 from t2icli.store.sources import ModelSource, RemoteFile
 
 
-class Row(msgspec.Struct, frozen=True):
+class ModelRow(msgspec.Struct, frozen=True):
     """One line of `t2i models list`."""
 
     name: str
@@ -44,7 +44,7 @@ class Row(msgspec.Struct, frozen=True):
     """The distribution that has to be installed for it first."""
 
 
-def rows() -> list[Row]:
+def rows() -> list[ModelRow]:
     """Every model that is here, then those that can be had."""
     sources = discovery.installed().sources
     here = models.installed(sources)
@@ -55,9 +55,9 @@ def rows() -> list[Row]:
     return present + [_away(source) for source in away]
 
 
-def _here(model: Model, source: ModelSource | None, usual: Mapping[str, str]) -> Row:
+def _here(model: Model, source: ModelSource | None, usual: Mapping[str, str]) -> ModelRow:
     card = model.card
-    return Row(
+    return ModelRow(
         model.name,
         card.kind,
         card.backend,
@@ -72,12 +72,12 @@ def _here(model: Model, source: ModelSource | None, usual: Mapping[str, str]) ->
     )
 
 
-def _away(source: ModelSource) -> Row:
+def _away(source: ModelSource) -> ModelRow:
     backend = backend_of(source.name)
     offers = discovery.installed().offers
     kind = source.kind or next((kind for kind, of_kind in offers.items() if backend in of_kind), None)
     is_known = any(backend in of_kind for of_kind in offers.values())
-    return Row(
+    return ModelRow(
         source.name,
         kind,
         backend,

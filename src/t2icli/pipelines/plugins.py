@@ -9,7 +9,7 @@ from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.registry import discovery, settings
 
 
-class Row(msgspec.Struct, frozen=True):
+class PluginRow(msgspec.Struct, frozen=True):
     """One line of `t2i plugins`."""
 
     kind: str
@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True):
     distribution: str
 
 
-class Broken(msgspec.Struct, frozen=True):
+class BrokenPlugin(msgspec.Struct, frozen=True):
     """A plugin that was left out."""
 
     plugin: str
@@ -39,26 +39,26 @@ class Setting(msgspec.Struct, frozen=True):
 class Details(msgspec.Struct, frozen=True):
     """Everything there is to know of one entry."""
 
-    row: Row
+    row: PluginRow
     settings: list[Setting]
     can_import: bool
     can_adopt: bool
     """Whether it uses repositories of model hubs as they are."""
 
 
-def rows(kind: str | None = None) -> list[Row]:
+def rows(kind: str | None = None) -> list[PluginRow]:
     """Every entry, or those of one kind."""
     return [
-        Row(each, name, offer.entry.about, offer.plugin, offer.distribution)
+        PluginRow(each, name, offer.entry.about, offer.plugin, offer.distribution)
         for each, offers in discovery.installed().offers.items()
         if kind in (None, each)
         for name, offer in sorted(offers.items())
     ]
 
 
-def broken() -> list[Broken]:
+def broken() -> list[BrokenPlugin]:
     """The plugins that were left out, with the reason."""
-    return [Broken(b.plugin, b.distribution, b.reason) for b in discovery.installed().broken]
+    return [BrokenPlugin(b.plugin, b.distribution, b.reason) for b in discovery.installed().broken]
 
 
 def details(kind: str, name: str) -> Details:
@@ -69,7 +69,7 @@ def details(kind: str, name: str) -> Details:
     return Details(row, fields, entry.convert is not None, entry.adopt is not None)
 
 
-def meant(word: str) -> list[Row]:
+def meant(word: str) -> list[PluginRow]:
     """What a single word means: a kind, or else a name of whatever kind."""
     if word in KINDS:
         return rows(word)

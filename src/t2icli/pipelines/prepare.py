@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from t2icli.data import dataset, shards
-from t2icli.data.dataset import ADDRESS, CARD, Card, PreparedDataset
+from t2icli.data.dataset import ADDRESS, CARD, DatasetCard, PreparedDataset
 from t2icli.ground import files, locks, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pictures import images
 from t2icli.prepare import report, runners
 from t2icli.prepare.captions import CaptionRules
-from t2icli.prepare.chunks import Block, blocks, cut
+from t2icli.prepare.chunks import RowBlock, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
 from t2icli.prepare.report import Reports
-from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, Limits, Plan, Rules
+from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, FetchLimits, PreparePlan, Rules
 from t2icli.prepare.work import Progress, Work, unwatched
 from t2icli.registry import settings
 from t2icli.registry.open import load
@@ -35,13 +35,13 @@ PLAN = "plan.toml"
 
 
 @dataclass(frozen=True)
-class Job:
+class Preparation:
     """What is to be prepared, and how."""
 
     source: str
     path: Path
     output: Path
-    plan: Plan = field(default_factory=Plan)
+    plan: PreparePlan = field(default_factory=PreparePlan)
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     val: float = 0.05
@@ -51,19 +51,23 @@ class Job:
     stop: Event = field(default_factory=Event, compare=False, repr=False)
     """Set when the run ends early: the source is read in a thread of its own, which would continue."""
 
-    def blocks(self, captions: CaptionRules) -> Iterator[Block]:
+    def blocks(self, captions: CaptionRules) -> Iterator[RowBlock]:
         """The source's rows with the verdict on their captions."""
         return blocks(load("dataset", self.source, **self.options), self.path, captions, self.stop)
 
 
-def plan_of(preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000) -> Plan:
+def plan_of(
+    preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000
+) -> PreparePlan:
     """A plan from a preset and the rules that override it."""
     if preset is not None and preset not in PRESETS:
         raise T2IError(f"there is no preset called {preset!r}", did_you_mean(preset, PRESETS))
     if preset in NEEDS_WORDS and "words" not in rules:
         raise T2IError(f"preset {preset!r} needs a list of words", "give it with -o rules.words=foodNames.txt")
     table = settings.merge(PRESETS.get(preset or "", {}), rules)
-    return Plan(settings.convert(Rules, table, "rules"), settings.convert(Limits, limits, "fetch"), shard_rows)
+    return PreparePlan(
+        settings.convert(Rules, table, "rules"), settings.convert(FetchLimits, limits, "fetch"), shard_rows
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Sample:
     """Some captions for each reason."""
 
 
-def try_out(job: Job, most: int = 2) -> Sample:
+def try_out(job: Preparation, most: int = 2) -> Sample:
     """Read all rows and judge their captions: `--dry-run`."""
     captions = CaptionRules(job.plan.rules)
     counts: Counter[str] = Counter()
@@ -107,7 +111,7 @@ class Summary:
 
 
 def prepare(
-    job: Job,
+    job: Preparation,
     retry: frozenset[str] | None = None,
     progress: Progress = unwatched,
     *,
@@ -137,7 +141,7 @@ def prepare(
         return _finish(job, reports)
 
 
-def _claims(job: Job, reports: Reports) -> LocalClaims:
+def _claims(job: Preparation, reports: Reports) -> LocalClaims:
     """What earlier runs have kept."""
     claims = LocalClaims()
     for row, key, sha256, look in reports.kept():
@@ -148,7 +152,7 @@ def _claims(job: Job, reports: Reports) -> LocalClaims:
     return claims
 
 
-def _begin(job: Job) -> None:
+def _begin(job: Preparation) -> None:
     """Note what is wanted, and refuse to mix it with something else."""
     if job.output.resolve() == job.path.resolve():
         raise T2IError(f"'{job.path}' cannot be both SOURCE and --output", "give another --output")
@@ -185,14 +189,14 @@ def _differing(before: Any, now: Any) -> tuple[str, str]:
     return sides[0], sides[1]
 
 
-def _finish(job: Job, reports: Reports) -> Summary:
+def _finish(job: Preparation, reports: Reports) -> Summary:
     """Put the finished shards on the card."""
     counts = reports.counts()
     if not counts:
         raise T2IError(f"there are no rows in '{job.path}'")
     names = reports.shard_names()
     shards.sweep(job.output, names)
-    card = Card(
+    card = DatasetCard(
         source=f"{job.source}: {job.path.name}",
         about=job.about,
         licence=job.licence,
@@ -237,10 +241,10 @@ def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
     return PreparedDataset.open(folder)
 
 
-class _OnTheWay(Job):
+class _OnTheWay(Preparation):
     """Data given to a command that is not about preparing: nothing is fetched for it."""
 
-    def blocks(self, captions: CaptionRules) -> Iterator[Block]:
+    def blocks(self, captions: CaptionRules) -> Iterator[RowBlock]:
         for block in super().blocks(captions):
             if any(ADDRESS.match(image) for image in block.images.to_pylist()):
                 raise T2IError(f"'{self.path}' lists images on the web", "fetch them first: t2i prepare")

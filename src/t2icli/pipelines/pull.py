@@ -21,7 +21,7 @@ from t2icli.pipelines import models as work
 from t2icli.registry import discovery
 from t2icli.store import download, hub, layout, models, verified, web
 from t2icli.store.hub import Reference, Snapshot
-from t2icli.store.layout import Listed
+from t2icli.store.layout import HubFile
 from t2icli.store.models import Model
 from t2icli.store.sources import ModelSource, RemoteFile
 
@@ -32,7 +32,7 @@ RESERVE = 2_000_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class PullPlan:
     """What will be downloaded, and what it is for."""
 
     name: str
@@ -41,7 +41,7 @@ class Plan:
     files: tuple[RemoteFile, ...]
     """Those of parts included."""
     snapshot: Snapshot | None = None
-    wanted: tuple[Listed, ...] = ()
+    wanted: tuple[HubFile, ...] = ()
     """The files of the repository, if it is one."""
 
     @property
@@ -109,7 +109,7 @@ def plan(
     name: str | None = None,
     variant: str | None = None,
     patterns: Sequence[str] = (),
-) -> Plan | Model:
+) -> PullPlan | Model:
     """What `t2i models pull WORD` will do; the model itself if it is here already."""
     reference = hub.parse(word)
     if reference is None:
@@ -122,7 +122,7 @@ def plan(
     return _of_repository(source, reference)
 
 
-def _plan_known(source: ModelSource, variant: str | None) -> Plan | Model:
+def _plan_known(source: ModelSource, variant: str | None) -> PullPlan | Model:
     """Of a model that a plugin or our list knows."""
     if source.folder is not None:
         return models.open_model(source.folder, source.name)
@@ -136,7 +136,7 @@ def _plan_known(source: ModelSource, variant: str | None) -> Plan | Model:
     if reference := hub.parse(source.repository):
         return _of_repository(replace(source, variant=variant or source.variant), reference)
     entry = making.converter(work.backend_of(source.name))
-    return Plan(source.name, entry, source, tuple(work.remotes(source)))
+    return PullPlan(source.name, entry, source, tuple(work.remotes(source)))
 
 
 def _source(name: str) -> ModelSource:
@@ -150,7 +150,7 @@ def _source(name: str) -> ModelSource:
     return known[name] if name in known else of_backend[0]
 
 
-def _of_repository(source: ModelSource, reference: Reference) -> Plan | Model:
+def _of_repository(source: ModelSource, reference: Reference) -> PullPlan | Model:
     backend = work.backend_of(source.name)
     if (model := _already_here(source.name, reference)) is not None:
         return model
@@ -160,7 +160,7 @@ def _of_repository(source: ModelSource, reference: Reference) -> Plan | Model:
     wanted = layout.choose(
         snapshot.files, snapshot.read, variant=source.variant, pickles=entry.adopt is None, patterns=patterns
     )
-    return Plan(source.name, entry, source, tuple(map(snapshot.remote, wanted)), snapshot, tuple(wanted))
+    return PullPlan(source.name, entry, source, tuple(map(snapshot.remote, wanted)), snapshot, tuple(wanted))
 
 
 def _already_here(name: str, reference: Reference) -> Model | None:
@@ -183,7 +183,7 @@ def _listed(source: ModelSource, reference: Reference) -> Snapshot:
         raise T2IError(error.message, hint, error.code) from error
 
 
-def question(plan: Plan) -> str | None:
+def question(plan: PullPlan) -> str | None:
     """What to ask before a large download, or one that nearly fills the disk; one that cannot fit is refused."""
     if plan.missing is None or plan.needed is None:
         return None
@@ -202,7 +202,7 @@ def in_gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def run(plan: Plan, watch: Watch = unwatched) -> Model:
+def run(plan: PullPlan, watch: Watch = unwatched) -> Model:
     """Download what was planned and make the model of it. What was fetched before a kill is not fetched again."""
     folder = downloads(plan.name)
     with making.making(plan.name) as draft:
@@ -220,7 +220,7 @@ def downloads(name: str) -> Path:
     return models.home() / "downloads" / name.replace("/", "--")
 
 
-def _make(plan: Plan, folder: Path, draft: Path, watch: Watch) -> None:
+def _make(plan: PullPlan, folder: Path, draft: Path, watch: Watch) -> None:
     if plan.snapshot is None:
         upstream = _downloaded(plan.source, folder, watch)
         making.convert(plan.entry, upstream, draft)
@@ -233,7 +233,7 @@ def _make(plan: Plan, folder: Path, draft: Path, watch: Watch) -> None:
     models.write_card(draft, _described(plan, card))
 
 
-def _adopt(plan: Plan, snapshot: Snapshot, folder: Path, draft: Path, watch: Watch) -> None:
+def _adopt(plan: PullPlan, snapshot: Snapshot, folder: Path, draft: Path, watch: Watch) -> None:
     """The small files first: the backend may refuse them before the large ones are fetched."""
     small = [file for file in plan.wanted if layout.is_small(file)]
     for file in small:
@@ -248,7 +248,7 @@ def _adopt(plan: Plan, snapshot: Snapshot, folder: Path, draft: Path, watch: Wat
     models.seal(draft, _described(plan, card))
 
 
-def _borrow(wanted: Sequence[Listed], folder: Path) -> None:
+def _borrow(wanted: Sequence[HubFile], folder: Path) -> None:
     """Use files that another model has already: one network can be a captioner and a ranker."""
     cards = models.installed().values()
     here = {sha256: model.folder / path for model in cards for path, sha256 in model.card.files.items()}
@@ -259,7 +259,7 @@ def _borrow(wanted: Sequence[Listed], folder: Path) -> None:
             verified.link(source, target)
 
 
-def _described(plan: Plan, card: models.Card) -> models.Card:
+def _described(plan: PullPlan, card: models.Card) -> models.Card:
     about = plan.source.about or card.about
     return msgspec.structs.replace(card, about=about, licence=plan.licence or card.licence, source=plan.origin)
 

@@ -39,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
         return False
 
 
-class Scored(NamedTuple):
+class ScoredPicture(NamedTuple):
     """What is kept of every picture until all are scored: little, for there may be many."""
 
     path: Path
@@ -48,7 +48,7 @@ class Scored(NamedTuple):
     """One for each ranker, in their order."""
 
 
-class Ranked(NamedTuple):
+class RankedPicture(NamedTuple):
     """A picture in its place."""
 
     rank: int
@@ -64,7 +64,7 @@ class Ranking:
     """The best, best first, and the files that are no pictures with the reason."""
 
     prompt: str
-    ranked: list[Ranked]
+    ranked: list[RankedPicture]
     unreadable: dict[Path, str]
 
 
@@ -115,9 +115,9 @@ def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unchanged(
     output: OutputFile, paths: Sequence[Path], names: Sequence[str], known: dict[bytes, tuple[float, ...]]
-) -> dict[Path, Scored]:
+) -> dict[Path, ScoredPicture]:
     """The lines of files that are still as they were; all that were scored are noted in `known`."""
-    done: dict[Path, Scored] = {}
+    done: dict[Path, ScoredPicture] = {}
     same = {path: path for path in paths}  # one object for each of many paths
     for line in output.results(Line):
         if line.scores.keys() != set(names):
@@ -126,7 +126,7 @@ def _unchanged(
         scores = known.setdefault(pixels, tuple(line.scores[name] for name in names))
         path = same.get(line.path)
         if path is not None and line.is_current():
-            done[path] = Scored(path, pixels, scores)
+            done[path] = ScoredPicture(path, pixels, scores)
         else:
             done.pop(line.path, None)
     return done
@@ -137,7 +137,7 @@ def _judge(
     batch: Sequence[tuple[Path, Image]],
     judges: Sequence[scoring.Judge],
     known: dict[bytes, tuple[float, ...]],
-) -> list[Scored]:
+) -> list[ScoredPicture]:
     """The scores of pictures, of which those not in `known` are judged and added to it."""
     from t2icli.pictures.images import pixels_sha256
 
@@ -145,7 +145,7 @@ def _judge(
     new = {key: image for key, (_, image) in zip(pixels, batch, strict=True) if key not in known}
     columns = [judge.score(prompt, list(new.values())) for judge in judges] if new else []
     known.update(zip(new, zip(*columns, strict=True), strict=True))
-    return [Scored(path, key, known[key]) for key, (path, _) in zip(pixels, batch, strict=True)]
+    return [ScoredPicture(path, key, known[key]) for key, (path, _) in zip(pixels, batch, strict=True)]
 
 
 def _with_stat(paths: Iterable[Path], stats: dict[Path, os.stat_result]) -> Iterator[Path]:
@@ -156,14 +156,14 @@ def _with_stat(paths: Iterable[Path], stats: dict[Path, os.stat_result]) -> Iter
         yield path
 
 
-def _lines(scored: Sequence[Scored], names: Sequence[str], stats: dict[Path, os.stat_result]) -> Iterator[Line]:
+def _lines(scored: Sequence[ScoredPicture], names: Sequence[str], stats: dict[Path, os.stat_result]) -> Iterator[Line]:
     for path, pixels, scores in scored:
         if stat := stats.pop(path, None):
             named = dict(zip(names, scores, strict=True))
             yield Line(path, stat.st_size, stat.st_mtime_ns, pixels.hex(), named)
 
 
-def _ranked(done: Sequence[Scored], judges: Sequence[scoring.Judge], top: int | None) -> list[Ranked]:
+def _ranked(done: Sequence[ScoredPicture], judges: Sequence[scoring.Judge], top: int | None) -> list[RankedPicture]:
     names = [judge.name for judge in judges]
     first: dict[bytes, int] = {}
     for index, each in enumerate(done):
@@ -172,7 +172,7 @@ def _ranked(done: Sequence[Scored], judges: Sequence[scoring.Judge], top: int | 
     combined = dict(zip(first, scoring.combined(judges, rows), strict=True))
     order = sorted(range(len(done)), key=lambda index: -combined[done[index].pixels])
     return [
-        Ranked(rank, each.path, combined[each.pixels], dict(zip(names, each.scores, strict=True)), same_as)
+        RankedPicture(rank, each.path, combined[each.pixels], dict(zip(names, each.scores, strict=True)), same_as)
         for rank, index in enumerate(order[:top], start=1)
         for each in [done[index]]
         for same_as in [None if first[each.pixels] == index else done[first[each.pixels]].path]
@@ -200,7 +200,7 @@ FILING: dict[str, Callable[[Path, Path], object]] = {
 """What `file` can do with a picture."""
 
 
-def file(ranked: Sequence[Ranked], folder: Path, how: str) -> list[Path]:
+def file(ranked: Sequence[RankedPicture], folder: Path, how: str) -> list[Path]:
     """Copy, move or link pictures into a folder, in names that sort by rank; nothing there is replaced."""
     targets = [folder / f"{each.rank:03d}-{each.path.name}" for each in ranked]
     if taken := [target for target in targets if target.exists() or target.is_symlink()]:

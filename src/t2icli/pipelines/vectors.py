@@ -19,7 +19,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import read_file
 from t2icli.pipelines.embed import JOB, SUFFIX, Of
 from t2icli.pipelines.evaluate import embeddings
-from t2icli.pipelines.evaluate.pairs import Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 from t2icli.pipelines.evaluate.retrieval import Hit, search
 from t2icli.registry.open import Opened, choose
 
@@ -83,14 +83,14 @@ class Vectors:
             for row in table.filter(pc.is_valid(table.column("problem"))).to_pylist():
                 yield row["key"], row["problem"]
 
-    def _picture(self, shard: int, row: int) -> Picture:
+    def _picture(self, shard: int, row: int) -> CaptionedPicture:
         found = _read(self.folder / FOLDER / f"{shard:06d}{SUFFIX}").slice(row, 1).to_pylist()[0]
         key, captions = found["key"], tuple(found["captions"])
         source = Path(self.plan["source"])
         if self.of != "pictures" or not (source / dataset.CARD).is_file():
-            return Picture(key, captions, partial(read_file, Path(key)))
+            return CaptionedPicture(key, captions, partial(read_file, Path(key)))
         data, place = PreparedDataset.open(source), shard * int(self.plan["shard_rows"]) + row
-        return Picture(key, captions, partial(data.image_bytes, place), suffix=f".{data.format(place)}")
+        return CaptionedPicture(key, captions, partial(data.image_bytes, place), suffix=f".{data.format(place)}")
 
 
 def _read(path: Path) -> Any:

@@ -31,7 +31,7 @@ MOST_BYTES = 128 << 20
 """A chunk ends here even if few of its rows pass, or if its images came as bytes."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class PendingRow(msgspec.Struct, frozen=True):
     """A row whose captions may stay: what is left is its picture."""
 
     row: int
@@ -39,7 +39,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Block:
+class RowBlock:
     """Some rows of a source with the verdict on their captions."""
 
     images: Any
@@ -59,7 +59,7 @@ class Chunk:
     number: int
     first: int
     """The number of its first row."""
-    candidates: list[Candidate] = field(default_factory=list)
+    candidates: list[PendingRow] = field(default_factory=list)
     images: list[Any] = field(default_factory=list)
     """Of all rows in order, in arrow pieces: to see whether the source is the one of the last run."""
     dropped: list[Any] = field(default_factory=list)
@@ -73,7 +73,9 @@ class Chunk:
         return any(isinstance(candidate.source.image, str) for candidate in self.candidates)
 
 
-def blocks(source: DatasetPreparer, path: Path, captions: CaptionRules, stop: Event | None = None) -> Iterator[Block]:
+def blocks(
+    source: DatasetPreparer, path: Path, captions: CaptionRules, stop: Event | None = None
+) -> Iterator[RowBlock]:
     """A source's rows, judged, until `stop`."""
     read: Iterator[Any] = (
         source.columns(path)
@@ -81,7 +83,7 @@ def blocks(source: DatasetPreparer, path: Path, captions: CaptionRules, stop: Ev
         else _lists(_until(stop or Event(), source.rows(path)))
     )
     with ThreadPoolExecutor(AHEAD) as threads:
-        waiting: deque[Future[Block]] = deque()
+        waiting: deque[Future[RowBlock]] = deque()
         for piece in read:
             waiting.append(threads.submit(_judged, piece, captions))
             if len(waiting) > AHEAD:
@@ -104,21 +106,21 @@ def _lists(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
         yield block
 
 
-def _judged(piece: Any, captions: CaptionRules) -> Block:
+def _judged(piece: Any, captions: CaptionRules) -> RowBlock:
     return _of_rows(piece, captions) if isinstance(piece, list) else _of_columns(piece, captions)
 
 
-def _of_columns(table: Any, captions: CaptionRules) -> Block:
+def _of_columns(table: Any, captions: CaptionRules) -> RowBlock:
     images, texts = (table.column(name).combine_chunks() for name in ("image", "caption"))
 
     def row(i: int) -> SourceRow:
         caption = texts[i].as_py()
         return SourceRow("", images[i].as_py() or None, (caption,) if caption else ())
 
-    return Block(images, texts, captions.verdicts(texts), row)
+    return RowBlock(images, texts, captions.verdicts(texts), row)
 
 
-def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
+def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> RowBlock:
     import pyarrow as pa
 
     rows = list(map(_in_unicode, rows))
@@ -136,7 +138,7 @@ def _of_rows(rows: list[SourceRow], captions: CaptionRules) -> Block:
         )
 
     images = pa.array([address_of(row) for row in rows], pa.string())
-    return Block(images, pa.array([first(row) for row in rows], pa.string()), verdicts, row_of)
+    return RowBlock(images, pa.array([first(row) for row in rows], pa.string()), verdicts, row_of)
 
 
 def _in_unicode(row: SourceRow) -> SourceRow:
@@ -150,7 +152,7 @@ def _in_unicode(row: SourceRow) -> SourceRow:
     return row
 
 
-def cut(source_blocks: Iterable[Block], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:
+def cut(source_blocks: Iterable[RowBlock], reasons: tuple[str, ...], most: int) -> Iterator[Chunk]:
     """Chunks of at most `most` rows that stay, the dropped ones beside them."""
     chunk = Chunk(0, 0)
     for block in source_blocks:
@@ -165,14 +167,14 @@ def cut(source_blocks: Iterable[Block], reasons: tuple[str, ...], most: int) -> 
         yield chunk
 
 
-def _add(chunk: Chunk, block: Block, passing: Any, start: int, reasons: tuple[str, ...], most: int) -> int:
+def _add(chunk: Chunk, block: RowBlock, passing: Any, start: int, reasons: tuple[str, ...], most: int) -> int:
     """Move rows of a block from `start` on into the chunk until one of them is at its end; returns where it stopped."""
     end = min(len(block.verdicts), start + MOST_ROWS - chunk.rows)
     here = passing[np.searchsorted(passing, start) : np.searchsorted(passing, end)]
     base = chunk.first + chunk.rows - start
     for i in here[: most - len(chunk.candidates)].tolist():
         row = block.row(i)
-        chunk.candidates.append(Candidate(base + i, row))
+        chunk.candidates.append(PendingRow(base + i, row))
         chunk.bytes += len(row.image) if isinstance(row.image, bytes) else 0
         if len(chunk.candidates) >= most or chunk.bytes >= MOST_BYTES:
             end = i + 1
@@ -183,7 +185,7 @@ def _add(chunk: Chunk, block: Block, passing: Any, start: int, reasons: tuple[st
     return end
 
 
-def _dropped(block: Block, start: int, end: int, base: int, reasons: tuple[str, ...]) -> Any:
+def _dropped(block: RowBlock, start: int, end: int, base: int, reasons: tuple[str, ...]) -> Any:
     import pyarrow as pa
 
     gone = np.flatnonzero(block.verdicts[start:end]) + start

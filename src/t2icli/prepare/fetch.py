@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.guard import BlockedAddress, socket_maker
 from t2icli.prepare.outcome import Refused, dropped
-from t2icli.prepare.settings import Limits
+from t2icli.prepare.settings import FetchLimits
 
 if TYPE_CHECKING:
     import aiohttp
@@ -40,7 +40,7 @@ class Passing(Exception):
 class Fetcher:
     """One session for many addresses; `get` may be called for all of them at once."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FetchLimits) -> None:
         self.limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._hosts: dict[str, asyncio.Semaphore] = {}

@@ -19,7 +19,7 @@ BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredPicture:
     """An image file as it will be stored."""
 
     content: bytes
@@ -33,7 +33,7 @@ class Picture:
     """64 bits that are nearly the same for images that look alike."""
 
 
-def finish(content: bytes, rules: Rules) -> Picture:
+def finish(content: bytes, rules: Rules) -> StoredPicture:
     """Check, straighten and shrink one image file; raises `Refused` with the reason."""
     if not content:
         raise Refused("empty")
@@ -50,7 +50,7 @@ def finish(content: bytes, rules: Rules) -> Picture:
         raise Refused("truncated" if "truncated" in str(error).lower() else "corrupt") from error
 
 
-def _finish(image: Image.Image, content: bytes, rules: Rules) -> Picture:
+def _finish(image: Image.Image, content: bytes, rules: Rules) -> StoredPicture:
     if image.width * image.height > rules.max_pixels:
         raise dropped("too-many-pixels")
     if is_too_long(*image.size):
@@ -68,7 +68,9 @@ def _finish(image: Image.Image, content: bytes, rules: Rules) -> Picture:
         extension = rules.store if rules.store != "auto" else "jpg" if form in ("JPEG", "WEBP", "MPO") else "png"
         stored = _encoded(ready.convert("RGB"), extension, rules.quality)
     look = look_of(ready) if rules.duplicates == "similar" else None
-    return Picture(stored, ready.width, ready.height, extension, hashlib.sha256(stored).hexdigest(), len(content), look)
+    return StoredPicture(
+        stored, ready.width, ready.height, extension, hashlib.sha256(stored).hexdigest(), len(content), look
+    )
 
 
 def _straighten(image: Image.Image, rules: Rules) -> Image.Image:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from t2icli.ground import machine
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.fetch import Fetcher
-from t2icli.prepare.work import Work, Worker, noticed
+from t2icli.prepare.work import ShardMaker, Work, noticed
 
 LOOK_UPS = 64
 AT_ONCE = 3
@@ -48,7 +48,7 @@ async def _run(chunks: Iterable[Chunk], work: Work) -> None:
     under_way: set[asyncio.Task[None]] = set()
     with ThreadPoolExecutor(machine.cores(), "decode") as threads:
         async with Fetcher(work.plan.limits) as fetcher:
-            worker = Worker(work, fetcher, threads)
+            worker = ShardMaker(work, fetcher, threads)
             try:
                 while (chunk := await asyncio.to_thread(next, waiting, None)) is not None:
                     # Local chunks one after another: of equal images the first is kept, in every run.

@@ -65,7 +65,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 2
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FetchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How images are fetched. `-o fetch.KEY=VALUE`."""
 
     concurrency: Annotated[int, Meta(description="addresses fetched at once", ge=1)] = 128
@@ -110,9 +110,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 NEEDS_WORDS = frozenset({"wukong-food"})
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PreparePlan(msgspec.Struct, frozen=True):
     """All settings that decide a row's status."""
 
     rules: Rules = Rules()
-    limits: Limits = Limits()
+    limits: FetchLimits = FetchLimits()
     shard_rows: int = 5000

@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
-from t2icli.data.dataset import SourceRow, Unreadable
+from t2icli.data.dataset import SourceRow, UnreadableImage
 from t2icli.data.shards import ShardWriter
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
 from t2icli.prepare import report
-from t2icli.prepare.chunks import Candidate, Chunk, address_of, first
+from t2icli.prepare.chunks import Chunk, PendingRow, address_of, first
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.outcome import Refused, dropped
-from t2icli.prepare.pictures import Picture, finish
+from t2icli.prepare.pictures import StoredPicture, finish
 from t2icli.prepare.report import ReportRow, Reports
-from t2icli.prepare.settings import Plan, Rules
+from t2icli.prepare.settings import PreparePlan, Rules
 from t2icli.sounds.clips import decode
 
 Progress = Callable[[str, int, int], None]
@@ -38,7 +38,7 @@ class Work:
     """What a run does with each chunk, and where it keeps the results."""
 
     reports: Reports
-    plan: Plan
+    plan: PreparePlan
     claims: Claims
     retry: frozenset[str] | None = None
     """Reasons whose rows are tried again; None for all rows that failed."""
@@ -48,21 +48,21 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class RowResult:
     """A row's picture, or why there is none."""
 
-    candidate: Candidate
+    candidate: PendingRow
     name: str = ""
     """What becomes the row's key."""
     key: str | None = None
     """None where the name became known only when the image was read, and is still to be claimed."""
-    picture: Picture | None = None
+    picture: StoredPicture | None = None
     audio: bytes | None = None
     tries: int = 0
     refused: Refused | None = None
 
 
-class Worker:
+class ShardMaker:
     """Turns chunks into shards. Several may be under way at once, so that a slow host does not hold up others."""
 
     def __init__(self, work: Work, fetcher: Fetcher, threads: Executor) -> None:
@@ -100,7 +100,7 @@ class Worker:
             self.progress(counted["values"], counted["counts"], 0)
         return fresh
 
-    async def _shard(self, name: str, candidates: list[Candidate]) -> list[ReportRow]:
+    async def _shard(self, name: str, candidates: list[PendingRow]) -> list[ReportRow]:
         rows = []
         with ShardWriter(self.output, name) as shard:
             async for done in self._pictures(candidates):
@@ -109,10 +109,10 @@ class Worker:
                 self.progress(row.reason or row.status, 1, row.bytes)
         return rows
 
-    async def _pictures(self, candidates: list[Candidate]) -> AsyncIterator[Done]:
+    async def _pictures(self, candidates: list[PendingRow]) -> AsyncIterator[RowResult]:
         """Pictures as they come in; local ones in their order, so that duplicates fall out the same way each time."""
         remote = any(isinstance(candidate.source.image, str) for candidate in candidates)
-        arrived: asyncio.Queue[asyncio.Task[Done]] = asyncio.Queue()
+        arrived: asyncio.Queue[asyncio.Task[RowResult]] = asyncio.Queue()
         waiting = deque(asyncio.create_task(self._picture(candidate)) for candidate in candidates)
         under_way = set(waiting)  # and nothing else holds them: a task that is done keeps its picture in memory
         for task in waiting:
@@ -130,30 +130,30 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _picture(self, candidate: Candidate) -> Done:
+    async def _picture(self, candidate: PendingRow) -> RowResult:
         try:
             name, key = self._key(candidate)
             image = candidate.source.image
             if isinstance(image, str):
                 picture, tries = await self.fetcher.get(image, self._decode)
-                return Done(candidate, name, key, picture, await self._audio(candidate.source), tries)
+                return RowResult(candidate, name, key, picture, await self._audio(candidate.source), tries)
             async with self._reading:
                 content = await self._in_thread(_read, candidate.source)
                 name = candidate.source.name(content) or ""
-                return Done(candidate, name, key, await self._decode(content), await self._audio(candidate.source))
+                return RowResult(candidate, name, key, await self._decode(content), await self._audio(candidate.source))
         except Refused as refused:
-            return Done(candidate, refused=refused, tries=refused.tries)
+            return RowResult(candidate, refused=refused, tries=refused.tries)
 
     async def _audio(self, source: SourceRow) -> bytes | None:
         return None if source.audio is None else await self._in_thread(_sound, source)
 
-    async def _decode(self, content: bytes) -> Picture:
+    async def _decode(self, content: bytes) -> StoredPicture:
         return await self._in_thread(_finished, content, self.plan.rules)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def _key(self, candidate: Candidate) -> tuple[str, str | None]:
+    def _key(self, candidate: PendingRow) -> tuple[str, str | None]:
         """The row's name and, where that is known before the image is read, its key."""
         source = candidate.source
         if problem := source.extra.get("problem"):
@@ -171,7 +171,7 @@ class Worker:
             raise dropped("duplicate-key")
         return f"{name}-{row}"
 
-    def _decide(self, shard: ShardWriter, done: Done) -> ReportRow:
+    def _decide(self, shard: ShardWriter, done: RowResult) -> ReportRow:
         """Write a row's picture, unless it was seen before, and say so."""
         number, source = done.candidate.row, done.candidate.source
         row = ReportRow(number, address_of(source), first(source), key=done.key or source.key, tries=done.tries)
@@ -187,7 +187,7 @@ class Worker:
         row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
         return row
 
-    def _unseen(self, done: Done) -> tuple[str, Picture]:
+    def _unseen(self, done: RowResult) -> tuple[str, StoredPicture]:
         """Key and picture of a row that is the first with each."""
         if done.refused is not None or done.picture is None:
             raise done.refused or Refused("no-image")
@@ -210,7 +210,7 @@ def noticed(task: asyncio.Task[Any]) -> None:
 def _read(source: SourceRow) -> bytes:
     try:
         return source.read()
-    except Unreadable as error:
+    except UnreadableImage as error:
         raise Refused(error.reason) from error
 
 
@@ -221,13 +221,13 @@ def _sound(source: SourceRow) -> bytes | None:
         if content is not None:
             decode(content, "it")
         return content
-    except Unreadable as error:
+    except UnreadableImage as error:
         raise Refused(f"audio-{error.reason}") from error
     except T2IError as error:
         raise Refused("bad-audio") from error
 
 
-def _finished(content: bytes, rules: Rules) -> Picture:
+def _finished(content: bytes, rules: Rules) -> StoredPicture:
     try:
         return finish(content, rules)
     except Refused as refused:

@@ -14,7 +14,7 @@ from t2icli.store.sources import ModelSource
 PATH = Path(__file__).with_name("catalogue.json")
 
 
-class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CatalogueModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model of the list."""
 
     kind: str
@@ -32,16 +32,16 @@ class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wanted: tuple[str, ...] = ()
 
 
-class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelCatalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     plugins: dict[str, str]
     """The distribution of ours that brings each backend which t2icli itself does not have."""
-    models: dict[str, Listed]
+    models: dict[str, CatalogueModel]
 
 
-def read() -> Catalogue:
-    return msgspec.json.decode(PATH.read_bytes(), type=Catalogue)
+def read() -> ModelCatalogue:
+    return msgspec.json.decode(PATH.read_bytes(), type=ModelCatalogue)
 
 
 def sources() -> list[ModelSource]:
@@ -49,7 +49,7 @@ def sources() -> list[ModelSource]:
     return [_source(name, listed) for name, listed in read().models.items()]
 
 
-def _source(name: str, listed: Listed) -> ModelSource:
+def _source(name: str, listed: CatalogueModel) -> ModelSource:
     return ModelSource(
         name,
         listed.about,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import read_file
 
@@ -36,12 +36,12 @@ ZEROS, SHARPNESS = 16, 8.0
 """Of the resampling filter: zero crossings on each side, and the Kaiser window's beta."""
 
 
-def open_clip(path: Path) -> Clip:
+def open_clip(path: Path) -> AudioClip:
     """The sound in a file, or the reason why there is none."""
     return decode(read_file(path), f"'{path}'")
 
 
-def decode(content: bytes, name: str) -> Clip:
+def decode(content: bytes, name: str) -> AudioClip:
     """The sound in the bytes of a file; errors speak of it by `name`."""
     if not content:
         raise T2IError(f"{name} is empty")
@@ -53,12 +53,12 @@ def decode(content: bytes, name: str) -> Clip:
     return clip
 
 
-def samples_sha256(clip: Clip) -> str:
+def samples_sha256(clip: AudioClip) -> str:
     """A hash of the sound itself, whatever file it is in."""
     return hashlib.sha256(f"{clip.rate}:".encode() + clip.samples.astype("<f4").tobytes()).hexdigest()
 
 
-def resampled(clip: Clip, rate: int) -> NDArray[np.float32]:
+def resampled(clip: AudioClip, rate: int) -> NDArray[np.float32]:
     """The samples at another rate, by a windowed sinc: the same numbers on every machine."""
     if clip.rate == rate:
         return clip.samples
@@ -79,7 +79,7 @@ def resampled(clip: Clip, rate: int) -> NDArray[np.float32]:
     return result
 
 
-def save_wave(clip: Clip, path: Path) -> None:
+def save_wave(clip: AudioClip, path: Path) -> None:
     """Write 16-bit PCM."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -88,7 +88,7 @@ def save_wave(clip: Clip, path: Path) -> None:
         file.writeframes((clip.samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
 
 
-def _from_wave(content: bytes, name: str) -> Clip | None:
+def _from_wave(content: bytes, name: str) -> AudioClip | None:
     """PCM WAV by the standard library; None for anything else."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return None
@@ -104,7 +104,7 @@ def _from_wave(content: bytes, name: str) -> Clip | None:
         frames = file.readframes(count)
     if len(frames) < count * channels * width:
         raise T2IError(f"{name} is cut short")
-    return Clip(_mono(_integers(frames, width), channels), rate)
+    return AudioClip(_mono(_integers(frames, width), channels), rate)
 
 
 def _integers(frames: bytes, width: int) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ def _integers(frames: bytes, width: int) -> NDArray[np.float32]:
     return samples
 
 
-def _from_soundfile(content: bytes, name: str) -> Clip:
+def _from_soundfile(content: bytes, name: str) -> AudioClip:
     try:
         import soundfile
     except ImportError as error:
@@ -135,7 +135,7 @@ def _from_soundfile(content: bytes, name: str) -> Clip:
             found: Any = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise T2IError(f"{name} is not a sound of a known format") from error
-    return Clip(_mono(np.ascontiguousarray(found).ravel(), found.shape[1]), file.samplerate)
+    return AudioClip(_mono(np.ascontiguousarray(found).ravel(), found.shape[1]), file.samplerate)
 
 
 def _mono(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.sounds.clips import resampled
 
 RATE, WINDOW, HOP = 16_000, 400, 160
@@ -18,7 +18,7 @@ DECIBELS = 80
 """From black to white."""
 
 
-def picture(clip: Clip) -> bytes:
+def picture(clip: AudioClip) -> bytes:
     """Time from left to right, pitch from below upwards, in grey, as a PNG."""
     samples = resampled(clip, RATE)[: MOST * RATE]
     samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))

@@ -23,7 +23,7 @@ from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.ground.home import home
 from t2icli.store import download, web
-from t2icli.store.layout import Listed
+from t2icli.store.layout import HubFile
 from t2icli.store.models import is_inside
 from t2icli.store.sources import RemoteFile
 
@@ -100,12 +100,12 @@ class Snapshot:
 
     reference: Reference
     """With the commit as its revision, where the hub reports it."""
-    files: tuple[Listed, ...]
+    files: tuple[HubFile, ...]
     licence: str
     places: tuple[str, ...]
     """Where its files can be had: what stands before a file's path in its addresses."""
 
-    def remote(self, file: Listed) -> RemoteFile:
+    def remote(self, file: HubFile) -> RemoteFile:
         path = urllib.parse.quote(file.path)
         return RemoteFile(tuple(f"{place}{path}" for place in self.places), file.sha256, file.size, file.path, file.git)
 
@@ -177,7 +177,7 @@ def _of_hub(place: str, reference: Reference, hubs: Sequence[str], modelscope: s
     )
 
 
-def _hub_files(tree: str) -> list[Listed]:
+def _hub_files(tree: str) -> list[HubFile]:
     """All pages of the listing."""
     files, query = [], "recursive=true"
     while True:
@@ -192,12 +192,12 @@ def _hub_files(tree: str) -> list[Listed]:
         query = urllib.parse.urlsplit(following).query  # of the same place: a mirror may name the hub itself here
 
 
-def _listed(path: Any, size: Any, sha256: Any, git: Any = None) -> Listed:
+def _listed(path: Any, size: Any, sha256: Any, git: Any = None) -> HubFile:
     if not (isinstance(path, str) and is_inside(path) and isinstance(size, int) and size >= 0):
         raise ValueError(f"it lists a file {path!r} that no folder can hold")
     sha256 = sha256 if isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256) else None
     git = git if isinstance(git, str) and re.fullmatch(r"[0-9a-f]{40}", git) and sha256 is None else None
-    return Listed(path, size, sha256, git)
+    return HubFile(path, size, sha256, git)
 
 
 def _hub_licence(about: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ HALVES = ("bf16", "fp16")
 
 
 @dataclass(frozen=True)
-class Listed:
+class HubFile:
     """A file of a repository."""
 
     path: str
@@ -53,21 +53,21 @@ class Listed:
         return self.path.rpartition("/")[2]
 
 
-def in_folder(folder: Path) -> list[Listed]:
+def in_folder(folder: Path) -> list[HubFile]:
     """The files of a repository that was fetched by other means, such as a snapshot in a hub's cache."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     names = ((path, path.relative_to(folder).as_posix()) for path in paths)
-    return [Listed(name, path.stat().st_size) for path, name in names if not f"/{name}".count("/.")]
+    return [HubFile(name, path.stat().st_size) for path, name in names if not f"/{name}".count("/.")]
 
 
 def choose(
-    files: Sequence[Listed],
+    files: Sequence[HubFile],
     read: Callable[[str], bytes],
     *,
     variant: str | None = None,
     pickles: bool = False,
     patterns: Sequence[str] = (),
-) -> list[Listed]:
+) -> list[HubFile]:
     """The files to fetch; `read` gives the content of a small one.
 
     `variant` is the number format wanted, where there is one of that name. `pickles` are taken only for who converts
@@ -83,16 +83,16 @@ def choose(
     return _sorted([*chosen, *terms])
 
 
-def is_small(file: Listed) -> bool:
+def is_small(file: HubFile) -> bool:
     """Whether it is configuration or terms, no weights."""
     return file.name.endswith(SMALL) or bool(TERMS.fullmatch(file.path))
 
 
-def _sorted(files: Iterable[Listed]) -> list[Listed]:
+def _sorted(files: Iterable[HubFile]) -> list[HubFile]:
     return sorted({file.path: file for file in files}.values(), key=lambda file: file.path)
 
 
-def _named(files: Sequence[Listed], patterns: Sequence[str]) -> Iterator[Listed]:
+def _named(files: Sequence[HubFile], patterns: Sequence[str]) -> Iterator[HubFile]:
     """Those that fit each pattern; of `this|that` those that fit the first one which some do."""
     for pattern in patterns:
         fitting = (fnmatch.filter([file.path for file in files], each) for each in pattern.split("|"))
@@ -115,7 +115,7 @@ def components(content: bytes) -> list[str]:
     return [name for name, value in parts.items() if len(value) == 2 and all(isinstance(word, str) for word in value)]
 
 
-def _pipeline(files: Sequence[Listed], read: Callable[[str], bytes], variant: str | None) -> Iterator[Listed]:
+def _pipeline(files: Sequence[HubFile], read: Callable[[str], bytes], variant: str | None) -> Iterator[HubFile]:
     yield from (file for file in files if file.path == PIPELINE)
     for name in components(read(PIPELINE)):
         inside = [file for file in files if file.folder == name]
@@ -124,7 +124,7 @@ def _pipeline(files: Sequence[Listed], read: Callable[[str], bytes], variant: st
         yield from _model(inside, variant, pickles=False)
 
 
-def _model(files: Sequence[Listed], variant: str | None, pickles: bool) -> Iterator[Listed]:
+def _model(files: Sequence[HubFile], variant: str | None, pickles: bool) -> Iterator[HubFile]:
     """The small files of one folder, and one set of weights."""
     yield from (file for file in files if file.name.endswith(SMALL) and not INDEX.fullmatch(file.name))
     weights = _sets(files)
@@ -141,7 +141,7 @@ def _model(files: Sequence[Listed], variant: str | None, pickles: bool) -> Itera
         )
 
 
-def _sets(files: Sequence[Listed]) -> dict[str, list[Listed]]:
+def _sets(files: Sequence[HubFile]) -> dict[str, list[HubFile]]:
     """The sets of weights of one folder by variant; "" is the plain one."""
     matches = [(file, match) for file in files if (match := WEIGHTS.fullmatch(file.name))]
     stems = {match["stem"] for _, match in matches}
@@ -151,19 +151,19 @@ def _sets(files: Sequence[Listed]) -> dict[str, list[Listed]]:
             f"the repository has several weights and none is the usual one: {', '.join(sorted(stems)[:6])}",
             "name the ones wanted: --file NAME",
         )
-    sets: dict[str, list[Listed]] = {}
+    sets: dict[str, list[HubFile]] = {}
     for file, match in matches:
         if stem in (None, match["stem"]):
             sets.setdefault(match["variant"] or match["late"] or "", []).append(file)
     return sets
 
 
-def _variant(sets: dict[str, list[Listed]], wanted: str | None) -> str:
+def _variant(sets: dict[str, list[HubFile]], wanted: str | None) -> str:
     """What is asked for, else the plain weights, else the better half of the numbers."""
     return next((name for name in (wanted, "", *HALVES) if name in sets), min(sets))
 
 
-def _complete(files: Sequence[Listed], chosen: Sequence[Listed]) -> Iterator[Listed]:
+def _complete(files: Sequence[HubFile], chosen: Sequence[HubFile]) -> Iterator[HubFile]:
     """One file of weights, or all its shards and their index."""
     single = next((file for file in chosen if not re.search(r"\d{5}-of-\d{5}", file.name)), None)
     if single is not None:
@@ -189,7 +189,7 @@ def _is_index(name: str, stem: str, variant: str | None) -> bool:
     return name in (f"{stem}.safetensors.index.{variant}.json", f"{stem}.{variant}.safetensors.index.json")
 
 
-def _only(files: Sequence[Listed]) -> Listed:
+def _only(files: Sequence[HubFile]) -> HubFile:
     usual = [file for file in files if file.name in ("pytorch_model.bin", "open_clip_pytorch_model.bin")]
     if len(usual or files) != 1:
         raise T2IError(

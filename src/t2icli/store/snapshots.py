@@ -18,7 +18,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.ground.home import home
 from t2icli.store import download, hub, layout, verified, web
 from t2icli.store.hub import Reference
-from t2icli.store.layout import Listed
+from t2icli.store.layout import HubFile
 
 NOTE = "fetched.toml"
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -61,14 +61,14 @@ def fetch(word: str, patterns: Sequence[str] = ()) -> Path:
     return folder
 
 
-def _download(snapshot: hub.Snapshot, chosen: Sequence[Listed], folder: Path, before: Note | None) -> None:
+def _download(snapshot: hub.Snapshot, chosen: Sequence[HubFile], folder: Path, before: Note | None) -> None:
     paths = {file.path: download.fetch(snapshot.remote(file), folder) for file in small_first(chosen)}
     hashes = {name: verified.file_sha256(path) for name, path in paths.items()}
     note = Note(str(snapshot.reference), {**(before.files if before else {}), **hashes})
     files.write(folder / NOTE, toml.dumps(msgspec.to_builtins(note)))
 
 
-def small_first(chosen: Sequence[Listed]) -> list[Listed]:
+def small_first(chosen: Sequence[HubFile]) -> list[HubFile]:
     """Weights last: a folder that has them has all the rest."""
     return sorted(chosen, key=lambda file: (not layout.is_small(file), file.path))
 

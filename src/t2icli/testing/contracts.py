@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from t2icli.contract.entries import Entry
-from t2icli.contract.kinds import AudioEmbedder, Clip, Codec, LatentCodec, lacking
+from t2icli.contract.kinds import AudioClip, AudioEmbedder, Codec, LatentCodec, lacking
 from t2icli.contract.requests import CONDITIONS, BatchGenerator, EmbeddingGenerator, Request, drawing, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -87,12 +87,12 @@ def check_audio_embedder(entry: Entry[Any], /, **options: Any) -> None:
         _same(embedder.embed_audio(clips[i : i + 1]), vectors[i : i + 1], claim)
 
 
-def sounds() -> list[Clip]:
+def sounds() -> list[AudioClip]:
     """Short and long ones, of two rates."""
     random = np.random.default_rng(0)
     lengths = ((16_000, 1.0), (16_000, 0.1), (44_100, 2.5))
     noises = [random.uniform(-0.5, 0.5, int(rate * seconds)).astype(np.float32) for rate, seconds in lengths]
-    return [Clip(noise, rate) for noise, (rate, _) in zip(noises, lengths, strict=True)]
+    return [AudioClip(noise, rate) for noise, (rate, _) in zip(noises, lengths, strict=True)]
 
 
 def check_codec(entry: Entry[Any], /, **options: Any) -> None:

@@ -30,7 +30,7 @@ LARGE = (".safetensors", ".bin", ".pt", ".model", ".gguf")
 PAGE = 50
 
 
-class Asked(NamedTuple):
+class HubRequest(NamedTuple):
     """One request."""
 
     path: str
@@ -57,8 +57,8 @@ class FakeHub:
         """By a file's path in its repository."""
         self.tokens: set[str] = set()
         """Those that may read gated repositories."""
-        self.asked: list[Asked] = []
-        self.asked_of_store: list[Asked] = []
+        self.asked: list[HubRequest] = []
+        self.asked_of_store: list[HubRequest] = []
         """Of the second server."""
         self.busy: list[int] = []
         """Seconds to wait that the next answers ask for, with the status 429."""
@@ -125,9 +125,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def hub(self) -> FakeHub:
         return self.server.hub
 
-    def noted(self) -> Asked:
+    def noted(self) -> HubRequest:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        return Asked(self.path, self.headers.get("Range"), token)
+        return HubRequest(self.path, self.headers.get("Range"), token)
 
     def answer(self, status: int, content: bytes = b"", **headers: str) -> None:
         self.send_response(status)

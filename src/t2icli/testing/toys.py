@@ -24,7 +24,7 @@ from PIL import Image
 from t2icli.contract.entries import Entry
 from t2icli.contract.fields import PER_PICTURE
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.contract.requests import CONDITIONS, Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.registry import parts
@@ -180,7 +180,7 @@ class Ears(Embedder):
         super().__init__(settings)
         self.space = parts.space("toy-vectors", settings)
 
-    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         return self.embed_texts([f"{clip.seconds:g} seconds" for clip in clips])
 
 

@@ -23,7 +23,7 @@ from t2icli.ground import memory
 from t2icli.ground.errors import T2IError
 from t2icli.training.devices import World
 from t2icli.training.evaluate import to_device
-from t2icli.training.order import Order, Seeded, collate
+from t2icli.training.order import SampleOrder, Seeded, collate
 from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, only
@@ -137,7 +137,7 @@ class Trial:
         self.kept = 4 * (2 * trained + averages)
         """Bytes that the optimizer and averaged weights will take from the first step on."""
         self.reader = Seeded(samples, settings.seed, skip=True)
-        self.order = Order(settings.seed, len(samples), 1)
+        self.order = SampleOrder(settings.seed, len(samples), 1)
         total = settings.max_steps or math.ceil(settings.epochs * len(samples) / settings.batch_size)
         self.late = total - 1
         """The last step: what joins in later, an adversary say, takes memory too."""

@@ -19,7 +19,7 @@ class Abandoned(BaseException):
     """Raised in the middle of work that takes too long after a signal; not for a recipe to catch."""
 
 
-class Asked:
+class StopRequest:
     """Whether someone asked to stop."""
 
     def __init__(self, *, patient: bool) -> None:
@@ -72,9 +72,9 @@ class Asked:
 
 
 @contextlib.contextmanager
-def listening(*, patient: bool = False) -> Iterator[Asked]:
+def listening(*, patient: bool = False) -> Iterator[StopRequest]:
     """Catch the signals for a while; only the main thread can."""
-    asked = Asked(patient=patient)
+    asked = StopRequest(patient=patient)
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return

@@ -27,9 +27,9 @@ from t2icli.training.devices import World, complete, full_state, shard, spread
 from t2icli.training.ema import Average
 from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_device
 from t2icli.training.finite import LossCheck, Place
-from t2icli.training.interrupt import Abandoned, Asked, listening
+from t2icli.training.interrupt import Abandoned, StopRequest, listening
 from t2icli.training.log import Log
-from t2icli.training.order import Order, Pieces, Read, Seeded, loader, seed_all
+from t2icli.training.order import Pieces, Read, SampleOrder, Seeded, loader, seed_all
 from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
@@ -127,7 +127,7 @@ class Training:
         samples = self.samples if data is None else self._samples(data, "val")[0]
         return HeldOut(samples, self.settings, self.world, is_new=data is not None)
 
-    def run_on(self, log: Log | None, asked: Asked) -> None:
+    def run_on(self, log: Log | None, asked: StopRequest) -> None:
         """Step by step to the end, or until someone asks to stop; what takes too long then is abandoned and saved."""
         if log is not None:
             self.watch.progress("train", self.step, self.total)
@@ -151,7 +151,7 @@ class Training:
         every = {"report": s.log_every, "evaluate": s.eval_every, "preview": s.preview_every}
         return [name for name, n in every.items() if self.due(n, is_last) and (n or name != "preview")]
 
-    def follow_up(self, log: Log | None, asked: Asked) -> bool:
+    def follow_up(self, log: Log | None, asked: StopRequest) -> bool:
         """Do what the step is to be followed by; returns whether to stop."""
         stop = self.world.any(asked.to_stop)
         if log is not None:
@@ -185,7 +185,7 @@ class Training:
             warnings.warn(f"skipped sample {name_of(self.data, row)}: {reason}", UserWarning, stacklevel=2)
         return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))
 
-    def take_step(self, reads: list[Read], asked: Asked) -> None:
+    def take_step(self, reads: list[Read], asked: StopRequest) -> None:
         """For each turn: loss, backward, clip, step."""
         pieces = [read.batch for read in reads]
         figures: dict[str, Tensor] = {}
@@ -231,7 +231,7 @@ class Training:
             log.write(self.step, "train", **means, **scale, lr=lr, samples_per_second=round(rate, 2))
             self.watch.progress("train", self.step, self.total, {**means, "samples/s": rate})
 
-    def evaluate(self, log: Log | None, asked: Asked) -> None:
+    def evaluate(self, log: Log | None, asked: StopRequest) -> None:
         """Held-out figures; the best so far is kept as a model of its own."""
         if not self.held_out.is_new:
             return
@@ -249,7 +249,7 @@ class Training:
             self.best = figures["loss"]
             self._publish("best")
 
-    def preview(self, log: Log | None, asked: Asked) -> None:
+    def preview(self, log: Log | None, asked: StopRequest) -> None:
         """Pictures, in `previews/`; drawn by the first process, so only where it has the whole model."""
         if log is None or self.is_sharded:
             return
@@ -314,7 +314,7 @@ class Training:
             self._publish("model")  # in case it was killed between the last checkpoint and this
 
 
-def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
+def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:
     n, batch, parts = len(samples), settings.batch_size, settings.grad_accum * world.size
     if n == 0:
         raise T2IError("there is nothing to train on: the dataset is empty")
@@ -326,7 +326,7 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> Order:
             f"a batch of {batch} cannot be divided among {world.size} processes with grad_accum {settings.grad_accum}",
             f"try --batch-size {near}",
         )
-    return Order(settings.seed, n, batch)
+    return SampleOrder(settings.seed, n, batch)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def shuffled(seed: int, epoch: int, n: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Order:
+class SampleOrder:
     """Every epoch shuffles the n samples; steps take `batch` of them in turn, across epochs."""
 
     seed: int
@@ -64,7 +64,7 @@ class Order:
 class Pieces(Sampler[list[tuple[int, int]]]):
     """What one process trains on from step `start` to `stop`: for each step, `accum` pieces of the batch."""
 
-    order: Order
+    order: SampleOrder
     start: int
     stop: int
     accum: int = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.data.dataset import PreparedDataset
 from t2icli.sounds import clips
 from t2icli.testing import Runner, toys
@@ -18,7 +18,7 @@ from t2icli.testing import Runner, toys
 def sound(path: Path, seconds: float = 0.2) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.random.default_rng(len(path.name)).uniform(-0.5, 0.5, int(16_000 * seconds)).astype(np.float32)
-    clips.save_wave(Clip(samples, 16_000), path)
+    clips.save_wave(AudioClip(samples, 16_000), path)
     return path
 
 

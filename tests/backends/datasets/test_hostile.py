@@ -18,7 +18,7 @@ from t2icli.data.dataset import SourceRow
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import images
 from t2icli.pictures.album import Album
-from t2icli.pipelines.prepare import Job, open_data, prepare
+from t2icli.pipelines.prepare import Preparation, open_data, prepare
 from t2icli.prepare import report
 
 ZH = "一碗好吃的红烧牛肉面，配上青菜和葱花。"
@@ -36,7 +36,7 @@ def told(found: list[SourceRow]) -> list[Any]:
 
 def fates(name: str, source: Path, output: Path, **options: Any) -> dict[str, str]:
     """What `t2i prepare` makes of each row, by its key."""
-    prepare(Job(name, source, output, options=options))
+    prepare(Preparation(name, source, output, options=options))
     return {row.key: row.reason or row.status for row in report.every_row(output)}
 
 
@@ -167,7 +167,7 @@ def test_a_bad_cell_of_a_table_is_one_row_and_the_others_are_prepared(tmp_path: 
         "3.png,饭".encode(),
     ]
     (tmp_path / "s/a.csv").write_bytes(ends.encode().join(lines))
-    prepare(Job("csv", tmp_path / "s/a.csv", tmp_path / "out"))
+    prepare(Preparation("csv", tmp_path / "s/a.csv", tmp_path / "out"))
     assert [(row.reason or row.status) for row in report.every_row(tmp_path / "out")] == [
         "ok",
         "bad-encoding",
@@ -291,7 +291,7 @@ def test_our_own_pictures_bring_their_prompts_and_our_sheets_are_skipped(tmp_pat
     (folder / "000.txt").write_text("by hand")
     assert told(rows("folder", folder))[0] == ("by hand",)
     assert told(rows("folder", folder, captions="none"))[0] == ()
-    prepare(Job("folder", folder, tmp_path / "out"))
+    prepare(Preparation("folder", folder, tmp_path / "out"))
     assert {row.key: row.status for row in report.every_row(tmp_path / "out") if row.reason == "sheet"} == {
         "renamed": "dropped",
         "old/grid": "dropped",
@@ -306,7 +306,7 @@ def test_an_album_is_prepared_without_its_grid_and_with_its_prompts(tmp_path: Pa
         album.publish()
     (tmp_path / "s/grid.png").rename(tmp_path / "s/moved.png")
     (tmp_path / "s/results.jsonl").unlink()
-    done = prepare(Job("folder", tmp_path / "s", tmp_path / "out"))
+    done = prepare(Preparation("folder", tmp_path / "s", tmp_path / "out"))
     assert [done.data.captions(i) for i in range(2)] == [("a red plate",), ("a blue plate",)]
     assert dict(done.counts) == {("ok", ""): 2, ("dropped", "sheet"): 1}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from t2icli import load
-from t2icli.backends.tokenizers import Training
+from t2icli.backends.tokenizers import FitSettings
 from t2icli.backends.tokenizers.train import TokenizerFit
 from t2icli.contract.entries import Upstream
 from t2icli.contract.fields import Part
@@ -228,4 +228,4 @@ def test_empty_captions_are_refused(t2i: Runner) -> None:
 def test_a_vocabulary_that_cannot_be_written_is_no_bug(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").mkdir()  # the library's own way of saving raises a bare Exception
     with pytest.raises(T2IError, match="cannot write"):
-        TokenizerFit(Training()).fit(["红烧牛肉面", "a red bowl"], tmp_path)
+        TokenizerFit(FitSettings()).fit(["红烧牛肉面", "a red bowl"], tmp_path)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from t2icli import load
-from t2icli.backends.vqgan import Adversary, Care, Training
+from t2icli.backends.vqgan import Adversary, Care, RecipeSettings
 from t2icli.backends.vqgan.convert import read_shape
 from t2icli.backends.vqgan.train import VqganRecipe
 from t2icli.data import dataset, shards
@@ -69,7 +69,7 @@ def test_the_recipe_keeps_its_promises(
 def test_the_codebooks_loss_is_tamings(golden: Callable[[str], Path]) -> None:
     folder = golden("vqgan/f8_encoder")
     shape = read_shape(folder / "model.yaml")
-    settings = Training(
+    settings = RecipeSettings(
         shape=shape,
         perceptual_weight=0.0,
         codebook=Care(learning="gradient", begin=0, reseed_every=0),

@@ -16,22 +16,22 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import open_image
 from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
-from t2icli.pipelines.evaluate.retrieval import Rows, ranks, search, summary
+from t2icli.pipelines.evaluate.retrieval import VectorRows, ranks, search, summary
 from t2icli.registry.open import Opened
 
 
-def rows(table: np.ndarray) -> Rows:
-    return Rows(table, np.arange(len(table)))
+def rows(table: np.ndarray) -> VectorRows:
+    return VectorRows(table, np.arange(len(table)))
 
 
 @pytest.fixture
-def features(golden: Callable[[str], Path]) -> tuple[Rows, Rows, dict]:
+def features(golden: Callable[[str], Path]) -> tuple[VectorRows, VectorRows, dict]:
     folder = golden("brivl/retrieval")
     images, texts = (np.load(folder / f"np_{side}.npy") for side in ("img", "text"))
     return rows(images), rows(texts), json.loads((folder / "expected.json").read_text())
 
 
-def test_ranks_and_recall_are_those_of_brivls_script(features: tuple[Rows, Rows, dict]) -> None:
+def test_ranks_and_recall_are_those_of_brivls_script(features: tuple[VectorRows, VectorRows, dict]) -> None:
     images, texts, expected = features
     diagonal = [(i, i) for i in range(len(images))]
     to_text, to_image = ranks(images, texts, diagonal), ranks(texts, images, diagonal)

@@ -60,7 +60,7 @@ class BrivlRecipe:
         return ()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
-        return Pairs(data, self.shape, self.texts, self.settings.crop if split == "train" else 1.0)
+        return ImageTextPairs(data, self.shape, self.texts, self.settings.crop if split == "train" else 1.0)
 
     def turns(self) -> Sequence[Turn]:
         return [Turn("contrast", groups(self.model.towers), self._loss, self.model.follow)]
@@ -80,7 +80,7 @@ class BrivlRecipe:
         models.seal(folder, Card(kind="embedder", backend="brivl", about=about, config=config))
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class ImageTextPairs(Dataset[dict[str, Tensor]]):
     """Pictures with one of their sentences; rows without any are left out."""
 
     def __init__(self, data: PreparedDataset, shape: BrivlShape, texts: Any, crop: float) -> None:

@@ -35,7 +35,7 @@ class Config(msgspec.Struct, frozen=True):
     """The id that ends a caption and belongs to it, such as a full stop; None is the tokenizer's own end."""
 
 
-class Captioner:
+class ClipCapCaptioner:
     def __init__(
         self,
         model: ClipCap,
@@ -117,13 +117,13 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
     return embedder.image_features(images)
 
 
-def load(settings: Settings) -> Captioner:
+def load(settings: Settings) -> ClipCapCaptioner:
     config = msgspec.convert(settings.model.card.config, Config)
     model = weights.load(ClipCap(config.shape), settings.model)
     precision = devices.place(model, settings.precision, settings.device)
     embedder = settings.embedder.load()
     check_width(config.shape, embedder, settings)
-    return Captioner(model, open_words(settings.model.file(FILE)), embedder, config, settings, precision)
+    return ClipCapCaptioner(model, open_words(settings.model.file(FILE)), embedder, config, settings, precision)
 
 
 def check_width(shape: ClipCapShape, embedder: Embedder, settings: Settings) -> None:

@@ -59,7 +59,7 @@ class ClipCapRecipe:
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         s = self.settings
-        return Captioned(data, encoded["embeddings"], self.words, s.max_tokens, language=s.language)
+        return EmbeddingTextPairs(data, encoded["embeddings"], self.words, s.max_tokens, language=s.language)
 
     def turns(self) -> Sequence[Turn]:
         hidden = [p for p in self.model.decoder.parameters() if p.requires_grad and p.ndim == 2]
@@ -125,7 +125,7 @@ def adopt(model: ClipCap, tensors: Mapping[str, Tensor], name: str) -> None:
     weights.fill(model, {**tensors, **mapper}, f"the GPT-2 {name!r}")
 
 
-class Captioned(Dataset[dict[str, Tensor]]):
+class EmbeddingTextPairs(Dataset[dict[str, Tensor]]):
     """Each caption with its image's embedding; ids are padded to the longest caption there is."""
 
     def __init__(

@@ -38,7 +38,7 @@ def betas(name: str, timesteps: int) -> Tensor:
     raise T2IError(f"there is no schedule {name!r}", "known: cosine, linear, quadratic, jsd, sigmoid")
 
 
-class Schedule:
+class NoiseSchedule:
     """Everything that follows from the betas, worked out in float64 and kept in float32; index t is a timestep."""
 
     def __init__(self, name: str, timesteps: int) -> None:
@@ -56,7 +56,7 @@ class Schedule:
         """The mean of the step before is clean_part * clean + noisy_part * noisy."""
         self.log_variance = variance.clamp(min=1e-20).log().float()
 
-    def to(self, device: torch.device) -> Schedule:
+    def to(self, device: torch.device) -> NoiseSchedule:
         """Moves itself, once, so that no step has to wait for a copy."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -89,7 +89,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Step:
+class DenoisingStep:
     """One step back: clean * x0 + noisy * x + noise * (the noise seen in x) + fresh * (new noise)."""
 
     time: int
@@ -101,16 +101,18 @@ class Step:
     """Whether the network may say how much fresh noise there is."""
 
 
-def ddpm(schedule: Schedule) -> list[Step]:
+def ddpm(schedule: NoiseSchedule) -> list[DenoisingStep]:
     """The way back through every timestep."""
     fresh = (0.5 * schedule.log_variance).exp()
     return [
-        Step(t, float(schedule.clean_part[t]), float(schedule.noisy_part[t]), 0.0, float(fresh[t]) if t else 0.0, t > 0)
+        DenoisingStep(
+            t, float(schedule.clean_part[t]), float(schedule.noisy_part[t]), 0.0, float(fresh[t]) if t else 0.0, t > 0
+        )
         for t in reversed(range(schedule.timesteps))
     ]
 
 
-def ddim(schedule: Schedule, steps: int, *, eta: float = 0.0, shift: int = 0) -> list[Step]:
+def ddim(schedule: NoiseSchedule, steps: int, *, eta: float = 0.0, shift: int = 0) -> list[DenoisingStep]:
     """A way back in fewer steps; `eta` 0 adds no noise on the way.
 
     dalle2-pytorch takes the step's levels one timestep early in its prior: `shift` 1.
@@ -124,13 +126,19 @@ def ddim(schedule: Schedule, steps: int, *, eta: float = 0.0, shift: int = 0) ->
     for time, following in pairwise(times):
         now, then = kept(time), kept(following)
         fresh = eta * math.sqrt(max((1 - now / then) * (1 - then) / (1 - now), 0.0)) if now < 1 else 0.0
-        way.append(Step(time, math.sqrt(then), 0.0, math.sqrt(max(1 - then - fresh**2, 0.0)), fresh))
+        way.append(DenoisingStep(time, math.sqrt(then), 0.0, math.sqrt(max(1 - then - fresh**2, 0.0)), fresh))
     return way
 
 
 def way_back(
-    schedule: Schedule, steps: int | None, sampler: str, *, eta: float = 0.0, shift: int = 0, who: str = "the network"
-) -> list[Step]:
+    schedule: NoiseSchedule,
+    steps: int | None,
+    sampler: str,
+    *,
+    eta: float = 0.0,
+    shift: int = 0,
+    who: str = "the network",
+) -> list[DenoisingStep]:
     """The steps a user asked for; `auto` is DDPM where all are taken, else DDIM."""
     if float(schedule.kept[-1]) <= 0:
         raise T2IError(
@@ -160,8 +168,8 @@ Denoise = Callable[[Tensor, Tensor], Estimate]
 
 
 def sample(
-    schedule: Schedule,
-    way: Sequence[Step],
+    schedule: NoiseSchedule,
+    way: Sequence[DenoisingStep],
     denoise: Denoise,
     noise: Noise,
     *,
@@ -198,7 +206,7 @@ def _stop_if_broken(x: Tensor, done: int, steps: int, who: str) -> None:
         )
 
 
-class Luck:
+class RowNoise:
     """Normal noise with one stream of numbers a row, from the row's seed alone, the same on every device."""
 
     STREAMS = 8

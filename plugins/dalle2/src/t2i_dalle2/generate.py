@@ -20,7 +20,7 @@ from torch import Tensor
 from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Schedule, Step, way_back
+from t2i_dalle2.diffusion import DenoisingStep, NoiseSchedule, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import read
 from t2i_dalle2.prior.model import Prior
@@ -49,12 +49,12 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DiffusionSampling:
     """How to draw."""
 
-    ways: list[list[Step]]
+    unet_steps: list[list[DenoisingStep]]
     """The steps of each unet."""
-    prior_way: list[Step]
+    prior_steps: list[DenoisingStep]
     scale: float = 1.0
     prior_scale: float = 1.0
     candidates: int = 2
@@ -71,16 +71,16 @@ class Dalle2:
         decoder: Decoder,
         prior: Prior | None,
         embedder: Embedder,
-        plan: Plan,
+        sampling: DiffusionSampling,
         device: torch.device,
-        replan: Callable[[tuple[tuple[str, Any], ...]], Plan],
+        sampling_of: Callable[[tuple[tuple[str, Any], ...]], DiffusionSampling],
         space: str = "",
     ) -> None:
-        self.decoder, self.prior, self.embedder, self.plan, self.device = decoder, prior, embedder, plan, device
+        self.decoder, self.prior, self.embedder, self.sampling, self.device = decoder, prior, embedder, sampling, device
         self.space = space
-        self.replan = replan
-        """The plan with some settings changed."""
-        self.precision = plan.precision
+        self.sampling_of = sampling_of
+        """The sampling with some settings changed."""
+        self.precision = sampling.precision
         size = decoder.shape.unets[-1].size
         self.abilities = Abilities(frozenset({"like", "embedding"}), ((size, size),))
 
@@ -91,11 +91,11 @@ class Dalle2:
         def compute(group: Mapping[int, tuple[Request, Reading]], batch: int) -> list[Image]:
             return self._draw_group(group, batch, watch)
 
-        return in_groups(self._read(requests), kind, compute, self.plan.batch)
+        return in_groups(self._read(requests), kind, compute, self.sampling.batch)
 
     def _read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Reading]]:
         readings, waiting = Readings(self._read_one), iter(requests)
-        while block := list(islice(waiting, self.plan.batch)):
+        while block := list(islice(waiting, self.sampling.batch)):
             yield from zip(block, readings(block), strict=True)
 
     def _read_one(self, request: Request) -> Reading:
@@ -116,18 +116,18 @@ class Dalle2:
     def _draw_group(self, group: Mapping[int, tuple[Request, Reading]], batch: int, watch: Watch) -> list[Image]:
         """Pictures with the same settings, by their index in the whole call."""
         requests, readings = zip(*group.values(), strict=True)
-        plan = self.replan(requests[0].own_settings) if requests[0].settings else self.plan
+        sampling = self.sampling_of(requests[0].own_settings) if requests[0].settings else self.sampling
         seeds = fill([request.seed for request in requests], batch)
-        follow = Following(watch, list(group), sum(map(len, plan.ways)))
+        follow = Following(watch, list(group), sum(map(len, sampling.unet_steps)))
         try:
-            embedding = self._embeddings(fill(readings, batch), seeds, plan, follow)
+            embedding = self._embeddings(fill(readings, batch), seeds, sampling, follow)
             pixels = draw(
                 self.decoder,
                 embedding,
                 seeds,
-                plan.ways,
-                scale=plan.scale,
-                precision=plan.precision,
+                sampling.unet_steps,
+                scale=sampling.scale,
+                precision=sampling.precision,
                 on_step=follow.pictures,
             )
         except torch.OutOfMemoryError:
@@ -137,22 +137,24 @@ class Dalle2:
             raise
         return to_images(pixels[: len(group)])
 
-    def _embeddings(self, readings: Sequence[Reading], seeds: list[int], plan: Plan, follow: Following) -> Tensor:
+    def _embeddings(
+        self, readings: Sequence[Reading], seeds: list[int], sampling: DiffusionSampling, follow: Following
+    ) -> Tensor:
         """(b, width), those of pictures or those that the prior draws for texts."""
         known = [each.embedding for each in readings if each.embedding is not None]
         if known or self.prior is None:
             return torch.cat(known)
-        follow.steps += len(plan.prior_way)
+        follow.steps += len(sampling.prior_steps)
         encodings = [each.encodings for each in readings if each.encodings is not None]
         return imagine(
             self.prior,
             torch.cat([each.text for each in readings if each.text is not None]),
             torch.cat(encodings) if encodings else None,
             seeds,
-            plan.prior_way,
-            candidates=plan.candidates,
-            scale=plan.prior_scale,
-            precision=plan.precision,
+            sampling.prior_steps,
+            candidates=sampling.candidates,
+            scale=sampling.prior_scale,
+            precision=sampling.precision,
             on_step=follow.embeddings,
         )
 
@@ -200,11 +202,11 @@ def load(settings: Settings) -> Dalle2:
         prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
 
     @lru_cache(maxsize=16)
-    def replan(own: tuple[tuple[str, Any], ...]) -> Plan:
-        return plan_of(msgspec.structs.replace(settings, **dict(own)), decoder, prior, device)
+    def sampling_of(own: tuple[tuple[str, Any], ...]) -> DiffusionSampling:
+        return configured(msgspec.structs.replace(settings, **dict(own)), decoder, prior, device)
 
     space = parts.space(settings.embedder.name, settings.embedder.settings)
-    return Dalle2(decoder, prior, embedder, replan(()), device, replan, space)
+    return Dalle2(decoder, prior, embedder, sampling_of(()), device, sampling_of, space)
 
 
 def open_decoder(model: Model) -> Decoder:
@@ -231,7 +233,7 @@ def prior_of(settings: Settings) -> Model | None:
     return settings.model.part("prior") if "prior" in settings.model.card.parts else None
 
 
-def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None, device: torch.device) -> Plan:
+def configured(settings: Settings, decoder: Decoder, prior: Prior | None, device: torch.device) -> DiffusionSampling:
     shape = decoder.shape
     warn_of_guidance("decoder", settings.cfg_scale, shape.dropped)
     counts: tuple[int | None, ...] = settings.steps or (None,)
@@ -241,17 +243,17 @@ def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None, device: t
         raise T2IError(
             f"{len(counts)} numbers of steps for {len(shape.unets)} unets", "give one for each, or one for all"
         )
-    ways = [
-        way_back(Schedule(unet.betas, shape.timesteps), count, settings.sampler, who=f"unet {number}")
+    unet_steps = [
+        way_back(NoiseSchedule(unet.betas, shape.timesteps), count, settings.sampler, who=f"unet {number}")
         for number, (unet, count) in enumerate(zip(shape.unets, counts, strict=True), start=1)
     ]
-    prior_way: list[Step] = []
+    for_prior: list[DenoisingStep] = []
     if prior is not None:
         warn_of_guidance("prior", settings.prior_cfg_scale, prior.shape.dropped)
-        prior_way = prior_steps(prior, settings.prior_steps, settings.sampler)
-    return Plan(
-        ways,
-        prior_way,
+        for_prior = prior_steps(prior, settings.prior_steps, settings.sampler)
+    return DiffusionSampling(
+        unet_steps,
+        for_prior,
         settings.cfg_scale,
         settings.prior_cfg_scale,
         settings.candidates,
@@ -261,9 +263,9 @@ def plan_of(settings: Settings, decoder: Decoder, prior: Prior | None, device: t
     )
 
 
-def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[Step]:
+def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[DenoisingStep]:
     # As the reference samples its prior: noise is added on the way of DDIM, too.
-    schedule = Schedule(prior.shape.betas, prior.shape.timesteps)
+    schedule = NoiseSchedule(prior.shape.betas, prior.shape.timesteps)
     return way_back(schedule, count, sampler, eta=1.0, shift=1, who="the prior")
 
 

@@ -70,7 +70,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Repository:
+class PipelineFolder:
     """A folder that holds a pipeline."""
 
     folder: Path
@@ -94,7 +94,7 @@ def locate(model: Model | None, source: Path | None) -> Path:
     return source
 
 
-def open_repository(folder: Path) -> Repository:
+def open_repository(folder: Path) -> PipelineFolder:
     """Read a folder's index; a class or component that is no part of diffusers or transformers is refused."""
     path = folder / INDEX
     if not path.is_file():
@@ -103,7 +103,7 @@ def open_repository(folder: Path) -> Repository:
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
         raise T2IError(f"'{path}' names no class of diffusers but {pipeline!r}", "code of a repository is never run")
-    return Repository(folder, pipeline, tuple(_components(folder, index)))
+    return PipelineFolder(folder, pipeline, tuple(_components(folder, index)))
 
 
 def adopt(folder: Path) -> Card:

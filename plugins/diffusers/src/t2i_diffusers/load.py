@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from t2i_diffusers import calls, folder, memory
-from t2i_diffusers.folder import Component, Repository
+from t2i_diffusers.folder import Component, PipelineFolder
 from t2i_diffusers.libraries import diffusers, quiet, transformers
 from t2icli.ground.errors import T2IError
 
@@ -47,7 +47,7 @@ def load_pipeline(settings: Settings, device: torch.device, precision: str) -> A
         return placed(pipeline, settings, device)
 
 
-def pipeline_class(repository: Repository) -> Any:
+def pipeline_class(repository: PipelineFolder) -> Any:
     kind = getattr(diffusers, repository.pipeline, None)
     if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise T2IError(
@@ -82,7 +82,7 @@ def _check_flags(settings: Settings, device: torch.device) -> None:
 
 
 def _networks(
-    repository: Repository, settings: Settings, dtype: torch.dtype, device: torch.device
+    repository: PipelineFolder, settings: Settings, dtype: torch.dtype, device: torch.device
 ) -> Iterator[tuple[str, Any]]:
     """Each on its device before the next is read: a GPU's network passes through the machine's memory alone."""
     for component in repository.components:

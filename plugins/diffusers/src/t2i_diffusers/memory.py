@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from t2i_diffusers.folder import Repository, numbers
+from t2i_diffusers.folder import PipelineFolder, numbers
 from t2icli.ground import memory
 from t2icli.ground.errors import T2IError
 
@@ -59,7 +59,7 @@ class Need:
             yield "-o gguf=FILE of 4 bits", replace(self, gguf=int(largest * 0.6))
 
 
-def need(repository: Repository, settings: Settings, precision: str) -> Need:
+def need(repository: PipelineFolder, settings: Settings, precision: str) -> Need:
     parts = {
         component.name: sum(count for path in component.weights()[1] for count in numbers(path).values())
         for component in repository.components

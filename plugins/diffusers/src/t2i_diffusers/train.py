@@ -103,7 +103,7 @@ class LoraRecipe:
             return torch.cat([self.kind.encode_texts([text], self.settings.text_length) for text in texts])
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
-        return Pairs(data, encoded, at_random=split == "train")
+        return LatentTextPairs(data, encoded, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
         """The text encoders have done their work and leave the memory."""
@@ -146,7 +146,7 @@ class LoraRecipe:
         models.seal(folder, Card(kind="generator", backend="diffusers", about=about, config={"base": base}))
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class LatentTextPairs(Dataset[dict[str, Tensor]]):
     """The latents of a picture, and the encoding of one of its captions; zeros where it has none."""
 
     def __init__(self, data: PreparedDataset, encoded: Mapping[str, Tensor], *, at_random: bool) -> None:

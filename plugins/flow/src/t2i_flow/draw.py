@@ -16,7 +16,7 @@ from t2icli.nn.decode import guide
 
 
 @dataclass(frozen=True)
-class Plan:
+class FlowSampling:
     """How to draw."""
 
     steps: int = 12
@@ -53,7 +53,7 @@ def draw(
     network: Flow,
     seeds: Sequence[int],
     given: Given,
-    plan: Plan,
+    sampling: FlowSampling,
     *,
     batch: int = 16,
     on_step: Callable[[int, int, Tensor], object] = lambda done, of, clean: None,
@@ -63,7 +63,7 @@ def draw(
 
     Rows that nobody wants any more are left as they are.
     """
-    start, times = noise(seeds, network.shape.latents), plan.times(given.source is not None)
+    start, times = noise(seeds, network.shape.latents), sampling.times(given.source is not None)
     x, steps = start, len(times) - 1
     if given.source is not None:
         x = torch.lerp(start, given.source, times[0])
@@ -71,7 +71,7 @@ def draw(
         wanted = torch.tensor([row for row in range(len(x)) if is_wanted(row)], dtype=torch.long)
         velocity = torch.zeros_like(x)
         if len(wanted):
-            velocity[wanted] = velocities(network, now, x, given, wanted, plan.scale, batch)
+            velocity[wanted] = velocities(network, now, x, given, wanted, sampling.scale, batch)
         clean = x + (1 - now) * velocity
         x = x + (then - now) * velocity
         if given.source is not None and given.mask is not None:

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2i_flow.draw import Given, Plan, draw
+from t2i_flow.draw import FlowSampling, Given, draw
 from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.kinds import Embedder, LatentCodec, TokenEmbedder, Tokenizer
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from t2i_flow import Settings
 
 SETTINGS = {"steps": "steps", "cfg_scale": "scale", "strength": "strength"}
-"""The settings of one picture, and what a plan calls them."""
+"""The settings of one picture, and what `FlowSampling` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class FlowGenerator:
     model: Flow
     codec: LatentCodec
     read_text: Callable[[str], Tensor]
-    plan: Plan
+    sampling: FlowSampling
     batch: int = 16
     precision: str = "fp32"
 
@@ -67,13 +67,13 @@ class FlowGenerator:
                 if watch.is_wanted(index):
                     watch.preview(index, partial(self.painted, latents))
 
-        plan = replace(self.plan, **{SETTINGS[name]: value for name, value in requests[0].settings.items()})
+        sampling = replace(self.sampling, **{SETTINGS[name]: value for name, value in requests[0].settings.items()})
         seeds, indices = [request.seed for request in requests], list(group)
         drawn = draw(
             self.model,
             seeds,
             together(readings),
-            plan,
+            sampling,
             batch=batch,
             on_step=on_step,
             is_wanted=lambda row: watch.is_wanted(indices[row]),
@@ -198,7 +198,7 @@ def load(settings: Settings) -> FlowGenerator:
         "model": network,
         "codec": codec,
         "read_text": partial(read_text, shape=shape, tokenizer=tokenizer, embedder=embedder),
-        "plan": Plan(settings.steps, settings.cfg_scale, settings.strength),
+        "sampling": FlowSampling(settings.steps, settings.cfg_scale, settings.strength),
         "batch": settings.batch,
         "precision": precision,
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from t2i_flow.draw import Given, Plan, draw
+from t2i_flow.draw import FlowSampling, Given, draw
 from t2i_flow.generate import check_fit, encode
 from t2i_flow.model import Flow, FlowShape, spread
 from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
@@ -103,7 +103,7 @@ class FlowRecipe:
             self.model.shape = self.shape = msgspec.structs.replace(self.shape, **spread(encoded["latents"][:MEASURED]))
         share = self.settings.like_share if self.shape.embedding and split == "train" else 0.0
         ids = Ids(self.tokenizer, self.shape.text_length)
-        return Pairs(data, encoded, ids, at_random=split == "train", like_share=share)
+        return LatentTextPairs(data, encoded, ids, at_random=split == "train", like_share=share)
 
     def turns(self) -> Sequence[Turn]:
         matrices = [f"{layer}.weight" for layer in ("qkv", "out", "up", "down")]
@@ -131,8 +131,8 @@ class FlowRecipe:
         """What is drawn for the texts, and below it what the codec makes of the real latents."""
         text, embedding = (each.cpu() for each in conditions(batch))
         seeds = range(seed, seed + len(text))
-        plan = Plan(self.settings.steps, self.settings.cfg_scale)
-        drawn = draw(self.model, seeds, Given(text, embedding), plan)
+        sampling = FlowSampling(self.settings.steps, self.settings.cfg_scale)
+        drawn = draw(self.model, seeds, Given(text, embedding), sampling)
         return to_images(self.codec.decode_latents(torch.cat([drawn, batch["latents"].float().cpu()])))
 
     def save(self, folder: Path) -> None:
@@ -158,7 +158,7 @@ def only(rows: Tensor, kept: Tensor) -> Tensor:
     return rows * kept.to(rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class LatentTextPairs(Dataset[dict[str, Tensor]]):
     """The latents of a picture with one of its captions, or with its embedding in that one's place."""
 
     def __init__(

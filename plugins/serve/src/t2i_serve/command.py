@@ -64,7 +64,7 @@ def serve(
 ) -> None:
     """Serve the OpenAI images API and a web page."""
     from t2i_serve import start
-    from t2i_serve.limits import Limits
+    from t2i_serve.limits import ServerLimits
 
     if host not in LOCAL and not token:
         raise T2IError(
@@ -73,7 +73,7 @@ def serve(
         )
     if token is not None and not token.strip():
         raise T2IError("the token is empty", "set the variable T2I_SERVE_TOKEN to a long secret")
-    limits = Limits(seconds=timeout)
+    limits = ServerLimits(seconds=timeout)
     running = start.prepared(
         model or (), output, limits, token=token, hosts=allow_host or (), memory=size(memory), device=device
     )

@@ -26,7 +26,7 @@ WINDOW = 0.02
 
 
 @dataclass(frozen=True)
-class Step:
+class JobProgress:
     """How far a job is, of 1."""
 
     share: float
@@ -57,11 +57,11 @@ class Failed:
     error: BaseException
 
 
-Event = Step | Preview | Drawn | Failed
+Event = JobProgress | Preview | Drawn | Failed
 
 
 @dataclass(eq=False)
-class Job:
+class DrawJob:
     """The pictures of one request: `first`, and those with the seeds after it."""
 
     first: Request
@@ -89,7 +89,7 @@ class Job:
         return not self.is_gone and self.begun < self.n
 
 
-Row = tuple[Job, int]
+Row = tuple[DrawJob, int]
 """A picture to draw: the job and the number of its candidate."""
 
 
@@ -99,9 +99,9 @@ class Turns:
     def __init__(self, whole_jobs: bool = False) -> None:
         self.whole_jobs = whole_jobs
         """Whether a job's pictures follow each other, for a generator that draws one prompt at a time."""
-        self._clients: dict[str, deque[Job]] = {}
+        self._clients: dict[str, deque[DrawJob]] = {}
 
-    def add(self, job: Job) -> None:
+    def add(self, job: DrawJob) -> None:
         self._clients.setdefault(job.client, deque()).append(job)
 
     def take(self) -> Row | None:
@@ -125,7 +125,7 @@ class Turns:
             return row
         return None
 
-    def _put_back(self, client: str, jobs: deque[Job]) -> None:
+    def _put_back(self, client: str, jobs: deque[DrawJob]) -> None:
         if jobs:
             self._clients[client] = jobs
 
@@ -144,7 +144,7 @@ class Drawer:
         self._lock = threading.Lock()
         self._is_running = False
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: DrawJob) -> None:
         with self._lock:
             self._turns.add(job)
             if not self._is_running:
@@ -194,7 +194,7 @@ class Drawer:
             self._waves(len(wave.rows))
 
 
-def _fail(job: Job, error: BaseException) -> None:
+def _fail(job: DrawJob, error: BaseException) -> None:
     if not job.is_gone:
         job.is_gone = True
         job.tell(Failed(error))
@@ -224,7 +224,7 @@ class Wave(Watch):
     def missing(self) -> list[Row]:
         return [row for row in self.rows[self.delivered :] if not row[0].is_gone]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[DrawJob]:
         return list(dict.fromkeys(job for job, _ in self.missing()))
 
     def step(self, done: int, of: int) -> None:
@@ -232,9 +232,9 @@ class Wave(Watch):
             raise Gone
         self.share = done / of
         for job in self.jobs():
-            job.tell(Step((job.done + min(self.share, 1.0) * self._running(job)) / job.n))
+            job.tell(JobProgress((job.done + min(self.share, 1.0) * self._running(job)) / job.n))
 
-    def _running(self, job: Job) -> int:
+    def _running(self, job: DrawJob) -> int:
         return sum(row[0] is job for row in self.missing())
 
     def preview(self, index: int, picture: Callable[[], Image]) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from t2i_serve.errors import ApiError, as_api_error, response
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2i_serve.metrics import Metrics
 
 COOKIE = "t2i_session"
@@ -38,7 +38,7 @@ class Guard:
     """The outermost layer of the application."""
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, hosts: Iterable[str], limits: Limits, metrics: Metrics
+        self, app: ASGIApp, *, token: str | None, hosts: Iterable[str], limits: ServerLimits, metrics: Metrics
     ) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
         self.token = token

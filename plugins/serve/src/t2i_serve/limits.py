@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """Each bounds memory or time; what is beyond is refused, with the reason."""
 
     pictures: int = 64
@@ -37,4 +37,4 @@ class Limits:
     """The same for a body with pictures."""
 
 
-USUAL = Limits()
+USUAL = ServerLimits()

@@ -17,7 +17,7 @@ from t2icli.store.models import Model
 
 
 @dataclass(frozen=True)
-class Offer:
+class ServedModel:
     """A model, or a backend that needs none."""
 
     kind: str
@@ -55,7 +55,7 @@ class Offers:
     def __init__(self, generators: Sequence[str] = ()) -> None:
         self._chosen = [_offer("generator", word) for word in generators]
 
-    def all(self, kind: str) -> list[Offer]:
+    def all(self, kind: str) -> list[ServedModel]:
         """The default first."""
         if kind == "generator" and self._chosen:
             return self._chosen
@@ -63,7 +63,7 @@ class Offers:
         usual = _default(kind)
         return sorted(found.values(), key=lambda offer: (offer.name != usual, offer.name))
 
-    def find(self, kind: str, word: str | None) -> Offer:
+    def find(self, kind: str, word: str | None) -> ServedModel:
         """By its name, or by that of its backend; the default if there is no word."""
         offers = self.all(kind)
         if not offers:
@@ -80,27 +80,27 @@ class Offers:
         raise ApiError(404, f"there is no {kind} called {word!r}; known: {known}", "model_not_found", "model")
 
 
-def _installed(kind: str) -> Iterator[Offer]:
+def _installed(kind: str) -> Iterator[ServedModel]:
     plugins = discovery.installed()
     offers = plugins.offers[kind]
     for name, model in models.installed(plugins.sources).items():
         offer = offers.get(model.card.backend)
         if offer is not None and "model" in settings.names(offer.entry.settings):
-            yield Offer(kind, name, name, offer.entry, model)
+            yield ServedModel(kind, name, name, offer.entry, model)
     for name, offer in offers.items():
         fields = msgspec.structs.fields(offer.entry.settings)
         if not any(field.name == "model" or field.required for field in fields):
-            yield Offer(kind, name, name, offer.entry, None)
+            yield ServedModel(kind, name, name, offer.entry, None)
 
 
-def _offer(kind: str, word: str) -> Offer:
+def _offer(kind: str, word: str) -> ServedModel:
     """What `-m` names, which may be a folder."""
     entry, model = configure.resolve(kind, word)
     if model is None and "model" in settings.names(entry.settings):
         model = models.default(entry.name, discovery.installed().sources)
         if model is None:
             configure.configure_entry(kind, entry)  # which says how to get one
-    return Offer(kind, model.name if model else entry.name, word, entry, model)
+    return ServedModel(kind, model.name if model else entry.name, word, entry, model)
 
 
 def _default(kind: str) -> str | None:

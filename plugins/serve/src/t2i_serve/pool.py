@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from t2i_serve.drawer import Drawer
 from t2i_serve.errors import ApiError
-from t2i_serve.offers import Offer, Offers
+from t2i_serve.offers import Offers, ServedModel
 from t2icli.pipelines import provenance
 from t2icli.registry.open import Opened, open_one
 
@@ -84,7 +84,7 @@ class Pool:
             if not resident.users:
                 resident.idle.set()
 
-    async def _resident(self, key: Key, offer: Offer) -> Resident:
+    async def _resident(self, key: Key, offer: ServedModel) -> Resident:
         while True:
             task = self._loads.get(key)
             if task is None:
@@ -98,7 +98,7 @@ class Pool:
             if self._loads.get(key) is task:
                 return resident
 
-    async def _load(self, key: Key, offer: Offer) -> Resident:
+    async def _load(self, key: Key, offer: ServedModel) -> Resident:
         async with self._loading:
             await self._make_room(offer)
             thread = ThreadPoolExecutor(1, thread_name_prefix=f"{offer.kind} {offer.name}")
@@ -115,7 +115,7 @@ class Pool:
         self.loaded[key] = resident
         return resident
 
-    def _open(self, offer: Offer) -> tuple[Opened[Any], dict[str, Any]]:
+    def _open(self, offer: ServedModel) -> tuple[Opened[Any], dict[str, Any]]:
         """In the model's thread, whose number of threads is fixed here: it decides the last bits of a picture."""
         device = self._device if offer.has_device else None
         opened = open_one(offer.kind, offer.word, device=device)
@@ -126,7 +126,7 @@ class Pool:
             torch.set_num_threads(self._threads)
         return opened, provenance.record(opened)
 
-    async def _make_room(self, offer: Offer) -> None:
+    async def _make_room(self, offer: ServedModel) -> None:
         """Drop what was used least recently until the model fits. What is in use is waited for, without new users."""
         if self._memory is None:
             return

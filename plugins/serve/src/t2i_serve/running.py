@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2i_serve.studio import Studio
 
 GRACE = 5
@@ -64,7 +64,7 @@ def server(app: FastAPI, studio: Studio) -> Server:
     return Server(config, studio)
 
 
-def _protocol(limits: Limits) -> type[H11Protocol]:
+def _protocol(limits: ServerLimits) -> type[H11Protocol]:
     class Impatient(H11Protocol):
         """Closes a connection whose first request has not come in time."""
 

@@ -11,7 +11,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Score = Annotated[float | None, Field(description="The rankers' combined score; null without a ranker.")]
 
 
-class Asked(BaseModel):
+class PicturesRequest(BaseModel):
     """What generations and edits share."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
@@ -41,7 +41,7 @@ class InputAudio(BaseModel):
     format: str | None = Field(None, description="Ignored: the file itself says what it is.")
 
 
-class GenerationRequest(Asked):
+class GenerationRequest(PicturesRequest):
     """`POST /v1/images/generations`. Further fields are settings of the model that may differ per picture: see
     `settings` of `/v1/models`."""
 
@@ -57,7 +57,7 @@ class GenerationRequest(Asked):
     style: Literal["vivid", "natural"] | None = Field(None, description="Ignored.")
 
 
-class EditRequest(Asked):
+class EditRequest(PicturesRequest):
     """`POST /v1/images/edits`, as multipart/form-data with the files `image` (or `image[]`) and `mask`."""
 
     prompt: str = Field("", description="What to draw.")
@@ -67,7 +67,7 @@ class EditRequest(Asked):
     )
 
 
-class Picture(BaseModel):
+class PictureAnswer(BaseModel):
     """One picture of an answer."""
 
     b64_json: str | None = None
@@ -97,7 +97,7 @@ class PicturesAnswer(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     created: int
-    data: list[Picture]
+    data: list[PictureAnswer]
     size: str | None = None
     quality: str = "auto"
     background: str = "opaque"
@@ -188,7 +188,7 @@ class CaptionRequest(BaseModel):
     model: str | None = None
 
 
-class Captions(BaseModel):
+class ImageCaptions(BaseModel):
     index: int
     captions: list[str]
 
@@ -197,7 +197,7 @@ class CaptionAnswer(BaseModel):
     object: Literal["list"] = "list"
     model: str
     seed: int
-    data: list[Captions]
+    data: list[ImageCaptions]
 
 
 class EmbeddingRequest(BaseModel):
@@ -231,7 +231,7 @@ class EmbeddingAnswer(BaseModel):
     usage: EmbeddingUsage = EmbeddingUsage()
 
 
-class Album(BaseModel):
+class AlbumAnswer(BaseModel):
     """A folder of pictures of the history."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -248,7 +248,7 @@ class Album(BaseModel):
 
 class History(BaseModel):
     object: Literal["list"] = "list"
-    data: list[Album]
+    data: list[AlbumAnswer]
     has_more: bool
 
 

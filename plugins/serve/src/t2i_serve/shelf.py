@@ -120,7 +120,7 @@ def _is_name(name: str) -> bool:
     return not (name.startswith(".") or {"/", "\\", "\0"} & set(name)) and name == Path(name).name
 
 
-def command(order: Order, model: str, sound: mixture.Sound | None = None) -> str:
+def command(order: Order, model: str, sound: mixture.AudioFile | None = None) -> str:
     """The words that draw the same in a terminal; pictures to go by have no path there."""
     words = ["t2i", "generate", "-n", str(order.n), "--seed", str(order.seed), "-m", model]
     if order.rerank:
@@ -135,7 +135,7 @@ def command(order: Order, model: str, sound: mixture.Sound | None = None) -> str
     return shlex.join([*words, *(["--"] if order.prompt.startswith("-") else []), order.prompt])
 
 
-def _of_sound(order: Order, sound: mixture.Sound | None) -> dict[str, str]:
+def _of_sound(order: Order, sound: mixture.AudioFile | None) -> dict[str, str]:
     """What `t2i generate` takes for the sound."""
     if sound is None or order.sound is None:
         return {}
@@ -160,7 +160,7 @@ def _kept(folder: Path, name: str, image: Any) -> conditions.Example:
 
 
 def _tables(
-    order: Order, record: Mapping[str, Any], judges: Sequence[scoring.Judge], sound: mixture.Sound | None
+    order: Order, record: Mapping[str, Any], judges: Sequence[scoring.Judge], sound: mixture.AudioFile | None
 ) -> dict[str, Any]:
     """What `t2i generate --config` reads."""
     tables: dict[str, Any] = {"n": order.n, "seed": order.seed, "model": record["model"], **_of_sound(order, sound)}

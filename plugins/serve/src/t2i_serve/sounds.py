@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2i_serve.errors import about
 from t2i_serve.pool import Resident
-from t2icli.contract.kinds import AudioEmbedder, Clip
+from t2icli.contract.kinds import AudioClip, AudioEmbedder
 from t2icli.pipelines import mixture
 from t2icli.registry.open import Opened
 
@@ -21,11 +21,11 @@ KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioInput:
     """What a request sends."""
 
     content: bytes
-    clip: Clip
+    clip: AudioClip
     listener: str
     """The embedder that hears it."""
     weights: Mapping[str, float]
@@ -35,18 +35,18 @@ class Sound:
         """Of its file in the album."""
         return "audio" + next((kind for start, kind in KINDS.items() if self.content.startswith(start)), "")
 
-    def kept(self, folder: Path) -> mixture.Sound:
+    def kept(self, folder: Path) -> mixture.AudioFile:
         """The sound in an album, so that `t2i replay` has it."""
         path = (folder / self.name).absolute()
         path.write_bytes(self.content)
-        return mixture.Sound(path, self.clip)
+        return mixture.AudioFile(path, self.clip)
 
 
 @dataclass(frozen=True)
-class Heard:
+class EmbeddedInput:
     """The sound as a vector."""
 
-    sound: Sound
+    sound: AudioInput
     vector: Tensor
     listener: Opened[AudioEmbedder]
 
@@ -62,8 +62,8 @@ class Heard:
         return mixture.Mixture(generator, self.sound.weights, None, None, self.listener, self.vector)
 
 
-async def hear(sound: Sound, resident: Resident) -> Heard:
+async def hear(sound: AudioInput, resident: Resident) -> EmbeddedInput:
     """In the thread of the embedder."""
     opened: Opened[AudioEmbedder] = resident.opened
     (vector,) = await resident.run(opened.thing.embed_audio, [sound.clip])
-    return Heard(sound, vector, opened)
+    return EmbeddedInput(sound, vector, opened)

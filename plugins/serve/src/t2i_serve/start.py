@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from t2i_serve import running
 from t2i_serve.app import application
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2i_serve.metrics import Metrics
 from t2i_serve.offers import Offers
 from t2i_serve.pool import Pool
@@ -37,7 +37,7 @@ class Prepared:
 def prepared(
     generators: Sequence[str],
     output: Path,
-    limits: Limits,
+    limits: ServerLimits,
     *,
     token: str | None = None,
     hosts: Iterable[str] = (),

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from t2i_serve.drawer import Drawn, Event, Failed, Job, Preview, Step
+from t2i_serve.drawer import DrawJob, Drawn, Event, Failed, JobProgress, Preview
 from t2i_serve.errors import NO_RETRY, ApiError, about
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2i_serve.metrics import Metrics
 from t2i_serve.pool import Pool, Resident
 from t2i_serve.shelf import Filed, Shelf
-from t2i_serve.sounds import Heard, Sound, hear
+from t2i_serve.sounds import AudioInput, EmbeddedInput, hear
 from t2icli.contract.requests import Request
 from t2icli.pipelines import doubts, generate, mixture, scoring
 from t2icli.registry import settings
@@ -43,7 +43,7 @@ class Order:
     size: tuple[int, int] | None = None
     examples: Mapping[str, Image] = field(default_factory=dict)
     """Pictures to go by, by the name of the condition."""
-    sound: Sound | None = None
+    sound: AudioInput | None = None
     has_prompt: bool = True
     """False where `prompt` only names what the pictures were drawn from."""
     rerank: Mapping[str, float] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Done:
 class Studio:
     """What all requests share."""
 
-    def __init__(self, pool: Pool, shelf: Shelf, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, shelf: Shelf, limits: ServerLimits, metrics: Metrics) -> None:
         self.pool, self.shelf, self.limits, self.metrics = pool, shelf, limits, metrics
         self.stopping = asyncio.Event()
         self._pictures = 0
@@ -121,7 +121,7 @@ class Studio:
             is_of_words = "like" not in order.examples and order.sound is None
             yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if is_of_words else [])
 
-    async def _heard(self, sound: Sound, order: Order) -> Heard:
+    async def _heard(self, sound: AudioInput, order: Order) -> EmbeddedInput:
         """The sound as a vector. Rankers that cannot compare pictures with it are refused before any is drawn.
 
         All that is loaded for this is free again before the generator is in use: there may not be room for both.
@@ -135,10 +135,10 @@ class Studio:
 
     async def _drawn(
         self, order: Order, request: Request, resident: Resident, clock: Clock, mixed: mixture.Mixture | None
-    ) -> AsyncIterator[Step | Preview | Drawn]:
+    ) -> AsyncIterator[JobProgress | Preview | Drawn]:
         events: asyncio.Queue[Event] = asyncio.Queue()
         embedding = partial(mixed.embedding, order.prompt) if mixed is not None else None
-        job = Job(request, order.n, order.client, _from_thread(events), order.previews, embedding)
+        job = DrawJob(request, order.n, order.client, _from_thread(events), order.previews, embedding)
         assert resident.drawer is not None
         resident.drawer.submit(job)
         done = 0
@@ -153,7 +153,7 @@ class Studio:
             job.is_gone = True
 
     async def _judge(
-        self, order: Order, candidates: Sequence[generate.Candidate], heard: Heard | None
+        self, order: Order, candidates: Sequence[generate.Candidate], heard: EmbeddedInput | None
     ) -> list[scoring.Judge]:
         """Score all candidates that differ with each ranker in turn."""
         judges = []
@@ -195,7 +195,7 @@ class Clock:
             task.cancel()
 
 
-def _judge_of(resident: Resident, name: str, weight: float, heard: Heard | None) -> scoring.Judge:
+def _judge_of(resident: Resident, name: str, weight: float, heard: EmbeddedInput | None) -> scoring.Judge:
     """A ranker that compares pictures with the prompt, or with a sound in place of it."""
     opened = resident.opened
     judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model, mixture.space_of(opened))

@@ -25,7 +25,7 @@ APART = 0x9E3779B1
 """Between the seeds of an image's captions, far from its neighbours' seeds: torch looks at 32 bits of a seed alone."""
 
 
-class Luck:
+class GumbelNoise:
     """Makes the largest logit of each row a sample of its distribution, drawn with the row's own generator.
 
     Gumbel noise added to logits has its maximum at class k with the probability of k. `generate` has one seed for all.
@@ -57,7 +57,7 @@ def kept(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
     return logits
 
 
-class Captioner:
+class VlmCaptioner:
     """Draws the captions of one picture at a time: on a CPU one by one, on a GPU in full batches."""
 
     def __init__(self, model: Any, processor: Any, settings: VlmSettings) -> None:
@@ -66,7 +66,7 @@ class Captioner:
         language = translate.language() if settings.language == "auto" else settings.language
         self.question = DESCRIBE[language] if settings.question is None else settings.question
         own = model.generation_config
-        self.plan = transformers.GenerationConfig(
+        self.generation = transformers.GenerationConfig(
             max_new_tokens=settings.max_tokens,
             do_sample=False,
             num_beams=1,
@@ -90,10 +90,10 @@ class Captioner:
     @torch.inference_mode()
     def _drawn(self, inputs: Any, seeds: list[int]) -> list[str]:
         rows = {name: repeated(tensor, len(seeds)) for name, tensor in inputs.items()}
-        luck = transformers.LogitsProcessorList([Luck(seeds, self.settings)])
+        noise = transformers.LogitsProcessorList([GumbelNoise(seeds, self.settings)])
         with quiet():
             try:
-                ids = self.model.generate(**rows, generation_config=self.plan, logits_processor=luck)
+                ids = self.model.generate(**rows, generation_config=self.generation, logits_processor=noise)
             except ValueError as error:
                 raise T2IError(f"the model cannot describe this picture: {first_line(error)}", code=1) from error
         asked = rows.get("input_ids")
@@ -111,9 +111,9 @@ def repeated(tensor: Any, n: int) -> Any:
     return torch.cat([tensor] * n) if n > 1 else tensor
 
 
-def load(settings: VlmSettings) -> Captioner:
+def load(settings: VlmSettings) -> VlmCaptioner:
     folder = repository.locate(settings.model, settings.source, "vlm")
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.precision, device)
     model = network(transformers.AutoModelForImageTextToText, folder, dtype, device)
-    return Captioner(model, processor(folder), settings)
+    return VlmCaptioner(model, processor(folder), settings)

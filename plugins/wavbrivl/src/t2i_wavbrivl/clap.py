@@ -14,7 +14,7 @@ from torch import Tensor
 
 from t2i_wavbrivl import ClapSettings
 from t2i_wavbrivl.embed import averaged
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
@@ -82,7 +82,7 @@ class Clap:
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         raise T2IError("CLAP knows sounds and texts, but no pictures", "use wavbrivl or wav2clip")
 
-    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         cut = [list(torch.from_numpy(resampled(clip, RATE).copy()).split(int(RATE * SECONDS))) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self._prepare, self._of_sounds)
         return averaged(vectors, cut)

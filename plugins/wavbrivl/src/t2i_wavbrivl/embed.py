@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from t2i_wavbrivl import Settings, TowerShape
 from t2i_wavbrivl.model import Tower, pieces, spectrogram
-from t2icli.contract.kinds import Clip, Embedder
+from t2icli.contract.kinds import AudioClip, Embedder
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
@@ -46,7 +46,7 @@ class AudioTower:
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.embedder.embed_images(images)
 
-    def embed_audio(self, clips: Sequence[Clip]) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         """A long clip is heard in pieces, whose vectors are averaged."""
         cut = [pieces(clip, self.seconds, self.least) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self.prepare, self.tower)

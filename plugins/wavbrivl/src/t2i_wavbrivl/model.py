@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_wavbrivl import TowerShape
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.nn.transformer import attend, join_heads, split_heads
 from t2icli.sounds.clips import resampled
 
@@ -113,7 +113,7 @@ def _mel(hertz: float) -> float:
     return 2595 * math.log10(1 + hertz / 700)
 
 
-def pieces(clip: Clip, seconds: float, least: float = 0.0) -> list[Tensor]:
+def pieces(clip: AudioClip, seconds: float, least: float = 0.0) -> list[Tensor]:
     """The samples at `RATE` in pieces of at most so many seconds; a last one too short to say much is left out.
 
     A clip shorter than `least` is filled up with silence.

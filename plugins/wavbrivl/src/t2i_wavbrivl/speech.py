@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 
 from t2i_wavbrivl import Speech
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 
 VARIANTS = (
@@ -23,7 +23,7 @@ RATE, HEADER = 22_050, 44
 PATIENCE = 20.0
 
 
-def speak(text: str, voice: str, speed: int, pitch: int) -> Clip:
+def speak(text: str, voice: str, speed: int, pitch: int) -> AudioClip:
     """One text in one voice, which may name a variant: `cmn-latn-pinyin+f3`."""
     command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdin", "--stdout"]
     try:
@@ -33,7 +33,7 @@ def speak(text: str, voice: str, speed: int, pitch: int) -> Clip:
     samples = np.frombuffer(done.stdout[HEADER : HEADER + (len(done.stdout) - HEADER) // 2 * 2], "<i2")
     if done.returncode or not len(samples):
         raise T2IError(f"espeak-ng cannot speak {text[:40]!r} with voice {voice!r}: {done.stderr.decode().strip()}")
-    return Clip(samples.astype(np.float32) / np.float32(32768), RATE)
+    return AudioClip(samples.astype(np.float32) / np.float32(32768), RATE)
 
 
 def check() -> None:
@@ -48,7 +48,7 @@ def missing() -> T2IError:
     )
 
 
-def spoken(text: str, how: Speech) -> Clip:
+def spoken(text: str, how: Speech) -> AudioClip:
     """A random rendering, from Python's own generator, which the training loop seeds for each sample."""
     variant = random.choice(how.variants or VARIANTS)
     return speak(text, f"{how.voice}+{variant}", random.randint(*how.speed), random.randint(*how.pitch))

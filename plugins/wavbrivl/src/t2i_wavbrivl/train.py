@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.model import HOP, RATE, WINDOW, Tower, pieces, spectrogram
-from t2icli.contract.kinds import Clip
+from t2icli.contract.kinds import AudioClip
 from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -173,7 +173,7 @@ class Sounds(Dataset[dict[str, Tensor]]):
         samples = samples[start : start + int(SECONDS * RATE)]
         return torch.from_numpy(speech.disturbed(samples, self.how.noise) if self.varied else samples.copy())
 
-    def _spoken(self, caption: str) -> Clip:
+    def _spoken(self, caption: str) -> AudioClip:
         return speech.spoken(
             caption, self.how if self.varied else Speech(self.how.voice, ("m4",), (170, 170), (50, 50))
         )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from t2icli.backends.clip.model import Network
 
 
-class Clip:
+class ClipEmbedder:
     """Texts and images in CLIP's space."""
 
     def __init__(
@@ -98,7 +98,7 @@ def _width(model: Network) -> int:
     return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
 
-def load(settings: Settings) -> Clip:
+def load(settings: Settings) -> ClipEmbedder:
     """From a model folder, or from open_clip's hub when a tag is asked for."""
     if settings.pretrained is not None:
         network, preprocess, texts, name = load_tag(settings.architecture, settings.pretrained, settings.keep_end)
@@ -109,7 +109,7 @@ def load(settings: Settings) -> Clip:
         set_pool(network, settings.pool, texts.end)
     if settings.pixels == "raw":
         preprocess = partial(raw, size=network.visual.image_size)
-    return Clip(network, preprocess, texts, settings, name)
+    return ClipEmbedder(network, preprocess, texts, settings, name)
 
 
 def raw(image: Image, size: int | tuple[int, int]) -> Tensor:

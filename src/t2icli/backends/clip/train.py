@@ -61,7 +61,7 @@ class ClipRecipe:
         train = split == "train"
         augment = AugmentationCfg(scale=(self.settings.crop, 1.0))
         transform = image_transform_v2(PreprocessCfg(**self.config["preprocess"]), is_train=train, aug_cfg=augment)
-        return Pairs(data, transform, self.texts, any_caption=train)
+        return ImageTextPairs(data, transform, self.texts, any_caption=train)
 
     def turns(self) -> Sequence[Turn]:
         return [Turn("contrast", groups(self.model), self.loss, self.cool)]
@@ -153,7 +153,7 @@ def fresh_config(settings: RecipeSettings) -> dict[str, Any]:
     return config
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class ImageTextPairs(Dataset[dict[str, Tensor]]):
     """Pictures with one of their captions; rows without any are left out."""
 
     def __init__(

@@ -29,7 +29,7 @@ from t2icli.store.models import Card, Model
 from t2icli.training.captions import Ids
 
 
-class Pairs(Dataset[tuple[Tensor, Tensor]]):
+class TokensAndCodes(Dataset[tuple[Tensor, Tensor]]):
     """The ids of a text, 0 being padding, and the codes of its image."""
 
     def __init__(
@@ -103,7 +103,9 @@ class DallERecipe:
         return self.codec.size[1]
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
-        return Pairs(data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train")
+        return TokensAndCodes(
+            data, encoded["codes"], self.tokenizer, self.config.text_length, at_random=split == "train"
+        )
 
     def turns(self) -> Sequence[Turn]:
         hidden = [p for p in self.model.layers.parameters() if p.ndim == 2]

@@ -26,7 +26,7 @@ class Folder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: Column = None
     caption: Column = None
     key: Column = None
@@ -37,12 +37,12 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Encoding = "auto"
 
 
-class Csv(Table, frozen=True, forbid_unknown_fields=True):
+class Csv(TableSettings, frozen=True, forbid_unknown_fields=True):
     delimiter: Annotated[str, Meta(description="between cells; auto: as in the first line")] = "auto"
     header: Annotated[bool, Meta(description="the first row names the columns; else they are called 0, 1, ...")] = True
 
 
-class Jsonl(Table, frozen=True, forbid_unknown_fields=True):
+class Jsonl(TableSettings, frozen=True, forbid_unknown_fields=True):
     text: Annotated[
         str | None, Meta(description="which kind of BriVL's sentences, such as sur_text, are captions; none: all kinds")
     ] = None

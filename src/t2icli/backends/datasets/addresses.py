@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from t2icli.backends.datasets import GoogleCc, Wukong
-from t2icli.backends.datasets.tables import Record, bad_record, header_of, read_cells
+from t2icli.backends.datasets.tables import TableRow, bad_record, header_of, read_cells
 from t2icli.backends.datasets.text import files, guess_encoding
 from t2icli.backends.datasets.text2img import as_the_notebook_does
 from t2icli.data.dataset import ADDRESS, SourceRow
@@ -45,7 +45,7 @@ class WukongSource:
             yield from in_lists(self.rows(source))
             return
         for path in files(source, ".csv"):
-            header = next(read_cells(path, ",", self.settings.encoding), Record(1, []))
+            header = next(read_cells(path, ",", self.settings.encoding), TableRow(1, []))
             names = ["image", "caption"] if header.cells and ADDRESS.match(header.cells[0]) else None
             yield from _columns(path, self.settings.encoding, ",", names, (0, 1), self._file(path))
 
@@ -62,7 +62,7 @@ class WukongSource:
         return (_row(path, record, 0, 1) for record in rows)
 
 
-def _row(path: Path, record: Record, image: int, caption: int) -> SourceRow:
+def _row(path: Path, record: TableRow, image: int, caption: int) -> SourceRow:
     cells = record.cells
     if record.problem or len(cells) < 2:
         row = bad_record(path, record)

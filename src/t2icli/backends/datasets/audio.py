@@ -15,7 +15,7 @@ from t2icli.backends.datasets import AudioFolder, AudioTable
 from t2icli.backends.datasets.columns import problem_of
 from t2icli.backends.datasets.tables import bad_record, read_cells
 from t2icli.backends.datasets.text import files
-from t2icli.data.dataset import SourceRow, Unreadable
+from t2icli.data.dataset import SourceRow, UnreadableImage
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import images
 from t2icli.sounds import clips
@@ -117,4 +117,4 @@ def _spectrogram(path: Path) -> bytes:
     try:
         return picture(clips.open_clip(path))
     except T2IError as error:
-        raise Unreadable("bad-audio", error.message) from error
+        raise UnreadableImage("bad-audio", error.message) from error

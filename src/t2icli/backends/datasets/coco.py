@@ -20,19 +20,19 @@ ANNOTATIONS = re.compile(r"captions_(train|val)(2014|2017)\.json")
 MOST = 256 << 20
 
 
-class Picture(msgspec.Struct):
+class CocoImage(msgspec.Struct):
     id: int
     file_name: str
 
 
-class Sentence(msgspec.Struct):
+class CocoCaption(msgspec.Struct):
     image_id: int
     caption: str
 
 
 class Annotations(msgspec.Struct):
-    images: list[Picture]
-    annotations: list[Sentence]
+    images: list[CocoImage]
+    annotations: list[CocoCaption]
 
 
 class CocoSource:

@@ -62,7 +62,7 @@ def with_audio(row: SourceRow, cell: object, root: Path) -> SourceRow:
     return msgspec.structs.replace(row, audio=sound, extra={**problem, **row.extra})
 
 
-class Record(NamedTuple):
+class TableRow(NamedTuple):
     """One row of a table, and the line it starts in."""
 
     line: int
@@ -70,7 +70,7 @@ class Record(NamedTuple):
     problem: str = ""
 
 
-def header_of(record: Record, path: Path) -> list[str]:
+def header_of(record: TableRow, path: Path) -> list[str]:
     if record.problem:
         raise T2IError(
             f"the first row of '{path}', which names the columns, cannot be read: {record.problem}",
@@ -79,13 +79,13 @@ def header_of(record: Record, path: Path) -> list[str]:
     return record.cells
 
 
-def bad_record(path: Path, record: Record) -> SourceRow:
+def bad_record(path: Path, record: TableRow) -> SourceRow:
     """A row with a problem, or one that has too few cells."""
     row = bad_row(path, record.line, record.problem or "missing-column")
     return row if record.problem else msgspec.structs.replace(row, captions=tuple(record.cells))
 
 
-def read_cells(path: Path, delimiter: str = "auto", encoding: str = "auto") -> Iterator[Record]:
+def read_cells(path: Path, delimiter: str = "auto", encoding: str = "auto") -> Iterator[TableRow]:
     """The rows of a table, empty lines left out; one that cannot be read comes with the problem."""
     with open_text(path, encoding) as stream:
         between = separator(stream.readline(LONGEST), path) if delimiter == "auto" else delimiter
@@ -101,7 +101,7 @@ def separator(first: str, path: Path) -> str:
     return ";" if ";" in first and "," not in first else ","
 
 
-def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[Record]:
+def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[TableRow]:
     # Captions in tab-separated files carry lone quotation marks: such files do not quote cells.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     while True:
@@ -112,22 +112,22 @@ def _records(lines: Lines, delimiter: str, plain: bool) -> Iterator[Record]:
                 cells = next(reader)
                 if cells:
                     problem = problem_in("".join(cells))
-                    yield Record(lines.first, [] if problem else cells, problem)
+                    yield TableRow(lines.first, [] if problem else cells, problem)
         except StopIteration:
             return
         except csv.Error:
             yield _doubtful(lines, delimiter, quoting)
 
 
-def _doubtful(lines: Lines, delimiter: str, quoting: Literal[0, 3]) -> Record:
+def _doubtful(lines: Lines, delimiter: str, quoting: Literal[0, 3]) -> TableRow:
     """The row that strict reading stopped at, of whose lines only the first is used up."""
     line = lines.first
     lines.give_back(1)
     if problem := problem_in(lines.taken[0]):
-        return Record(line, [], problem)
+        return TableRow(line, [], problem)
     here = Lines(io.StringIO(lines.taken[0] + END, newline=""))
     try:
         cells = next(csv.reader(here, delimiter=delimiter, quoting=quoting))  # `"a"b` is read as `ab`
     except csv.Error:
-        return Record(line, [], "field-too-long")
-    return Record(line, cells) if len(here.taken) == 1 else Record(line, [], "unclosed-quote")
+        return TableRow(line, [], "field-too-long")
+    return TableRow(line, cells) if len(here.taken) == 1 else TableRow(line, [], "unclosed-quote")

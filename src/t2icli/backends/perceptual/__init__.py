@@ -14,11 +14,11 @@ from t2icli.store.models import Model
 from t2icli.store.sources import ModelSource, RemoteFile
 
 
-class Lpips(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LpipsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="LPIPS weights; without them the Laplacian metric is used")] = None
 
 
-class Laplacian(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LaplacianSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: Annotated[int, Meta(description="scales to compare at, each half the size of the last", ge=1)] = 4
 
 
@@ -30,8 +30,10 @@ import_files = lazily("t2icli.backends.perceptual.convert:convert")
 @hookimpl
 def t2i_metrics() -> list[Entry[Metric]]:
     return [
-        Entry("lpips", "LPIPS: learned distance of VGG16 features", Lpips, load_lpips, import_files),
-        Entry("laplacian", "differences of details at several scales; needs no weights", Laplacian, load_laplacian),
+        Entry("lpips", "LPIPS: learned distance of VGG16 features", LpipsSettings, load_lpips, import_files),
+        Entry(
+            "laplacian", "differences of details at several scales; needs no weights", LaplacianSettings, load_laplacian
+        ),
     ]
 
 

@@ -18,7 +18,7 @@ ABSENT = (
 class Laplacian:
     name = "laplacian"
 
-    def __init__(self, settings: perceptual.Laplacian) -> None:
+    def __init__(self, settings: perceptual.LaplacianSettings) -> None:
         self.levels = settings.levels
 
     def distance(self, images: Tensor, others: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ class Vgg16:
         return self.network(2 * images - 1, 2 * others - 1)
 
 
-def load_lpips(settings: perceptual.Lpips) -> Vgg16 | Laplacian:
+def load_lpips(settings: perceptual.LpipsSettings) -> Vgg16 | Laplacian:
     if settings.model is None:
         warnings.warn(ABSENT, UserWarning, stacklevel=2)
-        return Laplacian(perceptual.Laplacian())
+        return Laplacian(perceptual.LaplacianSettings())
     return Vgg16(weights.load(Lpips(), settings.model))

@@ -21,7 +21,7 @@ Strict = Annotated[bool, Meta(description="refuse a text that is too long instea
 ROBERTA = "hfl/chinese-roberta-wwm-ext"
 
 
-class Chinese(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChineseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="a vocabulary, imported or inside another model")] = None
     vocabulary: Annotated[
         str | None,
@@ -32,11 +32,11 @@ class Chinese(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: Strict = False
 
 
-class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ClipSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: Strict = False
 
 
-class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JsonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[Model | None, Meta(description="a tokenizer, imported or trained with t2i")] = None
     file: Annotated[
         Path | None, Meta(description="instead of a model: tokenizer.json, or its folder", extra=ELSEWHERE)
@@ -49,7 +49,7 @@ class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: Strict = False
 
 
-class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A vocabulary of one's own, learnt from captions."""
 
     pieces: Annotated[
@@ -74,13 +74,13 @@ def t2i_tokenizers() -> list[Entry[Tokenizer]]:
         Entry(
             "chinese",
             "Chinese characters and word pieces, as BERT has them",
-            Chinese,
+            ChineseSettings,
             load_chinese,
             import_chinese,
             wanted=("vocab.txt",),
         ),
-        Entry("clip", "CLIP's byte pairs, made for English", Clip, load_clip),
-        Entry("json", "any Hugging Face tokenizer.json", Json, load_json, import_json),
+        Entry("clip", "CLIP's byte pairs, made for English", ClipSettings, load_clip),
+        Entry("json", "any Hugging Face tokenizer.json", JsonSettings, load_json, import_json),
     ]
 
 
@@ -89,7 +89,7 @@ load_training = lazily("t2icli.backends.tokenizers.train:TokenizerFit")
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Fit]]:
-    return [Entry("tokenizer", "a vocabulary from captions, Chinese and English", Training, load_training)]
+    return [Entry("tokenizer", "a vocabulary from captions, Chinese and English", FitSettings, load_training)]
 
 
 @hookimpl

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.backends.tokenizers import Chinese
+from t2icli.backends.tokenizers import ChineseSettings
 from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
 from t2icli.contract.entries import Upstream
 from t2icli.ground import files
@@ -22,7 +22,7 @@ UNKNOWN = "[UNK]"
 SPECIAL = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 
 
-def load(settings: Chinese) -> IdTokenizer:
+def load(settings: ChineseSettings) -> IdTokenizer:
     if settings.vocabulary is not None:
         path = find(settings.vocabulary)
     elif settings.model is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from t2icli.backends.tokenizers import Clip
+from t2icli.backends.tokenizers import ClipSettings
 from t2icli.backends.tokenizers.ids import IdTokenizer
 
 
-def load(settings: Clip) -> IdTokenizer:
+def load(settings: ClipSettings) -> IdTokenizer:
     import open_clip
 
     tokenizer = open_clip.SimpleTokenizer()

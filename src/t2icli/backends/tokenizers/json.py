@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.backends.tokenizers import Json
+from t2icli.backends.tokenizers import JsonSettings
 from t2icli.backends.tokenizers.ids import IdTokenizer, of_hugging_face
 from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = "tokenizer.json"
 
 
-def load(settings: Json) -> IdTokenizer:
+def load(settings: JsonSettings) -> IdTokenizer:
     if settings.file is not None:
         path = settings.file / FILE if settings.file.is_dir() else settings.file
     elif settings.model is not None:

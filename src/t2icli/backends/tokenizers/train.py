@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from t2icli.backends.tokenizers import Training
+from t2icli.backends.tokenizers import FitSettings
 from t2icli.backends.tokenizers.json import FILE, seal
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
@@ -20,7 +20,7 @@ END, END_OF_BYTES = "[SEP]", "<|endoftext|>"
 class TokenizerFit:
     """A recipe without steps: the captions are read once."""
 
-    def __init__(self, settings: Training) -> None:
+    def __init__(self, settings: FitSettings) -> None:
         self.settings = settings
 
     def fit(self, captions: Iterable[str], folder: Path) -> None:
@@ -34,7 +34,7 @@ class TokenizerFit:
         seal(folder, source="trained here", unknown="drop")
 
 
-def word_pieces(captions: Iterable[str], settings: Training) -> Tokenizer:
+def word_pieces(captions: Iterable[str], settings: FitSettings) -> Tokenizer:
     """Chinese characters one by one, other words in pieces; what no caption has is unknown."""
     texts = list(captions)
     normalizer = normalizers.BertNormalizer(lowercase=settings.lowercase)
@@ -73,7 +73,7 @@ def _letters(texts: Iterable[str], normalizer: normalizers.BertNormalizer) -> li
     return sorted(letters)
 
 
-def byte_pairs(captions: Iterable[str], settings: Training) -> Tokenizer:
+def byte_pairs(captions: Iterable[str], settings: FitSettings) -> Tokenizer:
     """Frequent runs of bytes, so Chinese words too; any text at all can be spelled."""
     tokenizer = Tokenizer(models.BPE())
     steps = [normalizers.NFC(), *([normalizers.Lowercase()] if settings.lowercase else [])]

@@ -70,7 +70,7 @@ class Care(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reseed_every: Annotated[int, Meta(description="steps after which unused codes begin again; 0 never", ge=0)] = 50
 
 
-class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VQGAN from pictures: L1, a perceptual metric, the codebook's own loss, and an adversary later on."""
 
     shape: Annotated[VqganShape, Meta(description="the network; resolution, ch, ch_mult ...; not with `start`")] = (
@@ -139,7 +139,7 @@ load_training = lazily("t2icli.backends.vqgan.train:VqganRecipe")
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "a VQGAN from pictures: the codes that DALL-E draws"
-    return [Entry("vqgan", about, Training, load_training, sizes=SIZES)]
+    return [Entry("vqgan", about, RecipeSettings, load_training, sizes=SIZES)]
 
 
 HOST = "https://heibox.uni-heidelberg.de/f/"

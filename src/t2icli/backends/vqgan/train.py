@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from t2icli.backends.vqgan import Training
+from t2icli.backends.vqgan import RecipeSettings
 from t2icli.contract.recipes import Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
@@ -32,7 +32,7 @@ from t2icli.store.models import Card
 class Trainee(nn.Module):
     """The VQGAN with all that is there only while it learns."""
 
-    def __init__(self, settings: Training) -> None:
+    def __init__(self, settings: RecipeSettings) -> None:
         super().__init__()
         self.settings = settings
         start = settings.start
@@ -103,7 +103,7 @@ class Trainee(nn.Module):
 class VqganRecipe:
     """One turn for the VQGAN, one for its adversary."""
 
-    def __init__(self, settings: Training) -> None:
+    def __init__(self, settings: RecipeSettings) -> None:
         self.settings = settings
         if settings.tune == "decoder" and settings.start is None:
             raise T2IError("there is no decoder to tune", "name the VQGAN it belongs to: -o start=runs/vqgan/model")

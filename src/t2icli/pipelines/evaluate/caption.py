@@ -9,7 +9,7 @@ from typing import Any, Literal
 from t2icli.contract.kinds import Captioner
 from t2icli.pipelines import scoring
 from t2icli.pipelines.evaluate import caption_scores
-from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry.open import Opened
 
 By = Literal["character", "word"]
@@ -38,7 +38,7 @@ class CaptionResult:
 
 def evaluate(
     source: Opened[Captioner],
-    pairs: Pairs,
+    pairs: EvaluationSet,
     n: int = 1,
     *,
     seed: int = 0,
@@ -72,7 +72,7 @@ def evaluate(
     )
 
 
-def compared(captions: Sequence[Sequence[str]], pictures: Sequence[Picture], by: By) -> dict[str, float]:
+def compared(captions: Sequence[Sequence[str]], pictures: Sequence[CaptionedPicture], by: By) -> dict[str, float]:
     """Every figure, as a mean over the first captions of all pictures, the second ones, and so on."""
     cut = caption_scores.cutter(by)
     references = [[cut(text) for text in picture.captions] for picture in pictures]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2icli.contract.kinds import Codec, LatentCodec
-from t2icli.pipelines.evaluate.pairs import Pairs
+from t2icli.pipelines.evaluate.pairs import EvaluationSet
 from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CodecResult:
 
 def evaluate(
     source: Opened[Codec | LatentCodec],
-    pairs: Pairs,
+    pairs: EvaluationSet,
     *,
     batch: int = 16,
     advance: Callable[[int], None] = lambda n: None,

@@ -14,7 +14,7 @@ import numpy as np
 from t2icli.contract.kinds import BoxEmbedder, Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry import discovery, settings
 from t2icli.registry.open import Opened, open_several
 
@@ -51,7 +51,7 @@ def open_embedders(words: Iterable[str], options: Mapping[str, Any], **flags: An
 
 def embed(
     source: Opened[Embedder],
-    pairs: Pairs,
+    pairs: EvaluationSet,
     texts: Sequence[str],
     cache: Path | None = None,
     advance: Advance = lambda n: None,
@@ -120,7 +120,9 @@ def _fill(rows: NDArray[np.float32], blocks: Iterator[NDArray[np.float32]]) -> N
         start += len(block)
 
 
-def embed_pictures(embedder: Embedder, pictures: Sequence[Picture], unreadable: dict[str, str]) -> NDArray[np.float32]:
+def embed_pictures(
+    embedder: Embedder, pictures: Sequence[CaptionedPicture], unreadable: dict[str, str]
+) -> NDArray[np.float32]:
     """A vector for each; not a number for those that cannot be opened, whose reasons go into `unreadable`."""
     rows: NDArray[np.float32] = np.full((len(pictures), embedder.width), np.nan, np.float32)
     opened, places = [], []

@@ -20,7 +20,7 @@ from t2icli.pipelines.doubts import OFTEN, identity
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.pipelines.evaluate.embeddings import Advance
-from t2icli.pipelines.evaluate.pairs import Pairs
+from t2icli.pipelines.evaluate.pairs import EvaluationSet
 from t2icli.pipelines.generate import candidates
 from t2icli.registry import configure, discovery
 from t2icli.registry.open import Opened, open_several
@@ -50,7 +50,7 @@ class BestOf:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPrompt:
     """One prompt's candidates in the eyes of those who choose and judge, (n,) each."""
 
     by_ranker: NDArray[np.float64]
@@ -135,7 +135,7 @@ def evaluate(
                 if each is not None:
                     each.see(images)
             drawn(len(images))
-        scored.append(Scored(*(np.concatenate(column) for column in zip(*fields, strict=True))))
+        scored.append(ScoredPrompt(*(np.concatenate(column) for column in zip(*fields, strict=True))))
     curve = [best_of(k, scored) for k in CURVE if k <= n]
     features = inception.features() if inception is not None else None
     return GenerationResult(
@@ -154,12 +154,12 @@ def evaluate(
 def _seen(
     row: int, by_ranker: NDArray[np.float64], by_judge: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """The fields of `Scored`: scores of the pictures (columns) that were drawn for prompt `row`."""
+    """The fields of `ScoredPrompt`: scores of the pictures (columns) that were drawn for prompt `row`."""
     own = by_judge[row]
     return by_ranker[row], own, own > np.delete(by_judge, row, axis=0).max(axis=0)
 
 
-def best_of(k: int, scored: Sequence[Scored]) -> BestOf:
+def best_of(k: int, scored: Sequence[ScoredPrompt]) -> BestOf:
     """The ranker's best of every k candidates, averaged over all the groups of k there are."""
     scores, hits = [], []
     for each in scored:
@@ -170,7 +170,7 @@ def best_of(k: int, scored: Sequence[Scored]) -> BestOf:
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
-def least(k: int, scored: Sequence[Scored]) -> float:
+def least(k: int, scored: Sequence[ScoredPrompt]) -> float:
     """What the best of every k candidates scores in all but one of `OFTEN` cases."""
     best = [each.by_ranker[at : at + k].max() for each in scored for at in range(0, len(each.by_ranker) - k + 1, k)]
     return float(np.quantile(best, 1 / OFTEN))
@@ -213,7 +213,7 @@ def judging(source: Opened[Any]) -> Judge:
 class Distance:
     """Drawn pictures and real ones to be compared by their features, which alone are kept."""
 
-    def __init__(self, features: Callable[[Sequence[Image]], Any], real: Pairs, most: int = 10_000) -> None:
+    def __init__(self, features: Callable[[Sequence[Image]], Any], real: EvaluationSet, most: int = 10_000) -> None:
         self.of, self.real = features, real.pictures[:most]
         self.drawn: list[NDArray[Any]] = []
 

@@ -18,7 +18,7 @@ from t2icli.registry.open import load
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from t2icli.contract.kinds import Clip
+    from t2icli.contract.kinds import AudioClip
 
 
 def _no_sound() -> None:
@@ -26,7 +26,7 @@ def _no_sound() -> None:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaptionedPicture:
     """One row: a picture, opened on demand, and its captions."""
 
     name: str
@@ -36,7 +36,7 @@ class Picture:
     boxes: tuple[Box, ...] = ()
     suffix: str = ""
     """Of its file, where the name is a dataset's key."""
-    sound: Callable[[], Clip | None] = _no_sound
+    sound: Callable[[], AudioClip | None] = _no_sound
 
     @property
     def has_sound(self) -> bool:
@@ -61,10 +61,10 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class EvaluationSet:
     """What is measured on, and one hash for all of it."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[CaptionedPicture]
     identity: str
 
     @property
@@ -74,7 +74,7 @@ class Pairs:
 
 def read(
     path: Path, *, text: str = "sur_text", root: Path | None = None, split: Split = "all", captions: bool = True
-) -> Pairs:
+) -> EvaluationSet:
     """Every picture in `path` that has a sentence; with `captions=False` those without are there too.
 
     `text` is which of BriVL's kinds of sentence counts; pictures of tables are looked for from `root`, which is the
@@ -82,32 +82,32 @@ def read(
     """
     if (path / dataset.CARD).is_file():
         data = PreparedDataset.open(path).split(split)
-        return Pairs([row for row in prepared(data) if row.captions or not captions], data.sha256)
+        return EvaluationSet([row for row in prepared(data) if row.captions or not captions], data.sha256)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
     found = [row for row in rows(path, text, root) if row.captions or not captions]
     if not found:
         raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
-    return Pairs(found, _identity(found))
+    return EvaluationSet(found, _identity(found))
 
 
-def _identity(rows: Sequence[Picture]) -> str:
+def _identity(rows: Sequence[CaptionedPicture]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(repr((row.sha256, row.captions, row.boxes)).encode())
     return digest.hexdigest()
 
 
-def prepared(data: PreparedDataset) -> Iterator[Picture]:
+def prepared(data: PreparedDataset) -> Iterator[CaptionedPicture]:
     """The rows of a prepared dataset."""
     for i in range(len(data)):
         sound = partial(data.clip, i) if data.has_audio(i) else _no_sound
-        yield Picture(
+        yield CaptionedPicture(
             data.key(i), data.captions(i), partial(data.image_bytes, i), suffix=f".{data.format(i)}", sound=sound
         )
 
 
-def rows(path: Path, text: str = "sur_text", root: Path | None = None) -> Iterator[Picture]:
+def rows(path: Path, text: str = "sur_text", root: Path | None = None) -> Iterator[CaptionedPicture]:
     """A folder or a table, read by the same code as `t2i prepare` reads them."""
     source = source_of(path, text, root)
     for number, row in enumerate(source.rows(path), start=2):
@@ -122,7 +122,7 @@ def rows(path: Path, text: str = "sur_text", root: Path | None = None) -> Iterat
             other = str(row.image)
             raise T2IError(f"{where} does not name a file: {other}", "fetch the pictures with t2i prepare")
         boxes = tuple(tuple(box) for box in row.extra.get("bbox", ()))
-        yield Picture(str(row.image), row.captions, partial(_file, row.image), boxes)
+        yield CaptionedPicture(str(row.image), row.captions, partial(_file, row.image), boxes)
 
 
 def source_of(path: Path, text: str = "sur_text", root: Path | None = None) -> DatasetPreparer:
@@ -141,9 +141,9 @@ def _file(path: Path) -> bytes:
     return read_file(path)
 
 
-def first(pairs: Pairs, n: int | None) -> Pairs:
+def first(pairs: EvaluationSet, n: int | None) -> EvaluationSet:
     """The first n rows, with a hash of their own."""
     if n is None or n >= len(pairs.pictures):
         return pairs
     rows = pairs.pictures[:n]
-    return Pairs(rows, _identity(rows))
+    return EvaluationSet(rows, _identity(rows))

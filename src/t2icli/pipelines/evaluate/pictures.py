@@ -16,7 +16,7 @@ from t2icli.pictures import album, images
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.distances import frechet, kernel_distance
 from t2icli.pipelines.evaluate.embeddings import Advance
-from t2icli.pipelines.evaluate.pairs import Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ FEW = 10_000
 """Pictures below which the number of them shifts FID noticeably."""
 
 
-def read(path: Path, *, root: Path | None = None, captions: bool) -> Sequence[Picture]:
+def read(path: Path, *, root: Path | None = None, captions: bool) -> Sequence[CaptionedPicture]:
     """The pictures of an output folder of `t2i generate` with their prompts, or those of data as everywhere."""
     if not (path / album.RESULTS).is_file():
         return pairs.read(path, root=root, captions=captions).pictures
@@ -39,8 +39,8 @@ def read(path: Path, *, root: Path | None = None, captions: bool) -> Sequence[Pi
     return found
 
 
-def _drawn(path: Path, prompt: str) -> Picture:
-    return Picture(path.name, (prompt,), partial(images.read_file, path))
+def _drawn(path: Path, prompt: str) -> CaptionedPicture:
+    return CaptionedPicture(path.name, (prompt,), partial(images.read_file, path))
 
 
 class Features(Protocol):
@@ -63,8 +63,8 @@ class PicturesResult(msgspec.Struct, frozen=True):
 
 
 def evaluate(
-    pictures: Sequence[Picture],
-    real: Sequence[Picture] = (),
+    pictures: Sequence[CaptionedPicture],
+    real: Sequence[CaptionedPicture] = (),
     *,
     network: Features | None = None,
     embedder: Embedder | None = None,
@@ -80,20 +80,22 @@ def evaluate(
     return PicturesResult(len(pictures), len(real), **distances, clip_score=score)
 
 
-def _features(network: Features, pictures: Sequence[Picture], advance: Advance) -> NDArray[Any]:
+def _features(network: Features, pictures: Sequence[CaptionedPicture], advance: Advance) -> NDArray[Any]:
     if len(pictures) < 2:
         raise T2IError("FID and KID need at least two pictures on each side")
     return np.concatenate([network.features(batch).numpy() for batch in _opened(pictures, advance)])
 
 
-def _opened(pictures: Sequence[Picture], advance: Advance) -> Iterator[list[Image]]:
+def _opened(pictures: Sequence[CaptionedPicture], advance: Advance) -> Iterator[list[Image]]:
     for start in range(0, len(pictures), AT_ONCE):
         some = pictures[start : start + AT_ONCE]
         yield [picture.open() for picture in some]
         advance(len(some))
 
 
-def clip_score(embedder: Embedder, pictures: Sequence[Picture], advance: Advance = lambda count: None) -> float:
+def clip_score(
+    embedder: Embedder, pictures: Sequence[CaptionedPicture], advance: Advance = lambda count: None
+) -> float:
     """CLIPScore of pictures and their own sentences; of several sentences of a picture the mean."""
     scores: list[float] = []
     for start, batch in zip(range(0, len(pictures), AT_ONCE), _opened(pictures, advance), strict=True):

@@ -17,7 +17,7 @@ from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded
-from t2icli.pipelines.evaluate.pairs import Pairs, Picture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RetrievalResult:
 
 def evaluate(
     sources: Sequence[Opened[Embedder]],
-    pairs: Pairs,
+    pairs: EvaluationSet,
     *,
     duplicates: Duplicates = "right",
     audio: bool = False,
@@ -109,14 +109,19 @@ def evaluate(
     rows = np.asarray([places[text] for text in chosen.texts])
     results = []
     for source, each in zip(sources, embedded, strict=True):
-        images, texts = Rows(each.images, np.asarray(chosen.images)), Rows(each.texts, rows)
+        images, texts = VectorRows(each.images, np.asarray(chosen.images)), VectorRows(each.texts, rows)
         result = _result(source.name, images, texts, chosen, unreadable)
         results.append(_with_sounds(result, source, pairs, images, texts, chosen) if audio else result)
     return results
 
 
 def _with_sounds(
-    result: RetrievalResult, source: Opened[Embedder], pairs: Pairs, images: Rows, texts: Rows, chosen: Gallery
+    result: RetrievalResult,
+    source: Opened[Embedder],
+    pairs: EvaluationSet,
+    images: VectorRows,
+    texts: VectorRows,
+    chosen: Gallery,
 ) -> RetrievalResult:
     if not isinstance(source.thing, AudioEmbedder):
         raise T2IError(f"{source.name!r} does not embed sounds", "name one that does, such as -r wavbrivl")
@@ -128,21 +133,23 @@ def _with_sounds(
             places.append(place)
     if not places:
         raise T2IError("the data has no sounds", "prepare some: t2i prepare audio-folder")
-    sounds = Rows(np.stack(vectors), np.arange(len(places)))
+    sounds = VectorRows(np.stack(vectors), np.arange(len(places)))
     number = {place: i for i, place in enumerate(places)}
     to_text = ranks(sounds, texts, [(number[i], t) for i, t in chosen.right if i in number])
     to_image = ranks(sounds, images, [(number[i], i) for i in places])
     return replace(result, sounds=len(places), audio_to_text=summary(to_text), audio_to_image=summary(to_image))
 
 
-def _result(name: str, images: Rows, texts: Rows, chosen: Gallery, unreadable: Mapping[str, str]) -> RetrievalResult:
+def _result(
+    name: str, images: VectorRows, texts: VectorRows, chosen: Gallery, unreadable: Mapping[str, str]
+) -> RetrievalResult:
     forth = [(i, t) for i, t in chosen.right]
     back = [(t, i) for i, t in chosen.right]
     to_text, to_image = ranks(images, texts, forth), ranks(texts, images, back)
     return RetrievalResult(name, summary(to_text), summary(to_image), len(images), len(texts), unreadable)
 
 
-def gallery(pairs: Pairs, readable: Sequence[int], duplicates: Duplicates) -> Gallery:
+def gallery(pairs: EvaluationSet, readable: Sequence[int], duplicates: Duplicates) -> Gallery:
     """`right`: the same file or the same sentence twice is there once, and every partner it has anywhere is right.
 
     `wrong`: as text2img and BAAI count, where row i is right for row i alone, whatever it looks like.
@@ -160,7 +167,7 @@ def gallery(pairs: Pairs, readable: Sequence[int], duplicates: Duplicates) -> Ga
 
 
 @dataclass(frozen=True)
-class Rows:
+class VectorRows:
     """Some rows of a table that may lie in a file, read a block at a time."""
 
     table: NDArray[np.float32]
@@ -178,7 +185,7 @@ class Rows:
         return rows
 
 
-def ranks(queries: Rows, gallery: Rows, right: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+def ranks(queries: VectorRows, gallery: VectorRows, right: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """For each query how many wrong ones come before its first right one; of those that score the same, half."""
     pairs = np.asarray(sorted(right), dtype=np.int64)
     result = np.zeros(len(queries))
@@ -196,7 +203,7 @@ def ranks(queries: Rows, gallery: Rows, right: Sequence[tuple[int, int]]) -> NDA
 def _before(
     block: NDArray[np.float32],
     best: NDArray[np.float32],
-    gallery: Rows,
+    gallery: VectorRows,
     local: NDArray[np.int64],
     right: NDArray[np.int64],
 ) -> NDArray[np.float64]:
@@ -236,12 +243,12 @@ class Hit:
     """A picture that was found, in its place."""
 
     rank: int
-    picture: Picture
+    picture: CaptionedPicture
     score: float
 
 
 @dataclass(frozen=True)
-class Sentence:
+class RetrievedSentence:
     """A sentence that was found, in its place."""
 
     rank: int
@@ -249,14 +256,14 @@ class Sentence:
     score: float
 
 
-def sentences(query: NDArray[np.float32], embedder: Embedder, texts: Sequence[str], n: int) -> list[Sentence]:
+def sentences(query: NDArray[np.float32], embedder: Embedder, texts: Sequence[str], n: int) -> list[RetrievedSentence]:
     """The n texts that fit the vector `query` best, best first."""
     blocks = [embedder.embed_texts(texts[start : start + BLOCK]).numpy() for start in range(0, len(texts), BLOCK)]
     nearest = search(query, np.concatenate(blocks), n)
-    return [Sentence(rank, texts[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
+    return [RetrievedSentence(rank, texts[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
 
 
-def hits(query: NDArray[np.float32], embedded: Embedded, pairs: Pairs, n: int) -> list[Hit]:
+def hits(query: NDArray[np.float32], embedded: Embedded, pairs: EvaluationSet, n: int) -> list[Hit]:
     """The n pictures that fit the vector `query` best, best first."""
     nearest = search(query, embedded.images, n)
     return [Hit(rank, pairs.pictures[row], score) for rank, (row, score) in enumerate(nearest, start=1)]

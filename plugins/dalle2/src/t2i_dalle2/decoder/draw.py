@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Estimate, Luck, OnStep, Schedule, Step, sample
+from t2i_dalle2.diffusion import DenoisingStep, Estimate, NoiseSchedule, OnStep, RowNoise, sample
 from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
 
@@ -30,7 +30,7 @@ class Stage:
     def __post_init__(self) -> None:
         shape = self.network.shape.unets[self.number]
         device = next(self.network.parameters()).device
-        self.shape, self.schedule = shape, Schedule(shape.betas, self.network.shape.timesteps).to(device)
+        self.shape, self.schedule = shape, NoiseSchedule(shape.betas, self.network.shape.timesteps).to(device)
         self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
 
     def output(self, noisy: Tensor, times: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Stage:
         return Estimate(clean, log_variance(self.schedule, certainty, times))
 
 
-def log_variance(schedule: Schedule, certainty: Tensor, times: Tensor) -> Tensor:
+def log_variance(schedule: NoiseSchedule, certainty: Tensor, times: Tensor) -> Tensor:
     """Between the smallest and largest variance of a step, as `certainty` in [-1, 1] sets it."""
     least = schedule.at(schedule.log_variance, times, certainty)
     most = schedule.at(schedule.betas.log(), times, certainty)
@@ -74,7 +74,7 @@ def draw(
     network: Decoder,
     embedding: Tensor,
     seeds: list[int],
-    ways: list[list[Step]],
+    ways: list[list[DenoisingStep]],
     *,
     scale: float,
     precision: str,
@@ -83,8 +83,8 @@ def draw(
     """A picture (b, 3, h, w) in [0, 1] for each embedding and its seed."""
     picture: Tensor | None = None
     for number, (shape, way) in enumerate(zip(network.shape.unets, ways, strict=True)):
-        luck = Luck(seeds, number + 1, (3, shape.size, shape.size), embedding.device)
+        noise = RowNoise(seeds, number + 1, (3, shape.size, shape.size), embedding.device)
         stage = Stage(network, number, embedding, picture, scale, precision)
-        picture = sample(stage.schedule, way, stage, luck, on_step=on_step, who=f"unet {number + 1}")
+        picture = sample(stage.schedule, way, stage, noise, on_step=on_step, who=f"unet {number + 1}")
     assert picture is not None
     return (picture.clamp(-1, 1) + 1) / 2

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import Stage, draw
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Schedule, way_back
+from t2i_dalle2.diffusion import NoiseSchedule, way_back
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.shapes import DecoderShape, UnetShape
 from t2icli.contract.kinds import Embedder
@@ -45,7 +45,7 @@ class DecoderRecipe:
             raise T2IError(f"the second unet's {unets[1].size} px are not larger than the first's", "set second.size")
         self.shape = DecoderShape(self.embedder.width, unets, settings.timesteps, settings.dropped)
         steps = min(settings.preview_steps, settings.timesteps)
-        self.ways = [way_back(Schedule(unet.betas, settings.timesteps), steps, "auto") for unet in unets]
+        self.ways = [way_back(NoiseSchedule(unet.betas, settings.timesteps), steps, "auto") for unet in unets]
         self.space = folders.space_of_part(settings.embedder, self.embedder.width)
         self.prior = folders.find_prior(settings.prior) if settings.prior is not None else None
         if self.prior is not None:
@@ -160,7 +160,7 @@ def losses(
 
 
 def bound(
-    schedule: Schedule, clean: Tensor, noisy: Tensor, times: Tensor, mean: Tensor, log_variance: Tensor | None
+    schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, times: Tensor, mean: Tensor, log_variance: Tensor | None
 ) -> Tensor:
     """In bits a pixel: how unlike the true step back this one is; for the last, how unlikely the picture."""
     assert log_variance is not None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from t2i_dalle2.diffusion import Estimate, Luck, OnStep, Schedule, Step, sample
+from t2i_dalle2.diffusion import DenoisingStep, Estimate, NoiseSchedule, OnStep, RowNoise, sample
 from t2i_dalle2.prior.model import Prior
 from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
@@ -48,7 +48,7 @@ class Imagine:
 
     def __post_init__(self) -> None:
         shape = self.network.shape
-        self.schedule = Schedule(shape.betas, shape.timesteps).to(self.text.device)
+        self.schedule = NoiseSchedule(shape.betas, shape.timesteps).to(self.text.device)
 
 
 @torch.inference_mode()
@@ -57,7 +57,7 @@ def imagine(
     text: Tensor,
     encodings: Tensor | None,
     seeds: list[int],
-    way: list[Step],
+    way: list[DenoisingStep],
     *,
     candidates: int,
     scale: float,
@@ -66,12 +66,12 @@ def imagine(
 ) -> Tensor:
     """The embedding (b, width), of length 1, of an image for each seed, of texts (b, width) or one of them for all."""
     device, b = text.device, len(seeds)
-    luck = Luck(seeds, STREAM, (candidates, network.shape.width), device)
+    noise = RowNoise(seeds, STREAM, (candidates, network.shape.width), device)
     text = text.expand(b, -1)
     if encodings is not None:
         encodings = encodings.expand(b, -1, -1).repeat_interleave(candidates, 0)
     denoise = Imagine(network, text.repeat_interleave(candidates, 0), encodings, scale, precision)
-    drawn = sample(denoise.schedule, way, denoise, lambda: luck().flatten(0, 1), on_step=on_step, who="the prior")
+    drawn = sample(denoise.schedule, way, denoise, lambda: noise().flatten(0, 1), on_step=on_step, who="the prior")
     candidate_embeddings: Tensor = F.normalize(drawn, dim=-1).unflatten(0, (-1, candidates))  # (b, candidates, width)
     best = (candidate_embeddings @ text[:, :, None])[..., 0].argmax(dim=1)
     return candidate_embeddings[torch.arange(b, device=device), best]

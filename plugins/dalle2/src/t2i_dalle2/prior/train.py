@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import draw
 from t2i_dalle2.decoder.model import Decoder
-from t2i_dalle2.diffusion import Schedule, way_back
+from t2i_dalle2.diffusion import NoiseSchedule, way_back
 from t2i_dalle2.generate import open_decoder, prior_steps
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.prior.draw import imagine
@@ -57,7 +57,7 @@ class PriorRecipe:
             clamp=settings.clamp,
             dropped=settings.dropped,
         )
-        self.schedule = Schedule(self.shape.betas, self.shape.timesteps)
+        self.schedule = NoiseSchedule(self.shape.betas, self.shape.timesteps)
         self.space = folders.space_of_part(settings.embedder, self.embedder.width)
         if settings.decoder is not None:
             folders.check_same(self.space, folders.space_of(folders.find_decoder(settings.decoder)))
@@ -79,7 +79,7 @@ class PriorRecipe:
         return tokens(self.embedder, texts, self.shape.text_length).half()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
-        return Pairs(encoded, [len(data.captions(i)) for i in range(len(data))])
+        return EmbeddingPairs(encoded, [len(data.captions(i)) for i in range(len(data))])
 
     def turns(self) -> Sequence[Turn]:
         self.schedule.to(next(self.model.parameters()).device)
@@ -105,7 +105,7 @@ class PriorRecipe:
         decoder, way = self.decoder.to(batch["text"].device), prior_steps(self.model, None)
         shape = decoder.shape
         ways = [
-            way_back(Schedule(unet.betas, shape.timesteps), min(PREVIEW_STEPS, shape.timesteps), "auto")
+            way_back(NoiseSchedule(unet.betas, shape.timesteps), min(PREVIEW_STEPS, shape.timesteps), "auto")
             for unet in shape.unets
         ]
         drawn = []
@@ -130,7 +130,7 @@ class PriorRecipe:
         )
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class EmbeddingPairs(Dataset[dict[str, Tensor]]):
     """Each caption with its image, both embedded."""
 
     def __init__(self, encoded: Mapping[str, Tensor], captions: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from t2i_serve.errors import ApiError
-from t2i_serve.schema import Asked
+from t2i_serve.schema import PicturesRequest
 from t2i_serve.shelf import Filed
 from t2icli.pictures import images
 
@@ -27,7 +27,7 @@ class Format:
     as_url: bool
 
     @classmethod
-    def of(cls, asked: Asked) -> Format:
+    def of(cls, asked: PicturesRequest) -> Format:
         name = asked.output_format or "png"
         if name == "png" and asked.output_compression not in (None, 100):
             raise ApiError(400, "png has no compression that loses anything", "invalid_value", "output_compression")

@@ -17,14 +17,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from t2i_serve.drawer import Drawn, Event, Preview, Step
+from t2i_serve.drawer import Drawn, Event, JobProgress, Preview
 from t2i_serve.errors import ApiError, as_api_error, body, language
-from t2i_serve.limits import Limits
+from t2i_serve.limits import ServerLimits
 from t2i_serve.routes import sounds, uploads
 from t2i_serve.routes.answers import Format, b64, picture
-from t2i_serve.schema import ERRORS, Asked, EditRequest, GenerationRequest, PicturesAnswer
+from t2i_serve.schema import ERRORS, EditRequest, GenerationRequest, PicturesAnswer, PicturesRequest
 from t2i_serve.shelf import Filed
-from t2i_serve.sounds import Sound
+from t2i_serve.sounds import AudioInput
 from t2i_serve.studio import Begun, Done, Order, Studio
 from t2icli.pictures import prompts
 from t2icli.pipelines import scoring
@@ -32,7 +32,7 @@ from t2icli.pipelines import scoring
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-A = TypeVar("A", bound=Asked)
+A = TypeVar("A", bound=PicturesRequest)
 T = TypeVar("T")
 router = APIRouter(prefix="/v1/images", responses=ERRORS, tags=["images"])
 ALIASES = {
@@ -60,7 +60,7 @@ async def generations(request: Request, asked: GenerationRequest) -> Response:
 )
 async def edits(request: Request) -> Response:
     """Draw pictures that start from a picture, or are similar to one, by models that can."""
-    limits: Limits = request.app.state.studio.limits
+    limits: ServerLimits = request.app.state.studio.limits
     async with request.form(max_files=20, max_fields=100, max_part_size=limits.json) as form:
         files = {key: form.getlist(key) for key in ("image", "image[]", "mask")}
         fields = {key: value for key, value in form.items() if not isinstance(value, UploadFile)}
@@ -78,7 +78,7 @@ def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
 
 
 async def _answer(
-    request: Request, asked: Asked, prompt: str, examples: Mapping[str, Image] | Sound, event: str
+    request: Request, asked: PicturesRequest, prompt: str, examples: Mapping[str, Image] | AudioInput, event: str
 ) -> Response:
     studio: Studio = request.app.state.studio
     form = Format.of(asked)
@@ -121,10 +121,12 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _order(studio: Studio, asked: Asked, prompt: str, given: Mapping[str, Image] | Sound, host: str) -> Order:
+def _order(
+    studio: Studio, asked: PicturesRequest, prompt: str, given: Mapping[str, Image] | AudioInput, host: str
+) -> Order:
     """The body as an order, with everything refused that needs no model to be known as wrong."""
     limits, n = studio.limits, asked.n or 1
-    examples, sound = ({}, given) if isinstance(given, Sound) else (given, None)
+    examples, sound = ({}, given) if isinstance(given, AudioInput) else (given, None)
     if len(prompt) > limits.prompt:
         message = f"the prompt has {len(prompt):,} characters, more than {limits.prompt:,}"
         raise ApiError(400, message, "string_above_max_length", "prompt")
@@ -165,7 +167,7 @@ def _order(studio: Studio, asked: Asked, prompt: str, given: Mapping[str, Image]
     )
 
 
-def _settings(asked: Asked, known: set[str]) -> dict[str, Any]:
+def _settings(asked: PicturesRequest, known: set[str]) -> dict[str, Any]:
     """The further fields, each a setting of the model."""
     found = {}
     for name, value in (asked.model_extra or {}).items():
@@ -176,7 +178,7 @@ def _settings(asked: Asked, known: set[str]) -> dict[str, Any]:
     return found
 
 
-def _size(word: str | None, limits: Limits) -> tuple[int, int] | None:
+def _size(word: str | None, limits: ServerLimits) -> tuple[int, int] | None:
     if not word or word == "auto":
         return None
     match = SIZE.fullmatch(word)
@@ -271,7 +273,7 @@ class Stream:
                 begun = event
                 if self.progress:
                     yield self._line("progress", {"share": 0.0, "seed": self.order.seed, "n": self.order.n})
-            elif isinstance(event, Step) and self.progress and time.monotonic() - last > 0.2:
+            elif isinstance(event, JobProgress) and self.progress and time.monotonic() - last > 0.2:
                 last = time.monotonic()
                 yield self._line("progress", {"share": round(event.share, 4)})
             elif isinstance(event, Preview):

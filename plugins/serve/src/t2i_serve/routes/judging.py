@@ -15,10 +15,10 @@ from t2i_serve.schema import (
     ERRORS,
     CaptionAnswer,
     CaptionRequest,
-    Captions,
     Embedding,
     EmbeddingAnswer,
     EmbeddingRequest,
+    ImageCaptions,
     Ranked,
     RankingAnswer,
     RankingRequest,
@@ -69,7 +69,7 @@ async def captions(request: Request, asked: CaptionRequest) -> CaptionAnswer:
         async with studio.pool.using("captioner", asked.model) as resident:
             name = resident.opened.name
             found = await resident.run(_captions, resident.opened.thing, images, asked.n, seed)
-    data = [Captions(index=index, captions=each) for index, each in enumerate(found)]
+    data = [ImageCaptions(index=index, captions=each) for index, each in enumerate(found)]
     return CaptionAnswer(model=name, seed=seed, data=data)
 
 

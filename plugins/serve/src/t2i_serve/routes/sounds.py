@@ -8,12 +8,12 @@ from t2i_serve.errors import ApiError, about
 from t2i_serve.offers import Offers
 from t2i_serve.routes.uploads import content
 from t2i_serve.schema import GenerationRequest
-from t2i_serve.sounds import Sound
+from t2i_serve.sounds import AudioInput
 from t2icli.registry import defaults
 from t2icli.sounds import clips
 
 
-async def sent(asked: GenerationRequest, offers: Offers) -> Sound | None:
+async def sent(asked: GenerationRequest, offers: Offers) -> AudioInput | None:
     """The sound, with everything refused that needs no model to be known as wrong."""
     if asked.audio is None:
         _check_alone(asked)
@@ -24,7 +24,7 @@ async def sent(asked: GenerationRequest, offers: Offers) -> Sound | None:
     file = await asyncio.to_thread(content, word, "the sound", "audio")
     with about("audio"):
         clip = await asyncio.to_thread(clips.decode, file, "the sound")
-    return Sound(file, clip, listener, weights)
+    return AudioInput(file, clip, listener, weights)
 
 
 def _check_alone(asked: GenerationRequest) -> None:

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from t2i_serve.errors import ApiError
 from t2i_serve.guard import COOKIE, same, session
-from t2i_serve.offers import Offer
+from t2i_serve.offers import ServedModel
 from t2i_serve.pool import Pool
 from t2i_serve.routes.answers import address
-from t2i_serve.schema import ERRORS, Album, History, ModelCard, ModelList
+from t2i_serve.schema import ERRORS, AlbumAnswer, History, ModelCard, ModelList
 from t2i_serve.shelf import Shelf
 from t2i_serve.studio import Studio
 from t2icli.contract.requests import CONDITIONS
@@ -73,7 +73,7 @@ def _cards(pool: Pool, language: str) -> list[ModelCard]:
     return list(cards.values())
 
 
-def _card(offer: Offer, language: str) -> ModelCard:
+def _card(offer: ServedModel, language: str) -> ModelCard:
     def said(text: str) -> str:
         return catalogue("zh").translate(text) if language.lower().startswith("zh") else text
 
@@ -105,7 +105,7 @@ def _about(schema: Any) -> str:
     return next((found for value in schema if (found := _about(value))), "") if isinstance(schema, list) else ""
 
 
-def _created(offer: Offer) -> float:
+def _created(offer: ServedModel) -> float:
     return (offer.model.folder / "model.toml").stat().st_mtime if offer.model else 0.0
 
 
@@ -142,7 +142,7 @@ def _history(shelf: Shelf, after: str | None, limit: int) -> History:
     return History(data=found, has_more=start + limit < len(names))
 
 
-def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
+def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> AlbumAnswer | None:
     rows: list[dict[str, Any]] = []
     candidates = 0
     for row in shelf.rows(name):
@@ -154,7 +154,7 @@ def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
     for row in rows:
         row["url"] = address(name, row["file"]) if row["file"] is not None else None
     first = rows[0]
-    return Album(
+    return AlbumAnswer(
         id=name,
         created=int(shelf.created(name)),
         prompt=first["prompt"],
@@ -167,7 +167,7 @@ def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> Album | None:
 
 
 @router.get("/v1/history/{album}")
-async def album(request: Request, album: str) -> Album:
+async def album(request: Request, album: str) -> AlbumAnswer:
     """One album."""
     found = await asyncio.to_thread(_album, request.app.state.studio.shelf, album, is_whole=True)
     if found is None:
