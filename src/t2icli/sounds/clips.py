@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import wave
+from functools import lru_cache
 from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,7 @@ def resampled(clip: AudioClip, rate: int) -> NDArray[np.float32]:
         return clip.samples
     shared = gcd(clip.rate, rate)
     up, down = rate // shared, clip.rate // shared
-    cutoff = min(1.0, up / down) * 0.97
-    half = int(np.ceil(ZEROS / cutoff))
-    # Sample i of the result stands at i * down / up; `up` of them share a block of `down` samples.
-    at = np.arange(-half, half + down)[None] - (np.arange(up) * down / up)[:, None]
-    inside = np.clip(at / half, -1, 1)
-    window = np.i0(SHARPNESS * np.sqrt(1 - inside**2)) / np.i0(SHARPNESS)
-    kernels = (np.sinc(at * cutoff) * cutoff * window * (np.abs(at) < half)).astype(np.float32)
+    kernels, half = _kernels(up, down)
     wanted = -(-len(clip.samples) * up // down)
     blocks = -(-wanted // up)
     padded = np.pad(clip.samples, (half, half + blocks * down - len(clip.samples) + down))
@@ -79,13 +74,32 @@ def resampled(clip: AudioClip, rate: int) -> NDArray[np.float32]:
     return result
 
 
+@lru_cache(maxsize=8)  # computing them takes ten times as long as using them on a sound of two seconds
+def _kernels(up: int, down: int) -> tuple[NDArray[np.float32], int]:
+    """The filters (up, taps) of a block, and the samples they need on each side."""
+    cutoff = min(1.0, up / down) * 0.97
+    half = int(np.ceil(ZEROS / cutoff))
+    # Sample i of the result stands at i * down / up; `up` of them share a block of `down` samples.
+    at = np.arange(-half, half + down)[None] - (np.arange(up) * down / up)[:, None]
+    inside = np.clip(at / half, -1, 1)
+    window = np.i0(SHARPNESS * np.sqrt(1 - inside**2)) / np.i0(SHARPNESS)
+    return (np.sinc(at * cutoff) * cutoff * window * (np.abs(at) < half)).astype(np.float32), half
+
+
 def save_wave(clip: AudioClip, path: Path) -> None:
     """Write 16-bit PCM."""
-    with wave.open(str(path), "wb") as file:
+    path.write_bytes(wave_bytes(clip))
+
+
+def wave_bytes(clip: AudioClip) -> bytes:
+    """A WAV file of 16-bit PCM."""
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(clip.rate)
         file.writeframes((clip.samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+    return stream.getvalue()
 
 
 def _from_wave(content: bytes, name: str) -> AudioClip | None:

@@ -11,7 +11,7 @@ from t2icli.contract.kinds import AudioClip
 from t2icli.sounds.clips import resampled
 
 RATE, WINDOW, HOP = 16_000, 400, 160
-WIDTH, HEIGHT = 512, 256
+WIDTH, HEIGHT = 256, 128
 MOST = 30
 """Seconds that are looked at."""
 DECIBELS = 80

@@ -42,7 +42,7 @@ def test_a_folder_of_sounds_becomes_a_dataset(t2i: Runner) -> None:
         clip, own = data.clip(i), clips.open_clip(Path("sounds", data.key(i)))
         assert clip is not None and clips.samples_sha256(clip) == clips.samples_sha256(own)
     sizes = {data.key(i): data.size(i) for i in range(len(data))}
-    assert sizes["a/two.wav"] == (64, 64) and sizes["a/one.wav"] == sizes["b/three.wav"] == (512, 256)
+    assert sizes["a/two.wav"] == (64, 64) and sizes["a/one.wav"] == sizes["b/three.wav"] == (256, 128)
     assert data.card.counts["failed bad-audio"] == 1
     t2i.ok("prepare", "data", "--check")
 
