@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import math
-import random
 import shutil
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ import torch
 
 import t2i_wavbrivl
 from t2i_wavbrivl import Speech, TowerShape, speech
-from t2i_wavbrivl.model import RATE, Tower, pieces, spectrogram
+from t2i_wavbrivl.embed import pieces
+from t2i_wavbrivl.model import RATE, Tower, spectrogram
 from t2i_wavbrivl.train import Distillation
 from t2icli import load
 from t2icli.contract.kinds import AudioClip
@@ -95,9 +96,13 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
 
 
 def test_long_sounds_are_heard_in_pieces() -> None:
-    assert [len(piece) for piece in pieces(tone(440, 2.5), 1.0)] == [RATE, RATE, RATE // 2]
-    assert [len(piece) for piece in pieces(tone(440, 2.1), 1.0)] == [RATE, RATE]
-    assert len(pieces(tone(440, 1.0, 44_100), 10.0)[0]) == RATE
+    def lengths(seconds: float, shortest: float = 0.25) -> list[int]:
+        return [len(piece) for piece in pieces(tone(440, seconds), RATE, 1.0, shortest)]
+
+    assert lengths(2.5) == [RATE, RATE, RATE // 2]
+    assert lengths(2.1) == [RATE, RATE] and lengths(0.1) == [RATE // 10]
+    assert lengths(2.1, 0.0) == [RATE, RATE, RATE // 10]
+    assert len(pieces(tone(440, 1.0, 44_100), RATE, 10.0)[0]) == RATE
 
 
 def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
@@ -110,6 +115,17 @@ def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
     model.tower.forward = lambda mel, frames: targets.roll(1, 0)  # type: ignore[method-assign, assignment]
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == 0.25  # the second of the equal ones still is right
+
+
+def test_the_loss_is_the_same_in_16_bits() -> None:
+    torch.manual_seed(0)
+    model = Distillation(Tower(TowerShape(**SMALL), 160))
+    targets = torch.nn.functional.normalize(torch.randn(8, 160), dim=1)
+    batch = {"mel": torch.randn(8, 64, 40), "frames": torch.full((8,), 40), "target": targets}
+    exact, _ = model(batch, 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = model(batch, 1.0)
+    torch.testing.assert_close(loss, exact, atol=0.05, rtol=0)
 
 
 def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) -> None:
@@ -136,21 +152,52 @@ def test_without_espeak_it_says_how_to_get_it(t2i: Runner, tmp_path: Path, monke
 
 def test_disturbed_speech_is_the_same_for_the_same_seed() -> None:
     def once() -> np.ndarray:
-        random.seed(3)
-        return speech.disturbed(tone(440).samples, 1.0)
+        return speech.disturbed(tone(440).samples, 1.0, Random(3))
 
     assert np.array_equal(once(), once()) and len(once()) > len(tone(440).samples)
 
 
 @needs_espeak
 def test_every_voice_speaks() -> None:
-    lengths = {
-        v: speech.speak("红烧牛肉面", f"cmn-latn-pinyin+{v}", 170, 50).seconds for v in (*speech.VARIANTS, "m4", "f3")
-    }
+    voices = (*speech.VARIANTS, *speech.UNSEEN)
+    lengths = {v: speech.speak("红烧牛肉面", f"cmn-latn-pinyin+{v}", 170, 50).seconds for v in voices}
     assert all(0.5 < seconds < 4 for seconds in lengths.values()) and len(set(lengths.values())) > 15
-    random.seed(0)
-    one, other = (speech.spoken("红烧牛肉面", Speech()) for _ in range(2))
-    assert clips.samples_sha256(one) != clips.samples_sha256(other)
+    chance = Random(0)
+    one, other = (speech.spoken("红烧牛肉面", Speech(), chance) for _ in range(2))
+    assert one.shape != other.shape
+
+
+@needs_espeak
+@pytest.mark.parametrize("speed", [120, 220])
+def test_texts_that_are_spoken_together_are_told_apart(speed: int) -> None:
+    texts = ["红烧肉", "西瓜汁，少冰。不加糖！", "<b>汤</b>&饭", "一碗美味的番茄牛腩面的照片", "面"]
+    together = speech.speak_all(texts, "cmn-latn-pinyin+f3", speed, 50)
+    alone = [speech.speak(text, "cmn-latn-pinyin+f3", speed, 50) for text in texts]
+
+    def seconds(clip: AudioClip) -> float:
+        loud = np.flatnonzero(np.abs(clip.samples) > 0.01)
+        return float(loud[-1] - loud[0]) / clip.rate
+
+    for one, other in zip(together, alone, strict=True):
+        assert abs(seconds(one) - seconds(other)) < 0.05
+
+
+@needs_espeak
+def test_a_text_that_says_nothing_is_empty_and_spoils_no_other() -> None:
+    lengths = [len(clip.samples) for clip in speech.speak_all(["汤", "。", "面"], "cmn-latn-pinyin", 170, 50)]
+    assert lengths[1] == 0 < min(lengths[0], lengths[2])
+    with pytest.raises(T2IError, match="cannot speak '。'"):
+        speech.speak("。", "cmn-latn-pinyin", 170, 50)
+    with pytest.raises(T2IError, match="cannot speak with voice 'nobody'"):
+        speech.speak("汤", "nobody", 170, 50)
+
+
+@needs_espeak
+def test_captions_of_another_language_are_not_spoken(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(toys, t2i_wavbrivl)
+    toys.prepared(tmp_path / "data", {"red": ("a red one",), "blue": ("a blue one",)}, val=0.0)
+    line = ("--max-steps", 1, "-o", "space=toy-vectors", "-o", "speech.language=zh", "--output", "run")
+    t2i.fails("train", "wavbrivl", "--train-data", tmp_path / "data", *line, says="no captions in the language 'zh'")
 
 
 @needs_espeak

@@ -33,7 +33,7 @@ CARD = "dataset.toml"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """How an image on the web starts, as opposed to a path."""
 Split = Literal["train", "val", "test", "all"]
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class SourceRow(msgspec.Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from msgspec import Meta
 from t2icli.contract.entries import Entry, Size, lazily
 from t2icli.contract.fields import ELSEWHERE, Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder
+from t2icli.contract.kinds import DatasetPreparer, Embedder
 from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Device
 from t2icli.store.models import Model
@@ -49,7 +49,7 @@ class TowerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Speech(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How captions are spoken while it trains; nothing of it is stored."""
+    """How captions are spoken."""
 
     voice: Annotated[str, Meta(description="voice of espeak-ng; cmn-latn-pinyin reads Chinese characters")] = (
         "cmn-latn-pinyin"
@@ -58,6 +58,17 @@ class Speech(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     speed: Annotated[tuple[int, int], Meta(description="words a minute, from and to")] = (120, 220)
     pitch: Annotated[tuple[int, int], Meta(description="pitch, 0 to 99, from and to")] = (25, 75)
     noise: Annotated[float, Meta(description="share of clips with noise or an echo", ge=0, le=1)] = 0.5
+    language: Annotated[
+        str | None, Meta(description="speak only captions in this language: zh, en, ja ...; none is all")
+    ] = None
+
+
+class SpokenSettings(Speech, frozen=True, forbid_unknown_fields=True):
+    copies: Annotated[int, Meta(description="times that each caption is spoken, every time otherwise", ge=1)] = 1
+    pictures: Annotated[
+        Literal["own", "spectrogram"], Meta(description="a dataset's own pictures, or what the sounds look like")
+    ] = "own"
+    seed: Annotated[int, Meta(description="another seed speaks otherwise")] = 0
 
 
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,6 +86,9 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Meta(description="what a sound should be near: captions, or pictures as in WavBriVL and Wav2CLIP"),
     ] = "captions"
     speech: Annotated[Speech, Meta(description="how captions are spoken")] = Speech()
+    others: Annotated[
+        int, Meta(description="targets of other rows that a sound is told from beside the batch's", ge=0)
+    ] = 8192
     cosine: Annotated[float, Meta(description="weight of 1 - cosine beside the contrast", ge=0)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         batch_size=64, lr=2e-3, weight_decay=0.02, clip=1.0, schedule="cosine", warmup=100, ema=0.999
@@ -112,3 +126,9 @@ def t2i_embedders() -> list[Entry[Embedder]]:
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "WavBriVL: a tower for sounds, distilled from an embedder of texts or pictures"
     return [Entry("wavbrivl", about, RecipeSettings, lazily("t2i_wavbrivl.train:AudioRecipe"), sizes=SIZES)]
+
+
+@hookimpl
+def t2i_datasets() -> list[Entry[DatasetPreparer]]:
+    about = "captions spoken by espeak-ng; SOURCE is a prepared dataset, or a file with a caption on each line"
+    return [Entry("spoken", about, SpokenSettings, lazily("t2i_wavbrivl.spoken:SpokenSource"))]

@@ -13,13 +13,12 @@ from PIL.Image import Image
 from torch import Tensor
 
 from t2i_wavbrivl import ClapSettings
-from t2i_wavbrivl.embed import averaged
+from t2i_wavbrivl.embed import averaged, pieces
 from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
 from t2icli.registry import parts
-from t2icli.sounds.clips import resampled
 from t2icli.store.models import Card
 
 RATE, SECONDS = 48_000, 10.0
@@ -83,7 +82,7 @@ class Clap:
         raise T2IError("CLAP knows sounds and texts, but no pictures", "use wavbrivl or wav2clip")
 
     def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
-        cut = [list(torch.from_numpy(resampled(clip, RATE).copy()).split(int(RATE * SECONDS))) for clip in clips]
+        cut = [pieces(clip, RATE, SECONDS) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self._prepare, self._of_sounds)
         return averaged(vectors, cut)
 

@@ -11,13 +11,17 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from t2i_wavbrivl import Settings, TowerShape
-from t2i_wavbrivl.model import Tower, pieces, spectrogram
+from t2i_wavbrivl.model import RATE, Tower, spectrogram
 from t2icli.contract.kinds import AudioClip, Embedder
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
 from t2icli.nn.embedding import Runner
 from t2icli.registry import parts
+from t2icli.sounds.clips import resampled
+
+SHORTEST = 0.25
+"""Seconds of a last piece that still says something."""
 
 
 class AudioTower:
@@ -32,11 +36,10 @@ class AudioTower:
         device: torch.device,
         owner: str,
         seconds: float,
-        least: float,
     ) -> None:
         self.tower, self.prepare = tower.to(device), prepare
         self.embedder, self.space, self.width = embedder, space, embedder.width
-        self.seconds, self.least = seconds, least
+        self.seconds = seconds
         # Pieces have lengths of their own, so each is a batch of its own.
         self.run = Runner(owner, self.width, 1, device)
 
@@ -48,9 +51,15 @@ class AudioTower:
 
     def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         """A long clip is heard in pieces, whose vectors are averaged."""
-        cut = [pieces(clip, self.seconds, self.least) for clip in clips]
+        cut = [pieces(clip, RATE, self.seconds, SHORTEST) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self.prepare, self.tower)
         return averaged(vectors, cut)
+
+
+def pieces(clip: AudioClip, rate: int, seconds: float, shortest: float = 0.0) -> list[Tensor]:
+    """The samples at `rate` in pieces of at most so many seconds, without a last one that is too short."""
+    found = list(torch.from_numpy(resampled(clip, rate).copy()).split(int(seconds * rate)))
+    return found if len(found) == 1 or len(found[-1]) >= shortest * rate else found[:-1]
 
 
 def averaged(vectors: Tensor, cut: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -76,4 +85,4 @@ def load(settings: Settings) -> AudioTower:
         return mel, torch.tensor(mel.shape[1])
 
     device, owner = pick_device(settings.device), f"model {settings.model.name!r}"
-    return AudioTower(tower, prepare, embedder, space, device, owner, shape.seconds, 0.0)
+    return AudioTower(tower, prepare, embedder, space, device, owner, shape.seconds)

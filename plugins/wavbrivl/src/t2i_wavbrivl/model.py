@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -10,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_wavbrivl import TowerShape
-from t2icli.contract.kinds import AudioClip
 from t2icli.nn.transformer import attend, join_heads, split_heads
-from t2icli.sounds.clips import resampled
 
 RATE, WINDOW, HOP, POINTS = 16_000, 400, 160, 512
 LOWEST, HIGHEST = 50.0, 7600.0
@@ -27,7 +26,7 @@ class Tower(nn.Module):
 
     def __init__(self, shape: TowerShape, out: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.width = shape, out
         w = shape.width
         self.enter = nn.ModuleList([nn.Conv1d(n, w, 5, stride=2, padding=2) for n in (shape.bands, w)])
         self.blocks = nn.ModuleList([Block(w) for _ in range(shape.blocks)])
@@ -36,6 +35,10 @@ class Tower(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(w) for _ in range(3)])
         self.look = nn.Linear(w, shape.pools)
         self.out = nn.Sequential(nn.Linear(shape.pools * w, 2 * w), nn.GELU(), nn.Linear(2 * w, out))
+
+    def ends(self) -> list[nn.Parameter]:
+        """Matrices that lead out of the hidden features."""
+        return [self.look.get_parameter("weight"), self.out[-1].get_parameter("weight")]
 
     def forward(self, mel: Tensor, frames: Tensor) -> Tensor:
         """(b, bands, n), of which the first `frames` (b,) are heard -> (b, out); what comes after changes nothing."""
@@ -99,6 +102,7 @@ def spectrogram(samples: Tensor, bands: int) -> Tensor:
     return level
 
 
+@lru_cache(maxsize=4)
 def _filters(bands: int) -> Tensor:
     """(points / 2 + 1, bands): triangles whose corners are evenly spaced in mel."""
     corners = np.linspace(_mel(LOWEST), _mel(HIGHEST), bands + 2)
@@ -111,14 +115,3 @@ def _filters(bands: int) -> Tensor:
 
 def _mel(hertz: float) -> float:
     return 2595 * math.log10(1 + hertz / 700)
-
-
-def pieces(clip: AudioClip, seconds: float, least: float = 0.0) -> list[Tensor]:
-    """The samples at `RATE` in pieces of at most so many seconds; a last one too short to say much is left out.
-
-    A clip shorter than `least` is filled up with silence.
-    """
-    samples = torch.from_numpy(np.ascontiguousarray(resampled(clip, RATE)))
-    samples = F.pad(samples, (0, max(0, math.ceil(least * RATE) - len(samples))))
-    found = list(samples.split(int(seconds * RATE)))
-    return found if len(found) == 1 or len(found[-1]) >= LEAST * HOP else found[:-1]

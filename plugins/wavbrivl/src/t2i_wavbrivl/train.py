@@ -8,23 +8,25 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2i_wavbrivl import Speech, TowerShape, speech
-from t2i_wavbrivl.model import HOP, RATE, WINDOW, Tower, pieces, spectrogram
-from t2icli.contract.kinds import AudioClip
+from t2i_wavbrivl import TowerShape, speech
+from t2i_wavbrivl.model import HOP, LEAST, RATE, WINDOW, Tower, spectrogram
 from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Squares, to_images
 from t2icli.registry import parts
+from t2icli.sounds.clips import resampled
 from t2icli.store import models
 from t2icli.store.models import Card
 from t2icli.training.captions import Captions
@@ -40,26 +42,34 @@ SIDE = 224
 """Pixels of a picture's middle that is a target."""
 SHIFT, HIDDEN = 2, 8
 """Bands that a spectrogram is moved by, and hidden, at most."""
+TEMPO = 0.15
+"""By which share it is stretched at most."""
 
 
 class Distillation(nn.Module):
     """The tower and the scale of its contrast."""
 
+    others: Tensor
+    """Targets of other rows, that a sound is told from beside those of the batch, (m, out)."""
+
     def __init__(self, tower: Tower) -> None:
         super().__init__()
         self.tower = tower
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.register_buffer("others", torch.empty(0, tower.width), persistent=False)
 
     def forward(self, batch: Batch, cosine: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each sound has to find its target among the batch's, and each target its sound; equal targets share."""
-        longest = int(batch["frames"].max())
-        found, targets = self.tower(batch["mel"][..., :longest], batch["frames"]), batch["target"].float()
-        logits = found.float() @ targets.T * self.scale.clamp(max=math.log(100)).exp()
-        same = (targets @ targets.T > 1 - 1e-4).float()
-        share = same / same.sum(dim=1, keepdim=True)
-        contrast = (F.cross_entropy(logits, share) + F.cross_entropy(logits.T, share)) / 2
-        near = (found.float() * targets).sum(dim=1).mean()
-        right = same.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
+        """Each sound has to find its target among all there are, and each target its sound; equal targets share."""
+        longest, n = int(batch["frames"].max()), len(batch["mel"])
+        found, targets = self.tower(batch["mel"][..., :longest], batch["frames"]).float(), batch["target"].float()
+        with torch.autocast(found.device.type, enabled=False):  # in 16 bits a vector is not equal to itself
+            gallery = torch.cat([targets, self.others])
+            logits = found @ gallery.T * self.scale.clamp(max=math.log(100)).exp()
+            same = (targets @ gallery.T > 1 - 1e-4).float()
+        of_targets, of_sounds = (each / each.sum(dim=1, keepdim=True) for each in (same, same[:, :n].T))
+        contrast = (F.cross_entropy(logits, of_targets) + F.cross_entropy(logits[:, :n].T, of_sounds)) / 2
+        near = (found * targets).sum(dim=1).mean()
+        right = same.gather(1, logits[:, :n].argmax(dim=1, keepdim=True)).mean()
         return contrast + cosine * (1 - near), {"cosine": near.detach(), "accuracy": right.detach()}
 
 
@@ -102,12 +112,18 @@ class AudioRecipe:
             raise T2IError("the data has no sounds", "prepare some with t2i prepare audio-folder, or -o sounds=speech")
         if kind == "speech":
             speech.check()
+        if split == "train":
+            some = torch.randperm(len(encoded["targets"]), generator=torch.Generator().manual_seed(0))
+            self.model.others = encoded["targets"][some[: self.settings.others]].to(self.model.others)
         return Sounds(data, encoded["targets"], self.settings, self.shape, heard if kind == "data" else None, split)
 
     def turns(self) -> Sequence[Turn]:
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        others = weights.besides(self.model.parameters(), matrices)
-        return [Turn("tower", [ParamGroup(matrices), ParamGroup(others, weight_decay=0.0)], self._loss)]
+        linear = [part.get_parameter("weight") for part in self.model.modules() if isinstance(part, nn.Linear)]
+        hidden = weights.besides(linear, self.model.tower.ends())
+        ends = weights.besides((p for p in self.model.parameters() if p.ndim > 1), hidden)
+        others = weights.besides(self.model.parameters(), [*hidden, *ends])
+        groups = [ParamGroup(hidden, hidden=True), ParamGroup(ends), ParamGroup(others, weight_decay=0.0)]
+        return [Turn("tower", groups, self._loss)]
 
     def _loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         loss, figures = self.model(batch, self.settings.cosine)
@@ -144,43 +160,57 @@ class Sounds(Dataset[dict[str, Tensor]]):
         self.by_caption = settings.targets == "captions"
         self.first = [0, *accumulate(len(data.captions(i)) for i in range(len(data)))]
         self.speaks, self.varied = heard is None, split == "train"
-        rows = range(len(data)) if heard is None else heard
-        self.rows = [i for i in rows if data.captions(i)] if self.speaks or self.by_caption else list(rows)
+        wanted = {i: self._wanted(i) for i in (range(len(data)) if heard is None else heard)}
+        self.wanted = {i: found for i, found in wanted.items() if found or not (self.speaks or self.by_caption)}
+        self.rows = list(self.wanted)
+        if not self.rows:
+            raise T2IError(f"there are no captions in the language {self.how.language!r} to learn from")
         self.frames = 1 + (int(SECONDS * RATE) - WINDOW) // HOP
+
+    def _wanted(self, i: int) -> list[int]:
+        """The numbers of row i's captions that are learnt."""
+        captions = self.data.captions(i)
+        return [k for k in range(len(captions)) if not self.speaks or speech.is_wanted(captions[k], self.how)]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         i = self.rows[index]
-        captions = self.data.captions(i)
-        which = random.randrange(len(captions)) if captions and self.varied else 0
-        samples = self._samples(i, captions[which] if captions else "")
-        mel = spectrogram(samples, self.bands)[:, : self.frames]
+        which = random.choice(self.wanted[i] or [0]) if self.varied else (self.wanted[i] or [0])[0]
+        samples = self._samples(i, which)
+        mel = spectrogram(samples, self.bands)
+        mel = (varied(mel) if self.varied else mel)[:, : self.frames]
         target = self.targets[self.first[i] + which if self.by_caption else i]
         frames = torch.tensor(mel.shape[1])
-        mel = varied(mel) if self.varied else mel
         return {"mel": F.pad(mel, (0, self.frames - mel.shape[1])), "frames": frames, "target": target}
 
-    def _samples(self, i: int, caption: str) -> Tensor:
+    def _samples(self, i: int, which: int) -> Tensor:
         """The sound at `RATE`: a random piece of the row's own, or its caption spoken."""
-        clip = self._spoken(caption) if self.speaks else self.data.clip(i)
-        if clip is None:
+        chance = Random(random.getrandbits(63))
+        if self.speaks:
+            samples = self._spoken(self.data.captions(i)[which], chance)
+        elif (clip := self.data.clip(i)) is None:
             raise T2IError(f"row {self.data.key(i)!r} has no sound", code=1)
-        samples = pieces(clip, clip.seconds)[0].numpy()
+        else:
+            samples = resampled(clip, RATE)
         room = max(0, len(samples) - int(SECONDS * RATE))
-        start = random.randint(0, room) if self.varied else room // 2
+        start = chance.randint(0, room) if self.varied else room // 2
         samples = samples[start : start + int(SECONDS * RATE)]
-        return torch.from_numpy(speech.disturbed(samples, self.how.noise) if self.varied else samples.copy())
+        if self.varied and not self.speaks:
+            samples = speech.disturbed(samples, self.how.noise, chance)
+        return torch.from_numpy(samples.copy())
 
-    def _spoken(self, caption: str) -> AudioClip:
-        return speech.spoken(
-            caption, self.how if self.varied else Speech(self.how.voice, ("m4",), (170, 170), (50, 50))
-        )
+    def _spoken(self, caption: str, chance: Random) -> np.ndarray:
+        if self.varied:
+            return speech.spoken(caption, self.how, chance)
+        return resampled(speech.speak(caption, f"{self.how.voice}+{speech.UNSEEN[0]}", 170, 50), RATE)
 
 
 def varied(mel: Tensor) -> Tensor:
-    """Moved by a few bands, with some hidden."""
+    """In another tempo, moved by a few bands, with some hidden."""
+    frames = max(LEAST, round(mel.shape[1] * random.uniform(1 - TEMPO, 1 + TEMPO)))
+    mel = F.interpolate(mel[None], size=frames, mode="linear")[0]
     mel = mel.roll(random.randint(-SHIFT, SHIFT), 0)
     hidden = random.randint(0, HIDDEN)
     start = random.randint(0, len(mel) - hidden)

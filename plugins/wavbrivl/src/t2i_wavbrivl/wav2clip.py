@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from t2i_wavbrivl import Wav2ClipSettings
 from t2i_wavbrivl.embed import AudioTower
-from t2i_wavbrivl.model import RATE
 from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -82,4 +82,9 @@ def load(settings: Wav2ClipSettings) -> AudioTower:
     space = parts.space(settings.space.name, settings.space.settings)
     device = pick_device(settings.device)
     owner = f"model {settings.model.name!r}"
-    return AudioTower(tower, lambda samples: (samples,), embedder, space, device, owner, SECONDS, POINTS / RATE)
+    return AudioTower(tower, _filled, embedder, space, device, owner, SECONDS)
+
+
+def _filled(samples: Tensor) -> tuple[Tensor]:
+    """With silence, as long as one window at least."""
+    return (F.pad(samples, (0, max(0, POINTS - len(samples)))),)
