@@ -61,6 +61,14 @@ def test_pictures_are_drawn_from_the_sound_and_say_so(hearing: Runner) -> None:
     hearing.fails("replay", f"out/{row['file']}", code=1, says="has changed since it was given as --audio")
 
 
+def test_without_a_model_the_first_that_can_draws(hearing: Runner) -> None:
+    def drawn(*words: object) -> object:
+        return hearing.ok("generate", *words, "-n", 1, *OUT, "--json").json()["results"][0]["model"]
+
+    assert drawn("a") == "toy"
+    assert drawn("--audio", "a.wav") == drawn("--like", "photos/red.png") == "toy-painter"
+
+
 def test_words_and_sound_are_mixed_by_their_weights(hearing: Runner) -> None:
     def drawn(*words: object) -> object:
         row = hearing.ok("generate", *words, "--audio", "a.wav", "-n", 1, *PAINTER, "--json").json()["results"][0]

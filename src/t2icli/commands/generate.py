@@ -31,7 +31,7 @@ from t2icli.commands.options import (
 )
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
-from t2icli.registry import settings
+from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from t2icli.pictures.album import ResultRows
@@ -109,12 +109,13 @@ def generate(
     seed = random_seed() if seed is None else seed
     options = config.options(context, option or ())
     of_rankers, of_listener = (settings.take_table(options, name) for name in ("ranker", "audio"))
-    source = open_one("generator", model, options, batch=batch_size, device=device)
+    word = model or defaults.name("generator", examples.needed)
+    source = open_one("generator", word, options, batch=batch_size, device=device)
     examples = examples.mixed(source, audio_embedder, of_listener)
     judges = scoring.judges(rerank or (), of_rankers)
     heard = examples.mixture.heard if examples.mixture is not None else None
     if heard is not None and not (prompt or prompts_file):
-        judges = scoring.by_sound(judges, heard, source.thing.space)
+        judges = scoring.by_sound(judges, heard.vector, heard.space)
     plan = work.GenerationPlan(wanted, n, seed, source, judges, top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):

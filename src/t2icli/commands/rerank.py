@@ -92,7 +92,11 @@ def rerank(
     paths = image_files.find(images)
     kept = None if output is None else context.with_resource(output_file.locked(output, "rerank"))
     options = config.options(context, option or ())
-    sound = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
+    sound = (
+        None
+        if audio is None
+        else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, settings.take_table(options, "audio"))
+    )
     judges = scoring.judges(ranker or [_usual(sound)], options, batch=batch_size, device=device)
     if sound is not None:
         judges = scoring.by_sound(judges, sound.vector, sound.space)
@@ -123,7 +127,7 @@ def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[
 
 def _usual(sound: EmbeddedAudio | None) -> str:
     """The ranker, for a sound the embedder that heard it."""
-    return defaults.name("ranker") if sound is None else sound.listener
+    return defaults.name("ranker") if sound is None else sound.word
 
 
 def _show(ranking: Ranking, best: Sequence[RankedPicture], *, as_json: bool, plain: bool) -> None:

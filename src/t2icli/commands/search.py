@@ -78,8 +78,12 @@ def search(
         show.check_pictures()
     options = config.options(context, option or ())
     prompt, data = _prompt_and_data(words, audio)
-    heard = None if audio is None else mixture.hear(audio, audio_embedder, settings.take_table(options, "audio"))
-    word = ranker or (None if heard is None else heard.listener)
+    heard = (
+        None
+        if audio is None
+        else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, settings.take_table(options, "audio"))
+    )
+    word = ranker or (None if heard is None else heard.word)
     stored = Vectors.at(data)
     if stored is not None:
         if cache is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.contract.requests import CONDITIONS, Abilities, Request
 from t2icli.contract.requests import check as check_alone
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.mixture import AudioFile, Mixture
+from t2icli.pipelines.mixture import AudioFile, Mixture, hear
 from t2icli.registry import discovery
 from t2icli.registry.settings import is_utf8
 
@@ -48,15 +48,21 @@ class Examples:
     mixture: Mixture | None = None
     """Set once the generator is loaded; None where no embedding is given to it."""
 
+    @property
+    def needed(self) -> frozenset[str]:
+        """What a generator has to take, as `Entry.conditions` names it."""
+        is_mixed = self.sound is not None or bool(self.weights)
+        return frozenset(self.pictures) - {"like"} | {"embedding"} if is_mixed else frozenset(self.pictures)
+
     def mixed(
         self, source: Opened[Any], listener: str | None = None, tables: Mapping[str, Any] | None = None
     ) -> Examples:
         """The same for a generator that is loaded; `listener` and `tables` name the embedder of the sound."""
-        if self.sound is None and not self.weights:
+        if "embedding" not in self.needed:
             return self
         like = self.pictures["like"].image if "like" in self.pictures else None
-        mixture = Mixture.of(source, self.weights, like, self.sound, listener, tables)
-        return Examples(self.pictures, self.sound, self.weights, mixture)
+        heard = None if self.sound is None else hear(self.sound, listener, tables)
+        return replace(self, mixture=Mixture.of(source, self.weights, like, heard))
 
 
 def opened(*, audio: Path | None = None, weights: Mapping[str, float] | None = None, **paths: Path | None) -> Examples:

@@ -51,36 +51,53 @@ class AudioFile:
 
 
 @dataclass(frozen=True)
+class EmbeddedAudio:
+    """A sound as a vector."""
+
+    vector: Tensor
+    listener: Opened[AudioEmbedder]
+    word: str = ""
+    """What names the listener: the same model ranks and finds pictures by it."""
+    sha256: str = ""
+    """The hash of the sound's samples."""
+
+    @property
+    def space(self) -> str:
+        return self.listener.thing.space
+
+
+def hear(sound: AudioFile, word: str | None = None, tables: Mapping[str, Any] | None = None) -> EmbeddedAudio:
+    """The sound for the embedder that `word` names, else the usual one."""
+    listener = open_one("embedder", word or defaults.listener(), tables)
+    if not isinstance(listener.thing, AudioEmbedder):
+        raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
+    return EmbeddedAudio(listener.thing.embed_audio([sound.clip])[0], listener, word or listener.entry, sound.sha256)
+
+
+@dataclass(frozen=True)
 class Mixture:
     """How much words, a picture and a sound count, and what turns each into a vector."""
 
     generator: EmbeddingGenerator
     weights: Mapping[str, float]
     like: Image | None = None
-    sound: AudioFile | None = None
-    listener: Opened[AudioEmbedder] | None = None
-    heard: Tensor | None = None
-    """The sound's own vector."""
+    heard: EmbeddedAudio | None = None
 
     @classmethod
     def of(
         cls,
         source: Opened[Any],
         weights: Mapping[str, float],
-        like: Image | None,
-        sound: AudioFile | None,
-        word: str | None = None,
-        tables: Mapping[str, Any] | None = None,
+        like: Image | None = None,
+        heard: EmbeddedAudio | None = None,
     ) -> Mixture:
-        given = {"like": like is not None, "audio": sound is not None}
+        given = {"like": like is not None, "audio": heard is not None}
         weights = weights or {part: 1.0 for part in PARTS if given.get(part)}
         _check(weights, given)
         generator = embedding_generator(source)
-        if sound is None:
-            return cls(generator, weights, like)
-        listener = open_listener(word, tables, generator.space, source.name)
-        heard = listener.thing.embed_audio([sound.clip])[0]
-        return cls(generator, weights, like, sound, listener, heard)
+        if heard is not None:
+            _check_listener(heard.listener, generator.space, source.name)
+        return cls(generator, weights, like, heard)
 
     @cached_property
     def embedding(self) -> Callable[[str], Tensor]:
@@ -107,34 +124,15 @@ class Mixture:
         fixed: dict[str, Tensor] = {}
         if self.like is not None:
             fixed["like"] = self.generator.embedder.embed_images([self.like])[0]
-        return fixed if self.heard is None else {**fixed, "audio": self.heard}
+        return fixed if self.heard is None else {**fixed, "audio": self.heard.vector}
 
     def record(self) -> dict[str, Any]:
         """What a row and a PNG say of it, beside the files."""
         fields: dict[str, Any] = {"weights": dict(self.weights)}
-        if self.listener is not None:
-            fields |= {"listener": self.listener.entry, "listener_settings": self.listener.tables}
+        if self.heard is not None:
+            listener = self.heard.listener
+            fields |= {"listener": listener.entry, "listener_settings": listener.tables}
         return fields
-
-
-@dataclass(frozen=True)
-class EmbeddedAudio:
-    """A sound as a vector."""
-
-    vector: Tensor
-    space: str
-    listener: str
-    """The model that heard it, or its folder: the same model ranks and finds pictures by it."""
-    sha256: str
-    """The hash of the sound's samples."""
-
-
-def hear(path: Path, word: str | None, tables: Mapping[str, Any] | None) -> EmbeddedAudio:
-    """The sound in a file for the embedder `word`, or the default one."""
-    sound = AudioFile.opened(path)
-    listener = open_listener(word, tables)
-    vector = listener.thing.embed_audio([sound.clip])[0]
-    return EmbeddedAudio(vector, listener.thing.space, word or listener.entry, sound.sha256)
 
 
 def check_space(heard: EmbeddedAudio, source: Opened[Any]) -> None:
@@ -142,7 +140,7 @@ def check_space(heard: EmbeddedAudio, source: Opened[Any]) -> None:
     if space_of(source) != heard.space:
         raise T2IError(
             f"{source.name!r} cannot be compared with the sound, which is a vector of {shown(heard.space)}",
-            f"omit it, or use {heard.listener}",
+            f"omit it, or use {heard.word}",
         )
 
 
@@ -154,19 +152,7 @@ def embedding_generator(source: Opened[Any]) -> EmbeddingGenerator:
     return source.thing
 
 
-def open_listener(
-    word: str | None, tables: Mapping[str, Any] | None, space: str | None = None, owner: str = "", **flags: Any
-) -> Opened[AudioEmbedder]:
-    """The embedder of sounds that `word` names, else the usual one; of `space`, if that is given."""
-    listener = open_one("embedder", word or defaults.listener(), tables, **flags)
-    if not isinstance(listener.thing, AudioEmbedder):
-        raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
-    if space is not None:
-        check_listener(listener, space, owner)
-    return listener
-
-
-def check_listener(listener: Opened[AudioEmbedder], space: str, owner: str) -> None:
+def _check_listener(listener: Opened[AudioEmbedder], space: str, owner: str) -> None:
     """Whether it embeds sounds in `space`, that of the model `owner`."""
     if listener.thing.space != space:
         raise T2IError(

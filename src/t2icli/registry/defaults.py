@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from t2icli.ground.errors import T2IError
@@ -9,19 +11,21 @@ from t2icli.registry import discovery
 from t2icli.store import models
 
 
-def name(kind: str) -> str:
+def name(kind: str, conditions: Collection[str] = ()) -> str:
     """The backend with the largest installed model, else one that needs no model, else an error that helps.
 
-    Models that stand in come after all others, in the order in which their plugin lists them.
+    Models that stand in come after all others, in the order in which their plugin lists them. Of generators only those
+    count that take `conditions`; all of them where none does, for its error says so.
     """
     sources = discovery.installed().sources
     offers = discovery.installed().offers[kind]
+    able = [name for name, offer in offers.items() if set(conditions) <= set(offer.entry.conditions)] or list(offers)
     listed = [name.partition("/")[0] for name in models.places(sources)]
-    known = sorted(offers, key=lambda backend: listed.index(backend) if backend in listed else -1)
+    known = sorted(able, key=lambda backend: listed.index(backend) if backend in listed else -1)
     usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)
     if usual is not None:
         return usual.card.backend
-    without = [name for name, offer in offers.items() if _is_complete(offer.entry.settings)]
+    without = [name for name in able if _is_complete(offers[name].entry.settings)]
     if without:
         return min(without)
     if offers:
