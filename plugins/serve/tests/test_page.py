@@ -177,6 +177,12 @@ def test_a_sound_is_chosen_mixed_with_words_and_removed(serve: Any, tab: Tab, tm
     assert rows["heard in audio.wav"]["weights"] == {"audio": 1}
     assert rows["words"]["weights"] == {"words": 0.75, "audio": 0.25} and "audio" not in rows["words alone"]
     assert Path(rows["words"]["audio"]).read_bytes() == (tmp_path / "sound.wav").read_bytes()
+    page.locator(".run:nth-child(2) .card.seen").click()
+    page.click("#again")
+    server.wait(lambda: len(server.get("/v1/history").json()["data"]) == 4)
+    newest = server.get("/v1/history").json()["data"][0]["rows"][0]
+    for key in ("prompt", "weights", "audio_sha256", "pixels"):
+        assert newest[key] == rows["words"][key]
 
 
 @needs_browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,6 +114,57 @@ def test_pictures_of_a_sound_are_ranked_by_it_and_those_of_words_by_these(serve:
     assert [each["seed"] for each in answer["data"]] == [each["seed"] for each in own[:2]]
     described = asked(server, prompt="0.5 seconds", audio=word, n=4, rerank="toy-vectors")
     assert [each["score"] for each in described["candidates"]] == pytest.approx([each["score"] for each in own])
+
+
+@pytest.mark.parametrize("form", ["file", "base64"])
+def test_a_picture_a_sound_and_words_are_mixed(form: str, serve: Any, t2i: Runner) -> None:
+    server, heard = serve(), sound(0.5)
+    weights = {"words": 0.2, "like": 0.5, "audio": 0.3}
+    fields = {"prompt": "x", "model": "toy-painter", "use": "like", "audio_embedder": "toy-ears", "seed": "5"}
+    files: dict[str, Any] = {"image": ("a.png", toys.picture("red"))}
+    if form == "file":
+        files["audio"] = ("a.wav", heard)
+    else:
+        fields["audio"] = b64(heard)
+    answer = server.post("/v1/images/edits", data={**fields, "weights": json.dumps(weights)}, files=files)
+    assert answer.status_code == 200, answer.text
+    album = answer.json()
+    red = toys.Embedder(toys.EmbedderSettings()).embed_images([Image.open(io.BytesIO(toys.picture("red")))])[0]
+    mixed = 0.2 * vector("x") + 0.5 * red + 0.3 * vector("0.5 seconds")
+    assert green(base64.b64decode(album["data"][0]["b64_json"])) == round(abs(float(mixed[0] / mixed.norm())) * 255)
+    served = server.folder / album["album"] / "000.png"
+    assert images.read_record(served)["weights"] == weights
+    assert "agrees in every pixel" in t2i.ok("replay", served).stdout
+    t2i.ok(*shlex.split(album["command"])[1:], "--output", "typed")
+    assert images.read_record(Path("typed/000.png")) == images.read_record(served)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"weights": '{"audio": 1}'}, "weights", "how much like counts"),
+        ({"weights": '{"audio": 1, "like": 1}', "use": "source"}, "weights", "use is not like"),
+        ({"weights": "words"}, "weights", "Invalid JSON"),
+        ({"audio": "%%"}, "audio", "is no base64"),
+    ],
+)
+def test_mistakes_in_edits(fields: dict[str, str], param: str, message: str, serve: Any) -> None:
+    good = {"model": "toy-painter", "audio_embedder": "toy-ears", "audio": b64(sound(0.5)), "use": "like"}
+    files = {"image": ("a.png", toys.picture("red"))}
+    answer = serve().post("/v1/images/edits", data={**good, **fields}, files=files)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param) and message in error["message"]
+
+
+def test_the_sound_of_an_album_is_had_again(serve: Any) -> None:
+    server, content = serve(), sound(0.5)
+    album = asked(server, audio=b64(content))["album"]
+    (row,) = server.get(f"/v1/history/{album}").json()["rows"]
+    assert server.get(row["sound"]).content == content
+    words = server.post(PATH, json={"prompt": "x", "model": "toy"}).json()["album"]
+    assert server.get(f"/v1/history/{words}").json()["rows"][0]["sound"] is None
+    for name in (words, "..", "none"):
+        assert server.get(f"/v1/history/{name}/sound").status_code == 404
 
 
 class Apart(toys.Ears):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Json
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -34,6 +34,12 @@ class PicturesRequest(BaseModel):
     progress: bool | None = Field(False, description="Ours. When streaming, also image_generation.progress events.")
 
 
+class AudioRequest(PicturesRequest):
+    """What goes with a sound."""
+
+    audio_embedder: str | None = Field(None, description="Ours. The embedder for audio; the default if omitted.")
+
+
 class InputAudio(BaseModel):
     """A sound as OpenAI's `input_audio`."""
 
@@ -41,7 +47,7 @@ class InputAudio(BaseModel):
     format: str | None = Field(None, description="Ignored: the file itself says what it is.")
 
 
-class GenerationRequest(PicturesRequest):
+class GenerationRequest(AudioRequest):
     """`POST /v1/images/generations`. Further fields are settings of the model that may differ per picture: see
     `settings` of `/v1/models`."""
 
@@ -49,7 +55,6 @@ class GenerationRequest(PicturesRequest):
     audio: str | InputAudio | None = Field(
         None, description="Ours. A sound in place of the prompt: base64, a data: address, or as input_audio."
     )
-    audio_embedder: str | None = Field(None, description="Ours. The embedder for audio; the default if omitted.")
     weights: dict[Literal["words", "audio"], Weight] | None = Field(
         None, description="Ours. Mixes prompt and audio; without it audio takes the place of the prompt."
     )
@@ -57,13 +62,19 @@ class GenerationRequest(PicturesRequest):
     style: Literal["vivid", "natural"] | None = Field(None, description="Ignored.")
 
 
-class EditRequest(PicturesRequest):
-    """`POST /v1/images/edits`, as multipart/form-data with the files `image` (or `image[]`) and `mask`."""
+class EditRequest(AudioRequest):
+    """`POST /v1/images/edits`, as multipart/form-data with the files `image` (or `image[]`), `mask` and `audio`."""
 
     prompt: str = Field("", description="What to draw.")
     input_fidelity: Literal["high", "low"] | None = Field(None, description="Ignored.")
     use: Literal["source", "like"] = Field(
         "source", description="Ours. like draws pictures similar to the image in place of changed ones."
+    )
+    audio: str | None = Field(
+        None, description="Ours. A sound to draw from as well: a file, base64 or a data: address."
+    )
+    weights: Json[dict[Literal["words", "like", "audio"], Weight]] | None = Field(
+        None, description="Ours. Mixes prompt, image and audio, as JSON; without it image and audio count alike."
     )
 
 

@@ -114,6 +114,12 @@ class Shelf:
                 return path
         return None
 
+    def sound(self, name: str) -> Path | None:
+        """The sound that an album was drawn from, if the album holds it."""
+        heard = next((row.get("audio") for row in self.rows(name)), None)
+        path = self.folder / name / Path(str(heard)).name
+        return path if heard and path.is_file() else None
+
 
 def _is_name(name: str) -> bool:
     """Whether it may be the name of a folder here: no path, and nothing hidden."""
@@ -140,7 +146,8 @@ def _of_sound(order: Order, sound: mixture.AudioFile | None) -> dict[str, str]:
     if sound is None or order.sound is None:
         return {}
     weights = ",".join(f"{part}={weight!r}" for part, weight in order.sound.weights.items())
-    return {"audio": str(sound.path), "weights": weights, "audio_embedder": order.sound.listener}
+    like = {"like": str(sound.path.with_name("like.png"))} if "like" in order.examples else {}
+    return {**like, "audio": str(sound.path), "weights": weights, "audio_embedder": order.sound.listener}
 
 
 def _word(value: Any) -> str:

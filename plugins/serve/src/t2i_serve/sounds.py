@@ -1,4 +1,4 @@
-"""A sound to draw from: the one of a request, and as a vector among words."""
+"""A sound to draw from: the one of a request, and as a vector."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from t2i_serve.errors import about
 from t2i_serve.pool import Resident
 from t2icli.contract.kinds import AudioClip, AudioEmbedder
 from t2icli.pipelines import mixture
+from t2icli.pipelines.mixture import EmbeddedAudio, Mixture
 from t2icli.registry.open import Opened
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from PIL.Image import Image
 
 KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 """How files of sounds begin, and what they are called."""
@@ -42,28 +43,14 @@ class AudioInput:
         return mixture.AudioFile(path, self.clip)
 
 
-@dataclass(frozen=True)
-class EmbeddedInput:
-    """The sound as a vector."""
-
-    sound: AudioInput
-    vector: Tensor
-    listener: Opened[AudioEmbedder]
-
-    @property
-    def space(self) -> str:
-        return self.listener.thing.space
-
-    def mixed(self, source: Opened[Any]) -> mixture.Mixture:
-        """With words, for a generator of the same space."""
-        with about("audio"):
-            generator = mixture.embedding_generator(source)
-            mixture.check_listener(self.listener, generator.space, source.name)
-        return mixture.Mixture(generator, self.sound.weights, None, None, self.listener, self.vector)
-
-
-async def hear(sound: AudioInput, resident: Resident) -> EmbeddedInput:
+async def hear(sound: AudioInput, resident: Resident) -> EmbeddedAudio:
     """In the thread of the embedder."""
     opened: Opened[AudioEmbedder] = resident.opened
     (vector,) = await resident.run(opened.thing.embed_audio, [sound.clip])
-    return EmbeddedInput(sound, vector, opened)
+    return EmbeddedAudio(vector, opened)
+
+
+def mixed(sound: AudioInput, heard: EmbeddedAudio, like: Image | None, source: Opened[Any]) -> Mixture:
+    """With words and a picture, for a generator of the same space."""
+    with about("audio"):
+        return Mixture.of(source, sound.weights, like, heard)

@@ -16,9 +16,10 @@ from t2i_serve.limits import ServerLimits
 from t2i_serve.metrics import Metrics
 from t2i_serve.pool import Pool, Resident
 from t2i_serve.shelf import Filed, Shelf
-from t2i_serve.sounds import AudioInput, EmbeddedInput, hear
+from t2i_serve.sounds import AudioInput, hear, mixed
 from t2icli.contract.requests import Request
-from t2icli.pipelines import doubts, generate, mixture, scoring
+from t2icli.pipelines import doubts, generate, scoring
+from t2icli.pipelines.mixture import EmbeddedAudio, Mixture, space_of
 from t2icli.registry import settings
 from t2icli.registry.open import Opened
 
@@ -103,9 +104,9 @@ class Studio:
             heard = await clock.within(self._heard(order.sound, order)) if order.sound is not None else None
             async with self.pool.using("generator", order.model) as resident:
                 request = _request(order, resident)
-                mixed = heard.mixed(resident.opened) if heard is not None else None
+                mixture = _mixture(order, heard, resident)
                 yield Begun(resident.opened)
-                async for event in self._drawn(order, request, resident, clock, mixed):
+                async for event in self._drawn(order, request, resident, clock, mixture):
                     if isinstance(event, Drawn):
                         images[event.candidate] = event.image
                     yield event
@@ -115,13 +116,13 @@ class Studio:
             judges = await clock.within(self._judge(order, candidates, heard))
             plan_settings = {**record["settings"], **_plain(request.settings)}
             filed = await asyncio.to_thread(
-                self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges, mixed
+                self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges, mixture
             )
             self.metrics.pictures.labels(opened.name).inc(order.n)
             is_of_words = "like" not in order.examples and order.sound is None
             yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if is_of_words else [])
 
-    async def _heard(self, sound: AudioInput, order: Order) -> EmbeddedInput:
+    async def _heard(self, sound: AudioInput, order: Order) -> EmbeddedAudio:
         """The sound as a vector. Rankers that cannot compare pictures with it are refused before any is drawn.
 
         All that is loaded for this is free again before the generator is in use: there may not be room for both.
@@ -134,10 +135,10 @@ class Studio:
         return heard
 
     async def _drawn(
-        self, order: Order, request: Request, resident: Resident, clock: Clock, mixed: mixture.Mixture | None
+        self, order: Order, request: Request, resident: Resident, clock: Clock, mixture: Mixture | None
     ) -> AsyncIterator[JobProgress | Preview | Drawn]:
         events: asyncio.Queue[Event] = asyncio.Queue()
-        embedding = partial(mixed.embedding, order.prompt) if mixed is not None else None
+        embedding = partial(mixture.embedding, order.prompt) if mixture is not None else None
         job = DrawJob(request, order.n, order.client, _from_thread(events), order.previews, embedding)
         assert resident.drawer is not None
         resident.drawer.submit(job)
@@ -153,7 +154,7 @@ class Studio:
             job.is_gone = True
 
     async def _judge(
-        self, order: Order, candidates: Sequence[generate.Candidate], heard: EmbeddedInput | None
+        self, order: Order, candidates: Sequence[generate.Candidate], heard: EmbeddedAudio | None
     ) -> list[scoring.Judge]:
         """Score all candidates that differ with each ranker in turn."""
         judges = []
@@ -195,10 +196,16 @@ class Clock:
             task.cancel()
 
 
-def _judge_of(resident: Resident, name: str, weight: float, heard: EmbeddedInput | None) -> scoring.Judge:
+def _mixture(order: Order, heard: EmbeddedAudio | None, resident: Resident) -> Mixture | None:
+    if heard is None or order.sound is None:
+        return None
+    return mixed(order.sound, heard, order.examples.get("like"), resident.opened)
+
+
+def _judge_of(resident: Resident, name: str, weight: float, heard: EmbeddedAudio | None) -> scoring.Judge:
     """A ranker that compares pictures with the prompt, or with a sound in place of it."""
     opened = resident.opened
-    judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model, mixture.space_of(opened))
+    judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model, space_of(opened))
     if heard is None:
         return judge
     with about("rerank"):
@@ -221,10 +228,12 @@ def _request(order: Order, resident: Resident) -> Request:
         known = ", ".join(f"{width}x{height}" for width, height in abilities.sizes) or "auto"
         width, height = order.size
         raise ApiError(400, f"{owner} cannot draw {width}x{height}; known sizes: {known}", "invalid_value", "size")
-    for name in order.examples:
+    images: dict[str, Any] = dict(order.examples)
+    if order.sound is not None:
+        images.pop("like", None)  # which is mixed with it
+    for name in images:
         if name not in abilities.conditions:
             raise ApiError(400, f"{owner} cannot draw with {NAMES[name]}", "invalid_value", FIELDS[name])
-    images: dict[str, Any] = dict(order.examples)
     return Request(order.prompt, order.seed, chosen, **images)
 
 

@@ -2,7 +2,7 @@
 import { base64, json } from "./api.js";
 import { $, make, toast } from "./dom.js";
 import { onLanguage, text } from "./strings.js";
-import { refill, start, startLike } from "./draw.js";
+import { again, start, startLike } from "./draw.js";
 
 const dialog = $("detail");
 let [album, rows, shown] = [null, [], 0];
@@ -21,7 +21,7 @@ function show(index) {
   $("detail-image").alt = text("pictureOf", row.prompt, row.rank);
   $("detail-prompt").textContent = row.prompt;
   $("detail-caption").hidden = true;
-  $("again").hidden = Boolean(row.audio);  // the form does not have that sound
+  $("again").hidden = Boolean(row.audio) && (!row.sound || "like" in row.weights);  // what the form cannot hold
   $("download").href = row.url;
   $("download").download = `${album.id}-${row.file}`;
   $("command").textContent = album.command;
@@ -87,7 +87,7 @@ async function copy() {
   }
 }
 
-$("again").onclick = () => { refill(album, rows[shown]); leave(); start(); };
+$("again").onclick = () => { leave(); again(album, rows[shown]); };
 $("similar").onclick = similar;
 $("describe").onclick = describe;
 $("copy").onclick = copy;

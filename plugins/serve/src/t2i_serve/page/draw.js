@@ -53,7 +53,7 @@ function showIdeas() {
 }
 
 // Put what a picture was made with into the form.
-export function refill(album, row) {
+function refill(album, row) {
   $("prompt").value = album.prompt;
   if ([...$("model").options].some(each => each.value === album.model)) $("model").value = album.model;
   $("seed").value = row.seed;
@@ -81,6 +81,16 @@ export function start(extra = {}) {
   const asked = body(extra);
   localStorage.setItem("t2i-ranker", $("ranker").value);
   return follow("/v1/images/generations", asked, asked);
+}
+
+// A picture once more.
+export async function again(album, row) {
+  refill(album, row);
+  if (!row.sound) return start();
+  if (!row.weights.words) $("prompt").value = "";
+  const { words = 0, audio } = row.weights;
+  await hear.take(await (await fetch(row.sound)).blob(), audio / (words + audio));
+  return start(await hear.fields($("prompt").value));
 }
 
 // Pictures similar to the one at `url`.

@@ -21,7 +21,8 @@ export async function fields(prompt) {
   return { audio: await base64(sound), ...mixed };
 }
 
-export async function take(file) {
+// `share` is how much it counts beside words; the slider stays where it is without it.
+export async function take(file, share) {
   if ($("sound").hidden) {
     toast(text("noHearing"));
     return;
@@ -32,6 +33,7 @@ export async function take(file) {
     toast(text("badSound"));
     return;
   }
+  if (share !== undefined) $("share").value = Math.round(100 * share);
   URL.revokeObjectURL($("player").src);
   $("player").src = URL.createObjectURL(sound);
   show();

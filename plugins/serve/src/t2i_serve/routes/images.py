@@ -50,7 +50,7 @@ EVENTS = {"generations": "image_generation", "edits": "image_edit"}
 async def generations(request: Request, asked: GenerationRequest) -> Response:
     """Draw pictures of a prompt, of a sound, or of both."""
     sound = await sounds.sent(asked, request.app.state.studio.pool.offers)
-    return await _answer(request, asked, asked.prompt, sound or {}, "image_generation")
+    return await _answer(request, asked, asked.prompt, {}, sound, "image_generation")
 
 
 @router.post(
@@ -59,13 +59,16 @@ async def generations(request: Request, asked: GenerationRequest) -> Response:
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": uploads.schema()}}}},
 )
 async def edits(request: Request) -> Response:
-    """Draw pictures that start from a picture, or are similar to one, by models that can."""
+    """Draw pictures that start from a picture, or are similar to one, and from a sound, by models that can."""
     limits: ServerLimits = request.app.state.studio.limits
     async with request.form(max_files=20, max_fields=100, max_part_size=limits.json) as form:
         files = {key: form.getlist(key) for key in ("image", "image[]", "mask")}
         fields = {key: value for key, value in form.items() if not isinstance(value, UploadFile)}
         examples, asked = await uploads.examples(files, _checked(EditRequest, fields))
-    return await _answer(request, asked, asked.prompt, examples, "image_edit")
+        audio = form.get("audio")
+        file = await audio.read() if isinstance(audio, UploadFile) else None
+    sound = await sounds.sent(asked, request.app.state.studio.pool.offers, file)
+    return await _answer(request, asked, asked.prompt, examples, sound, "image_edit")
 
 
 def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
@@ -78,11 +81,16 @@ def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
 
 
 async def _answer(
-    request: Request, asked: PicturesRequest, prompt: str, examples: Mapping[str, Image] | AudioInput, event: str
+    request: Request,
+    asked: PicturesRequest,
+    prompt: str,
+    examples: Mapping[str, Image],
+    sound: AudioInput | None,
+    event: str,
 ) -> Response:
     studio: Studio = request.app.state.studio
     form = Format.of(asked)
-    order = _order(studio, asked, prompt, examples, request.client.host if request.client else "?")
+    order = _order(studio, asked, prompt, examples, sound, request.client.host if request.client else "?")
     if asked.stream:
         stream = Stream(studio, order, form, event, bool(asked.progress), request)
         return StreamingResponse(stream.lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
@@ -122,15 +130,19 @@ async def _gone(request: Request) -> None:
 
 
 def _order(
-    studio: Studio, asked: PicturesRequest, prompt: str, given: Mapping[str, Image] | AudioInput, host: str
+    studio: Studio,
+    asked: PicturesRequest,
+    prompt: str,
+    examples: Mapping[str, Image],
+    sound: AudioInput | None,
+    host: str,
 ) -> Order:
     """The body as an order, with everything refused that needs no model to be known as wrong."""
     limits, n = studio.limits, asked.n or 1
-    examples, sound = ({}, given) if isinstance(given, AudioInput) else (given, None)
     if len(prompt) > limits.prompt:
         message = f"the prompt has {len(prompt):,} characters, more than {limits.prompt:,}"
         raise ApiError(400, message, "string_above_max_length", "prompt")
-    if "like" in examples and not prompt.strip():
+    if "like" in examples and sound is None and not prompt.strip():
         prompt = "like the picture"
     has_prompt = bool(prompt.strip())
     if sound is not None and not has_prompt:

@@ -1,44 +1,54 @@
-"""The sound of a request: base64 in JSON, opened as a stranger's file."""
+"""The sound of a request: base64 in JSON, or a file of a form, opened as a stranger's file."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from t2i_serve.errors import ApiError, about
 from t2i_serve.offers import Offers
 from t2i_serve.routes.uploads import content
-from t2i_serve.schema import GenerationRequest
+from t2i_serve.schema import EditRequest, GenerationRequest, InputAudio
 from t2i_serve.sounds import AudioInput
 from t2icli.registry import defaults
 from t2icli.sounds import clips
 
+PicturesBody = GenerationRequest | EditRequest
 
-async def sent(asked: GenerationRequest, offers: Offers) -> AudioInput | None:
-    """The sound, with everything refused that needs no model to be known as wrong."""
-    if asked.audio is None:
+
+async def sent(asked: PicturesBody, offers: Offers, file: bytes | None = None) -> AudioInput | None:
+    """The sound, from `file` or the body, with everything refused that needs no model to be known as wrong."""
+    if asked.audio is None and file is None:
         _check_alone(asked)
         return None
-    weights = _weights(asked)
+    weights = _weights(
+        asked, ("like", "audio") if isinstance(asked, EditRequest) and asked.use == "like" else ("audio",)
+    )
     listener = _listener(asked.audio_embedder, offers)
-    word = asked.audio if isinstance(asked.audio, str) else asked.audio.data
-    file = await asyncio.to_thread(content, word, "the sound", "audio")
+    if file is None:
+        word = asked.audio.data if isinstance(asked.audio, InputAudio) else asked.audio or ""
+        file = await asyncio.to_thread(content, word, "the sound", "audio")
     with about("audio"):
         clip = await asyncio.to_thread(clips.decode, file, "the sound")
     return AudioInput(file, clip, listener, weights)
 
 
-def _check_alone(asked: GenerationRequest) -> None:
+def _check_alone(asked: PicturesBody) -> None:
     for name in ("weights", "audio_embedder"):
         if getattr(asked, name) is not None:
             raise ApiError(400, f"{name} needs audio", "invalid_value", name)
 
 
-def _weights(asked: GenerationRequest) -> dict[str, float]:
+def _weights(asked: PicturesBody, given: Sequence[str]) -> dict[str, float]:
+    """How much words and what is `given` count."""
     weights = {str(part): weight for part, weight in (asked.weights or {}).items()}
     if asked.weights is None:
-        weights = {"audio": 1.0}
-    if "audio" not in weights:
-        raise ApiError(400, "weights does not say how much audio counts", "invalid_value", "weights")
+        weights = dict.fromkeys(given, 1.0)
+    for part in given:
+        if part not in weights:
+            raise ApiError(400, f"weights does not say how much {part} counts", "invalid_value", "weights")
+    if weights.get("like") and "like" not in given:
+        raise ApiError(400, "weights counts like, but use is not like", "invalid_value", "weights")
     if not any(weights.values()):
         raise ApiError(400, "all weights are 0", "invalid_value", "weights")
     if weights.get("words") and not asked.prompt.strip():

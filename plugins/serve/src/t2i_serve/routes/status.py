@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
@@ -151,7 +152,9 @@ def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> AlbumAnswer | 
             rows.append(row)
     if not rows:
         return None
+    sound = f"/v1/history/{quote(name, safe='')}/sound" if shelf.sound(name) is not None else None
     for row in rows:
+        row["sound"] = sound
         row["url"] = address(name, row["file"]) if row["file"] is not None else None
     first = rows[0]
     return AlbumAnswer(
@@ -173,6 +176,15 @@ async def album(request: Request, album: str) -> AlbumAnswer:
     if found is None:
         raise ApiError(404, "there is no such album", "not_found")
     return found
+
+
+@router.get("/v1/history/{album}/sound", response_class=FileResponse)
+async def sound(request: Request, album: str) -> FileResponse:
+    """The sound that an album was drawn from."""
+    path: Path | None = await asyncio.to_thread(request.app.state.studio.shelf.sound, album)
+    if path is None:
+        raise ApiError(404, "there is no such sound", "not_found")
+    return FileResponse(path, media_type="application/octet-stream", headers=FOREVER)
 
 
 @router.get("/pictures/{album}/{file}", response_class=FileResponse)

@@ -23,7 +23,7 @@ def schema() -> dict[str, Any]:
     """The form of `/v1/images/edits`, for openapi.json."""
     form = EditRequest.model_json_schema()
     file = {"type": "string", "format": "binary"}
-    form["properties"] |= {"image": file, "mask": file}
+    form["properties"] |= {"image": file, "mask": file, "audio": file}
     form["required"] = ["image"]
     return form
 
