@@ -92,10 +92,11 @@ demo: setup
 
 # The small models that plugins/starter ships, from nothing: hours on two cores. What was stopped goes on. Faster with a
 # core for each of two trainings at a time: OMP_NUM_THREADS=1 make -j2 starter
-STARTER := tokenizer vqgan brivl dalle flow clip vqgan-sharper clipcap clipgen dalle2-prior dalle2-decoder
+STARTER := tokenizer vqgan brivl dalle flow clip vqgan-sharper clipcap wavbrivl clipgen dalle2-prior dalle2-decoder
 
 SHIPPED := plugins/starter/src/t2i_starter/models
 PLATES := runs/starter/plates/dataset.toml
+SPOKEN := runs/starter/spoken/dataset.toml
 
 .PHONY: $(STARTER:%=starter-%)
 starter: $(STARTER:%=starter-%)
@@ -111,6 +112,10 @@ $(PLATES): | setup
 $(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume
 
+# Their Chinese names, spoken: needs espeak-ng.
+$(SPOKEN): $(PLATES) | speech
+	$(BIN)/t2i prepare spoken $(<D) -o language=zh -o pictures=spectrogram --output $(@D)
+
 # Each is trained on what those on the right have become. Those behind the bar are waited for to save time: DALL-E takes
 # longest and so begins first, and the codes that it makes in its first minutes are there when CLIP-GEN wants the same.
 starter-vqgan-sharper: starter-vqgan
@@ -118,6 +123,7 @@ starter-dalle: starter-tokenizer starter-vqgan
 starter-flow: starter-tokenizer starter-vqgan starter-brivl
 starter-clip: starter-tokenizer | starter-vqgan
 starter-clipcap: starter-tokenizer starter-brivl
+starter-wavbrivl: $(SPOKEN) starter-brivl
 starter-clipgen: starter-brivl starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior

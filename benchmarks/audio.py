@@ -2,35 +2,44 @@
 
     make bench-audio                     # the starter's, once there is one
     python benchmarks/audio.py MODEL     # any other
+    python benchmarks/audio.py --pictures docs/pictures
 
 600 names of compositions that are kept from training, spoken by four voices, look for their text among all 600, and for
-one drawn picture of each. The text itself looks for the pictures beside them. Then 24 names are drawn from sound and
-from text by a generator of the same space, and judged by that space's embedder. Needs espeak-ng and t2icli-starter.
+one picture of each. The text itself looks for the pictures beside them. Then 24 names are drawn from sound and from
+text by a generator of the same space, and judged by that space's embedder. In place of all that `--pictures` makes what
+docs/audio.md shows. Needs espeak-ng and t2icli-starter.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import numpy as np
+import soundfile
 import torch
+from PIL import Image
 from table import record
 from torch import Tensor
 
-from t2i_starter import words
-from t2i_starter.plates import draw
+from t2i_starter import photos, servings, words
+from t2i_starter.servings import Serving
 from t2i_starter.words import Dish
 from t2i_wavbrivl import speech
 from t2icli import load
-from t2icli.contract.kinds import AudioClip
+from t2icli.contract.kinds import AudioClip, AudioEmbedder
 from t2icli.contract.requests import EmbeddingGenerator, Request, numbered
+from t2icli.sounds.clips import resampled
 
 NAMES, DRAWN, OF_EACH = 600, 24, 4
-VOICES = ("f3", "m4", "linda", "paul")
 LONGEST = 12
+SHOWN = {"香菇虾仁粥": "f3", "红烧番茄土豆": "m4", "鸡蛋豆腐火锅": "linda", "红烧牛肉面": "paul"}
+"""Names that docs/audio.md lets hear, and who says them; the first three are of compositions that no training saw."""
+ACROSS, SIDE = 6, 160
 
 
 def dishes(count: int) -> dict[str, Dish]:
@@ -39,16 +48,16 @@ def dishes(count: int) -> dict[str, Dish]:
     while len(found) < count:
         dish = words.invent(random)
         name, _ = words.say(dish, random)
-        if dish.held_out() and len(name) <= LONGEST:
+        if dish.held_out() and len(name) <= LONGEST and not servings.problem(Serving(dish)):
             found[name] = dish
     return found
 
 
 def spoken(texts: Sequence[str]) -> list[AudioClip]:
     """Voices in turn, each clip with a tempo and a pitch of its own."""
-    random = Random("how they are spoken")
+    random, voices = Random("how they are spoken"), speech.UNSEEN
     return [
-        speech.speak(text, f"cmn-latn-pinyin+{VOICES[i % 4]}", random.randint(120, 220), random.randint(25, 75))
+        speech.speak(text, f"cmn-latn-pinyin+{voices[i % 4]}", random.randint(120, 220), random.randint(25, 75))
         for i, text in enumerate(texts)
     ]
 
@@ -70,13 +79,35 @@ def judged(generator: EmbeddingGenerator, vectors: Tensor, texts: Tensor) -> flo
     return float((drawn * texts.repeat_interleave(OF_EACH, 0)).sum(dim=1).mean())
 
 
+def make_pictures(listener: AudioEmbedder, generator: EmbeddingGenerator, folder: Path) -> None:
+    """The sounds, and a sheet with a row for each: the best of 16 by what was heard."""
+    sheet = Image.new("RGB", (ACROSS * SIDE, len(SHOWN) * SIDE))
+    for place, (text, voice) in enumerate(SHOWN.items()):
+        clip = speech.speak(text, f"cmn-latn-pinyin+{voice}", 160, 50)
+        samples = resampled(clip, speech.RATE)
+        soundfile.write(folder / f"heard-{place + 1}.mp3", samples, speech.RATE, format="MP3")
+        vector = listener.embed_audio([clip])[0]
+        drawn = list(generator.draw(numbered(Request("", 1, embedding=vector), 16)))
+        scores = generator.embedder.embed_images(drawn) @ vector
+        for column, i in enumerate(scores.argsort(descending=True)[:ACROSS].tolist()):
+            sheet.paste(drawn[i].resize((SIDE, SIDE), Image.Resampling.LANCZOS), (column * SIDE, place * SIDE))
+    sheet.save(folder / "heard.webp", quality=80)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", nargs="?", default="wavbrivl/starter")
     parser.add_argument("--names", type=int, default=NAMES)
-    parser.add_argument("--generator", help="one that draws from the same space")
+    parser.add_argument("--generator", default="clipgen/starter", help="one that draws from the same space")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="make sounds and pictures for docs/audio.md")
     chosen = parser.parse_args()
     listener = load("embedder", chosen.model)
+    generator = load("generator", chosen.generator)
+    if generator.space != listener.space:
+        print(f"{chosen.generator} draws from another space than {chosen.model} hears in", file=sys.stderr)
+        generator = None
+    if chosen.pictures is not None:
+        return make_pictures(listener, generator, chosen.pictures)
     dish_of = dishes(chosen.names)
     texts = list(dish_of)
     clips = spoken(texts)
@@ -85,7 +116,7 @@ def main() -> None:
     cost = time.process_time() - start
     of_texts, of_pictures = (
         listener.embed_texts(texts),
-        listener.embed_images([draw(dish, i, 160, "neat") for i, dish in enumerate(dish_of.values())]),
+        listener.embed_images([photos.draw(Serving(dish), i, 160) for i, dish in enumerate(dish_of.values())]),
     )
     rows = [
         row("sound to text", ranks(heard, of_texts)),
@@ -95,12 +126,9 @@ def main() -> None:
     seconds = sum(clip.seconds for clip in clips)
     about = f"""{__doc__.splitlines()[0]}
 
-{len(texts)} names in {len(VOICES)} voices, {seconds:.0f} s of speech, embedded in {cost:.1f} CPU s:
+{len(texts)} names in {len(speech.UNSEEN)} voices, {seconds:.0f} s of speech, embedded in {cost:.1f} CPU s:
 {cost / seconds:.4f} of its length. Mean cosine of sound and text {float((heard * of_texts).sum(dim=1).mean()):.2f}."""
-    if chosen.generator:
-        generator = load("generator", chosen.generator)
-        if generator.space != listener.space:
-            raise SystemExit("the generator draws from another space")
+    if generator is not None:
         by_sound, by_text = (judged(generator, x[:DRAWN], of_texts[:DRAWN]) for x in (heard, of_texts))
         about += f" Drawn from sound, pictures score {by_sound:.3f}; from text {by_text:.3f}."
     record("Hearing", about, ["from", "R@1, %", "R@5, %", "R@10, %", "median rank"], rows)

@@ -19,10 +19,11 @@ SHIPPED = {
     "brivl": "tells how well a picture fits the name of a dish",
     "clip": "pictures of dishes and their names in one space",
     "clipcap": "names the dish in a picture",
-    "clipgen": "draws dishes by way of clip/starter",
+    "clipgen": "draws dishes from an embedding of words, a picture or a sound",
     "dalle2": "draws dishes by diffusion",
     "flow": "draws dishes in a few steps",
     "vqgan": "drawn dishes as codes and back",
+    "wavbrivl": "hears the names of dishes as one synthesiser says them in Chinese",
 }
 """What the models of each backend can do; where several would do, the first one installed is used."""
 STAND_IN = "a small model of drawn dishes, to try things with"
