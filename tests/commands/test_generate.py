@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -486,10 +487,7 @@ def test_two_runs_at_once_take_turns_at_filing(t2i: Runner, tmp_path: Path) -> N
 
 
 def test_show_says_which_package_it_needs(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "textual_image" else find(name))
+    monkeypatch.setitem(sys.modules, "textual_image", None)  # as if it were not installed
     t2i.fails("generate", "x", "--show", "--output", "out", says="t2i install 't2icli[show]'")
     assert not Path("out").exists()
 

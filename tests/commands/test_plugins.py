@@ -308,7 +308,7 @@ def test_why_pip_failed_is_passed_on(t2i: Runner, monkeypatch: pytest.MonkeyPatc
 
 
 def test_uv_is_used_where_there_is_no_pip(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_has_pip", lambda: False)
+    monkeypatch.setitem(sys.modules, "pip", None)  # as if it were not installed
     monkeypatch.setattr(install.shutil, "which", lambda name: f"/opt/{name}")
     run = pretend(monkeypatch, stderr="Would install 1 package\n + t2icli-x==9.1\n")
     assert "9.1" in t2i.ok("install", "t2icli-x", "-y").stdout
@@ -316,6 +316,6 @@ def test_uv_is_used_where_there_is_no_pip(t2i: Runner, monkeypatch: pytest.Monke
 
 
 def test_without_pip_and_uv_it_says_how_to_get_one(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_has_pip", lambda: False)
+    monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setattr(install.shutil, "which", lambda name: None)
     t2i.fails("install", "t2icli-x", "-y", code=1, says="ensurepip")

@@ -83,7 +83,7 @@ def test_weights_that_give_no_numbers_are_refused(toy: Toy) -> None:
 
 def test_temperature_0_takes_the_likeliest_whatever_the_seed(toy: Toy) -> None:
     rows = codes_of(toy, [1, 2, 3], Sampling(temperature=0))
-    assert rows[0] == rows[1] == rows[2]
+    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 10
     logits, state = toy.prefill(torch.linspace(-1, 1, 48)[None], 10)
     for code in rows[0]:
         assert code == int(logits.argmax())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -159,7 +160,8 @@ def test_damage_of_any_kind_ends_in_a_picture_or_a_reason(form: str) -> None:
         content = bytearray(whole)
         for _ in range(chance.randint(1, 8)):
             content[chance.randrange(min(len(content), 400))] = chance.randrange(256)
-        fate(bytes(content[: chance.randint(1, len(content))] if chance.random() < 0.3 else content))
+        found = fate(bytes(content[: chance.randint(1, len(content))] if chance.random() < 0.3 else content))
+        assert re.fullmatch(r"jpg|png|webp|(failed|dropped) [a-z-]+", found)
 
 
 def test_formats_that_start_programs_are_not_opened() -> None:

@@ -121,8 +121,9 @@ def test_a_first_download_without_a_published_hash_is_trusted(server: Any, tmp_p
 def test_only_http_addresses_are_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret.pt"
     secret.write_bytes(CONTENT)
-    with pytest.raises(T2IError):
+    with pytest.raises(T2IError, match=r"cannot download 'secret\.pt'"):
         download.fetch(remote(secret.as_uri()), tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_network_that_swallows_everything_is_given_up_within_two_seconds(

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pytest
@@ -42,7 +42,17 @@ def second_unet(
 
 
 class FakeEmbedder(toys.Embedder):
-    """Reads the words of a text apart, too."""
+    """Reads the words of a text apart, too, and keeps what it was asked to embed."""
+
+    asked: ClassVar[list[str]] = []
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        self.asked.append("images")
+        return super().embed_images(images)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        self.asked.append("texts")
+        return super().embed_texts(texts)
 
     def embed_tokens(self, texts: Sequence[str]) -> Tensor:
         found = torch.zeros(len(texts), 6, self.width)
@@ -103,6 +113,13 @@ def fake(t2i: Any) -> Any:
     """The command line with DALL-E 2 and the fake embedder."""
     t2i.use(t2i_dalle2, FakePlugin())
     return t2i
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """What the fake embedder is asked to embed from now on."""
+    FakeEmbedder.asked.clear()
+    return FakeEmbedder.asked
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
 from t2icli.testing import check_recipe
-from t2icli.training.loop import Training
 from t2icli.training.turns import RunningTurn
 
 PRIOR = {"embedder": "fake", "layers": 1, "heads": 2, "head_width": 8, "timesteps": 20, "text_length": 6}
@@ -94,71 +93,65 @@ def fails() -> None:
     raise MemoryError
 
 
-@pytest.mark.parametrize(("happens", "code"), [(told_to_stop, 130), (fails, 1)])
 @pytest.mark.parametrize(
-    ("recipe", "options", "turn"),
-    [("dalle2-prior", PRIOR, "prior"), ("dalle2-decoder", DECODER, "unet1"), ("dalle2-decoder", DECODER, "unet2")],
+    ("recipe", "options", "ends"),
+    [
+        ("dalle2-prior", PRIOR, [("prior", told_to_stop, 130), ("prior", fails, 1)]),
+        ("dalle2-decoder", DECODER, [("unet1", fails, 1), ("unet2", told_to_stop, 130)]),
+    ],
 )
 def test_a_run_that_was_interrupted_in_any_turn_ends_with_the_same_bytes(
     fake: Any,
     data: PreparedDataset,
     recipe: str,
     options: dict[str, Any],
-    turn: str,
-    happens: Callable[[], None],
-    code: int,
+    ends: list[tuple[str, Callable[[], None], int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = (*words(options), "--max-steps", 4, "--preview-every", 0, "--save-every", 1)
+    own = (*words(options), "--max-steps", 3, "--preview-every", 0, "--save-every", 1)
     train(fake, recipe, data, "whole", *own)
     gradients = RunningTurn.gradients
-    with monkeypatch.context() as patched:
+    for number, (turn, happens, code) in enumerate(ends):
+        with monkeypatch.context() as patched:
 
-        def interrupted(self: RunningTurn, pieces: Any, step: int) -> Any:
-            found = gradients(self, pieces, step)
-            if self.turn.name == turn and step == 2:
-                happens()
-            return found
+            def interrupted(
+                self: RunningTurn, pieces: Any, step: int, turn: str = turn, happens: Callable[[], None] = happens
+            ) -> Any:
+                found = gradients(self, pieces, step)
+                if self.turn.name == turn and step == 1:
+                    happens()
+                return found
 
-        patched.setattr(RunningTurn, "gradients", interrupted)
-        train(fake, recipe, data, "cut", *own, code=code)
-    train(fake, recipe, data, "cut", *own, "--resume")
-    whole, cut = (Path(run) / "model/weights.safetensors" for run in ("whole", "cut"))
-    assert whole.read_bytes() == cut.read_bytes()
-
-
-def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of what is called from now on: the embedder's work, and steps."""
-    told: list[str] = []
-
-    def noting(owner: Any, name: str) -> None:
-        before = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *inputs: (told.append(name), before(*inputs))[1])
-
-    kind = type(load("embedder", "fake"))
-    for name in ("embed_images", "embed_texts", "embed_tokens"):
-        noting(kind, name)
-    noting(Training, "take_step")
-    return told
+            patched.setattr(RunningTurn, "gradients", interrupted)
+            train(fake, recipe, data, f"cut{number}", *own, code=code)
+        train(fake, recipe, data, f"cut{number}", *own, "--resume")
+        whole, cut = (Path(run) / "model/weights.safetensors" for run in ("whole", f"cut{number}"))
+        assert whole.read_bytes() == cut.read_bytes()
 
 
 def test_the_decoder_learns_from_the_embeddings_that_the_prior_learnt_from(
-    fake: Any, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+    fake: Any, data: PreparedDataset, asked: list[str]
 ) -> None:
     train(fake, "dalle2-prior", data, "prior", *words(PRIOR), "--max-steps", 1)
-    told = notes(monkeypatch)
+    assert "images" in asked
+    asked.clear()
     train(fake, "dalle2-decoder", data, "decoder", *words(DECODER), "--max-steps", 1, "--preview-every", 0)
-    assert told == ["take_step"]
+    assert asked == []
 
 
 @pytest.mark.parametrize(("recipe", "options"), [("dalle2-prior", PRIOR), ("dalle2-decoder", DECODER)])
-def test_the_embedder_has_done_its_work_before_the_first_step(
-    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_steps_and_previews_ask_the_embedder_nothing(
+    fake: Any, data: PreparedDataset, recipe: str, options: dict[str, Any], asked: list[str]
 ) -> None:
-    told = notes(monkeypatch)
-    train(fake, recipe, data, "run", *words(options), "--max-steps", 2)
-    assert "embed_images" in told[: told.index("take_step")]
-    assert set(told[told.index("take_step") :]) == {"take_step"}, "steps and previews read what is cached"
+    def asks(run: str, steps: int, previews: int) -> list[str]:
+        asked.clear()
+        train(fake, recipe, data, run, *words(options), "--max-steps", steps, "--preview-every", previews)
+        return [*asked]
+
+    assert "images" in asks("first", 1, 0)
+    before = asks("second", 1, 0)
+    assert "images" not in before, "what was embedded for the first run is cached"
+    assert asks("third", 3, 1) == before
 
 
 @pytest.mark.usefixtures("fake")

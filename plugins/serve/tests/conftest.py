@@ -26,6 +26,8 @@ from t2icli.contract.fields import FILE_PER_PICTURE, PER_PICTURE
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.requests import Abilities, Request, numbered
 from t2icli.ground.watch import Watch, unwatched
+from t2icli.store import models
+from t2icli.store.models import Model
 from t2icli.testing import Runner, toys
 
 
@@ -34,6 +36,14 @@ class SteppedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     negative: Annotated[str, Meta(description="what to leave out", extra=PER_PICTURE)] = ""
     overlay: Annotated[tuple[str, ...], Meta(description="files to draw upon", extra=FILE_PER_PICTURE)] = ()
     blue: Annotated[int, Meta(description="how blue, of 255", ge=0, le=255, extra=PER_PICTURE)] = 0
+
+
+class HeavySettings(SteppedSettings, frozen=True):
+    model: Annotated[Model | None, Meta(description="which of those that were made")] = None
+
+
+class ScalesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Annotated[Model | None, Meta(description="which of those that were made")] = None
 
 
 class Stepped:
@@ -94,6 +104,22 @@ class Studied:
         ]
 
 
+class Weighty:
+    """A plugin with `heavy`, which is `stepped` with weights, and a ranker with weights."""
+
+    def __init__(self, owner: Studied) -> None:
+        self.owner = owner
+
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Any]]:
+        load = lambda settings: Stepped(self.owner, settings.blue)  # noqa: E731
+        return [Entry("heavy", "plain pictures in four steps", HeavySettings, load)]
+
+    @hookimpl
+    def t2i_rankers(self) -> list[Entry[Any]]:
+        return [Entry("scales", "prefers red pictures", ScalesSettings, toys.Ranker)]
+
+
 @dataclass
 class Running:
     """A server that runs, and how to speak to it."""
@@ -151,6 +177,25 @@ def serve(t2i: Runner, stepped: Studied, tmp_path: Path) -> Iterator[Serve]:
             return Running(f"http://127.0.0.1:{listening.getsockname()[1]}", prepared.studio, output, stack)
 
         yield begin
+
+
+@pytest.fixture
+def weigh(t2i: Runner, stepped: Studied, serve: Serve) -> Callable[[str, int], str]:
+    """`weigh("heavy/a", 9000)` makes a model of that backend and name whose files have so many bytes."""
+
+    t2i.use(stepped, Weighty(stepped), toys)
+
+    def make(name: str, size: int) -> str:
+        folder = t2i.home / "models" / name
+        folder.mkdir(parents=True)
+        backend = name.partition("/")[0]
+        kind = {"heavy": "generator", "scales": "ranker"}[backend]
+        (folder / models.WEIGHTS).touch()
+        models.seal(folder, models.Card(kind=kind, backend=backend))
+        (folder / "more").write_bytes(bytes(size - models.open_model(folder).size))
+        return name
+
+    return make
 
 
 def _end(server: running.Server, thread: threading.Thread, stepped: Studied) -> None:

@@ -121,43 +121,37 @@ def test_what_takes_too_long_is_given_up(serve: Any, stepped: Any) -> None:
     assert len(stepped.batches) == 1  # the client was asked not to try again
 
 
-def test_models_are_dropped_least_recently_used(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import ServedModel
-
-    monkeypatch.setattr(ServedModel, "size", property(lambda self: 40))
-    server = serve(memory=100)
+def test_models_are_dropped_least_recently_used(serve: Any, weigh: Any) -> None:
+    one, two, three = (weigh(f"heavy/{name}", 4000) for name in ("one", "two", "three"))
+    weigh("scales/four", 4000)
+    server = serve(one, two, three, memory=10_000)
     client = server.client()
-    for model in ("stepped", "toy-painter", "stepped", "toy"):
+    for model in (one, two, one, three):
         client.images.generate(prompt="a", model=model)
-    assert set(server.studio.pool.loaded) == {("generator", "stepped"), ("generator", "toy")}
-    client.images.generate(prompt="a", model="toy-painter", extra_body={"rerank": "toy"})
-    assert set(server.studio.pool.loaded) == {("generator", "toy-painter"), ("ranker", "toy")}
+    assert set(server.studio.pool.loaded) == {("generator", one), ("generator", three)}
+    client.images.generate(prompt="a", model=two, extra_body={"rerank": "scales/four"})
+    assert set(server.studio.pool.loaded) == {("generator", two), ("ranker", "scales/four")}
 
 
-def test_a_model_larger_than_the_memory_is_refused(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import ServedModel
-
-    monkeypatch.setattr(ServedModel, "size", property(lambda self: 40))
+def test_a_model_larger_than_the_memory_is_refused(serve: Any, weigh: Any) -> None:
     with pytest.raises(openai.InternalServerError) as raised:
-        serve(memory=39).client().images.generate(prompt="a")
+        serve(weigh("heavy/one", 4000), memory=3999).client().images.generate(prompt="a")
     assert raised.value.status_code == 503 and raised.value.code == "out_of_memory"
 
 
-def test_a_model_in_use_is_waited_for(serve: Any, stepped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t2i_serve.offers import ServedModel
-
-    monkeypatch.setattr(ServedModel, "size", property(lambda self: 60))
-    server = serve(memory=100)
+def test_a_model_in_use_is_waited_for(serve: Any, stepped: Any, weigh: Any) -> None:
+    one, two = (weigh(f"heavy/{name}", 6000) for name in ("one", "two"))
+    server = serve(one, two, memory=10_000)
     client = server.client()
     stepped.gate.clear()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(client.images.generate, prompt="a")
+        first = pool.submit(client.images.generate, prompt="a", model=one)
         server.wait(lambda: stepped.batches)
-        second = pool.submit(client.images.generate, prompt="a", model="toy")
+        second = pool.submit(client.images.generate, prompt="a", model=two)
         time.sleep(0.1)
         assert not second.done()
         stepped.gate.set()
-        assert first.result().model == "stepped" and second.result().model == "toy"
+        assert first.result().model == one and second.result().model == two
 
 
 def test_loading_does_not_block_other_requests(serve: Any, stepped: Any, monkeypatch: pytest.MonkeyPatch) -> None:

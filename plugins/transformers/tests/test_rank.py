@@ -75,4 +75,4 @@ def test_it_ranks_through_the_command(t2i: Runner, tiny: Tiny) -> None:
         image.save(f"{index}.png")
     source = ("-r", "vqa", "-o", f"source={tiny('qwen3_vl')}")
     page = t2i.ok("rerank", "红烧牛肉面", "0.png", "1.png", "2.png", *source, "--json").json()
-    assert all(0 <= row["score"] <= 1 for row in page["results"]), page
+    assert len(page["results"]) == 3 and all(0 <= row["score"] <= 1 for row in page["results"]), page

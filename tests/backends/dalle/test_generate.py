@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,12 +14,16 @@ import t2icli
 from t2icli.backends.dalle import convert
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
+from t2icli.backends.dvae import DvaeShape
+from t2icli.backends.dvae.model import DiscreteVAE
 from t2icli.contract.entries import Upstream
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
-from t2icli.nn import decode, int8
+from t2icli.nn import decode, int8, weights
 from t2icli.registry import discovery
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import check_generator
 
 needs_int8 = pytest.mark.skipif(not int8.is_possible(), reason="no 8-bit kernels for this processor")
@@ -38,12 +43,26 @@ def load(folder: str, **options: object):
     return t2icli.load("generator", folder, tokenizer="letters", **options)
 
 
+@pytest.fixture
+def small(letters: type, tmp_path: Path) -> str:
+    """An untrained model of 4 x 4 codes with every kind of attention: it draws four times as fast."""
+    shape = DvaeShape(image_size=8, num_layers=1, num_tokens=48, codebook_dim=8, hidden_dim=8)
+    torch.manual_seed(0)
+    weights.save(DiscreteVAE(shape), tmp_path / "codec")
+    models.seal(tmp_path / "codec", Card(kind="codec", backend="dvae", config=msgspec.to_builtins(shape)))
+    sizes = {"text_length": 12, "dim": 48, "depth": 4, "heads": 3, "dim_head": 20}
+    network = {"attention": "full,axial_row,axial_col,conv_like", "rotary": True, "shift_tokens": True}
+    own = {"codec": str(tmp_path / "codec"), "tokenizer": "letters"}
+    t2icli.load("recipe", "dalle", **own, **sizes, **network).save(tmp_path / "small")
+    return str(tmp_path / "small")
+
+
 @pytest.mark.filterwarnings("ignore:the text was cut")
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
-def test_it_keeps_a_generator_s_promises(folder: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_keeps_a_generator_s_promises(small: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "LEAST", 0)  # of a network as small as this one every layer
     entry = discovery.find("generator", "dalle")
-    check_generator(entry, model=folder, tokenizer="letters", precision=precision, tolerance=0)
+    check_generator(entry, model=small, tokenizer="letters", precision=precision, tolerance=0)
 
 
 @needs_int8
