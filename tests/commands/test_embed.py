@@ -202,20 +202,19 @@ def test_an_address_nobody_answers_is_an_error(t2i: Runner, photos: Path) -> Non
     t2i.fails("embed", photos, *EMBED, *words, code=1, says="no Ray cluster answers at 127.0.0.1:1")
 
 
-def test_a_run_that_is_killed_ends_with_the_same_bytes(photos: Path) -> None:
-    """By the program itself, in a process of its own, with the embedder that comes with it."""
-    pytest.importorskip("t2i_starter")
-    pytest.importorskip("t2i_brivl")
+def test_a_run_that_is_killed_ends_with_the_same_bytes(t2i: Runner, photos: Path) -> None:
+    """Killed is the program itself, in a process of its own, with the embedder that comes with it."""
+    t2i.use(pytest.importorskip("t2i_brivl"), pytest.importorskip("t2i_starter"))
     for i in range(60):
         Image.effect_noise((40, 30), 40 + i).convert("RGB").save(photos / f"{i:02d}.png")
-    words = [sys.executable, "-m", "t2icli", "embed", str(photos), "-m", "brivl", "--shard-rows", "4", "--output"]
-    killed = subprocess.Popen([*words, "killed"], stderr=subprocess.DEVNULL)
+    words = ["embed", str(photos), "-m", "brivl", "--shard-rows", "4", "--output"]
+    killed = subprocess.Popen([sys.executable, "-m", "t2icli", *words, "killed"], stderr=subprocess.DEVNULL)
     while len(list(Path("killed").glob("shards/*.arrow"))) < 3 and killed.poll() is None:
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     for name in ("killed", "whole"):
-        subprocess.run([*words, name], check=True, stderr=subprocess.DEVNULL)
+        t2i.ok(*words, name)
     assert [path.name for path in sorted(Path("killed/shards").iterdir())] == [f"{i:06d}.arrow" for i in range(17)]
     for path in Path("whole/shards").iterdir():
         assert path.read_bytes() == (Path("killed/shards") / path.name).read_bytes()

@@ -38,10 +38,17 @@ def commands(page: Path) -> Iterator[list[str]]:
             yield [word for part in shlex.split(line, comments=True)[1:] for word in part.split("&&")[:1]]
 
 
+@pytest.fixture(scope="module")
+def helps() -> dict[tuple[str, ...], str]:
+    """What the help of a command says, by its words: for all pages it is asked for once."""
+    return {}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_exist_with_their_flags(page: Path, t2i: Runner) -> None:
+def test_the_commands_of_a_page_exist_with_their_flags(
+    page: Path, t2i: Runner, helps: dict[tuple[str, ...], str]
+) -> None:
     t2i.use(t2i_brivl, t2i_serve)
-    helps: dict[tuple[str, ...], str] = {}
     wrong = []
     for words in commands(page):
         if not words or words[0].startswith("-") or words[0] in ("COMMAND", "hello"):
