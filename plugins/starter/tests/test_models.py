@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hatchling.builders.wheel import WheelBuilder
@@ -21,8 +22,11 @@ import t2i_clipcap
 import t2i_clipgen
 import t2i_dalle2
 import t2i_starter
+import t2i_wavbrivl
+from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure
+from t2icli.sounds import clips
 from t2icli.store import models
 from t2icli.store.models import Card
 from t2icli.testing import Runner
@@ -219,8 +223,8 @@ def test_the_generator_draws_with_its_linked_codec(
 
 @pytest.fixture
 def all_untrained(untrained: Path, t2i: Runner) -> Path:
-    """Those, and the four that have them or one another as parts."""
-    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen)
+    """Those, and the five that have them or one another as parts."""
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_wavbrivl)
     tokenizer = {"name": "json", "model": str(untrained / "tokenizer/model")}
     shape = {"width": 16, "image_size": 32, "features": 32, "ngrams": {"buckets": 64, "width": 16}}
     brivl = {"name": "brivl", "model": str(made("recipe", "brivl", untrained / "brivl/model", shape=shape))}
@@ -234,6 +238,8 @@ def all_untrained(untrained: Path, t2i: Runner) -> Path:
     made("recipe", "clipgen", untrained / "clipgen/model", codec=codec, **sizes)
     words = str(untrained / "tokenizer/model/tokenizer.json")
     made("recipe", "clipcap", untrained / "clipcap/model", vocabulary=words, positions=32, max_tokens=20, **sizes)
+    tower = {"width": 16, "blocks": 1, "heads": 2, "pools": 2}
+    made("recipe", "wavbrivl", untrained / "wavbrivl/model", space=brivl, shape=tower)
     return untrained
 
 
@@ -243,10 +249,10 @@ def test_every_command_has_its_starter(
 ) -> None:
     recipe.assemble(all_untrained, tmp_path / "models")
     monkeypatch.setattr(t2i_starter, "MODELS", tmp_path / "models")
-    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_starter)
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_starter, t2i_wavbrivl)
     links = {path.name: models.open_model(path).card.links for path in (tmp_path / "models").iterdir()}
     assert links["clipgen"] == {"codec": "../vqgan", "embedder": "../brivl"}
-    assert links["clipcap"] == {"embedder": "../brivl"}
+    assert links["clipcap"] == {"embedder": "../brivl"} and links["wavbrivl"] == {"space": "../brivl"}
 
     def said(*words: object) -> str:
         lines = t2i.ok(*words).stderr.splitlines()
@@ -256,25 +262,32 @@ def test_every_command_has_its_starter(
     assert said(*dish, "--rerank", "brivl", "--output", "dalle") == "dalle/starter and brivl/starter"
     assert said(*dish, "--rerank", "clip", "-m", "clipgen", "--output", "clipgen") == "clipgen/starter and clip/starter"
     assert said("generate", "--like", "dalle/000.png", "-m", "clipgen", "--output", "like") == "clipgen/starter"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    clips.save_wave(AudioClip(noise, 16_000), Path("it.wav"))
+    assert said("generate", "--audio", "it.wav", "--output", "heard") == "clipgen/starter and wavbrivl/starter"
+    assert said("rerank", "--audio", "it.wav", "dalle") == "wavbrivl/starter"
     assert said("caption", "dalle/000.png") == "clipcap/starter"
     assert said("rerank", "红烧牛肉面", "dalle", "clipgen") == "brivl/starter"
     assert said("rerank", "红烧牛肉面", "dalle", "-r", "clip") == "clip/starter"
     assert {check["name"] for check in t2i.ok("models", "check", "--json").json()} == {
-        f"{backend}/starter" for backend in ("dalle", "brivl", "clip", "clipcap", "clipgen", "vqgan")
+        f"{backend}/starter" for backend in ("dalle", "brivl", "clip", "clipcap", "clipgen", "vqgan", "wavbrivl")
     }
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: make speech")
 @pytest.mark.timeout(900)  # two of the steps are compiled, which takes a cold machine minutes
 def test_the_recipes_lead_from_nothing_to_the_models(t2i: Runner, recipe: ModuleType) -> None:
     """What `make starter` does, with few pictures and two steps of each training."""
-    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_starter)
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_starter, t2i_wavbrivl)
     Path("recipes").symlink_to(ROOT / "recipes")
     plan = subprocess.run(["make", "-n", "starter"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     order = re.findall(r"t2i train (\S+) --config (recipes/starter/\S+\.toml) --resume", plan)
     assert len(order) == len(list((ROOT / "recipes/starter").glob("*.toml")))
     neat = ["-o", "plating=neat", "-o", "size=160"]
     t2i.ok("prepare", "plates", 400, *neat, "--output", "runs/starter/plates")
+    seen = ["-o", "language=zh", "-o", "pictures=spectrogram"]
+    t2i.ok("prepare", "spoken", "runs/starter/plates", *seen, "--output", "runs/starter/spoken")
     for name, config in order:
         short = [] if name == "tokenizer" else ["--max-steps", 2]
         t2i.ok("train", name, "--config", config, "--report-to", "none", *short)

@@ -119,7 +119,8 @@ def generate(
     plan = work.GenerationPlan(wanted, n, seed, source, judges, top, examples)
     album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
     with album.opened(force=force):
-        show.notes(models.stand_ins([source.model, *(judge.model for judge in plan.judges)]))
+        used = [source.model, heard.listener.model if heard is not None else None]
+        show.notes(models.stand_ins([*used, *(judge.model for judge in plan.judges)]))
         of_rankers = {judge.name: judge.settings for judge in plan.judges}
         options = {**source.tables, "ranker": of_rankers or None}
         tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=model or source.entry)
