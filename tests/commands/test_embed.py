@@ -21,8 +21,9 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import AudioClip, Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
+from t2icli.registry import defaults
 from t2icli.sounds.clips import save_wave
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 COLOURS = ("blue", "green", "orange", "red", "yellow")
 
@@ -155,6 +156,15 @@ def test_texts_and_sounds_are_embedded_and_searched(t2i: Runner, photos: Path, t
     t2i.fails("search", "red", "sounds", "--copy", "here", says="holds vectors of sounds, not of pictures")
     found = t2i.ok("search", "--audio", tmp_path / "sounds/loud.wav", "texts", "--top", 1)
     assert found.stdout == "red\n"
+
+
+def test_an_embedder_of_sounds_that_is_named_is_the_one(
+    t2i: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t2i.use(toys)
+    save_wave(AudioClip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "it.wav")
+    monkeypatch.setattr(defaults, "listener", lambda: pytest.fail("there is none by default"))
+    t2i.ok("embed", tmp_path, "--of", "sounds", "-m", "toy-ears", "--output", "vectors")
 
 
 def test_captions_of_a_dataset_are_shown_and_its_pictures_copied(t2i: Runner, photos: Path) -> None:

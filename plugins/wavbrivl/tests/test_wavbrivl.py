@@ -68,7 +68,8 @@ def test_pictures_may_be_the_targets(data: PreparedDataset, tmp_path: Path) -> N
 def test_a_tower_learns_to_tell_sounds_apart(data: PreparedDataset, t2i: Runner) -> None:
     line = ("--max-steps", 60, "--batch-size", 8, "--lr", 5e-3, "--output", "run", "--device", "cpu")
     options = ("space=toy-vectors", "speech.noise=0", "shape.width=16", "shape.blocks=1", "loop.ema=0", "loop.warmup=0")
-    t2i.ok("train", "wavbrivl", "--train-data", data.folder, *(w for o in options for w in ("-o", o)), *line)
+    done = t2i.ok("train", "wavbrivl", "--train-data", data.folder, *(w for o in options for w in ("-o", o)), *line)
+    assert "next: t2i search --audio SOUND PICTURES --audio-embedder run" in done.stderr
     captions = [data.captions(i)[0] for i in range(len(data))]
     embedder = load("embedder", "run/model")
     found = embedder.embed_audio([data.clip(i) for i in range(len(data))]) @ embedder.embed_texts(captions).T
@@ -108,11 +109,12 @@ def test_long_sounds_are_heard_in_pieces() -> None:
 def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
     model = Distillation(Tower(TowerShape(**SMALL), 4))
     targets = torch.eye(4)[[0, 1, 1, 2]]
-    model.tower.forward = lambda mel, frames: targets.clone()  # type: ignore[method-assign, assignment]
-    batch = {"mel": torch.zeros(4, 64, 8), "frames": torch.full((4,), 8), "target": targets}
+    model.tower.forward = lambda mel, frames: targets[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
+    mel = torch.arange(4.0)[:, None, None].expand(4, 64, 8)
+    batch = {"mel": mel, "frames": torch.tensor([8, 5, 7, 6]), "target": targets}
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == float(figures["cosine"]) == 1
-    model.tower.forward = lambda mel, frames: targets.roll(1, 0)  # type: ignore[method-assign, assignment]
+    model.tower.forward = lambda mel, frames: targets.roll(1, 0)[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == 0.25  # the second of the equal ones still is right
 
@@ -134,6 +136,12 @@ def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) ->
     assert own.space == parts.space("toy-vectors", toys.EmbedderSettings())
     with pytest.raises(T2IError, match="learnt from another embedder"):
         load("embedder", "wavbrivl", model=str(tmp_path / "model"), space={"name": "toy-vectors", "width": 8})
+
+
+def test_without_a_model_it_says_what_trains_one(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(t2i_wavbrivl)
+    clips.save_wave(tone(440), tmp_path / "it.wav")
+    t2i.fails("search", "--audio", tmp_path / "it.wav", tmp_path, says="train one: t2i train wavbrivl")
 
 
 def test_data_without_sounds_is_refused(t2i: Runner, tmp_path: Path) -> None:

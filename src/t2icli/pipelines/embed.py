@@ -103,8 +103,8 @@ class Embedding:
     @classmethod
     def by(cls, of: Of, word: str | None, options: Mapping[str, Any], **flags: Any) -> Embedding:
         """With the embedder that `word` names, or the usual one; `flags` are as in `open_one`."""
-        usual = defaults.listener() if of == "sounds" else None
-        entry, chosen = choose("embedder", word or usual, options, **flags)
+        word = word or (defaults.listener() if of == "sounds" else None)
+        entry, chosen = choose("embedder", word, options, **flags)
         return cls(of, entry.name, settings.tables(chosen), embeddings.identity(entry.name, chosen))
 
     def __call__(self) -> Make:

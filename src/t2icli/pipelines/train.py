@@ -22,7 +22,9 @@ from t2icli.pipelines import made
 from t2icli.pipelines.captions import captions
 from t2icli.pipelines.prepare import open_data
 from t2icli.pipelines.training_plan import Configured, Tell, TrainingPlan, has_begun, planned, silent, written
+from t2icli.registry import discovery
 from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.training import launch
 from t2icli.training.settings import LoopSettings
 
@@ -189,6 +191,7 @@ NEXT = {
     "generator": "t2i generate {caption} -m {run}",
     "captioner": "t2i caption PICTURES -m {run}",
     "embedder": "t2i rerank {caption} PICTURES -r {run}",
+    "listener": "t2i search --audio SOUND PICTURES --audio-embedder {run}",
     "codec": "t2i train dalle --train-data {data} -o codec={run}",
     "tokenizer": "t2i train dalle --train-data {data} -o tokenizer={run}",
     "prior": "t2i train dalle2-decoder --train-data {data} -o prior={run}",
@@ -199,12 +202,17 @@ NEXT = {
 def what_next(folder: Path) -> list[str]:
     """A line with the command that uses what was trained in `folder`."""
     plan = written(folder)
-    command = NEXT.get(models.open_model(folder / "model").card.kind)
+    card = models.open_model(folder / "model").card
+    command = NEXT.get("listener" if _hears(card) else card.kind)
     if command is None:
         return []
     caption = next(iter(captions_of(plan)), "PROMPT") if "{caption}" in command else ""
     words = {"caption": caption, "run": str(folder), "data": os.path.relpath(plan.train_data)}
     return [f"next: {command.format(**{name: shlex.quote(word) for name, word in words.items()})}"]
+
+
+def _hears(card: Card) -> bool:
+    return card.kind == "embedder" and discovery.find(card.kind, card.backend).hears
 
 
 def captions_of(plan: TrainingPlan) -> Iterator[str]:

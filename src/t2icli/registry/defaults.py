@@ -45,10 +45,9 @@ def listener() -> str:
     if without:
         return min(without)
     if known:
-        raise T2IError(
-            f"there is no model for {' or '.join(sorted(known))}, which embed sounds",
-            f"train one: t2i train {min(known)}",
-        )
+        trained = sorted(set(known) & set(discovery.installed().offers["recipe"]))
+        hint = f"train one: t2i train {trained[0]}" if trained else "see: t2i models list"
+        raise T2IError(f"there is no model for {' or '.join(sorted(known))}, which embed sounds", hint)
     raise T2IError("no embedder of sounds is installed", f"run: {discovery.where_to_get('t2icli-wavbrivl')}")
 
 
