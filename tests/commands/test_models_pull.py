@@ -374,25 +374,34 @@ def test_a_mirror_is_asked_without_the_token(pipes: Runner, fake_hub: FakeHub, m
 def test_modelscope_is_asked_where_the_hub_is_silent(
     pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_hub.add(NAME, FILES)
+    commit = fake_hub.add(NAME, FILES)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
     result = pipes.ok("models", "pull", f"hf:{NAME}", "--as", "pipes")
     assert "the hub does not answer" in result.stderr
-    assert models.find("pipes/some-pipeline").card.source == f"ms:{NAME}@master"
+    assert models.find("pipes/some-pipeline").card.source == f"ms:{NAME}@{commit}"
     pipes.fails(
         "models", "pull", f"hf:{NAME}@abc", "--as", "pipes", "--name", "x", code=1, says="cannot list the files"
     )
 
 
 def test_modelscope_can_be_asked_itself(pipes: Runner, fake_hub: FakeHub) -> None:
-    fake_hub.add(NAME, FILES, licence="MIT")
+    commit = fake_hub.add(NAME, FILES, licence="MIT")
     (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
     pipes.ok("models", "pull", f"ms:{NAME}", "--as", "pipes")
     card = models.find("pipes/some-pipeline").card
-    assert (card.licence, card.source, set(card.files)) == ("MIT", f"ms:{NAME}@master", NEEDED)
+    assert (card.licence, card.source, set(card.files)) == ("MIT", f"ms:{NAME}@{commit}", NEEDED)
     for word in (f"ms:{NAME}@v9", "ms:Nobody/Nothing"):
         pipes.fails("models", "pull", word, "--as", "pipes", "--name", "x", says="ModelScope has no repository")
+
+
+def test_what_modelscope_sends_is_of_the_commit_that_it_listed(pipes: Runner, fake_hub: FakeHub) -> None:
+    first = fake_hub.add(NAME, FILES)
+    (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
+    plan = pull.plan(f"ms:{NAME}", backend="pipes")
+    fake_hub.add(NAME, {**FILES, WEIGHTS: b"changed"})
+    assert isinstance(plan, pull.Plan) and pull.run(plan).card.source == f"ms:{NAME}@{first}"
+    assert models.find("pipes/some-pipeline").file(WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 
 def test_wrong_host_settings_are_named(pipes: Runner, fake_hub: FakeHub) -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 
 from t2icli.contract.entries import Entry
-from t2icli.contract.fields import NONE, Part, part
+from t2icli.contract.fields import NONE, Part, Start, base_of, part
 from t2icli.contract.kinds import LatentCodec
 from t2icli.contract.sampling import TopK
 from t2icli.ground import toml
@@ -231,3 +231,20 @@ def test_a_part_is_listed_by_its_kind() -> None:
         codec: Annotated[Part[LatentCodec], Meta(description="what draws")] = part("codec", "vqgan")
 
     assert settings.describe(Latent)[0].type == "codec name"
+
+
+def test_the_model_that_a_recipe_starts_from_is_declared() -> None:
+    class Beside(msgspec.Struct, frozen=True):
+        base: Annotated[Model, Meta(description="a base", extra=base_of("sample"))]
+
+    class Continuing(msgspec.Struct, frozen=True):
+        begin_at: Annotated[Start, Meta(description="a model")] = None
+
+    class Alone(msgspec.Struct, frozen=True):
+        width: Annotated[int, Meta(description="width")] = 8
+
+    assert settings.base(Beside) == ("base", "sample") and settings.base(Continuing) is None
+    assert [settings.origin(struct) for struct in (Beside, Continuing, Alone)] == ["base", "begin_at", None]
+    with pytest.raises(T2IError, match="recipe 'x' needs base") as caught:
+        settings.convert(Beside, {}, "recipe 'x'")
+    assert caught.value.hint == "set it with -m MODEL"

@@ -220,3 +220,36 @@ def test_a_card_that_cannot_be_read_leaves_the_others_usable(home: Path) -> None
 def test_home_may_be_written_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T2I_HOME", "~/t2i")
     assert models.home() == Path.home() / "t2i"
+
+
+@pytest.fixture
+def beside_the_store() -> models.Model:
+    """A model whose base is one of the store."""
+    make(models.store() / "sample/base", b"base")
+    folder = models.home() / "runs/model"
+    folder.mkdir(parents=True)
+    (folder / models.WEIGHTS).write_bytes(b"adapter")
+    return models.seal(folder, Card(kind="generator", backend="sample", links={"base": "sample/base"}))
+
+
+def test_a_part_of_the_store_is_found_by_its_name_or_its_hash_and_never_copied(
+    tmp_path: Path, beside_the_store: models.Model
+) -> None:
+    base = models.open_model(models.store() / "sample/base", "sample/base")
+    assert beside_the_store.part("base") == base
+    assert beside_the_store.size < base.size + len(b"adapter") + (beside_the_store.folder / models.CARD).stat().st_size
+    models.copy(beside_the_store, tmp_path / "copy")
+    copied = models.open_model(tmp_path / "copy")
+    assert copied.card == beside_the_store.card and not (tmp_path / "copy/base").exists()
+    (models.store() / "sample/base").rename(models.store() / "sample/other-name")
+    assert copied.part("base").name == "sample/other-name"
+    shutil.rmtree(models.store() / "sample")
+    with pytest.raises(T2IError, match="needs 'sample/base', its base, which is not installed"):
+        copied.part("base")
+
+
+def test_a_part_of_the_store_must_be_the_one_the_model_was_made_with(beside_the_store: models.Model) -> None:
+    (models.store() / "sample/base" / models.WEIGHTS).write_bytes(b"other")
+    models.seal(models.store() / "sample/base", Card(kind="generator", backend="sample"))
+    with pytest.raises(T2IError, match="is not the one it was made with"):
+        beside_the_store.part("base")

@@ -21,12 +21,14 @@ from t2i_diffusers import lora, schedulers
 from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure
+from t2icli.store import models
 from t2icli.testing import Runner, toys
 from t2icli.training.turns import RunningTurn
 
 FAMILIES = ["z-image", "qwen-image", "flux2-klein", "stable-diffusion-xl"]
 QUICK = ("-o", "steps=2", "-o", "size=64x64", "-o", "precision=fp32")
 Tiny = Callable[[str], Path]
+Base = Callable[[str], str]
 
 
 @pytest.fixture
@@ -37,16 +39,30 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def words(folder: Path, data: Path, *more: object) -> tuple[object, ...]:
-    own = ("-o", f"base={folder}", "-o", "pixels=64", "-o", "preview_steps=2", "-o", "rank=4", "-o", "text_length=64")
+def words(base: str, data: Path, *more: object) -> tuple[object, ...]:
+    own = ("-m", base, "-o", "pixels=64", "-o", "preview_steps=2", "-o", "rank=4", "-o", "text_length=64")
     return ("lora", "--train-data", data, "--size", "original", "--device", "cpu", *own, *more)
 
 
 @pytest.fixture
-def recipe(tiny: Tiny) -> Callable[..., Any]:
+def base(t2i: Runner, tiny: Tiny) -> Callable[[str], str]:
+    """`base("z-image")`: a pipeline of that family in the store."""
+    t2i.use(t2i_diffusers)
+
+    def take_in(family: str) -> str:
+        name = f"diffusers/{family}"
+        if not (t2i.home / "models" / name).is_dir():
+            t2i.ok("models", "import", tiny(family), "--as", "diffusers", "--name", family)
+        return name
+
+    return take_in
+
+
+@pytest.fixture
+def recipe(base: Callable[[str], str]) -> Callable[..., Any]:
     def make(family: str, **options: Any) -> Any:
         entry = t2i_diffusers.t2i_recipes()[0]
-        chosen = {"base": str(tiny(family)), "pixels": 64, "text_length": 64, "rank": 8, "preview_steps": 2, **options}
+        chosen = {"base": base(family), "pixels": 64, "text_length": 64, "rank": 8, "preview_steps": 2, **options}
         return entry.load(configure.configure_entry("recipe", entry, chosen))
 
     return make
@@ -79,6 +95,7 @@ def recording(ends: list[torch.Tensor], own: Any, name: str) -> Any:
 def test_the_loss_falls_and_pictures_move_towards_the_data(
     family: str, recipe: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    torch.manual_seed(0)  # of the LoRA's first matrices
     made = recipe(family, preview_steps=4)
     data = toys.prepared(tmp_path / "data", {"red": ["红色的盘子"]}, size=(64, 64))
     samples = made.dataset(data, "val", encoded(made, data))
@@ -113,9 +130,10 @@ def test_the_loss_falls_and_pictures_move_towards_the_data(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_was_trained_draws_by_itself_and_beside_its_base(family: str, t2i: Runner, tiny: Tiny, data: Path) -> None:
-    t2i.use(t2i_diffusers)
-    t2i.ok("train", *words(tiny(family), data, "--max-steps", 4, "--lr", "0.05", "--output", "run"))
+def test_what_was_trained_draws_by_itself_and_beside_its_base(
+    family: str, t2i: Runner, base: Base, tiny: Tiny, data: Path
+) -> None:
+    t2i.ok("train", *words(base(family), data, "--max-steps", 4, "--lr", "0.05", "--output", "run"))
     assert sorted(path.name for path in Path("run/model").iterdir()) == ["model.toml", lora.FILE]
     for name, model in {
         "lora": ("-m", "run/model"),
@@ -129,9 +147,8 @@ def test_what_was_trained_draws_by_itself_and_beside_its_base(family: str, t2i: 
 
 
 @pytest.mark.slow  # another process imports everything anew
-def test_diffusers_itself_loads_the_file_in_another_process(t2i: Runner, tiny: Tiny, data: Path) -> None:
-    t2i.use(t2i_diffusers)
-    t2i.ok("train", *words(tiny("z-image"), data, "--max-steps", 2, "--lr", "0.05", "--output", "run"))
+def test_diffusers_itself_loads_the_file_in_another_process(t2i: Runner, base: Base, tiny: Tiny, data: Path) -> None:
+    t2i.ok("train", *words(base("z-image"), data, "--max-steps", 2, "--lr", "0.05", "--output", "run"))
     code = (
         "import sys, diffusers; p = diffusers.DiffusionPipeline.from_pretrained(sys.argv[1]);"
         "p.load_lora_weights(sys.argv[2]); print(p.get_active_adapters())"
@@ -143,10 +160,9 @@ def test_diffusers_itself_loads_the_file_in_another_process(t2i: Runner, tiny: T
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    t2i: Runner, tiny: Tiny, data: Path, monkeypatch: pytest.MonkeyPatch
+    t2i: Runner, base: Base, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    t2i.use(t2i_diffusers)
-    plan = words(tiny("z-image"), data, "--save-every", 1, "--preview-every", 2, "--max-steps", 4)
+    plan = words(base("z-image"), data, "--save-every", 1, "--preview-every", 2, "--max-steps", 4)
     t2i.ok("train", *plan, "--output", "whole")
     gradients = RunningTurn.gradients
 
@@ -175,24 +191,56 @@ def test_int8_and_checkpointing_train_too(recipe: Callable[..., Any], tmp_path: 
     assert {p.dtype for p in turn.groups[0].parameters} == {torch.float32}
 
 
-def test_a_lora_on_another_base_is_refused(t2i: Runner, tiny: Tiny, own: Tiny, data: Path) -> None:
-    t2i.use(t2i_diffusers)
-    folder = own("z-image")
-    t2i.ok("train", *words(folder, data, "--max-steps", 1, "--output", "run"))
-    card = Path("run/model/model.toml").read_text()
-    assert str(folder) in card and lora.find_base(str(folder)).identity in card
+def test_its_base_is_a_part_that_is_not_copied(t2i: Runner, base: Base, data: Path) -> None:
+    t2i.ok("train", *words(base("z-image"), data, "--max-steps", 1, "--output", "run"))
+    trained, pipeline = models.open_model(Path("run/model")), models.find("diffusers/z-image")
+    assert trained.card.links == {"base": "diffusers/z-image"}
+    assert trained.card.parts == {"base": pipeline.sha256} and trained.part("base").folder == pipeline.folder
+    assert trained.size < pipeline.size / 5
+    t2i.ok("models", "import", "run/model", "--name", "noodles")
+    taken = t2i.home / "models/diffusers/noodles"
+    assert sorted(path.name for path in taken.iterdir()) == ["model.toml", lora.FILE]
+    states = {row["name"]: row["problems"] for row in t2i.ok("models", "check", "--json").json()}
+    assert states == {"diffusers/noodles": [], "diffusers/z-image": []}
+    t2i.ok("generate", "红色的盘子", "-m", "diffusers/noodles", *QUICK, "-n", 1, "--output", "drawn")
+    assert "it is needed by: diffusers/noodles" in t2i.ok("models", "rm", "diffusers/z-image", "--yes").stderr
+    t2i.fails("models", "check", "diffusers/noodles", code=1)
+    t2i.fails("generate", "x", "-m", "diffusers/noodles", says="needs 'diffusers/z-image', its base, which is not in")
+
+
+def test_a_lora_finds_its_base_under_another_name_and_refuses_another_of_that_name(
+    t2i: Runner, base: Base, own: Tiny, data: Path
+) -> None:
+    t2i.ok("train", *words(base("z-image"), data, "--max-steps", 1, "--output", "run"))
+    store = t2i.home / "models/diffusers"
+    (store / "z-image").rename(store / "mine")
+    assert load("generator", "diffusers", model="run/model").loras.always
     from safetensors.torch import load_file, save_file
 
+    folder = own("z-image")
     path = folder / "transformer/diffusion_pytorch_model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(path).items()}, path, {"format": "pt"})
-    with pytest.raises(T2IError, match="was trained on another base than"):
+    t2i.ok("models", "import", folder, "--as", "diffusers", "--name", "z-image")
+    assert load("generator", "diffusers", model="run/model").loras.always
+    t2i.ok("models", "rm", "diffusers/mine", "--yes")
+    with pytest.raises(T2IError, match="base of model 'run/model' is not the one it was made with") as caught:
         load("generator", "diffusers", model="run/model")
-    assert load("generator", "diffusers", model="run/model", source=tiny("z-image")).loras.always
+    assert caught.value.hint and "-m BASE -o lora=run/model" in caught.value.hint
+    assert load("generator", "diffusers", model="diffusers/z-image", lora="run/model").settings.lora == ("run/model",)
 
 
-def test_other_families_cannot_be_trained(t2i: Runner, tiny: Tiny, data: Path) -> None:
-    t2i.use(t2i_diffusers)
-    t2i.fails("train", *words(tiny("sana"), data), says="LoRAs cannot be trained here for SanaPipeline")
+def test_a_base_is_a_pipeline_of_the_store(t2i: Runner, base: Base, tiny: Tiny, data: Path) -> None:
+    t2i.fails("train", "lora", "--train-data", data, says="needs base\n  set it with -m MODEL")
+    t2i.fails(
+        "train", *words(str(tiny("z-image")), data), says=f"run: t2i models import {tiny('z-image')} --as diffusers"
+    )
+    t2i.ok("train", *words(base("z-image"), data, "--max-steps", 1, "--output", "run"))
+    t2i.ok("models", "import", "run/model", "--name", "noodles")
+    t2i.fails("train", *words("diffusers/noodles", data), says="'diffusers/noodles' is a LoRA itself")
+
+
+def test_other_families_cannot_be_trained(t2i: Runner, base: Base, data: Path) -> None:
+    t2i.fails("train", *words(base("sana"), data), says="LoRAs cannot be trained here for SanaPipeline")
 
 
 def test_presets_are_for_8_12_and_24_gb() -> None:

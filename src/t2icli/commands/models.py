@@ -207,6 +207,8 @@ def _arrived(model: Model, json: bool) -> None:
 def rm(name: Name, yes: Yes = False) -> None:
     """Delete a model from the store."""
     folder = work.removable(name)
+    if users := work.users(name):
+        show.note(f"it is needed by: {', '.join(users)}")
     show.confirm(f"delete {folder}?", yes)
     work.remove(name)
     show.note(f"{name} was removed")

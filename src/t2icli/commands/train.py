@@ -37,6 +37,16 @@ def train(
             autocompletion=complete.names("recipe", models_too=False),
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Model that the recipe continues from, or trains beside: a name or folder.",
+            autocompletion=complete.model_names,
+        ),
+    ] = None,
     train_data: Annotated[
         str | None,
         typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
@@ -122,7 +132,7 @@ def _asked(context: typer.Context) -> dict[str, Any]:
         name: given.pop(name) for name in LoopSettings.__struct_fields__ if given.get(name, "auto") != "auto"
     }
     option = config.options(context, given.pop("option", ()))
-    planned = {name: given[name] for name in TrainingPlan.__struct_fields__ if name in given}
+    planned = {name: given[name] for name in ("model", *TrainingPlan.__struct_fields__) if name in given}
     return {**planned, "option": settings.merge(option, {"loop": of_the_loop} if of_the_loop else {})}
 
 

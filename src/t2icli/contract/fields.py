@@ -65,6 +65,14 @@ def first_weights(*replaced: str) -> dict[str, Any]:
     return {**in_place_of(*replaced), "first_weights": True}
 
 
+def base_of(backend: str) -> dict[str, Any]:
+    """`base: Annotated[Model, Meta(extra=base_of("diffusers"))]` is the model that a recipe trains beside.
+
+    It is one of that backend and of the store, so that the result can have it as a part without a copy: `Card.links`.
+    """
+    return {"base_of": backend}
+
+
 PER_PICTURE = {"per_picture": True}
 """`Meta(extra=PER_PICTURE)` marks a setting that may differ from picture to picture without loading weights again."""
 FILE_PER_PICTURE = {**PER_PICTURE, "names_file": True}

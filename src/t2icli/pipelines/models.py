@@ -191,6 +191,13 @@ def removable(name: str) -> Path:
     raise T2IError(f"there is no model called {name!r} in the store", did_you_mean(name, places))
 
 
+def users(name: str) -> list[str]:
+    """The models of the store that cannot be used without this one."""
+    known = models.installed()
+    sha256 = known[name].sha256 if name in known else None
+    return [other for other, model in known.items() if sha256 in map(model.card.parts.get, model.bases)]
+
+
 def choose_default(backend: str, name: str | None) -> Model:
     """Make a model the one that a bare backend name means."""
     if name is None:
@@ -235,6 +242,8 @@ def problems(model: Model, *, anew: bool = False) -> Iterator[str]:
             yield error.message
     for part in model.card.parts:
         try:
-            yield from problems(model.part(part), anew=anew)
+            inner = model.part(part)
+            if part not in model.bases:  # which are checked as models of their own
+                yield from problems(inner, anew=anew)
         except T2IError as error:
             yield error.message

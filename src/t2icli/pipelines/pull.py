@@ -261,7 +261,9 @@ def _borrow(wanted: Sequence[HubFile], folder: Path) -> None:
 
 def _described(plan: PullPlan, card: models.Card) -> models.Card:
     about = plan.source.about or card.about
-    return msgspec.structs.replace(card, about=about, licence=plan.licence or card.licence, source=plan.origin)
+    own = {**card.settings, **plan.source.settings}
+    licence = plan.licence or card.licence
+    return msgspec.structs.replace(card, about=about, licence=licence, source=plan.origin, settings=own)
 
 
 def _downloaded(source: ModelSource, folder: Path, watch: Watch) -> Upstream:
@@ -307,5 +309,6 @@ def _note_origin(source: ModelSource, upstream: Upstream, folder: Path) -> None:
         f"{remote.urls[0]} sha256:{remote.sha256 or models.file_sha256(path)}"
         for remote, path in zip(work.remotes(source), paths, strict=True)
     )
-    filled = {"about": source.about, "licence": source.licence, "source": came_from}
+    own = {**card.settings, **source.settings}
+    filled = {"about": source.about, "licence": source.licence, "source": came_from, "settings": own}
     models.write_card(folder, msgspec.structs.replace(card, **{k: v for k, v in filled.items() if v}))

@@ -99,7 +99,7 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
     for path in paths.values():
         check_data(Path(path))
     entry, _ = configure.resolve("recipe", requested["recipe"])
-    option = _of_recipe(entry, requested.get("option") or {})
+    option = _of_recipe(entry, requested.get("option") or {}, requested.get("model"))
     size = sizes.pick(entry, requested.get("size"), option, requested.get("device") or "auto")
     option = made.filled(entry, sizes.under(entry, size, option), tell)
     chosen = configure.configure_entry("recipe", entry, option)
@@ -109,12 +109,18 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
     resolved = {"recipe": entry.name, **paths, "size": size, "option": settings.tables(chosen)}
     if not _has_steps(entry):
         resolved["batch_size"] = None
-    return Configured(msgspec.convert({**requested, **resolved}, TrainingPlan), entry, chosen)
+    plan = {name: value for name, value in {**requested, **resolved}.items() if name != "model"}
+    return Configured(msgspec.convert(plan, TrainingPlan), entry, chosen)
 
 
-def _of_recipe(entry: Entry[Any], option: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for, without the loop's settings where there is no loop."""
+def _of_recipe(entry: Entry[Any], option: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """What was asked for, with the model to start from, and without the loop's settings where there is no loop."""
     kept = dict(option)
+    if model is not None:
+        name = settings.origin(entry.settings)
+        if name is None:
+            raise T2IError(f"recipe {entry.name!r} does not start from a model", "omit -m")
+        kept[name] = model
     if "loop" in kept and not _has_steps(entry):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(sizes.of_loop(kept))) or "loop"
         del kept["loop"]

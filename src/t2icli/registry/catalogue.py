@@ -6,6 +6,7 @@ A field that nobody has looked up is left out: the hub itself gives exact files,
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,7 @@ class CatalogueModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False where the licence forbids commercial use."""
     variant: str | None = None
     wanted: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
 
 
 class ModelCatalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +59,7 @@ def _source(name: str, listed: CatalogueModel) -> ModelSource:
         repository=listed.repository,
         wanted=listed.wanted,
         variant=listed.variant,
+        settings=listed.settings,
         kind=listed.kind,
         size=None if listed.gigabytes is None else round(listed.gigabytes * 1e9),
         chinese=listed.chinese,

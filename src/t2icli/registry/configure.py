@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ def configure_entry(
     fields = {field.name: field for field in msgspec.structs.fields(entry.settings)}
     values, model = _with_model(entry, fields, dict(options or {}), model, owner)
     values, model = _with_start(entry, fields, values, model, owner)
+    values = _with_base(entry, values, owner)
     for name, default in _parts(fields.values()):
         values[name] = part(default, values.get(name), name, model)
     return settings.convert(entry.settings, values, owner)
@@ -90,6 +92,23 @@ def _with_start(
     parts = {name for name, _ in _parts(fields.values())}
     own_parts = {name: value for name, value in model.card.settings.items() if name in parts}
     return {**settings.merge(own_parts, values), name: model}, model
+
+
+def _with_base(entry: Entry[Any], values: Values, owner: str) -> Values:
+    """The settings of a recipe with the model that it trains beside, which must be in the store."""
+    found = settings.base(entry.settings)
+    if found is None or values.get(found[0]) is None:
+        return values
+    name, backend = found
+    word = values[name]
+    if not isinstance(word, Model) and Path(word).is_dir() and models.folder_of(Path(word)) is None:
+        raise T2IError(f"'{word}' is a folder, but no model", f"run: t2i models import {word} --as {backend}")
+    model = word if isinstance(word, Model) else models.find(str(word), discovery.installed().sources)
+    model.check_made_for(backend, f"the {name} of {owner}")
+    same = models.in_store(model.sha256)
+    if same is None:
+        raise T2IError(f"the {name} of {owner} must be in the store", f"run: t2i models import {model.folder}")
+    return {**values, name: same}
 
 
 def _model_of(entry: Entry[Any], chosen: Any, owner: str) -> Model:

@@ -1,9 +1,10 @@
 """Typed settings from words and tables: `-o codec.weights=x`, TOML files, T2I_* variables, defaults.
 
 A backend's settings are one frozen `msgspec.Struct`; every field has a default and a line of help.
-Three field types are ours: a `Part` is another backend chosen by name, a field called `model` of type `Model` is the
-model folder the backend loads, and a `Start` the model that a recipe continues from, whose parts are kept unless others
-are chosen (`t2icli.contract.fields`). `t2icli.registry.configure` fills them in.
+Some field types are ours: a `Part` is another backend chosen by name, a field called `model` of type `Model` is the
+model folder the backend loads, a `Start` the model that a recipe continues from, whose parts are kept unless others are
+chosen, and a `Model` marked with `base_of` the one that it trains beside (`t2icli.contract.fields`).
+`t2icli.registry.configure` fills them in.
 """
 
 from __future__ import annotations
@@ -55,6 +56,21 @@ def start_of(struct: type) -> str | None:
     """The name of the `Start` among the settings of a recipe."""
     fields = msgspec.structs.fields(struct)
     return next((field.name for field in fields if _is_first(field) and is_model(field.type)), None)
+
+
+def base(struct: type) -> tuple[str, str] | None:
+    """The name of the base among the settings of a recipe, and its backend."""
+    for field in msgspec.structs.fields(struct):
+        for extra in _extras(field.type):
+            if "base_of" in extra:
+                return field.name, extra["base_of"]
+    return None
+
+
+def origin(struct: type) -> str | None:
+    """The setting of a recipe that `t2i train -m` is short for: the model to continue from, or its base."""
+    beside = base(struct)
+    return beside[0] if beside else start_of(struct)
 
 
 def _is_first(field: msgspec.structs.FieldInfo) -> bool:
@@ -176,7 +192,8 @@ def convert(struct: type[S], values: Mapping[str, Any], owner: str) -> S:
     ready = {key: _value(fields[key], value, f"setting {key!r} of {owner}") for key, value in values.items()}
     missing = [name for name, field in fields.items() if field.required and name not in ready]
     if missing:
-        raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with -o {missing[0]}=...")
+        flag = "-m MODEL" if missing[0] == origin(struct) else f"-o {missing[0]}=..."
+        raise T2IError(f"{owner} needs {', '.join(missing)}", f"set it with {flag}")
     return struct(**ready)
 
 

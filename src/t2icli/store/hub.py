@@ -220,20 +220,38 @@ def _of_modelscope(place: str, reference: Reference) -> Snapshot:
         about = _json(api)[0].get("Data") or {}
     except urllib.error.HTTPError as error:
         if error.code == 404 and reference.hub == "ms":
-            hint = "check the name and the revision"
-            raise T2IError(f"ModelScope has no repository {reference.id!r} of revision {revision!r}", hint) from error
+            raise _not_on_modelscope(reference, revision) from error
         raise
+    listed = data["Files"]
+    if listed is None:  # so it answers for a revision that there is not
+        raise _not_on_modelscope(reference, revision)
     if reference.hub == "hf":
         _warn_of_another(reference, place)
-    files = [
-        _listed(file["Path"], file["Size"], file.get("Sha256")) for file in data["Files"] if file["Type"] != "tree"
-    ]
+    blobs = [file for file in listed if file["Type"] != "tree"]
+    commit = _commit(data.get("LatestCommitter") or {}, blobs) or revision
     return Snapshot(
-        Reference("ms", reference.id, revision),
-        tuple(files),
+        Reference("ms", reference.id, commit),
+        tuple(_listed(file["Path"], file["Size"], file.get("Sha256")) for file in blobs),
         str(about.get("License") or ""),
-        (f"{place}/models/{reference.id}/resolve/{urllib.parse.quote(revision, safe='')}/",),
+        tuple(
+            f"{place}/models/{reference.id}/resolve/{urllib.parse.quote(each, safe='')}/"
+            for each in dict.fromkeys((commit, revision))
+        ),
     )
+
+
+def _not_on_modelscope(reference: Reference, revision: str) -> T2IError:
+    return T2IError(
+        f"ModelScope has no repository {reference.id!r} of revision {revision!r}", "check the name and the revision"
+    )
+
+
+def _commit(latest: dict[str, Any], files: Sequence[dict[str, Any]]) -> str | None:
+    """The newest commit: the listing abbreviates it, and the files that it changed have it in full."""
+    short = str(latest.get("Id") or latest.get("ShortId") or "")
+    known = (short, *(str(file.get("Revision") or "") for file in files))
+    full = (each for each in known if short and each.startswith(short))
+    return next((each for each in full if re.fullmatch("[0-9a-f]{40}", each)), None)
 
 
 def _json(url: str) -> tuple[Any, str]:

@@ -27,8 +27,9 @@ from t2icli.store.verified import file_sha256 as file_sha256
 CARD = "model.toml"
 DEFAULTS = "defaults.toml"
 WEIGHTS = "weights.safetensors"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 BESIDE = re.compile(r"\.\./\w[\w.-]*")
-"""What a link may be: a model beside this one, and nothing else of the machine it is opened on."""
+"""What a link may be, or a `NAME`: a model beside this one, one of the store, and nothing else of this machine."""
 UNSAFE = '\\:*?"<>|' + "".join(map(chr, range(32)))
 """What a file's name cannot hold on Windows; the rest of a path on it."""
 
@@ -62,7 +63,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, str] = {}
     """sha256 of every part, a sub-folder of that name."""
     links: dict[str, str] = {}
-    """Parts that lie beside the model in place of within it: `codec = "../vqgan"`, which others share."""
+    """Parts that lie beside the model in place of within it: `codec = "../vqgan"`, which others share; or in the store:
+    `base = "diffusers/z-image-turbo"`, which is never copied."""
     stand_in: str = ""
     """What it is, in words that follow "is"; for a model that is used only until there is another, and says so."""
     usual: list[Usual] = []
@@ -74,8 +76,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
             if not is_inside(name):
                 raise ValueError(f"its file {name!r} is not inside the model's folder")
         for part, folder in self.links.items():
-            if not (part.isidentifier() and BESIDE.fullmatch(folder)):
-                raise ValueError(f"its part {part!r} cannot be linked to {folder!r}, only to '../NAME'")
+            if not (part.isidentifier() and (BESIDE.fullmatch(folder) or NAME.fullmatch(folder))):
+                raise ValueError(
+                    f"its part {part!r} cannot be linked to {folder!r}, only to '../NAME' or a model's name"
+                )
 
 
 def is_inside(name: str) -> bool:
@@ -107,9 +111,14 @@ class Model:
             raise T2IError(f"model {self.name!r} is made for {self.card.backend!r}, not for {user or repr(backend)}")
 
     @property
+    def bases(self) -> set[str]:
+        """The parts that are models of the store in their own right."""
+        return {part for part, link in self.card.links.items() if NAME.fullmatch(link)}
+
+    @property
     def size(self) -> int:
-        """Bytes on disk, parts included."""
-        folders = [self.folder, *map(self._place, self.card.links)]
+        """Bytes on disk, parts included, but for those that are models of the store."""
+        folders = [self.folder, *map(self._place, self.card.links.keys() - self.bases)]
         return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def file(self, name: str = WEIGHTS, *, anew: bool = False) -> Path:
@@ -134,7 +143,7 @@ class Model:
 
     def part(self, name: str) -> Model:
         """A part of the model, after checking that it is the one the model was made with."""
-        part = open_model(self._place(name), f"{self.name}:{name}")
+        part = self._base(name) if name in self.bases else open_model(self._place(name), f"{self.name}:{name}")
         if part.sha256 != self.card.parts.get(name):
             raise T2IError(
                 f"{name} of model {self.name!r} is not the one it was made with: "
@@ -145,6 +154,19 @@ class Model:
 
     def _place(self, part: str) -> Path:
         return self.folder / self.card.links.get(part, part)
+
+    def _base(self, part: str) -> Model:
+        """A part in the store: the model that was meant, whatever its name is here."""
+        link = self.card.links[part]
+        if (same := in_store(self.card.parts.get(part))) is not None:
+            return same
+        if (store() / link / CARD).is_file():
+            return open_model(store() / link, link)
+        backend, _, what = link.partition("/")
+        raise T2IError(
+            f"model {self.name!r} needs {link!r}, its {part}, which is not installed",
+            f"run: t2i models pull {link}, or t2i models import FOLDER --as {backend} --name {what}",
+        )
 
 
 def open_model(folder: Path, name: str | None = None) -> Model:
@@ -184,7 +206,7 @@ def seal(folder: Path, card: Card) -> Model:
     inside = [path for entry in entries if entry.name not in places for path in _files(entry)]
     hashes = {path.relative_to(folder).as_posix(): verified.sha256(path) for path in inside}
     hashes.pop(CARD, None)
-    places |= {part: folder / link for part, link in card.links.items()}
+    places |= {part: store() / link if NAME.fullmatch(link) else folder / link for part, link in card.links.items()}
     parts = {part: open_model(place).sha256 for part, place in sorted(places.items())}
     return write_card(folder, msgspec.structs.replace(card, files=hashes, parts=parts))
 
@@ -205,19 +227,17 @@ def copy(model: Model, folder: Path) -> None:
     Its files are the same ones where the file system allows that: a large model takes no more room.
     """
     shutil.copytree(model.folder, folder, dirs_exist_ok=True, copy_function=verified.link)
-    for part in model.card.parts:
-        if part in model.card.links:
-            copy(model.part(part), folder / part)
-    if model.card.links:
-        write_card(folder, msgspec.structs.replace(model.card, links={}))
+    beside = model.card.links.keys() - model.bases
+    for part in beside:
+        copy(model.part(part), folder / part)
+    if beside:
+        links = {part: model.card.links[part] for part in model.bases}
+        write_card(folder, msgspec.structs.replace(model.card, links=links))
 
 
 def store() -> Path:
     """The folder of the models that were pulled, imported or put there; each is `backend/what`."""
     return home() / "models"
-
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 
 
 def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
@@ -233,6 +253,15 @@ def places(sources: Iterable[ModelSource] = ()) -> dict[str, Path]:
 def installed(sources: Iterable[ModelSource] = ()) -> dict[str, Model]:
     """Every model that is here, by name. One whose card cannot be read is left out with a warning."""
     return _opened(places(sources))
+
+
+def in_store(sha256: str | None) -> Model | None:
+    """The model of the store with this hash."""
+    for name, folder in places().items():
+        with contextlib.suppress(T2IError):
+            if (model := open_model(folder, name)).sha256 == sha256:
+                return model
+    return None
 
 
 def _opened(folders: Mapping[str, Path]) -> dict[str, Model]:

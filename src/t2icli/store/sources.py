@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ModelSource:
     """Patterns of the files of the repository, where the usual ones are not the right ones."""
     variant: str | None = None
     """The number format of the weights, where the repository has several: `fp16`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of the backend's settings that suit it, for its card."""
     kind: str | None = None
     """What it becomes, for the list."""
     size: int | None = None

@@ -220,14 +220,17 @@ class _Hub(_Handler):
             licence = repository.about.get("cardData", {}).get("license", "")
             return self.answer_json({"Code": 200, "Data": {"License": licence}})
         if (commit := self.hub.commit(name, query.get("Revision", "master"))) is None:
-            return self.answer(404)
+            return self.answer_json({"Code": 200, "Success": True, "Data": {"Files": None, "LatestCommitter": None}})
+        hashes = {each: hashlib.sha256(content).hexdigest() for each, content in repository.commits[commit].items()}
         files = [
-            {"Path": each, "Type": "blob", "Size": len(content), "Sha256": hashlib.sha256(content).hexdigest()}
+            {"Path": each, "Type": "blob", "Size": len(content), "Sha256": hashes[each], "Revision": commit}
             for each, content in sorted(repository.commits[commit].items())
         ]
         folders = {each.rpartition("/")[0] for each in repository.commits[commit]} - {""}
         listed = [{"Path": each, "Type": "tree", "Size": 0, "Sha256": ""} for each in sorted(folders)]
-        return self.answer_json({"Code": 200, "Success": True, "Data": {"Files": [*listed, *files]}})
+        latest = {"Id": "", "ShortId": commit[:8]}
+        data = {"Files": [*listed, *files], "LatestCommitter": latest}
+        return self.answer_json({"Code": 200, "Success": True, "Data": data})
 
 
 class _Store(_Handler):

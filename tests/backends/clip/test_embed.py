@@ -200,3 +200,18 @@ def test_a_vocabulary_of_its_own_always_keeps_the_end_token() -> None:
             report_prompt,
             keep_end=False,
         )
+
+
+def test_whole_pixels_show_all_of_a_picture_with_black_around(tiny_clip: Model) -> None:
+    """As HPSv2's own code, which resizes tensors with torchvision."""
+    from torchvision.transforms import functional as vision
+
+    clip = load("embedder", "clip", model=tiny_clip, pixels="whole")
+    image = Image.fromarray(torch.randint(256, (30, 50, 3), dtype=torch.uint8).numpy())
+    shrunk = vision.resize(vision.to_tensor(image), [19, 32], vision.InterpolationMode.BICUBIC, antialias=True)
+    framed = vision.pad(shrunk, [0, 6, 0, 7])
+    expected = vision.normalize(framed, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    torch.testing.assert_close(clip.preprocess(image), expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(
+        clip.embed_images([image]), load("embedder", "clip", model=tiny_clip).embed_images([image])
+    )

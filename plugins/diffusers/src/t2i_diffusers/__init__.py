@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.entries import Size as SizeName
-from t2icli.contract.fields import ELSEWHERE, FILE_PER_PICTURE, PER_PICTURE
+from t2icli.contract.fields import ELSEWHERE, FILE_PER_PICTURE, PER_PICTURE, base_of
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Generator, LatentCodec
 from t2icli.contract.recipes import Recipe
@@ -31,6 +31,7 @@ Size = Annotated[
     str, Meta(description="width x height in pixels, as in 1024x768", pattern=r"^\d+x\d+$", extra=PER_PICTURE)
 ]
 Lora = Annotated[str, Meta(pattern=r"[^\W\d]")]
+BASE = base_of("diffusers")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,7 +96,7 @@ class AutoencoderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is trained beside which base, and the loop."""
 
-    base: Annotated[str, Meta(description="the pipeline to train beside: a model's name, or a folder")]
+    base: Annotated[Model, Meta(description="the pipeline to train beside: `t2i train lora -m NAME`", extra=BASE)]
     rank: Annotated[int, Meta(description="of the LoRA's matrices: more learn more, and need more memory", ge=1)] = 16
     targets: Annotated[
         tuple[str, ...], Meta(description="layers that it changes, by the ends of their names; none at all is usual")

@@ -85,6 +85,8 @@ class PipelineFolder:
 def locate(model: Model | None, source: Path | None) -> Path:
     """The folder of a model, after its files have been verified, or the one that was named."""
     if model is not None:
+        if source is not None:
+            raise T2IError(f"{model.name!r} is a model, and '{source}' would be another", "omit -m, or omit source")
         model.files()
         return model.folder
     if source is None:

@@ -14,7 +14,7 @@ DISTILLED: dict[str, dict[str, Any]] = {
     "flux.2-klein-4b": {"steps": 4, "cfg_scale": 1.0},
     "flux.2-klein-9b": {"steps": 4, "cfg_scale": 1.0},
     "qwen-image-2.1-turbo": {"steps": 8},
-    "ernie-image-turbo": {"steps": 8},
+    "ernie-image-turbo": {"steps": 8, "cfg_scale": 1.0},
     "sdxl-turbo": {"steps": 1, "cfg_scale": 0.0},
     "sd-turbo": {"steps": 1, "cfg_scale": 0.0},
 }

@@ -2,74 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from t2i_diffusers.folder import INDEX, open_repository
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import DAMAGED, first_line
-from t2i_diffusers.memory import DENOISERS
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
-from t2icli.store import models, verified
+from t2icli.store import models
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from t2i_diffusers import Settings
 
 FILE = "pytorch_lora_weights.safetensors"
+BASE = "base"
+"""The part of a LoRA's model that is the pipeline it was trained beside."""
 ANOTHER_BASE = "a LoRA fits only the base that it was trained for"
-
-
-@dataclass(frozen=True)
-class Base:
-    """The pipeline that a LoRA is for."""
-
-    word: str
-    """How it was named."""
-    model: Model | None
-    folder: Path
-
-    @cached_property
-    def identity(self) -> str:
-        """One hash for the weights of the denoiser, which are what a LoRA fits to."""
-        repository = open_repository(self.folder)
-        parts = [component for component in repository.components if component.name in DENOISERS]
-        files = [path for component in parts for path in component.weights()[1]]
-        return hashlib.sha256("".join(map(verified.sha256, files)).encode()).hexdigest()
-
-    def settings(self) -> Settings:
-        from t2i_diffusers import Settings
-
-        return Settings(model=self.model, source=None if self.model else self.folder)
-
-
-def find_base(word: str) -> Base:
-    """The pipeline that a folder or a model's name means."""
-    if (Path(word).expanduser() / INDEX).is_file() and models.folder_of(Path(word)) is None:
-        return Base(str(Path(word).expanduser().absolute()), None, Path(word).expanduser())
-    model = models.find(word, discovery.installed().sources)
-    model.check_made_for("diffusers")
-    return Base(word, model, model.folder)
 
 
 def with_base(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
     """Settings that open a pipeline, and the LoRA that is always in use: where the model is a LoRA, its base's."""
     model = settings.model
-    if model is None or FILE not in model.card.files:
+    if model is None or BASE not in model.bases:
         return settings, ()
-    own = model.card.config["base"]
-    base = find_base(str(settings.source or own["name"]))
-    if base.identity != own["sha256"]:
-        raise T2IError(f"the LoRA {model.name!r} was trained on another base than {base.word!r}", ANOTHER_BASE)
-    return msgspec.structs.replace(settings, model=base.model, source=base.folder), (str(model.file(FILE)),)
+    return msgspec.structs.replace(settings, model=_base(model)), (str(model.file(FILE)),)
+
+
+def _base(model: Model) -> Model:
+    try:
+        return model.part(BASE)
+    except T2IError as error:
+        way = f"to use it beside another all the same: -m BASE -o lora={model.name}"
+        raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, way])), error.code) from error
 
 
 class Loras:

@@ -10,13 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2i_diffusers import lora, schedulers, steps
+from t2i_diffusers import Settings, lora, schedulers, steps
 from t2i_diffusers.families import Family, family
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import load_pipeline
@@ -56,10 +55,13 @@ class LoraRecipe:
     def __init__(self, settings: LoraRecipeSettings) -> None:
         if importlib.util.find_spec("peft") is None:
             raise T2IError("LoRAs need the package peft, which is not installed", "run: t2i install peft")
-        self.settings, self.base = settings, lora.find_base(settings.base)
+        if lora.BASE in settings.base.bases:
+            link = settings.base.card.links[lora.BASE]
+            raise T2IError(f"{settings.base.name!r} is a LoRA itself", f"use its base: {link}")
+        self.settings, self.base = settings, settings.base
         self.device = devices.pick_device("auto")
         precision = devices.pick_precision(settings.base_precision, self.device)
-        opened = msgspec.structs.replace(self.base.settings(), quantize=settings.quantize)
+        opened = Settings(model=self.base, quantize=settings.quantize)
         self.pipeline = load_pipeline(opened, self.device, precision)
         self.kind = family(self.pipeline)
         self.name = "unet" if hasattr(self.pipeline, "unet") else "transformer"
@@ -85,7 +87,7 @@ class LoraRecipe:
         return denoiser
 
     def frozen(self) -> Sequence[Frozen]:
-        s, base = self.settings, self.base.identity
+        s, base = self.settings, self.base.sha256
         return [
             Frozen("latents", f"{base} {s.pixels}", partial(Squares, size=s.pixels), self.encode_images),
             Frozen(
@@ -141,9 +143,9 @@ class LoraRecipe:
 
         state = {name: value.detach().cpu() for name, value in get_peft_model_state_dict(self.denoiser).items()}
         self.pipeline.save_lora_weights(folder, **{f"{self.name}_lora_layers": state})
-        about = f"LoRA of rank {self.settings.rank} for {self.base.word}"
-        base = {"name": self.base.word, "sha256": self.base.identity}
-        models.seal(folder, Card(kind="generator", backend="diffusers", about=about, config={"base": base}))
+        about = f"LoRA of rank {self.settings.rank} for {self.base.name}"
+        links = {lora.BASE: self.base.name}
+        models.seal(folder, Card(kind="generator", backend="diffusers", about=about, links=links))
 
 
 class LatentTextPairs(Dataset[dict[str, Tensor]]):

@@ -37,10 +37,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool, Meta(description="whether a text that is too long keeps its end token; in CLIP-GEN's own code it did not")
     ] = True
     pixels: Annotated[
-        Literal["model", "raw"],
+        Literal["model", "raw", "whole"],
         Meta(
-            description="how pixels are scaled: as the model expects, or raw from -1 to 1 and "
-            "stretched, as CLIP-GEN's code ranked"
+            description="how pixels are scaled: as the model expects; raw from -1 to 1 and stretched, as CLIP-GEN's "
+            "code ranked; or whole, with black around, as HPSv2 was trained"
         ),
     ] = "model"
     batch: Annotated[int, Meta(description="images or texts at a time", ge=1)] = 64

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -107,8 +109,8 @@ def load(settings: Settings) -> ClipEmbedder:
         network, preprocess, texts, name = load_folder(settings.model, settings.tokenizer, settings.keep_end)
     if settings.pool != "model":
         set_pool(network, settings.pool, texts.end)
-    if settings.pixels == "raw":
-        preprocess = partial(raw, size=network.visual.image_size)
+    if settings.pixels != "model":
+        preprocess = partial(raw if settings.pixels == "raw" else whole, size=network.visual.image_size)
     return ClipEmbedder(network, preprocess, texts, settings, name)
 
 
@@ -118,6 +120,19 @@ def raw(image: Image, size: int | tuple[int, int]) -> Tensor:
     CLIP-GEN ranks its pictures so, as they come from its VQGAN; CLIP was not trained with such pixels.
     """
     return F.interpolate(to_tensor(image)[None] * 2 - 1, size, mode="bilinear")[0]
+
+
+def whole(image: Image, size: int | tuple[int, int]) -> Tensor:
+    """All of the picture, its longer side as long as the tower's, with black around it: (3, h, w)."""
+    pixels = to_tensor(image)
+    height, width = (size, size) if isinstance(size, int) else size
+    scale = max(height, width) / max(pixels.shape[1:])
+    rows, columns = (round(length * scale) for length in pixels.shape[1:])
+    fitted = F.interpolate(pixels[None], (rows, columns), mode="bicubic", antialias=True)[0]
+    top, left = (height - rows) // 2, (width - columns) // 2
+    framed = F.pad(fitted, (left, width - columns - left, top, height - rows - top))
+    mean, std = (torch.tensor(each)[:, None, None] for each in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    return (framed - mean) / std
 
 
 def load_tag(architecture: str, tag: str, keep_end: bool) -> tuple[Network, Callable[[Image], Tensor], Texts, str]:
