@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 
 import t2i_diffusers
-from t2i_diffusers import lora, schedulers
+from t2i_diffusers import lora
 from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.registry import configure
@@ -76,24 +75,22 @@ def encoded(made: Any, data: Any) -> dict[str, torch.Tensor]:
     return parts
 
 
-def recording(ends: list[torch.Tensor], own: Any, name: str) -> Any:
-    """A scheduler that keeps what its steps end with."""
-    scheduler = type(own).from_config(own.config)
-    step = scheduler.step
+def recording(own: Any, ends: list[torch.Tensor]) -> Any:
+    """The pipeline's scheduler, which keeps what its steps end with."""
 
-    @functools.wraps(step)
-    def recorded(*words: Any, **options: Any) -> Any:
-        result = step(*words, **options)
-        ends.append(result[0])
-        return result
+    class Recording(type(own)):  # type: ignore[misc]
+        @functools.wraps(type(own).step)
+        def step(self, *words: Any, **options: Any) -> Any:
+            result = super().step(*words, **options)
+            ends.append(result[0])
+            return result
 
-    scheduler.step = recorded
-    return scheduler
+    return Recording.from_config(own.config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_falls_and_pictures_move_towards_the_data(
-    family: str, recipe: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family: str, recipe: Callable[..., Any], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)  # of the LoRA's first matrices
     made = recipe(family, preview_steps=4)
@@ -109,10 +106,11 @@ def test_the_loss_falls_and_pictures_move_towards_the_data(
 
     def latents() -> torch.Tensor:
         """Those of a preview, as the last step leaves them."""
-        ends: list[torch.Tensor] = []
-        monkeypatch.setattr(schedulers, "new", partial(recording, ends))
         made.preview({"texts": batch["texts"][:1]}, seed=0)
         return ends[-1]
+
+    ends: list[torch.Tensor] = []
+    made.pipeline.scheduler = recording(made.pipeline.scheduler, ends)
 
     aim = batch["latents"][:1]
     if latents().ndim == 3:  # rows of patches
