@@ -61,7 +61,10 @@ def flag_name(parameter: Any) -> str:
     return longest.lstrip("-").replace("-", "_")
 
 
-NOT_SETTINGS = {"config", "output", "json", "show", "open", "force", "quiet", "yes", "resume", "option", "help"}
+NOT_SETTINGS = {
+    *("config", "output", "json", "show", "open", "force", "quiet", "yes", "resume", "option", "help"),
+    *("engine", "address", "workers", "gpus_per_worker", "shards"),
+}
 """Flags that say what to do with a run rather than what comes out of it."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +26,20 @@ class Squares:
             stream.write(f"{os.getpid()}\n")
         return self.make
 
-    def make(self, chunk: int, draft: Path) -> None:
-        if chunk < 0:
-            raise T2IError(f"{chunk} has no square here")
+    def make(self, chunk: Sequence[int], draft: Path) -> None:
+        (number,) = chunk
+        if number < 0:
+            raise T2IError(f"{number} has no square here")
         with draft.open("w") as stream:
-            stream.write(f"{chunk} ")
+            stream.write(f"{number} ")
             stream.flush()
             time.sleep(self.seconds)
-            stream.write(f"{chunk**2}\n")
+            stream.write(f"{number**2}\n")
 
 
 def job(output: Path, chunks: int = 6, seconds: float = 0.0, **settings: object) -> Job:
     log = output.with_name(f"{output.name}.log")
-    return Job(output, {"power": 2, **settings}, range(chunks), Squares(log, seconds), ".txt")
+    return Job(output, {"power": 2, **settings}, ([i] for i in range(chunks)), Squares(log, seconds), ".txt")
 
 
 def loads(output: Path) -> list[str]:

@@ -6,14 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from t2icli.engine.cluster import ClusterWorker, check_address, check_answer
-from t2icli.engine.run import run
+from t2icli.engine import cluster
+from t2icli.engine.cluster import ClusterWorker, check_address, check_answer, check_room
+from t2icli.engine.run import Ray, run
 from t2icli.ground.errors import T2IError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,9 +25,9 @@ EXPECTED = {f"{number:06d}.txt": f"{number} {number**2}\n" for number in range(6
 
 def test_every_chunk_becomes_a_shard_and_models_are_loaded_once(tmp_path: Path) -> None:
     done: list[int] = []
-    run(job(tmp_path / "out"), done=done.append)
+    assert run(job(tmp_path / "out"), done=done.append) == 6
     assert shards(tmp_path / "out") == EXPECTED
-    assert done == list(range(6)) and len(loads(tmp_path / "out")) == 1
+    assert done == [1] * 6 and len(loads(tmp_path / "out")) == 1
 
 
 def test_a_second_run_makes_the_missing_shards_alone_and_loads_nothing_where_none_is(tmp_path: Path) -> None:
@@ -35,8 +36,8 @@ def test_a_second_run_makes_the_missing_shards_alone_and_loads_nothing_where_non
     (out / "shards/000003.txt").unlink()
     (out / "shards/000004.txt").write_text("kept")
     done: list[int] = []
-    run(job(out), done=done.append)
-    assert sorted(done) == list(range(6)) and done[-1] == 3
+    assert run(job(out), done=done.append) == 6
+    assert done == [1] * 6
     assert shards(out) == EXPECTED | {"000004.txt": "kept"}
     run(job(out))
     assert len(loads(out)) == 2
@@ -54,7 +55,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(T2IError, match="holds something else already"):
         run(job(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "thesis.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".job.lock", "thesis.txt"]
 
 
 def test_a_run_that_is_killed_leaves_whole_shards_and_is_continued(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_run_that_is_killed_leaves_whole_shards_and_is_continued(tmp_path: Pat
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
-    def again(number: int) -> None:
+    def again(rows: int) -> None:
         with pytest.raises(T2IError, match="another run is writing"):
             run(job(tmp_path / "out"))
 
@@ -102,32 +103,86 @@ def test_an_address_without_host_or_port_is_an_error(address: str) -> None:
         check_address(address)
 
 
-def worker(output: Path, release: str) -> ClusterWorker:
-    return ClusterWorker(pickle.dumps((replace(job(output), chunks=()), release)))
+def test_chunks_are_made_as_they_are_needed(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def chunks() -> Iterator[list[int]]:
+        for number in range(6):
+            assert len(shards(tmp_path / "out")) == number
+            made.append(number)
+            yield [number]
+
+    run(replace(job(tmp_path / "out"), chunks=chunks()))
+    assert len(made) == 6
+
+
+def test_all_shards_are_joined_in_order_when_the_last_one_is_there(tmp_path: Path) -> None:
+    joined: list[list[str]] = []
+    run(job(tmp_path / "out"), join=lambda paths: joined.append([path.name for path in paths]))
+    assert joined == [list(EXPECTED)]
+
+
+OURS = cluster.versions()
+
+
+def worker(output: Path, theirs: Mapping[str, str] = OURS, chunks: Sequence[int] = (0, 1, 3, 4, -1)) -> ClusterWorker:
+    """One that has some chunks before it, each at its `place`."""
+    if output.is_dir():
+        with (output / cluster.CHUNKS).open("wb") as stream:
+            for number in chunks:
+                stream.seek(place(number))
+                pickle.dump((number, [number]), stream)
+    content = pickle.dumps(replace(job(output), chunks=()))
+    return ClusterWorker(pickle.dumps((theirs, Path.cwd(), content)))
+
+
+def place(number: int) -> int:
+    return 100 * (number + 1)
 
 
 def test_a_worker_makes_a_shard_once_and_answers_with_its_number(tmp_path: Path) -> None:
     run(job(tmp_path / "out", 1))
-    here = worker(tmp_path / "out", version("t2icli"))
-    assert [here(pickle.dumps((number, number))) for number in (3, 4, 3)] == ["3", "4", "3"]
+    here = worker(tmp_path / "out")
+    assert [here(place(number)) for number in (3, 4, 3)] == ["3", "4", "3"]
     assert shards(tmp_path / "out") == {name: EXPECTED[name] for name in ("000000.txt", "000003.txt", "000004.txt")}
     assert len(loads(tmp_path / "out")) == 2
 
 
 def test_a_worker_reports_errors_with_the_name_of_its_machine(tmp_path: Path) -> None:
     run(job(tmp_path / "out", 1))
-    answer = worker(tmp_path / "out", version("t2icli"))(pickle.dumps((1, -1)))
-    assert answer == f"{socket.gethostname()}: -1 has no square here"
+    assert worker(tmp_path / "out")(place(-1)) == f"{socket.gethostname()}: -1 has no square here"
 
 
-def test_a_worker_that_does_not_see_the_folder_makes_nothing(tmp_path: Path) -> None:
-    answer = worker(tmp_path / "elsewhere", version("t2icli"))(pickle.dumps((0, 0)))
-    assert "every machine must see the same folder" in answer
+def test_a_worker_that_does_not_see_a_folder_makes_nothing(tmp_path: Path) -> None:
+    answer = worker(tmp_path / "elsewhere")(place(0))
+    assert f"'{tmp_path / 'elsewhere'}' is not there, but every machine must see the same folder" in answer
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_worker_of_another_version_makes_nothing(tmp_path: Path) -> None:
     run(job(tmp_path / "out", 1))
-    answer = worker(tmp_path / "out", "0.0.1")(pickle.dumps((1, 1)))
-    assert answer == f"{socket.gethostname()} has t2icli {version('t2icli')}, the machine that began this job 0.0.1"
+    worker(tmp_path / "out")
+    content = pickle.dumps(replace(job(tmp_path / "out"), chunks=(), reads=(tmp_path / "photos",)))
+    answer = ClusterWorker(pickle.dumps((OURS, Path.cwd(), content)))(place(0))
+    assert f"'{tmp_path / 'photos'}' is not there, but every machine must see the same folder" in answer
+    assert len(loads(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("name", ["t2icli", "Python"])
+def test_a_worker_of_another_version_makes_nothing(tmp_path: Path, name: str) -> None:
+    run(job(tmp_path / "out", 1))
+    answer = worker(tmp_path / "out", {**OURS, name: "0.0.1"})(place(1))
+    assert answer.endswith(f": {name} is {OURS[name]} here, on the machine that began this job 0.0.1")
     assert list(shards(tmp_path / "out")) == ["000000.txt"]
+
+
+def test_a_worker_works_in_the_folder_where_the_job_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps((OURS, Path("/"), b""))
+    ClusterWorker(content)
+    assert Path.cwd() == Path("/")
+
+
+def test_workers_that_do_not_fit_into_the_cluster_are_refused() -> None:
+    check_room({"CPU": 2.0, "GPU": 1.0}, Ray(workers=2, gpus=0.5))
+    with pytest.raises(T2IError, match="has 2 cores and 0 GPUs, but 3 workers need 3 and 0"):
+        check_room({"CPU": 2.0}, Ray(workers=3))
+    with pytest.raises(T2IError, match="has 2 cores and 1 GPUs, but 2 workers need 2 and 2"):
+        check_room({"CPU": 2.0, "GPU": 1.0}, Ray(workers=2, gpus=1))

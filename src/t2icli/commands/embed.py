@@ -10,10 +10,24 @@ import typer
 from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.evaluate import Root
-from t2icli.commands.options import BatchSize, Config, Device, Json, Options, named, named_path
-from t2icli.engine.run import Ray, run
+from t2icli.commands.options import (
+    Address,
+    BatchSize,
+    Config,
+    Device,
+    Engine,
+    GpusPerWorker,
+    Json,
+    Options,
+    ShardRows,
+    Workers,
+    cluster,
+    named,
+    named_path,
+    output_folder,
+)
+from t2icli.engine.run import run
 from t2icli.ground import runfile
-from t2icli.ground.errors import T2IError
 
 LISTED = 5
 """Rows without a vector, shown by name."""
@@ -35,21 +49,12 @@ def embed(
     model: Annotated[
         str | None, named("embedder", "--model", "-m", help="Embedder: a backend, model or folder.")
     ] = None,
-    shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Vectors in one shard.")] = 1000,
+    shard_rows: ShardRows = 1000,
     root: Root = None,
-    engine: Annotated[
-        Literal["here", "ray"], typer.Option("--engine", help="This process, or workers of a Ray cluster.")
-    ] = "here",
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="Address of the Ray cluster; if omitted, one is started on this machine."),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, help="Processes of the cluster, each with its own model.")
-    ] = 1,
-    gpus_per_worker: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, max=1, help="GPUs of each worker: 0.5 lets two share one.")
-    ] = 0,
+    engine: Engine = "here",
+    address: Address = None,
+    workers: Workers = 1,
+    gpus_per_worker: GpusPerWorker = 0,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,
@@ -63,23 +68,20 @@ def embed(
     from t2icli.pipelines import embed as work
     from t2icli.pipelines.vectors import Vectors
 
-    if output is None:
-        raise T2IError("--output is missing", "add --output FOLDER")
-    if engine == "here" and (address is not None or workers > 1 or gpus_per_worker):
-        raise T2IError("--address, --workers and --gpus-per-worker are for a cluster", "add --engine ray")
+    output = output_folder(output)
+    on = cluster(engine, address, workers, gpus_per_worker)
     of = of or ("texts" if source.suffix.lower() == ".txt" else "pictures")
     options = config.options(context, option or ())
     how = work.Embedding.by(of, model, options, batch=batch_size, device=device)
     job = work.job(work.read(source, of, root), source, output, how, shard_rows)
     with show.watching() as watch:
-        advance = watch.counting("embedding", job.settings["rows"])
-        on = Ray(address, workers, gpus_per_worker) if engine == "ray" else None
-        run(job, on, lambda number: advance(len(job.chunks[number])))
-    runfile.write(
-        output, config.resolved(context, how.tables, of=of, model=model or how.entry, batch_size=None, device=None)
+        shards = run(job, on, watch.counting("embedding", job.settings["rows"]))
+    resolved = config.resolved(
+        context, how.embedder.tables, of=of, model=model or how.embedder.entry, batch_size=None, device=None
     )
+    runfile.write(output, resolved)
     problems = list(Vectors(output, job.settings).problems())
-    _show(output, job.settings["rows"], len(job.chunks), problems, as_json)
+    _show(output, job.settings["rows"], shards, problems, as_json)
     return 3 if problems else 0
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from t2icli import config
 from t2icli.commands import complete
+from t2icli.engine import jobs
+from t2icli.engine.run import Ray
 from t2icli.ground.errors import T2IError
 
 MOST = 1_000_000
@@ -100,3 +102,46 @@ Rerank = Annotated[
     list[str] | None,
     named("ranker", "--rerank", help="Ranker, or several with weights: clip, or clip=2,brivl=1."),
 ]
+
+Engine = Annotated[
+    Literal["here", "ray"] | None,
+    typer.Option("--engine", help="Work in shards that a later run continues: in this process, or on a Ray cluster."),
+]
+
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Address of the Ray cluster; if omitted, one is started on this machine."),
+]
+
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=1, help="Processes of the cluster, each with its own model.")
+]
+
+GpusPerWorker = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, max=1, help="GPUs of each worker: 0.5 lets two share one.")
+]
+
+ShardRows = Annotated[int, typer.Option("--shard-rows", metavar="N", min=1, help="Rows in one shard.")]
+
+
+def cluster(engine: str | None, address: str | None, workers: int, gpus: float) -> Ray | None:
+    """The cluster that the flags above mean; None for this process."""
+    if engine == "ray":
+        return Ray(address, workers, gpus)
+    if address is not None or workers > 1 or gpus:
+        raise T2IError("--address, --workers and --gpus-per-worker are for a cluster", "add --engine ray")
+    return None
+
+
+def job_seed(seed: int | None, output: Path | None) -> int:
+    """The seed typed, else that of the job in `output`, else a random one."""
+    if seed is None and output is not None:
+        seed = jobs.noted(output).get("seed")
+    return random_seed() if seed is None else seed
+
+
+def output_folder(output: Path | None) -> Path:
+    """Where a job goes, which must be named to be continued."""
+    if output is None:
+        raise T2IError("--output is missing", "add --output FOLDER")
+    return output

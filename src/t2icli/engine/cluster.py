@@ -5,12 +5,16 @@ All machines must see the output folder, and what the chunks name, under the sam
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
 import pkgutil
+import platform
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -20,14 +24,19 @@ from t2icli.engine.jobs import Job
 from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
-    from t2icli.engine.run import Ray
+    from t2icli.engine.run import Done, Ray
 
 ANSWER_WITHIN = 4.0
 """Seconds in which the head of a cluster must take a connection, and then answer."""
 TRIES = 3
 """Times a chunk is begun when workers die under it."""
+PARTITIONS = 10_000
+"""Of one query at most: what Daft remembers of each must fit into memory. Longer jobs have several chunks in each."""
+CHUNKS = ".chunks"
+"""Where the chunks of a run wait, in the folder that all machines see, so that the query holds their places alone."""
 STARTED = "start one: ray start --head; its first lines show the address"
 SHARED = "every machine must see the same folder under that path"
+SAME = "install the same packages on all machines"
 KEPT = "finished shards are kept: run the same command again"
 
 
@@ -44,7 +53,7 @@ def connect(address: str | None) -> tuple[Any, Any]:
     try:
         ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
+        reason = " ".join(str(error).split())
         raise T2IError(f"cannot use the Ray cluster at {address or 'this machine'}: {reason}", code=1) from error
     if daft.get_or_infer_runner_type() != "ray":
         daft.set_runner_ray(address or None)
@@ -86,54 +95,110 @@ def _ask(address: str, answers: Queue[Exception | None]) -> None:
         answers.put(error)
 
 
-def run_on_ray(job: Job, missing: list[int], on: Ray, done: Callable[[int], None]) -> None:
-    """Make the shards of `missing` in `on.workers` processes."""
-    daft, _ = connect(on.address)
+def run_on_ray(job: Job, on: Ray, done: Done) -> int:
+    """As `run` does here, in `on.workers` processes."""
+    daft, ray = connect(on.address)
+    check_room(ray.cluster_resources(), on)
     job = replace(job, output=job.output.resolve())
+    waiting = job.output / CHUNKS
+    try:
+        places, rows, count = _store(job, waiting, done)
+        for answer in _answers(daft, job, on, places):
+            if not answer.isdecimal():
+                raise T2IError(answer, KEPT, code=1)
+            done(rows.pop(int(answer), 0))
+        if lost := count - len(job.finished() & set(range(count))):
+            raise T2IError(f"shards that workers have made are not in '{job.output}': {lost}", SHARED, code=1)
+        return count
+    finally:
+        waiting.unlink(missing_ok=True)
+
+
+def check_room(has: dict[str, float], on: Ray) -> None:
+    """Whether the workers fit into the cluster: Ray itself would wait for more machines for ever."""
+    cores, gpus = has.get("CPU", 0), has.get("GPU", 0)
+    if cores < on.workers or gpus < on.workers * on.gpus:
+        needs = f"{on.workers} workers need {on.workers} and {on.workers * on.gpus:g}"
+        hint = "use fewer --workers, or start Ray on more machines"
+        raise T2IError(f"the cluster has {cores:g} cores and {gpus:g} GPUs, but {needs}", hint, code=1)
+
+
+def _store(job: Job, path: Path, done: Done) -> tuple[list[int], dict[int, int], int]:
+    """Write the chunks without a shard to `path`: where each begins, its rows by its number, and how many all are."""
+    finished, count = job.finished(), 0
+    places: list[int] = []
+    rows: dict[int, int] = {}
+    with path.open("wb") as stream:
+        for number, chunk in enumerate(job.chunks):
+            count = number + 1
+            if number in finished:
+                done(len(chunk))
+                continue
+            rows[number] = len(chunk)
+            places.append(stream.tell())
+            pickle.dump((number, chunk), stream)
+        os.fsync(stream.fileno())
+    return places, rows, count
+
+
+def _answers(daft: Any, job: Job, on: Ray, places: list[int]) -> Iterator[str]:
+    """What workers say of the chunks at these places, as they come."""
+    if not places:
+        return
+    content = pickle.dumps((versions(), Path.cwd(), pickle.dumps(replace(job, chunks=()))))
     worker = daft.cls(
         ClusterWorker, cpus=1, gpus=on.gpus, max_concurrency=on.workers, use_process=True, max_retries=TRIES - 1
-    )(pickle.dumps((replace(job, chunks=()), version("t2icli"))))
-    chunks = [pickle.dumps((number, job.chunks[number])) for number in missing]
-    frame = daft.from_pydict({"chunk": chunks}).into_partitions(len(chunks))
+    )(content)
+    frame = daft.from_pydict({"place": places}).into_partitions(min(len(places), PARTITIONS))
     try:
-        for row in frame.select(worker(daft.col("chunk")).alias("answer")).iter_rows(results_buffer_size=None):
-            _take(row["answer"], done)
-        if lost := job.missing():
-            raise T2IError(f"shards that workers have made are not in '{job.output}': {len(lost)}", SHARED, code=1)
-    except T2IError:
-        raise
+        for row in frame.select(worker(daft.col("place")).alias("answer")).iter_rows(results_buffer_size=None):
+            yield row["answer"]
     except Exception as error:  # what Daft and Ray raise when workers are gone is of many types
-        raise T2IError(f"the cluster failed: {str(error).strip().splitlines()[-1]}", KEPT, code=1) from error
+        reason = str(error).strip().splitlines()[-1]
+        hint = SAME if isinstance(error, ImportError) or "ModuleNotFoundError" in reason else KEPT
+        raise T2IError(f"the cluster failed: {reason}", hint, code=1) from error
 
 
-def _take(answer: str, done: Callable[[int], None]) -> None:
-    if not answer.isdecimal():
-        raise T2IError(answer, KEPT, code=1)
-    done(int(answer))
+def versions() -> dict[str, str]:
+    """What must be the same on all machines."""
+    return {"t2icli": version("t2icli"), "Python": ".".join(platform.python_version_tuple()[:2])}
 
 
 class ClusterWorker:
-    """One process of the cluster, with its models."""
+    """One process of the cluster, with its models. It works where the job was begun, so that paths mean the same."""
 
     def __init__(self, content: bytes) -> None:
-        self._job, theirs = pickle.loads(content)
+        self._theirs, folder, self._content = pickle.loads(content)
         self._make: jobs.Make | None = None
-        self._problem = ""
-        if (ours := version("t2icli")) != theirs:
-            self._problem = f"{socket.gethostname()} has t2icli {ours}, the machine that began this job {theirs}"
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
 
-    def __call__(self, content: bytes) -> str:
+    def __call__(self, place: int) -> str:
         """The number of the chunk whose shard is there now, or what is wrong."""
         try:
-            return self._problem or self._made(content)
+            return self._made(place)
         except T2IError as error:
             return f"{socket.gethostname()}: {error.message}"
 
-    def _made(self, content: bytes) -> str:
-        if not (self._job.output / jobs.PLAN).is_file():
-            raise T2IError(f"'{self._job.output}' is not there, but every machine must see the same folder")
+    def _made(self, place: int) -> str:
         if self._make is None:
+            self._check_versions()
+            self._job: Job = pickle.loads(self._content)  # of another version it may be something else
+            self._check_folders()
             self._make = self._job.load()
-        number, chunk = pickle.loads(content)
+        with (self._job.output / CHUNKS).open("rb") as stream:
+            stream.seek(place)
+            number, chunk = pickle.load(stream)
         jobs.write(self._job, number, chunk, self._make)
         return str(number)
+
+    def _check_versions(self) -> None:
+        for name, ours in versions().items():
+            if ours != self._theirs[name]:
+                raise T2IError(f"{name} is {ours} here, on the machine that began this job {self._theirs[name]}")
+
+    def _check_folders(self) -> None:
+        for path in (self._job.output / CHUNKS, *self._job.reads):
+            if not path.exists():
+                folder = path.parent if path.name == CHUNKS else path
+                raise T2IError(f"'{folder}' is not there, but every machine must see the same folder")

@@ -6,7 +6,7 @@ that was killed continues with the chunks that have no shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ PLAN = "plan.toml"
 """The settings that the output was begun with."""
 FOLDER = "shards"
 
+Chunk = Sequence[Any]
+"""Some rows; it must pickle."""
 Make = Callable[[Any, Path], None]
 """Writes the shard of a chunk to a file."""
 
@@ -29,19 +31,27 @@ class Job:
     output: Path
     settings: Mapping[str, Any]
     """All that the shards depend on, as plain tables. A later run in the same folder must have the same."""
-    chunks: Sequence[Any]
-    """The same ones in the same order in every run; each must pickle."""
+    chunks: Iterable[Chunk]
+    """The same ones in the same order in every run. They are read once, as they are needed."""
     load: Callable[[], Make]
     """Called once in every worker, to load models; must pickle."""
     suffix: str
+    reads: tuple[Path, ...] = ()
+    """What `load` and `make` open: all machines must see it."""
 
     def shard(self, number: int) -> Path:
         return self.output / FOLDER / f"{number:06d}{self.suffix}"
 
-    def missing(self) -> list[int]:
-        """The chunks that have no shard."""
-        there = {path.name for path in (self.output / FOLDER).glob(f"*{self.suffix}")}
-        return [number for number in range(len(self.chunks)) if self.shard(number).name not in there]
+    def finished(self) -> set[int]:
+        """The numbers of the chunks that have a shard."""
+        names = (path.stem for path in (self.output / FOLDER).glob(f"*{self.suffix}"))
+        return {int(name) for name in names if name.isdecimal()}
+
+
+def noted(output: Path) -> dict[str, Any]:
+    """The settings that the output was begun with; none where it was not."""
+    path = output / PLAN
+    return toml.read(path) if path.is_file() else {}
 
 
 def begin(job: Job) -> None:
@@ -51,7 +61,7 @@ def begin(job: Job) -> None:
     if not path.is_file() and job.output.is_dir() and any(not name.startswith(".") for name in _names(job.output)):
         raise T2IError(f"'{job.output}' holds something else already", "give another --output")
     wanted = dict(_flat(job.settings))
-    before = dict(_flat(toml.read(path))) if path.is_file() else wanted
+    before = dict(_flat(noted(job.output))) if path.is_file() else wanted
     for key in {**before, **wanted}:
         if before.get(key) != wanted.get(key):
             raise T2IError(

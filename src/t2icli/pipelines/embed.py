@@ -7,8 +7,7 @@ with the reason as its `problem` and a vector that is not a number.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from t2icli.contract.kinds import AudioEmbedder, Embedder, loaded
+from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset
 from t2icli.engine.jobs import Job, Make
@@ -24,8 +23,8 @@ from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture
-from t2icli.registry import defaults, settings
-from t2icli.registry.open import choose, load
+from t2icli.registry import defaults
+from t2icli.registry.open import Choice, choose, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,52 +93,37 @@ class Embedding:
     """How a chunk of rows becomes a shard; what every worker of a job is given."""
 
     of: Of
-    entry: str
-    tables: Mapping[str, Any]
-    """The embedder's settings."""
-    identity: str
-    """Of the embedder where the job was begun: another machine may have another model under the same name."""
+    embedder: Choice
 
     @classmethod
     def by(cls, of: Of, word: str | None, options: Mapping[str, Any], **flags: Any) -> Embedding:
         """With the embedder that `word` names, or the usual one; `flags` are as in `open_one`."""
         word = word or (defaults.listener() if of == "sounds" else None)
-        entry, chosen = choose("embedder", word, options, **flags)
-        return cls(of, entry.name, settings.tables(chosen), embeddings.identity(entry.name, chosen))
+        return cls(of, Choice.of("embedder", *choose("embedder", word, options, **flags)))
 
     def __call__(self) -> Make:
-        entry, chosen = choose("embedder", self.entry, self.tables)
-        if embeddings.identity(entry.name, chosen) != self.identity:
-            raise T2IError(f"embedder {self.entry!r} has another model here", "install the same model on all machines")
-        embedder = loaded("embedder", entry, chosen)
+        embedder = self.embedder.open().thing
         if self.of == "sounds" and not isinstance(embedder, AudioEmbedder):
-            raise T2IError(f"{self.entry!r} does not embed sounds", "name one that does: -m wavbrivl")
+            raise T2IError(f"{self.embedder.entry!r} does not embed sounds", "name one that does: -m wavbrivl")
         return partial(_write, self.of, embedder)
 
 
 def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
     """The job that embeds `rows`; a later run must have the same rows, embedder and size of shards."""
-    chunks = [rows[start : start + shard_rows] for start in range(0, len(rows), shard_rows)]
+    chunks = (rows[start : start + shard_rows] for start in range(0, len(rows), shard_rows))
+    embedder = how.embedder.plan
     plan = {
         "job": JOB,
         "of": how.of,
         "source": str(source.resolve()),
         "rows": len(rows),
-        "keys": _digest(rows),
+        "keys": pairs.keys(rows),
         "shard_rows": shard_rows,
-        "embedder": how.entry,
-        "identity": how.identity,
-        "option": {name: value for name, value in how.tables.items() if name not in embeddings.NOT_THE_RESULT},
+        "embedder": embedder["name"],
+        "identity": embedder["identity"],
+        "option": embedder["option"],
     }
-    return Job(output, plan, chunks, how, SUFFIX)
-
-
-def _digest(rows: Iterable[CaptionedPicture]) -> str:
-    """Of keys and captions; files of the same names are taken to be the same."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr((row.name, row.captions)).encode())
-    return digest.hexdigest()
+    return Job(output, plan, chunks, how, SUFFIX, reads=(source.resolve(),))
 
 
 def _write(of: Of, embedder: Embedder, rows: Sequence[CaptionedPicture], draft: Path) -> None:

@@ -18,10 +18,9 @@ from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import read_file
 from t2icli.pipelines.embed import JOB, SUFFIX, Of
-from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 from t2icli.pipelines.evaluate.retrieval import Hit, search
-from t2icli.registry.open import Opened, choose
+from t2icli.registry.open import Opened, choose, identity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +59,7 @@ class Vectors:
         name = self.plan["embedder"] if word is None else word
         own = {**self.plan.get("option", {}), **options} if word is None else options
         entry, chosen = choose("embedder", name, own, **flags)
-        if embeddings.identity(entry.name, chosen) != self.plan["identity"]:
+        if identity(entry.name, chosen) != self.plan["identity"]:
             hint = "omit -r and its settings, install that model again, or embed into another folder"
             raise T2IError(f"the vectors in '{self.folder}' are of another model or other settings", hint)
         return Opened("embedder", entry.name, chosen, loaded("embedder", entry, chosen))

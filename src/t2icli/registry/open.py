@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,6 +15,8 @@ from t2icli.registry import configure, defaults, discovery, settings
 from t2icli.store.models import Model
 
 T = TypeVar("T")
+NOT_THE_RESULT = {"batch", "device"}
+"""Settings that change nothing but the speed."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,76 @@ def open_several(
 
     `options` go to all of them, but a table called like one of them goes to that one alone.
     """
+    return {
+        name: Opened(kind, entry.name, chosen, loaded(kind, entry, chosen))
+        for name, (entry, chosen) in choose_several(kind, words, options, **flags).items()
+    }
+
+
+def choose_several(
+    kind: str, words: Iterable[str], options: Mapping[str, Any] | None = None, **flags: Any
+) -> dict[str, tuple[Entry[Any], Any]]:
+    """The entries and settings that `open_several` would load."""
     names, shared = list(dict.fromkeys(words)), dict(options or {})
     own = {}
     for name in names:
         key = name if name in shared else name.replace("-", "_")  # as `-o` spells every key
         if isinstance(shared.get(key), Mapping):
             own[name] = shared.pop(key)
-    return {name: open_one(kind, name, {**shared, **own.get(name, {})}, **flags) for name in names}
+    return {name: choose(kind, name, {**shared, **own.get(name, {})}, **flags) for name in names}
+
+
+def identity(entry: str, chosen: Any) -> str:
+    """Whatever changes the results of an entry with these settings, in one hash."""
+    tables = {name: value for name, value in settings.tables(chosen).items() if name not in NOT_THE_RESULT}
+    model = settings.model_of(chosen)
+    sha256 = model.sha256 if model else ""
+    return hashlib.sha256(json.dumps([entry, tables, sha256], sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What another machine is to open: the same entry, settings and model, from the same version of a plugin."""
+
+    kind: str
+    entry: str
+    tables: Mapping[str, Any]
+    """The settings."""
+    identity: str
+    distribution: str
+    model: Model | None
+
+    @classmethod
+    def of(cls, kind: str, entry: Entry[Any], chosen: Any) -> Choice:
+        distribution = discovery.installed().offers[kind][entry.name].distribution
+        model = settings.model_of(chosen)
+        return cls(kind, entry.name, settings.tables(chosen), identity(entry.name, chosen), distribution, model)
+
+    @property
+    def name(self) -> str:
+        """As that of what is opened."""
+        return self.model.name if self.model else self.entry
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What a plan notes of it."""
+        option = {name: value for name, value in self.tables.items() if name not in NOT_THE_RESULT}
+        return {"name": self.entry, "identity": self.identity, "option": option}
+
+    def open(self) -> Opened[Any]:
+        same = "install the same packages and models on all machines"
+        try:
+            entry, chosen = choose(self.kind, self.entry, self.tables)
+        except T2IError as error:
+            raise T2IError(f"{error.message}: {same}", error.hint) from error
+        here = Choice.of(self.kind, entry, chosen)
+        for name, ours, theirs in (
+            ("plugin", here.distribution, self.distribution),
+            ("model", here.identity, self.identity),
+        ):
+            if ours != theirs:
+                raise T2IError(f"{self.kind} {self.entry!r} has another {name} here, {ours}: {same}")
+        return Opened(self.kind, entry.name, chosen, loaded(self.kind, entry, chosen))
 
 
 def load(kind: str, name: str, **options: Any) -> Any:

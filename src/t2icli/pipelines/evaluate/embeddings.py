@@ -15,16 +15,14 @@ from t2icli.contract.kinds import BoxEmbedder, Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
-from t2icli.registry import discovery, settings
-from t2icli.registry.open import Opened, open_several
+from t2icli.registry import discovery
+from t2icli.registry.open import Choice, Opened, choose_several, identity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 256
 """Pictures opened, and texts read, at a time."""
-NOT_THE_RESULT = {"batch", "device"}
-"""Settings that change nothing but the speed."""
 Advance = Callable[[int], None]
 
 
@@ -38,15 +36,20 @@ class Embedded:
 
 
 def open_embedders(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> list[Opened[Embedder]]:
-    """Those that `["clip,brivl"]` or `["clip", "brivl"]` name; one that only ranks cannot embed by itself."""
+    """Those that `["clip,brivl"]` or `["clip", "brivl"]` name."""
+    return [choice.open() for choice in choose_embedders(words, options, **flags)]
+
+
+def choose_embedders(words: Iterable[str], options: Mapping[str, Any], **flags: Any) -> list[Choice]:
+    """The same, not loaded; one that only ranks cannot embed by itself."""
     names = [word.strip() for several in words for word in several.split(",") if word.strip()]
     kinds = discovery.installed().offers
     for name in names:
         if name in kinds["ranker"] and name not in kinds["embedder"]:
             hint = f"use one of: {', '.join(kinds['embedder'])}"
             raise T2IError(f"{name!r} ranks pictures but does not embed them", hint)
-    opened = open_several("embedder", names, options, **flags)
-    return [opened[name] for name in names]
+    chosen = choose_several("embedder", names, options, **flags)
+    return [Choice.of("embedder", *chosen[name]) for name in names]
 
 
 def embed(
@@ -75,14 +78,6 @@ def embed(
     images = _kept(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
     text_table = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
     return Embedded(images, text_table, unreadable)
-
-
-def identity(entry: str, chosen: Any) -> str:
-    """Whatever changes the embeddings of an entry with these settings, in one hash."""
-    tables = {name: value for name, value in settings.tables(chosen).items() if name not in NOT_THE_RESULT}
-    model = settings.model_of(chosen)
-    sha256 = model.sha256 if model else ""
-    return hashlib.sha256(json.dumps([entry, tables, sha256], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _kept(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -89,6 +89,14 @@ def read(
     if not found:
         raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
     return EvaluationSet(found, _identity(found))
+
+
+def keys(rows: Iterable[CaptionedPicture]) -> str:
+    """A hash of names and captions; files of the same names are taken to be the same."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr((row.name, row.captions)).encode())
+    return digest.hexdigest()
 
 
 def _identity(rows: Sequence[CaptionedPicture]) -> str:
