@@ -337,14 +337,14 @@ def test_ctrl_c_keeps_what_was_drawn(t2i: Runner) -> None:
 
 
 def test_a_full_disk_keeps_what_was_written(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = Image.Image.save
+    write = Path.write_bytes
 
-    def full(self: Image.Image, file: Path, **how: Any) -> None:
-        if "002" in Path(file).name:
+    def full(self: Path, content: bytes) -> int:
+        if "002" in self.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(self, file, **how)
+        return write(self, content)
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     t2i.fails("generate", "x", "-n", 4, "--output", "out", code=1, says="002.png': No space left on device")
     assert [row["file"] for row in results("out")] == ["000.png", "001.png"]
     assert len(reds("out")) == 2

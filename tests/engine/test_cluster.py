@@ -59,13 +59,64 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(tmp_path: Pat
     assert {name: text for name, text in shards(tmp_path / "out").items() if name.endswith(".txt")} == EXPECTED
 
 
+def test_pictures_and_ranks_of_a_cluster_are_those_of_one_process_whatever_is_killed(
+    tmp_path: Path, cluster: Any
+) -> None:
+    pytest.importorskip("t2i_starter")
+    pytest.importorskip("t2i_brivl")
+    (tmp_path / "menu.txt").write_text("红烧牛肉面\n番茄炒蛋\na bowl of rice\n宫保鸡丁\n麻婆豆腐\n", encoding="utf-8")
+    words: list[Any] = [
+        sys.executable,
+        "-m",
+        "t2icli",
+        "generate",
+        "--prompts",
+        tmp_path / "menu.txt",
+        "-n",
+        "4",
+        "--seed",
+        "7",
+    ]
+    words += ["--rerank", "brivl", "--top", "2", "--output"]
+    subprocess.run([*words, tmp_path / "here"], check=True, timeout=200)
+    there = [*words, tmp_path / "there", "--engine", "ray", "--workers", "2", "--address", cluster.address]
+    run = subprocess.Popen([*there, "--shard-rows", "4"])
+    before = set(udf_processes())
+    while not list(tmp_path.glob("there/shards/*.tar")) and run.poll() is None:
+        time.sleep(0.02)
+    os.kill((set(udf_processes()) - before or set(udf_processes())).pop(), signal.SIGKILL)
+    if run.wait(250):
+        subprocess.run([*there, "--shard-rows", "4"], check=True, timeout=250)
+    made = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("*.*")} for name in ("here", "there")]
+    for files in made:
+        for name in ("settings.toml", ".lock", "plan.toml", ".job.lock"):
+            files.pop(name, None)
+    assert len(made[0]) == 2 * 5 + 3 and made[0] == made[1]
+
+
+def udf_processes() -> list[int]:
+    """The processes in which Daft runs workers."""
+    found = subprocess.run(["pgrep", "-u", str(os.getuid()), "-f", "ray::.*UDF"], capture_output=True, text=True)
+    return [int(word) for word in found.stdout.split()]
+
+
 def test_vectors_of_a_cluster_are_those_of_one_process(tmp_path: Path, cluster: Any) -> None:
     pytest.importorskip("t2i_starter")
     pytest.importorskip("t2i_brivl")
     (tmp_path / "photos").mkdir()
     for i in range(24):
         Image.effect_noise((40, 30), 40 + i).convert("RGB").save(tmp_path / f"photos/{i:02d}.png")
-    words = [sys.executable, "-m", "t2icli", "embed", tmp_path / "photos", "-m", "brivl", "--shard-rows", "4"]
+    words: list[Any] = [
+        sys.executable,
+        "-m",
+        "t2icli",
+        "embed",
+        tmp_path / "photos",
+        "-m",
+        "brivl",
+        "--shard-rows",
+        "4",
+    ]
     subprocess.run([*words, "--output", tmp_path / "here"], check=True, timeout=100)
     there = ["--output", tmp_path / "there", "--engine", "ray", "--workers", "2", "--address", cluster.address]
     subprocess.run([*words, *there], check=True, timeout=200)

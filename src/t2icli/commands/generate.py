@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,28 +15,42 @@ from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import (
     MOST,
+    Address,
     Audio,
     AudioEmbedder,
     BatchSize,
     Config,
     Device,
+    Engine,
     Force,
+    GpusPerWorker,
     Json,
     Options,
     Plain,
     Rerank,
     Seed,
+    ShardRows,
     ShowPictures,
+    Workers,
+    cluster,
+    job_seed,
     named,
     named_path,
-    random_seed,
+    output_folder,
 )
+from t2icli.engine.jobs import FOLDER, PLAN
+from t2icli.engine.run import run
+from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from t2icli.pictures.album import ResultRows
+    from collections.abc import Callable, Iterable
+
+    from t2icli.engine.run import Ray
+    from t2icli.pictures.album import Album, ResultRows
+    from t2icli.pipelines.drawing import Drawing
 
 
 def generate(
@@ -84,6 +100,14 @@ def generate(
             "--output", parser=named_path, metavar="FOLDER", help="Output folder; pictures/PROMPT if omitted."
         ),
     ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = 1,
+    gpus_per_worker: GpusPerWorker = 0,
+    shard_rows: ShardRows = 256,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="With --engine: keep the WebDataset shards alone, and make no album.")
+    ] = False,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,
@@ -98,40 +122,56 @@ def generate(
     from t2icli.pictures.album import Album
     from t2icli.pipelines import conditions, doubts, mixture, models, scoring
     from t2icli.pipelines import generate as work
-    from t2icli.registry.open import open_one
+    from t2icli.pipelines.drawing import Drawing
+    from t2icli.registry.open import Choice, choose
 
     if show_pictures:
         show.check_pictures()
+    on = cluster(engine, address, workers, gpus_per_worker)
+    _check_job(output, engine, shards=shards, force=force)
     work.check_top(top, n, judged=bool(rerank))
-    wanted = _prompts(prompt or [], prompts_file, like, audio, judged=bool(rerank))
-    mixed = mixture.parse_weights(weights, has_words=bool(prompt or prompts_file)) if weights is not None else None
+    many = engine is not None and prompts_file is not None
+    wanted = [] if many else _prompts(prompt or [], prompts_file, like, audio, judged=bool(rerank))
+    has_words = bool(prompt or prompts_file)
+    mixed = mixture.parse_weights(weights, has_words=has_words) if weights is not None else None
     examples = conditions.opened(audio=audio, weights=mixed, like=like, source=source_image, mask=mask)
-    seed = random_seed() if seed is None else seed
+    seed = job_seed(seed, output if engine else None)
     options = config.options(context, option or ())
     of_rankers, of_listener = (settings.take_table(options, name) for name in ("ranker", "audio"))
     word = model or defaults.name("generator", examples.needed)
-    source = open_one("generator", word, options, batch=batch_size, device=device)
-    examples = examples.mixed(source, audio_embedder, of_listener)
-    judges = scoring.judges(rerank or (), of_rankers)
-    heard = examples.mixture.heard if examples.mixture is not None else None
-    if heard is not None and not (prompt or prompts_file):
-        judges = scoring.by_sound(judges, heard.vector, heard.space)
-    plan = work.GenerationPlan(wanted, n, seed, source, judges, top, examples)
-    album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
-    with album.opened(force=force):
-        used = [source.model, heard.listener.model if heard is not None else None]
-        show.notes(models.stand_ins([*used, *(judge.model for judge in plan.judges)]))
-        of_rankers = {judge.name: judge.settings for judge in plan.judges}
-        options = {**source.tables, "ranker": of_rankers or None}
-        tables = config.resolved(context, options, prompt=wanted, prompts=None, seed=seed, model=model or source.entry)
-        kept_settings = album.keep_settings(tables)
-        try:
-            with show.watching(plain=plain) as watch:
-                advance = watch.counting(f"drawing with {source.name}", n * len(wanted))
-                rows = work.generate(plan, album, kept_settings, lambda candidate: advance(1), watch)
-        finally:
-            show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
-    doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
+    source = Choice.of("generator", *choose("generator", word, options, batch=batch_size, device=device))
+    judges = scoring.chosen(rerank or (), of_rankers)
+    how = Drawing(source, n, seed, judges, top, examples, audio_embedder, of_listener, has_words)
+    used = {**source.tables, "ranker": {name: dict(each.tables) for name, (_, each) in judges.items()} or None}
+    used_models = [source.model, *(each.model for _, each in judges.values())]
+    chosen = {"seed": seed, "model": model or source.entry}
+    if engine is not None and output is not None:
+        show.notes(models.stand_ins(used_models))
+        texts = partial(_stream, prompt or [], prompts_file) if prompts_file is not None else lambda: wanted
+        tables = config.resolved(context, used, **chosen)
+        album = None if shards else Album(output)
+        count = _by_engine(how, texts, output, shard_rows, on, album, tables, plain=plain)
+        if album is None:
+            _show_shards(output, seed, count, as_json=as_json)
+            return
+        rows, doubtful = album.everything(), []
+        wanted = list(texts()) if top is not None else []
+    else:
+        plan = how.open(wanted)
+        album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
+        with album.opened(force=force):
+            heard = plan.examples.mixture.heard if plan.examples.mixture is not None else None
+            used_models.insert(1, heard.listener.model if heard is not None else None)
+            show.notes(models.stand_ins(used_models))
+            tables = config.resolved(context, used, **chosen, prompt=wanted, prompts=None)
+            kept_settings = album.keep_settings(tables)
+            try:
+                with show.watching(plain=plain) as watch:
+                    advance = watch.counting(f"drawing with {source.name}", n * len(wanted))
+                    rows = work.generate(plan, album, kept_settings, lambda candidate: advance(1), watch)
+            finally:
+                show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
+        doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
     _show(album.folder, seed, rows, doubtful, as_json=as_json, plain=plain)
     _warn_of_duplicates(rows, None if top is None else top * len(wanted))
     show.notes(doubtful)
@@ -139,6 +179,60 @@ def generate(
         show.page(album.folder / "index.html")
     if show_pictures:
         show.pictures([album.folder / row["file"] for row in rows if row["file"] is not None])
+
+
+def _check_job(output: Path | None, engine: str | None, *, shards: bool, force: bool) -> None:
+    if engine is None and shards:
+        raise T2IError("--shards is for a job", "add --engine here")
+    if engine is None and output is not None and (output / PLAN).is_file():
+        raise T2IError(f"'{output}' holds a job of --engine", "add --engine here, or choose another --output")
+    if engine is not None and force:
+        raise T2IError("--force is not for a job", "delete its folder to begin anew")
+    if engine is not None:
+        output_folder(output)
+
+
+def _stream(words: list[str], file: Path) -> Iterator[str]:
+    """The prompts typed and those in a file, as they are needed."""
+    yield from map(prompts.clean, words)
+    yield from prompts.stream(file)
+
+
+def _by_engine(
+    how: Drawing,
+    texts: Callable[[], Iterable[str]],
+    output: Path,
+    shard_rows: int,
+    on: Ray | None,
+    album: Album | None,
+    tables: Mapping[str, Any],
+    *,
+    plain: bool,
+) -> int:
+    """Draw in shards and make the album of them; returns how many shards there are."""
+    from t2icli.pipelines import drawing
+
+    job = drawing.job(texts, output, how, shard_rows)
+    pictures = how.n * job.settings["prompts"]
+    with show.watching(plain=plain) as watch:
+
+        def join(paths: Sequence[Path]) -> None:
+            runfile.write(output, tables)
+            if album is None:
+                return
+            album.path.touch()  # by which the settings are an album's
+            with album.opened():
+                drawing.file(paths, album, watch.counting("filing", pictures))
+
+        drawn = watch.counting(f"drawing with {how.generator.name}", pictures)
+        return run(job, on, lambda rows: drawn(how.n * rows), join)
+
+
+def _show_shards(output: Path, seed: int, count: int, *, as_json: bool) -> None:
+    if as_json:
+        show.json({"folder": str(output), "seed": seed, "shards": count})
+    else:
+        show.note(f"{count} shards in {output / FOLDER}, seed {seed}")
 
 
 def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path | None, *, judged: bool) -> list[str]:

@@ -89,14 +89,19 @@ def write(path: Path, text: str, *, durable: bool = False) -> Path:
 
 def read_text(path: Path) -> str:
     """A user's text in UTF-8, without a BOM; an error says in which line it is something else."""
+    return "".join(lines(path))
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a user's text, with their ends, as they are needed."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    message = f"'{path}' is not UTF-8: line {number}: {error.reason}"
+                    raise T2IError(message, "convert it, or correct that line") from error
+                yield text.removeprefix("\ufeff") if number == 1 else text
     except OSError as error:
         raise T2IError(f"cannot read '{path}': {error.strerror}") from error
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise T2IError(
-            f"'{path}' is not UTF-8: line {line}: {error.reason}", "convert it, or correct that line"
-        ) from error

@@ -166,6 +166,12 @@ class Album:
             else:
                 (space / name).unlink()
 
+    def everything(self) -> ResultRows:
+        """The same as the rows of a run that has filed them all."""
+        rows = ResultRows(self.path)
+        rows.append(0, self.path.stat().st_size, sum(1 for _ in self.rows()))
+        return rows
+
     def results(self) -> list[dict[str, Any]]:
         """A row for every candidate ever drawn into this folder."""
         return list(self.rows())
@@ -190,18 +196,16 @@ class Album:
 
     def add(
         self,
-        rows: Iterable[tuple[Image | None, dict[str, Any]]],
+        rows: Iterable[tuple[Image | bytes | None, dict[str, Any]]],
         record: Mapping[str, Any],
         filed: list[dict[str, Any]],
     ) -> None:
         """File these pictures in their order; a row without a picture is noted alone. `filed` gets the rows as filed.
 
-        Each PNG carries its row and `record`.
+        Each PNG carries its row and `record`; one that comes as the bytes of its file does so already.
 
         If the disk is full half way, the pictures already written are noted before the error is raised.
         """
-        from t2icli.pictures import images
-
         with self._lock:
             number = self._next_number()
             written: list[dict[str, Any]] = []
@@ -212,7 +216,7 @@ class Album:
                     if image is not None:
                         number = self._free(number)
                         name, number = f"{number:03d}.png", number + 1
-                        images.save_png(image, self.space / name, {**row, **record})
+                        _save(image, self.space / name, {**row, **record})
                     written.append({"file": name, **row})
             except BaseException:
                 with contextlib.suppress(T2IError):
@@ -302,6 +306,16 @@ class Album:
 
     def _is_kept(self, row: Mapping[str, Any]) -> bool:
         return row["file"] is not None and (self.folder / row["file"]).is_file()
+
+
+def _save(image: Image | bytes, path: Path, record: Mapping[str, Any]) -> None:
+    from t2icli.pictures import images
+
+    if not isinstance(image, bytes):
+        images.save_png(image, path, record)
+        return
+    with files.whole(path) as draft:
+        draft.write_bytes(image)
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:

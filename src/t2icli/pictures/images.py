@@ -164,13 +164,20 @@ def _from_floats(image: Image.Image) -> Image.Image:
 
 def save_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = None) -> None:
     """Write a PNG, whole or not at all, with `record` inside it."""
+    with files.whole(path) as draft:
+        draft.write_bytes(png(image, record))
+
+
+def png(image: Image.Image, record: Mapping[str, Any] | None = None) -> bytes:
+    """A PNG with `record` inside it."""
     info = PngImagePlugin.PngInfo()
     if record is not None:
         info.add_itxt("Description", str(record.get("prompt", "")))
         info.add_itxt("Software", "t2i")
         info.add_itxt(CHUNK, json.dumps(record, ensure_ascii=False, sort_keys=True))
-    with files.whole(path) as draft:
-        image.save(draft, format="PNG", pnginfo=info)
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", pnginfo=info)
+    return stream.getvalue()
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ length here: a backend that can read only so much says what it cut.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from t2icli.ground import files
@@ -31,15 +31,27 @@ def clean(prompt: str, where: str = "the prompt") -> str:
 
 def read(path: Path) -> list[str]:
     """The prompts in a text file, one a line; empty lines are skipped."""
-    return from_lines(files.read_text(path).split("\n"), f"'{path}'")
+    return list(stream(path))
 
 
-def from_lines(lines: Sequence[str], where: str) -> list[str]:
+def stream(path: Path) -> Iterator[str]:
+    """The same, as they are needed."""
+    return _cleaned(files.lines(path), f"'{path}'")
+
+
+def from_lines(lines: Iterable[str], where: str) -> list[str]:
     """Each line that holds anything, cleaned; an error names the line."""
-    prompts = [clean(line, f"line {number} of {where}") for number, line in enumerate(lines, start=1) if line.strip()]
-    if not prompts:
+    return list(_cleaned(lines, where))
+
+
+def _cleaned(lines: Iterable[str], where: str) -> Iterator[str]:
+    empty = True
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            empty = False
+            yield clean(line, f"line {number} of {where}")
+    if empty:
         raise T2IError(f"there is no prompt in {where}")
-    return prompts
 
 
 def short(prompt: str, longest: int = 60) -> str:

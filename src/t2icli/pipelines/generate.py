@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+File = Callable[["Iterator[tuple[Image | None, dict[str, Any]]]", dict[str, Any], list[dict[str, Any]]], None]
+"""Files pictures with their rows, and the record of how they were made; the list gets the rows as filed."""
+
+
 FILED_AT_ONCE = 16
 """Pictures that wait to be filed, without judges: as many as a power cut may cost."""
 
@@ -116,13 +120,8 @@ def generate(
     `watch` follows the steps on the way. All prompts are one stream of requests, so that few pictures of each make
     full batches.
     """
-    record = functools.cache(lambda: provenance.record(plan.source))  # asked once drawing has begun
     try:
-        images = iter(drawing(plan.source.thing).draw(plan.requests(), watch))
-        for prompt in plan.prompts:
-            _one_prompt(plan, prompt, images, album, settings, record, drawn)
-        if next(images, None) is not None:
-            raise T2IError(f"the generator gave more pictures instead of {len(album.filed)}", code=1)
+        draw(plan, album.add, album.space, settings, drawn, watch)
     except BaseException as error:
         with contextlib.suppress(T2IError):
             album.publish(grid=isinstance(error, Exception))  # no large sheet after Ctrl-C
@@ -131,11 +130,29 @@ def generate(
     return album.filed
 
 
+def draw(
+    plan: GenerationPlan,
+    file: File,
+    space: Path,
+    settings: str,
+    drawn: Callable[[Candidate], None] = lambda candidate: None,
+    watch: Watch = unwatched,
+) -> None:
+    """Draw and judge every picture and hand it to `file`; `space` is for those that wait for their rank."""
+    record = functools.cache(lambda: provenance.record(plan.source))  # asked once drawing has begun
+    images = iter(drawing(plan.source.thing).draw(plan.requests(), watch))
+    for prompt in plan.prompts:
+        _one_prompt(plan, prompt, images, file, space, settings, record, drawn)
+    if next(images, None) is not None:
+        raise T2IError(f"the generator gave more pictures instead of {plan.n * len(plan.prompts)}", code=1)
+
+
 def _one_prompt(
     plan: GenerationPlan,
     prompt: str,
     images: Iterator[Image],
-    album: Album,
+    file: File,
+    space: Path,
     settings: str,
     record: Callable[[], dict[str, Any]],
     drawn: Callable[[Candidate], None],
@@ -147,30 +164,30 @@ def _one_prompt(
     waiting: list[Candidate] = []
     ranks: dict[int, int] = {}
 
-    def file() -> None:
+    def file_all() -> None:
         if not waiting:
             return
         batch = [dataclasses.replace(each) for each in waiting]  # as they are now: the judge may still be at work
         filed: list[dict[str, Any]] = []
         try:
-            album.add(filed_rows(plan, prompt, batch, settings, ranks), record(), filed)
+            file(filed_rows(plan, prompt, batch, settings, ranks), record(), filed)
         finally:
             done = {row["seed"] for row in filed}
             waiting[:] = [each for each in waiting if each.seed not in done]
 
     with contextlib.ExitStack() as stack:
-        shelf = album.space / "judged"
+        shelf = space / "judged"
         if plan.judges:
             shelf.mkdir(exist_ok=True)
             stack.callback(shutil.rmtree, shelf, ignore_errors=True)
-        stack.callback(file)
+        stack.callback(file_all)
         with _judging(plan.judges, prompt, shelf) as judge:
             for candidate in candidates(images, plan.n, seed=plan.seed):
                 waiting.append(candidate)
                 judge(candidate)
                 drawn(candidate)
                 if not plan.judges and len(waiting) == FILED_AT_ONCE:
-                    file()
+                    file_all()
 
 
 def candidates(images: Iterator[Image], n: int, *, seed: int) -> Iterator[Candidate]:

@@ -5,18 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from t2icli.contract.kinds import Ranker
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import mixture
 from t2icli.registry.cosine import CosineRanker
-from t2icli.registry.open import open_several
+from t2icli.registry.open import Choice, choose_several
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+
+class Weighed(Protocol):
+    """A ranker's name, and how much its word counts."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+
+
+class Weight(NamedTuple):
+    """That of a ranker which is not loaded."""
+
+    name: str
+    weight: float
+
 
 AT_ONCE = 16
 """Pictures given to a ranker in one call."""
@@ -47,14 +64,31 @@ def judges(words: Iterable[str], options: Mapping[str, Any] | None = None, **fla
 
     `options` and `flags` are as in `open_several`.
     """
+    return opened(chosen(words, options, **flags))
+
+
+def chosen(
+    words: Iterable[str], options: Mapping[str, Any] | None = None, **flags: Any
+) -> dict[str, tuple[float, Choice]]:
+    """The same rankers with their weights, not loaded, by name."""
     named = weights(words)
     if options and not named:
         raise T2IError("ranker settings were given without a ranker", "add --rerank RANKER")
-    opened = open_several("ranker", named, options, **flags)
+    several = choose_several("ranker", named, options, **flags)
+    return {name: (named[name], Choice.of("ranker", *which)) for name, which in several.items()}
+
+
+def opened(chosen: Mapping[str, tuple[float, Choice]]) -> list[Judge]:
+    loaded = {name: (weight, choice.open()) for name, (weight, choice) in chosen.items()}
     return [
-        Judge(name, each.thing, named[name], each.tables, each.model, mixture.space_of(each))
-        for name, each in opened.items()
+        Judge(name, each.thing, weight, each.tables, each.model, mixture.space_of(each))
+        for name, (weight, each) in loaded.items()
     ]
+
+
+def plan(chosen: Mapping[str, tuple[float, Choice]]) -> dict[str, Any]:
+    """What a job's plan notes of them."""
+    return {name: {"weight": weight, **choice.plan} for name, (weight, choice) in chosen.items()}
 
 
 def by_sound(judges: Iterable[Judge], heard: Tensor, space: str) -> list[Judge]:
@@ -91,7 +125,7 @@ def _named(word: str) -> tuple[str, float]:
     return name, weight
 
 
-def combined(judges: Sequence[Judge], scores: Sequence[Mapping[str, float]]) -> list[float]:
+def combined(judges: Sequence[Weighed], scores: Sequence[Mapping[str, float]]) -> list[float]:
     """One figure for each picture: the only judge's score, or the weighted mean of the z-scores of all."""
     if len(judges) == 1:
         return [each[judges[0].name] for each in scores]
