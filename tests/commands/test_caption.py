@@ -22,7 +22,7 @@ from t2icli.contract.kinds import Captioner
 from t2icli.data.dataset import PreparedDataset
 from t2icli.pictures import images
 from t2icli.pipelines import output_file
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,9 +109,54 @@ def test_two_pictures_that_want_one_text_file_are_told_of(t2i: Runner) -> None:
 def test_unreadable_files_are_named_and_the_rest_is_described(t2i: Runner) -> None:
     Path("in/0.png").write_text("<html>")
     done = t2i.fails("caption", "in", "--seed", 3, code=3)
-    assert "0.png' is a web page" in done.stderr and "1 wide, 3" in done.stdout
+    assert "0.png' is a web page" in done.stderr and "1 wide, 4" in done.stdout
     Path("x.png").write_text("")
     t2i.fails("caption", "x.png", says="none of 1 files is a picture")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_the_seed_of_a_picture_is_that_of_its_position_whatever_can_be_read(t2i: Runner, batch: int) -> None:
+    Path("in/2.png").write_text("<html>")
+    report = t2i.fails("caption", "in", "--seed", 10, "--json", "--batch-size", batch, code=3).json()
+    told = {Path(row["path"]).name: row["captions"] for row in report["results"]}
+    assert told == {"1.png": ["a red picture 1 wide, 10"], "3.png": ["a red picture 3 wide, 12"]}
+
+
+def test_a_prepared_dataset_is_described_by_its_keys(t2i: Runner) -> None:
+    toys.prepared(Path("data"), {"red": ["a"], "blue": ["b"]}, size=(5, 5))
+    assert captions(t2i, "data", "--seed", 3) == {
+        "red": ["a red picture 5 wide, 3"],
+        "blue": ["a red picture 5 wide, 4"],
+    }
+
+
+JOB = ("caption", "in", "--seed", 10, "--output", "job", "--engine", "here", "--shard-rows", 2)
+
+
+def test_a_job_describes_as_a_run_without_engine_does(t2i: Runner) -> None:
+    for width in (4, 5):
+        Image.new("RGB", (width, 4), "blue").save(f"in/{width}.png")
+    Path("in/2.png").write_text("<html>")
+    t2i.fails("caption", "in", "--seed", 10, "--output", "c.jsonl", code=3)
+    done = t2i.fails(*JOB, "--json", code=3).json()
+    assert Path("job/captions.jsonl").read_bytes() == Path("c.jsonl").read_bytes()
+    assert (done["captioned"], [each["path"] for each in done["unreadable"]]) == (4, ["in/2.png"])
+    assert [path.name for path in sorted(Path("job/shards").iterdir())] == [f"{i:06d}.jsonl" for i in range(3)]
+
+
+def test_a_job_continues_with_the_missing_shards_and_refuses_other_settings(t2i: Runner) -> None:
+    t2i.ok(*JOB, "--txt")
+    whole = Path("job/captions.jsonl").read_bytes()
+    assert Path("in/1.txt").read_text() == "a red picture\n1 wide, 10\n".replace("\n", " ", 1)
+    Path("job/shards/000001.jsonl").unlink()
+    Path("job/captions.jsonl").unlink()
+    Wide.asked.clear()
+    t2i.ok(*JOB[:2], *JOB[4:])  # the seed is that of the plan
+    assert Path("job/captions.jsonl").read_bytes() == whole and Wide.asked == [1]
+    t2i.fails(*JOB, "-n", 2, says="was started with n = 1, now it is 2")
+    t2i.fails(*JOB, "--seed", 1, says="was started with seed = 10, now it is 1")
+    Image.new("RGB", (9, 4)).save("in/9.png")
+    t2i.fails(*JOB, says="was started with pictures = 3, now it is 4")
 
 
 def test_options_reach_the_captioner(t2i: Runner) -> None:

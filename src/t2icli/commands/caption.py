@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,30 +12,43 @@ from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import (
     MOST,
+    Address,
     BatchSize,
     Config,
     Device,
+    Engine,
     Force,
+    GpusPerWorker,
     Json,
     Options,
     Plain,
     Rerank,
     Seed,
+    ShardRows,
+    Workers,
+    cluster,
+    job_seed,
     named,
     named_path,
+    output_folder,
     random_seed,
 )
+from t2icli.engine.run import Ray, run
+from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.registry import settings
 
 if TYPE_CHECKING:
+    from t2icli.engine.jobs import Job
     from t2icli.pipelines.caption import CaptionResult, UnreadableFile
     from t2icli.pipelines.output_file import OutputFile
 
 
 def caption(
     context: typer.Context,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns, or a prepared dataset.")
+    ],
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions per picture.")] = 1,
     model: Annotated[
         str | None,
@@ -56,9 +69,15 @@ def caption(
             "--output",
             parser=named_path,
             metavar="FILE.jsonl",
-            help="Write the captions to this file as they come; the same command continues an unfinished one.",
+            help="Write the captions to this file as they come; the same command continues an unfinished one. With "
+            "--engine a folder.",
         ),
     ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = 1,
+    gpus_per_worker: GpusPerWorker = 0,
+    shard_rows: ShardRows = 256,
     as_json: Json = False,
     plain: Plain = False,
     force: Force = False,
@@ -66,35 +85,45 @@ def caption(
     """Describe pictures."""
     from t2icli.pipelines import caption as work
     from t2icli.pipelines import image_files, models, output_file, scoring
-    from t2icli.registry.open import open_one
+    from t2icli.registry.open import Choice, choose
 
-    paths = image_files.find(images)
+    on = cluster(engine, address, workers, gpus_per_worker)
+    pictures = image_files.pictures(images)
+    paths = [Path(picture.name) for picture in pictures]
+    options = config.options(context, option or ())
+    of_rankers = settings.take_table(options, "ranker")
+    choice = Choice.of("captioner", *choose("captioner", model, options, batch=batch_size, device=device))
+    chosen_judges = scoring.chosen(rerank or (), of_rankers)
+    used = {**choice.tables, "ranker": {name: dict(each.tables) for name, (_, each) in chosen_judges.items()} or None}
+    show.notes(models.stand_ins([choice.model, *(each.model for _, each in chosen_judges.values())]))
+    chosen: dict[str, Any] = {"model": model or choice.entry, "batch_size": None, "device": None}
+    if engine is not None:
+        folder = output_folder(output)
+        if text:
+            work.check_text_files(paths, force=True)
+        how = work.Captioning(choice, n, job_seed(seed, folder), chosen_judges, batch_size)
+        job = work.job(pictures, image_files.sources(images), folder, how, shard_rows)
+        tables = config.resolved(context, used, seed=how.seed, **chosen)
+        _by_engine(job, on, tables, text=text, as_json=as_json)
+        return
     journal = None if output is None else context.with_resource(output_file.locked(output, "caption"))
     if journal is not None and seed is None and not force:
         seed = journal.seed()
     seed = random_seed() if seed is None else seed
-    options = config.options(context, option or ())
-    of_rankers = settings.take_table(options, "ranker")
-    source = open_one("captioner", model, options, batch=batch_size, device=device)
-    judges = scoring.judges(rerank or (), of_rankers)
+    source, judges = choice.open(), scoring.opened(chosen_judges)
     report = _Report(text=text, journal=journal, plain=not as_json and show.is_plain(plain))
     before: list[CaptionResult | UnreadableFile] = []
     if journal is not None:
-        tables = {**source.tables, "ranker": {judge.name: judge.settings for judge in judges} or None}
-        chosen: dict[str, Any] = {"seed": seed, "model": model or source.entry, "batch_size": None, "device": None}
-        journal.begin(config.resolved(context, tables, **chosen), force=force)
-        before = work.in_file(journal)
+        journal.begin(config.resolved(context, used, seed=seed, **chosen), force=force)
+        before = list(work.in_file(journal))
     if text:
         work.check_text_files(paths, force=force or (journal is not None and journal.is_continued))
-    show.notes(models.stand_ins([source.model, *(judge.model for judge in judges)]))
     report.add(before, written=True)
     done = {each.path for each in before}
-    rest = [path for path in paths if path not in done]
+    rest = [(place, picture) for place, picture in enumerate(pictures) if Path(picture.name) not in done]
     with show.watching(plain=report.plain) as watch:
         advance = watch.counting(f"captioning with {source.name}", len(rest))
-        for results in work.caption(
-            rest, source.thing, n, seed=seed + report.described, judges=judges, at_once=batch_size, done=advance
-        ):
+        for results in work.caption(rest, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance):
             report.add(results)
     if not report.described:
         raise T2IError(f"none of {len(paths)} files is a picture", next(iter(report.unreadable.values())))
@@ -102,6 +131,37 @@ def caption(
         show.note(f"{report.described} text files written")
     report.end(seed, as_json=as_json)
     if report.unreadable:
+        raise typer.Exit(3)
+
+
+def _by_engine(job: Job, on: Ray | None, tables: Mapping[str, Any], *, text: bool, as_json: bool) -> None:
+    from t2icli.pipelines import caption as work
+    from t2icli.pipelines.output_file import OutputFile
+
+    path = job.output / work.CAPTIONS
+
+    def join(shards: Sequence[Path]) -> None:
+        work.join(shards, path)
+        runfile.write(job.output, tables)
+
+    with show.watching() as watch:
+        run(job, on, watch.counting("captioning", job.settings["pictures"]), join)
+    described, unreadable = 0, []
+    for each in work.in_file(OutputFile(path, "caption")):
+        if isinstance(each, work.UnreadableFile):
+            unreadable.append(each)
+            continue
+        described += 1
+        if text:
+            work.write_text(each)
+    if as_json:
+        reasons = [{"path": each.path, "reason": each.reason} for each in unreadable]
+        show.json({"output": str(path), "seed": tables["seed"], "captioned": described, "unreadable": reasons})
+    else:
+        show.note(f"captions of {described} pictures in {path}")
+        for each in unreadable:
+            show.warn(f"skipped: {each.reason}")
+    if unreadable:
         raise typer.Exit(3)
 
 

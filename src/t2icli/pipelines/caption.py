@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from t2icli.contract.kinds import Captioner
+from t2icli.engine.jobs import Job, Make
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import image_files, scoring
+from t2icli.pipelines import scoring
+from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 from t2icli.pipelines.output_file import OutputFile
+from t2icli.registry.open import Choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 AT_ONCE = 8
+SUFFIX = ".jsonl"
+CAPTIONS = "captions.jsonl"
+"""What is made of the shards: all their lines."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class UnreadableFile:
 
 
 def caption(
-    paths: Sequence[Path],
+    pictures: Iterable[tuple[int, CaptionedPicture]],
     captioner: Captioner,
     n: int,
     *,
@@ -48,29 +61,107 @@ def caption(
 ) -> Iterator[list[CaptionResult | UnreadableFile]]:
     """Describe every picture, a few at a time and in order.
 
-    Readable picture i is described with `seed + i`, whatever the size of a batch.
+    The picture at position i is described with `seed + i`, whatever the size of a batch and what others can be opened.
     """
-    position = {path: index for index, path in enumerate(paths)}
-    unreadable: list[CaptionResult | UnreadableFile] = []
-    described = 0
-    for batch in image_files.opened(
-        paths, at_once or AT_ONCE, lambda path, reason: unreadable.append(UnreadableFile(path, reason))
-    ):
-        captions = captioner.caption([image for _, image in batch], n, seed=seed + described)
-        if len(captions) != len(batch) or any(len(each) != n for each in captions):
-            raise T2IError(f"the captioner did not give {n} captions for each of {len(batch)} pictures", code=1)
-        results = [_judged(path, image, each, judges) for (path, image), each in zip(batch, captions, strict=True)]
-        yield sorted([*unreadable, *results], key=lambda each: position[each.path])
-        done(len(batch))
-        described += len(batch)
-        unreadable.clear()
-    if unreadable:
-        yield unreadable
+    waiting = iter(pictures)
+    while some := list(islice(waiting, at_once or AT_ONCE)):
+        results: list[CaptionResult | UnreadableFile] = []
+        for neighbours in _runs([_opened(position, picture) for position, picture in some]):
+            images = [each.image for each in neighbours if each.image is not None]
+            captions = captioner.caption(images, n, seed=seed + neighbours[0].position) if images else []
+            _check(captions, n, len(images))
+            results += [UnreadableFile(each.path, each.reason) for each in neighbours if each.image is None]
+            paths = [each.path for each in neighbours]
+            results += [
+                _judged(path, image, each, judges)
+                for path, image, each in zip(paths[: len(images)], images, captions, strict=True)
+            ]
+        yield results
+        done(len(some))
 
 
-def in_file(output: OutputFile) -> list[CaptionResult | UnreadableFile]:
+class _Opened(NamedTuple):
+    position: int
+    path: Path
+    image: Image | None
+    reason: str = ""
+
+
+def _opened(position: int, picture: CaptionedPicture) -> _Opened:
+    try:
+        return _Opened(position, Path(picture.name), picture.open())
+    except T2IError as error:
+        return _Opened(position, Path(picture.name), None, error.message)
+
+
+def _runs(opened: Sequence[_Opened]) -> Iterator[list[_Opened]]:
+    """Neighbours whose positions count upwards, either all readable or none."""
+    places = groupby(enumerate(opened), lambda each: (each[1].image is None, each[1].position - each[0]))
+    return ([each for _, each in group] for _, group in places)
+
+
+def _check(captions: Sequence[Sequence[str]], n: int, pictures: int) -> None:
+    if len(captions) != pictures or any(len(each) != n for each in captions):
+        raise T2IError(f"the captioner did not give {n} captions for each of {pictures} pictures", code=1)
+
+
+@dataclass(frozen=True)
+class Captioning:
+    """How pictures become captions; what every worker of a job is given."""
+
+    captioner: Choice
+    n: int
+    seed: int
+    judges: Mapping[str, tuple[float, Choice]] = field(default_factory=dict)
+    at_once: int | None = None
+
+    def __call__(self) -> Make:
+        return partial(_write, self, self.captioner.open().thing, scoring.opened(self.judges))
+
+
+def job(
+    pictures: Sequence[CaptionedPicture], reads: tuple[Path, ...], output: Path, how: Captioning, shard_rows: int
+) -> Job:
+    """The job that describes `pictures`; a later run must have the same ones."""
+    numbered = enumerate(pictures)
+    plan = {
+        "job": "caption",
+        "pictures": len(pictures),
+        "keys": pairs.keys(pictures),
+        "n": how.n,
+        "seed": how.seed,
+        "shard_rows": shard_rows,
+        "captioner": how.captioner.plan,
+        "ranker": scoring.plan(how.judges),
+    }
+    return Job(output, plan, iter(lambda: list(islice(numbered, shard_rows)), []), how, SUFFIX, reads)
+
+
+def _write(
+    how: Captioning,
+    captioner: Captioner,
+    judges: Sequence[scoring.Judge],
+    chunk: Sequence[tuple[int, CaptionedPicture]],
+    draft: Path,
+) -> None:
+    """The shard of some pictures: a line for each."""
+    with draft.open("w", encoding="utf-8", newline="\n") as stream:
+        for results in caption(chunk, captioner, how.n, seed=how.seed, judges=judges, at_once=how.at_once):
+            for each in results:
+                stream.write(f"{json.dumps(msgspec.to_builtins(each, enc_hook=str), ensure_ascii=False)}\n")
+
+
+def join(shards: Sequence[Path], path: Path) -> None:
+    """All lines of the shards in one file."""
+    with files.whole(path) as draft, draft.open("wb") as stream:
+        for shard in shards:
+            with shard.open("rb") as lines:
+                shutil.copyfileobj(lines, stream)
+
+
+def in_file(output: OutputFile) -> Iterator[CaptionResult | UnreadableFile]:
     """What an earlier run has written."""
-    return list(output.results(lambda fields: UnreadableFile if "reason" in fields else CaptionResult))
+    return output.results(lambda fields: UnreadableFile if "reason" in fields else CaptionResult)
 
 
 def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> CaptionResult:

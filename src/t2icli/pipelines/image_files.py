@@ -5,11 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from t2icli.data import dataset
+from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
+from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +31,19 @@ def find(words: Iterable[str]) -> list[Path]:
     if not any(path.exists() for path in paths):
         raise T2IError(f"there is no file '{paths[0]}'", "name files, folders or patterns")
     return list(dict.fromkeys(paths))
+
+
+def pictures(words: Sequence[str]) -> list[CaptionedPicture]:
+    """The same as pictures to open; those of a prepared dataset if it alone is named."""
+    folder = Path(words[0])
+    if len(words) == 1 and (folder / dataset.CARD).is_file():
+        return list(pairs.prepared(PreparedDataset.open(folder)))
+    return [CaptionedPicture(str(path), (), partial(read_file, path)) for path in find(words)]
+
+
+def sources(words: Iterable[str]) -> tuple[Path, ...]:
+    """What must be seen on every machine that opens them."""
+    return tuple(Path(word).expanduser().absolute() for word in words if not glob.has_magic(word))
 
 
 def _meant(word: str) -> list[Path]:
@@ -63,6 +81,12 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
     for inside, _, names in os.walk(folder, onerror=unreadable):
         yield from (Path(inside, name) for name in names)
+
+
+def read_file(path: Path) -> bytes:
+    from t2icli.pictures import images
+
+    return images.read_file(path)
 
 
 def opened(
