@@ -12,7 +12,7 @@ from PIL import Image
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Generator, Ranker
-from t2icli.testing import Runner
+from t2icli.testing import Runner, toys
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,3 +52,21 @@ def test_one_that_chooses_and_judges_is_asked_once(t2i: Runner) -> None:
     t2i.ok(*words, "--judge", "another")
     assert {prompt for prompt, _ in once} == {"x", "y"}
     assert plugin.judged == once + once
+
+
+def test_a_job_measures_as_a_run_without_engine_does(t2i: Runner) -> None:
+    t2i.use(toys)
+    Path("prompts.txt").write_text("x\ny\nz\n")
+    toys.prepared(Path("real"), {"red": ["a"], "blue": ["b"], "green": ["c"]}, size=(8, 8))
+    by = ("-r", "toy", "--judge", "toy-vectors", "--reference", "real")
+    words = ("evaluate", "generation", "prompts.txt", "-n", 4, "-m", "toy", *by)
+    job = (*words, "--engine", "here", "--output", "job", "--shard-rows", 8)
+    plain = t2i.ok(*words, "--json").json()
+    assert plain["frechet"] > 0 and len(plain["best_of"]) == 2
+    assert t2i.ok(*job, "--json").json() == plain
+    assert [path.name for path in sorted(Path("job/shards").iterdir())] == ["000000.npz", "000001.npz"]
+    Path("job/shards/000001.npz").unlink()
+    assert t2i.ok(*job, "--json").json() == plain
+    t2i.fails(*job, "--seed", 1, says="was started with seed = 0, now it is 1")
+    t2i.fails(*job, "-r", "toy-vectors", says="was started with ranker")
+    t2i.fails(*words, "--output", "job", says="--output is for a job")

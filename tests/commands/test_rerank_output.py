@@ -170,3 +170,26 @@ def test_scores_are_on_the_disk_before_the_last_picture_also_after_kill_9(t2i: R
     assert before.count(b"\n") == 2
     assert scored(t2i, "-o", "kill=3") == [3]
     assert Path("s.jsonl").read_bytes().startswith(before)
+
+
+JOB = ("rerank", "x", "in", "-r", "wide=2,narrow", "--output", "job", "--engine", "here", "--shard-rows", 2)
+
+
+def test_a_job_ranks_as_a_run_without_engine_does(t2i: Runner) -> None:
+    Path("in/bad.png").write_text("<html>")
+    Path("in/same.png").write_bytes(Path("in/3.png").read_bytes())
+    plain = t2i.fails(*JOB[:5], "--json", code=3).json()
+    assert t2i.fails(*JOB, "--json", code=3).json() == plain
+    assert [each["same_as"] for each in plain["results"]] == [None, "in/3.png", None, None]
+    assert [path.name for path in sorted(Path("job/shards").iterdir())] == [f"{i:06d}.jsonl" for i in range(3)]
+    assert t2i.fails(*JOB, "--top", 1, "--copy", "best", code=3).stdout == "in/3.png\n"
+    assert Path("best/001-3.png").is_file()
+
+
+def test_a_job_scores_the_missing_shards_alone_and_refuses_another_prompt(t2i: Runner) -> None:
+    first = t2i.ok(*JOB, "--json").stdout
+    Path("job/shards/000001.jsonl").unlink()
+    Wide.scored.clear()
+    assert t2i.ok(*JOB, "--json").stdout == first and Wide.scored == [3, 3]
+    t2i.fails("rerank", "y", *JOB[2:], says="was started with prompt = x, now it is y")
+    t2i.fails(*JOB, "-o", "wide.sign=-1", says="was started with ranker.wide.identity")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,14 +11,28 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
-from t2icli.commands.options import MOST, BatchSize, Config, Device, Json, Options, named, named_path
-from t2icli.contract.kinds import Embedder
+from t2icli.commands.options import (
+    MOST,
+    Address,
+    BatchSize,
+    Config,
+    Device,
+    Engine,
+    GpusPerWorker,
+    Json,
+    Options,
+    ShardRows,
+    Workers,
+    cluster,
+    named,
+    named_path,
+    output_folder,
+)
+from t2icli.engine.run import run
 from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from t2icli.pipelines.evaluate.generation import GenerationResult
     from t2icli.pipelines.evaluate.pictures import PicturesResult
     from t2icli.pipelines.evaluate.retrieval import RetrievalResult
@@ -148,6 +163,15 @@ def generation(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     limit: Limit = None,
     plot: Plot = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where --engine keeps its shards."),
+    ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = 1,
+    gpus_per_worker: GpusPerWorker = 0,
+    shard_rows: ShardRows = 256,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,
@@ -158,10 +182,13 @@ def generation(
     from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import generation as work
-    from t2icli.registry.open import open_one
+    from t2icli.registry.open import Choice, choose
 
     if fid and reference is None:
         raise T2IError("--fid needs real pictures", "add --reference DATA")
+    on = cluster(engine, address, workers, gpus_per_worker)
+    if output is not None and engine is None:
+        raise T2IError("--output is for a job", "add --engine here")
     options = dict(config.options(context, option or ()))
     of_rankers = settings.take_table(options, "ranker")
     texts = work.prompts_in(prompts)[:limit]
@@ -169,33 +196,41 @@ def generation(
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
     flags: dict[str, Any] = {"batch": batch_size, "device": device}
-    source = open_one("generator", model, options, **flags)
-    rankers = {name: work.open_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
+    source = Choice.of("generator", *choose("generator", model, options, **flags))
+    rankers = {name: work.choose_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
+    features = {"distance": embeddings.choose_embedders([decider], of_rankers, **flags)[0]} if real is not None else {}
+    if fid:
+        features["inception"] = Choice.of("metric", *choose("metric", "inception", **flags))
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
-    judges = {name: work.judging(each) for name, each in rankers.items()}
-    distance = inception = None
-    if real is not None:
-        embedder = embeddings.open_embedders([decider], of_rankers, **flags)[0]
-        distance = work.Distance(embedder.thing.embed_images, real)
-    if fid and real is not None:
-        inception = work.Distance(open_one("metric", "inception", **flags).thing.features, real)
+    how = work.Measuring(source, rankers[chooser], rankers[decider], texts, n, seed, features)
     with show.watching() as watch:
-        result = work.evaluate(
-            source,
-            texts,
-            n,
-            judges[chooser],
-            judges[decider],
-            seed=seed,
-            distance=distance,
-            inception=inception,
-            drawn=watch.counting("drawing", len(texts) * n),
-            watch=watch,
-        )
+        drawn = watch.counting("drawing", len(texts) * n)
+        if engine is None:
+            judges = {name: work.judging(each.open()) for name, each in rankers.items()}
+            distances = work.distances(features, real)
+            result = work.evaluate(
+                source.open(),
+                texts,
+                n,
+                judges[chooser],
+                judges[decider],
+                seed=seed,
+                **distances,
+                drawn=drawn,
+                watch=watch,
+            )
+        else:
+            results: list[GenerationResult] = []
+
+            def join(shards: Sequence[Path]) -> None:
+                results.append(work.joined(shards, how, work.distances(features, real)))
+
+            run(work.job(output_folder(output), how, shard_rows), on, lambda rows: drawn(n * rows), join)
+            result = results[0]
     if calibrate:
         work.calibrate(source, rankers[chooser], result)
         show.note(f"kept in the card of {source.name}")
-    is_clip = isinstance(rankers[decider].thing, Embedder)
+    is_clip = rankers[decider].kind == "embedder"
     _show_generation(result, chooser, decider, plot, is_clip=is_clip, as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,26 +12,35 @@ import typer
 from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.options import (
+    Address,
     Audio,
     AudioEmbedder,
     BatchSize,
     Config,
     Device,
+    Engine,
     Force,
+    GpusPerWorker,
     Json,
     Options,
     Plain,
+    ShardRows,
     ShowPictures,
+    Workers,
+    cluster,
     named,
     named_path,
+    output_folder,
 )
+from t2icli.engine.run import run
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
+    from t2icli.engine.run import Ray
     from t2icli.pipelines.mixture import EmbeddedAudio
-    from t2icli.pipelines.rerank import RankedPicture, Ranking
+    from t2icli.pipelines.rerank import RankedPicture, Ranking, Scoring
 
 
 def rerank(
@@ -67,9 +77,15 @@ def rerank(
             "--output",
             parser=named_path,
             metavar="FILE.jsonl",
-            help="Write the scores to this file as they come; later runs score only pictures that are new or changed.",
+            help="Write the scores to this file as they come; later runs score only pictures that are new or changed. "
+            "With --engine a folder.",
         ),
     ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = 1,
+    gpus_per_worker: GpusPerWorker = 0,
+    shard_rows: ShardRows = 1000,
     option: Options = None,
     config_file: Config = None,
     batch_size: BatchSize = None,
@@ -90,23 +106,26 @@ def rerank(
         raise T2IError("--copy, --move and --link cannot be combined")
     prompt, images = _prompt_and_images(words, audio)
     paths = image_files.find(images)
-    kept = None if output is None else context.with_resource(output_file.locked(output, "rerank"))
+    on = cluster(engine, address, workers, gpus_per_worker)
+    kept = None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
     options = config.options(context, option or ())
-    sound = (
-        None
-        if audio is None
-        else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, settings.take_table(options, "audio"))
-    )
-    judges = scoring.judges(ranker or [_usual(sound)], options, batch=batch_size, device=device)
+    of_listener = settings.take_table(options, "audio")
+    sound = None if audio is None else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, of_listener)
+    chosen = scoring.chosen(ranker or [_usual(sound)], options, batch=batch_size, device=device)
+    scorer = work.Scoring(prompt, chosen, at_once=batch_size)
     if sound is not None:
-        judges = scoring.by_sound(judges, sound.vector, sound.space)
-    show.notes(models.stand_ins(judge.model for judge in judges))
-    if kept is not None:
-        kept.begin(work.made_with(prompt, judges, None if sound is None else sound.sha256), force=force)
-    with show.watching(plain=plain) as watch:
-        advance = watch.counting("ranking", len(paths))
-        ranking = work.rerank(prompt, paths, judges, top=top, at_once=batch_size, output=kept, scored=advance)
-    show.note(f"ranked by {', '.join(judge.name for judge in judges)}")
+        scorer = replace(scorer, sound=sound.vector, space=sound.space, sha256=sound.sha256)
+    show.notes(models.stand_ins(each.model for _, each in chosen.values()))
+    if engine is not None:
+        ranking = _by_engine(scorer, paths, images, output_folder(output), shard_rows, on, top, plain=plain)
+    else:
+        judges = scorer.open()
+        if kept is not None:
+            kept.begin(work.made_with(prompt, judges, scorer.sha256), force=force)
+        with show.watching(plain=plain) as watch:
+            advance = watch.counting("ranking", len(paths))
+            ranking = work.rerank(prompt, paths, judges, top=top, at_once=batch_size, output=kept, scored=advance)
+    show.note(f"ranked by {', '.join(chosen)}")
     best = ranking.ranked
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
@@ -115,6 +134,28 @@ def rerank(
         show.pictures([each.path for each in best])
     if ranking.unreadable:
         raise typer.Exit(3)
+
+
+def _by_engine(
+    how: Scoring,
+    paths: list[Path],
+    words: list[str],
+    output: Path,
+    shard_rows: int,
+    on: Ray | None,
+    top: int | None,
+    *,
+    plain: bool,
+) -> Ranking:
+    from t2icli.pipelines import image_files
+    from t2icli.pipelines import rerank as work
+
+    rankings: list[Ranking] = []
+    job = work.job(paths, image_files.sources(words), output, how, shard_rows)
+    with show.watching(plain=plain) as watch:
+        advance = watch.counting("ranking", len(paths))
+        run(job, on, advance, lambda shards: rankings.append(work.joined(shards, paths, how, top)))
+    return rankings[0]
 
 
 def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[str]]:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from t2icli.ground import files
+from t2icli.engine.jobs import Job, Make
+from t2icli.ground import files, journal
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
+from t2icli.pipelines.caption import UnreadableFile
 from t2icli.pipelines.output_file import OutputFile
+from t2icli.registry.open import Choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
+
+
+SUFFIX = ".jsonl"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -88,18 +98,104 @@ def rerank(
     done = {} if output is None else _unchanged(output, paths, names, known)
     scored(len(done))
     unreadable: dict[Path, str] = {}
-    stats: dict[Path, os.stat_result] = {}
-    rest = _with_stat([path for path in paths if path not in done], stats)
-    for batch in image_files.opened(rest, at_once or scoring.AT_ONCE, unreadable.__setitem__):
-        new = _judge(prompt, batch, judges, known)
+    rest = [path for path in paths if path not in done]
+    for new, lines in _scored(prompt, rest, judges, known, at_once, unreadable):
         if output is not None:
-            output.add(_lines(new, names, stats))
-        stats.clear()
+            output.add(lines)
         done.update((each.path, each) for each in new)
-        scored(len(batch))
+        scored(len(new))
+    return _ranking(prompt, paths, done, unreadable, judges, top)
+
+
+def _ranking(
+    prompt: str,
+    paths: Sequence[Path],
+    done: Mapping[Path, ScoredPicture],
+    unreadable: dict[Path, str],
+    judges: Sequence[scoring.Weighed],
+    top: int | None,
+) -> Ranking:
     if not done:
         raise T2IError(f"none of {len(paths)} files is a picture", next(iter(unreadable.values())))
     return Ranking(prompt, _ranked([done[path] for path in paths if path in done], judges, top), unreadable)
+
+
+def _scored(
+    prompt: str,
+    paths: Sequence[Path],
+    judges: Sequence[scoring.Judge],
+    known: dict[bytes, tuple[float, ...]],
+    at_once: int | None,
+    unreadable: dict[Path, str],
+) -> Iterator[tuple[list[ScoredPicture], list[Line]]]:
+    """The scores of some pictures at a time, and the lines that record them."""
+    stats: dict[Path, os.stat_result] = {}
+    names = [judge.name for judge in judges]
+    for batch in image_files.opened(_with_stat(paths, stats), at_once or scoring.AT_ONCE, unreadable.__setitem__):
+        new = _judge(prompt, batch, judges, known)
+        yield new, list(_lines(new, names, stats))
+        stats.clear()
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How pictures are scored; what every worker of a job is given."""
+
+    prompt: str
+    judges: Mapping[str, tuple[float, Choice]]
+    sound: Tensor | None = None
+    """The vector of a sound that takes the place of the prompt, whose it is, and the hash of what was heard."""
+    space: str = ""
+    sha256: str | None = None
+    at_once: int | None = None
+
+    @property
+    def weighed(self) -> list[scoring.Weight]:
+        return [scoring.Weight(name, weight) for name, (weight, _) in self.judges.items()]
+
+    def open(self) -> list[scoring.Judge]:
+        judges = scoring.opened(self.judges)
+        return judges if self.sound is None else scoring.by_sound(judges, self.sound, self.space)
+
+    def __call__(self) -> Make:
+        return partial(_write, self, self.open())
+
+
+def job(paths: Sequence[Path], reads: tuple[Path, ...], output: Path, how: Scoring, shard_rows: int) -> Job:
+    """The job that scores the pictures; a later run must have the same ones."""
+    waiting = iter(paths)
+    plan = {
+        "job": "rerank",
+        "prompt": how.prompt,
+        "sound": how.sha256,
+        "pictures": len(paths),
+        "keys": hashlib.sha256("\n".join(map(str, paths)).encode("utf-8", "surrogateescape")).hexdigest(),
+        "shard_rows": shard_rows,
+        "ranker": scoring.plan(how.judges),
+    }
+    return Job(output, plan, iter(lambda: list(islice(waiting, shard_rows)), []), how, SUFFIX, reads)
+
+
+def _write(how: Scoring, judges: Sequence[scoring.Judge], paths: Sequence[Path], draft: Path) -> None:
+    """The shard of some pictures: a line for each."""
+    unreadable: dict[Path, str] = {}
+    for _, lines in _scored(how.prompt, paths, judges, {}, how.at_once, unreadable):
+        journal.append(draft, (msgspec.to_builtins(line, enc_hook=str) for line in lines))
+    journal.append(draft, ({"path": str(path), "reason": reason} for path, reason in unreadable.items()))
+
+
+def joined(shards: Iterable[Path], paths: Sequence[Path], how: Scoring, top: int | None) -> Ranking:
+    """The ranking of all that the shards hold."""
+    done: dict[Path, ScoredPicture] = {}
+    unreadable: dict[Path, str] = {}
+    for shard in shards:
+        for line in OutputFile(shard, "rerank").results(lambda fields: UnreadableFile if "reason" in fields else Line):
+            if isinstance(line, UnreadableFile):
+                unreadable[line.path] = line.reason
+            else:
+                scores = tuple(line.scores[each.name] for each in how.weighed)
+                done[line.path] = ScoredPicture(line.path, bytes.fromhex(line.pixels), scores)
+    return _ranking(how.prompt, paths, done, unreadable, how.weighed, top)
 
 
 def made_with(prompt: str, judges: Sequence[scoring.Judge], sound: str | None = None) -> dict[str, Any]:
@@ -163,7 +259,7 @@ def _lines(scored: Sequence[ScoredPicture], names: Sequence[str], stats: dict[Pa
             yield Line(path, stat.st_size, stat.st_mtime_ns, pixels.hex(), named)
 
 
-def _ranked(done: Sequence[ScoredPicture], judges: Sequence[scoring.Judge], top: int | None) -> list[RankedPicture]:
+def _ranked(done: Sequence[ScoredPicture], judges: Sequence[scoring.Weighed], top: int | None) -> list[RankedPicture]:
     names = [judge.name for judge in judges]
     first: dict[bytes, int] = {}
     for index, each in enumerate(done):

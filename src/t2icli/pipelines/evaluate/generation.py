@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from t2icli.contract.kinds import Embedder, Generator
 from t2icli.contract.requests import Request, drawing, numbered
+from t2icli.engine.jobs import Job, Make
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines.doubts import OFTEN, identity
@@ -23,7 +26,7 @@ from t2icli.pipelines.evaluate.embeddings import Advance
 from t2icli.pipelines.evaluate.pairs import EvaluationSet
 from t2icli.pipelines.generate import candidates
 from t2icli.registry import configure, discovery
-from t2icli.registry.open import Opened, open_several
+from t2icli.registry.open import Choice, Opened, choose_several
 from t2icli.store.models import Usual, write_card
 
 if TYPE_CHECKING:
@@ -34,6 +37,10 @@ CURVE = (1, 4, 16, 64)
 """Of how many candidates the best is taken."""
 AT_ONCE = 64
 """Pictures held in memory; what is kept of each is some numbers."""
+SUFFIX = ".npz"
+FIELDS = ("by_ranker", "by_judge", "fits")
+"""Those of `ScoredPrompt`, as a shard holds them."""
+Features = Callable[[Sequence["Image"]], Any]
 Judge = Callable[[Sequence[str], Sequence["Image"]], "NDArray[np.float64]"]
 """Scores of every picture (columns) for every prompt (rows)."""
 
@@ -120,27 +127,59 @@ def evaluate(
     With one and the same for both, the curve shows how much the scores rise, not whether the pictures get better.
     """
     prompts = tuple(dict.fromkeys(prompts))
+    _check(prompts)
+    distances = [each for each in (distance, inception) if each is not None]
+    rows = range(len(prompts))
+    scored = list(_scored(generator.thing, prompts, rows, n, ranker, judge, seed, distances, drawn, watch))
+    return result(generator.name, len(prompts), n, scored, distance, inception)
+
+
+def _check(prompts: Sequence[str]) -> None:
     if len(prompts) < 2:
         raise T2IError("R-precision needs at least two different prompts")
-    scored = []
-    requests = (request for prompt in prompts for request in numbered(Request(prompt, seed), n))
-    stream = iter(drawing(generator.thing).draw(requests, watch))
-    for row in range(len(prompts)):
+
+
+def _scored(
+    generator: Generator,
+    prompts: Sequence[str],
+    rows: Sequence[int],
+    n: int,
+    ranker: Judge,
+    judge: Judge,
+    seed: int,
+    distances: Sequence[Distance],
+    drawn: Advance = lambda count: None,
+    watch: Watch = unwatched,
+) -> Iterator[ScoredPrompt]:
+    """Draw the candidates of some of the prompts, `rows`, and score them against all."""
+    requests = (request for row in rows for request in numbered(Request(prompts[row], seed), n))
+    stream = iter(drawing(generator).draw(requests, watch))
+    for row in rows:
         own = (candidate.image for candidate in candidates(stream, n, seed=seed))
         fields = []
         while images := list(itertools.islice(own, AT_ONCE)):
             by_ranker = ranker(prompts, images)
             fields.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
-            for each in (distance, inception):
-                if each is not None:
-                    each.see(images)
+            for each in distances:
+                each.see(images)
             drawn(len(images))
-        scored.append(ScoredPrompt(*(np.concatenate(column) for column in zip(*fields, strict=True))))
+        yield ScoredPrompt(*(np.concatenate(column) for column in zip(*fields, strict=True)))
+
+
+def result(
+    name: str,
+    prompts: int,
+    n: int,
+    scored: Sequence[ScoredPrompt],
+    distance: Distance | None = None,
+    inception: Distance | None = None,
+) -> GenerationResult:
+    """The figures of all that was scored."""
     curve = [best_of(k, scored) for k in CURVE if k <= n]
     features = inception.features() if inception is not None else None
     return GenerationResult(
-        generator.name,
-        len(prompts),
+        name,
+        prompts,
         n,
         curve,
         frechet=frechet(*distance.features()) if distance is not None else None,
@@ -149,6 +188,86 @@ def evaluate(
         clip_score=float(np.mean([100 * each.by_judge.clip(min=0) for each in scored])),
         least={k: least(k, scored) for k in CURVE if k <= n},
     )
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How prompts become scores; what every worker of a job is given."""
+
+    generator: Choice
+    ranker: Choice
+    judge: Choice
+    prompts: Sequence[str]
+    n: int
+    seed: int
+    features: Mapping[str, Choice] = field(default_factory=dict)
+    """What to compare with real pictures by: an embedder as `distance`, a metric as `inception`."""
+
+    def __call__(self) -> Make:
+        ranker = judging(self.ranker.open())
+        judge = ranker if self.judge == self.ranker else judging(self.judge.open())
+        features = {name: features_of(choice) for name, choice in self.features.items()}
+        return partial(_write, self, self.generator.open().thing, ranker, judge, features)
+
+
+def job(output: Path, how: Measuring, shard_rows: int) -> Job:
+    """The job that draws and scores; a chunk is some prompts, which are scored against all."""
+    _check(how.prompts)
+    size, rows = max(1, shard_rows // how.n), range(len(how.prompts))
+    plan = {
+        "job": "evaluate",
+        "prompts": len(how.prompts),
+        "text": hashlib.sha256("\n".join(how.prompts).encode()).hexdigest(),
+        "n": how.n,
+        "seed": how.seed,
+        "shard_rows": shard_rows,
+        "generator": how.generator.plan,
+        "ranker": how.ranker.plan,
+        "judge": how.judge.plan,
+        "features": {name: choice.plan for name, choice in how.features.items()},
+    }
+    return Job(output, plan, (rows[start : start + size] for start in range(0, len(rows), size)), how, SUFFIX)
+
+
+def _write(
+    how: Measuring,
+    generator: Generator,
+    ranker: Judge,
+    judge: Judge,
+    features: Mapping[str, Features],
+    rows: Sequence[int],
+    draft: Path,
+) -> None:
+    """The shard of some prompts: a row of scores for each, and the features of all pictures."""
+    distances = {name: Distance(each) for name, each in features.items()}
+    scored = list(_scored(generator, how.prompts, rows, how.n, ranker, judge, how.seed, list(distances.values())))
+    columns: dict[str, Any] = {name: np.stack([getattr(each, name) for each in scored]) for name in FIELDS}
+    columns |= {name: np.concatenate(each.drawn) for name, each in distances.items()}
+    with draft.open("wb") as stream:
+        np.savez(stream, **columns)
+
+
+def joined(shards: Sequence[Path], how: Measuring, real: Mapping[str, Distance]) -> GenerationResult:
+    """The figures of all shards; `real` has the pictures to compare with, by the names of `Measuring.features`."""
+    scored: list[ScoredPrompt] = []
+    for path in shards:
+        with np.load(path) as columns:
+            scored += [ScoredPrompt(*row) for row in zip(*(columns[name] for name in FIELDS), strict=True)]
+            for name, distance in real.items():
+                distance.drawn.append(columns[name])
+    return result(how.generator.name, len(how.prompts), how.n, scored, real.get("distance"), real.get("inception"))
+
+
+def distances(features: Mapping[str, Choice], real: EvaluationSet | None) -> dict[str, Distance]:
+    """What compares drawn pictures with real ones, loaded."""
+    return {name: Distance(features_of(choice), real) for name, choice in features.items()}
+
+
+def features_of(choice: Choice) -> Features:
+    """What an embedder or a metric sees in pictures."""
+    thing = choice.open().thing
+    features: Features = thing.embed_images if choice.kind == "embedder" else thing.features
+    return features
 
 
 def _seen(
@@ -176,7 +295,7 @@ def least(k: int, scored: Sequence[ScoredPrompt]) -> float:
     return float(np.quantile(best, 1 / OFTEN))
 
 
-def calibrate(generator: Opened[Generator], ranker: Opened[Any], result: GenerationResult) -> None:
+def calibrate(generator: Choice, ranker: Choice, result: GenerationResult) -> None:
     """Keep in a generator's card what its best scored: prompts that score less are drawn with a note."""
     if (model := generator.model) is None:
         raise T2IError(f"{generator.name!r} has no model whose card could keep it", "leave out --calibrate")
@@ -197,10 +316,11 @@ def of_embedder(embedder: Embedder) -> Judge:
     return judge
 
 
-def open_ranker(word: str, options: Mapping[str, Any], **flags: Any) -> Opened[Any]:
+def choose_ranker(word: str, options: Mapping[str, Any], **flags: Any) -> Choice:
     """An embedder where there is one of that name, for it reads each prompt and each picture once; else a ranker."""
     embeds = configure.resolve("ranker", word)[0].name in discovery.installed().offers["embedder"]
-    return open_several("embedder" if embeds else "ranker", [word], options, **flags)[word]
+    kind = "embedder" if embeds else "ranker"
+    return Choice.of(kind, *choose_several(kind, [word], options, **flags)[word])
 
 
 def judging(source: Opened[Any]) -> Judge:
@@ -213,8 +333,8 @@ def judging(source: Opened[Any]) -> Judge:
 class Distance:
     """Drawn pictures and real ones to be compared by their features, which alone are kept."""
 
-    def __init__(self, features: Callable[[Sequence[Image]], Any], real: EvaluationSet, most: int = 10_000) -> None:
-        self.of, self.real = features, real.pictures[:most]
+    def __init__(self, features: Features, real: EvaluationSet | None = None, most: int = 10_000) -> None:
+        self.of, self.real = features, real.pictures[:most] if real is not None else ()
         self.drawn: list[NDArray[Any]] = []
 
     def see(self, images: Sequence[Image]) -> None:
