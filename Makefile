@@ -12,7 +12,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup browser demo starter test test-slow test-processors test-pythons test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
-	bench bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-training bench-checkpointing bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
+	bench bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-engine bench-serve bench-training bench-checkpointing bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
 
 setup: $(VENV)/ready
 
@@ -146,6 +146,8 @@ bench: bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-
 
 bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-checkpointing: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py
+bench-engine: ray
+	$(BIN)/python benchmarks/engine.py
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
 bench-dalle2: setup .venv-reference/ready

@@ -184,6 +184,20 @@ def test_vectors_are_searched_with_the_model_that_made_them(t2i: Runner, photos:
     t2i.fails("search", "red", "vectors", "--cache", "cache", says="embedded already")
 
 
+def test_vectors_are_measured_as_their_source_is(t2i: Runner, photos: Path) -> None:
+    listed = [SourceRow(path.stem, path, (path.stem, "white")) for path in sorted(photos.glob("*.png"))]
+    shards.write(
+        "prepared", [*listed, SourceRow("again", photos / "red.png", ("red",)), SourceRow("mute", photos / "red.png")]
+    )
+    plain = t2i.ok("evaluate", "retrieval", "prepared", "-r", "colour-vectors", "--json").json()
+    t2i.ok("embed", "prepared", *EMBED)
+    assert t2i.ok("evaluate", "retrieval", "vectors", "--json").json() == plain
+    assert plain["results"][0]["images"] == 5
+    t2i.fails("evaluate", "retrieval", "vectors", "--cache", "c", says="holds vectors of one model")
+    Path("vectors/shards/000002.arrow").unlink()
+    t2i.fails("evaluate", "retrieval", "vectors", says="is not finished: 1 shards are missing")
+
+
 def test_a_folder_that_is_not_finished_is_searched_with_a_warning(t2i: Runner, photos: Path) -> None:
     t2i.ok("embed", photos, *EMBED)
     Path("vectors/shards/000002.arrow").unlink()

@@ -82,19 +82,31 @@ def retrieval(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Retrieve each sentence's picture and each picture's sentence: recall and median rank."""
+    """Retrieve each sentence's picture and each picture's sentence: recall and median rank.
+
+    DATA may also be vectors of pictures, made by `t2i embed` here or on a cluster.
+    """
     from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import retrieval as work
+    from t2icli.pipelines.vectors import Vectors
 
     options = config.options(context, option or ())
-    measured = pairs.first(pairs.read(data, text=text, root=root), limit)
-    words = ranker or [defaults.name("ranker")]
-    sources = embeddings.open_embedders(words, options, batch=batch_size, device=device)
-    show.notes(models.stand_ins(source.model for source in sources))
-    with show.watching() as watch:
-        advance = watch.counting("embedding", len(measured.pictures) * len(sources))
-        results = work.evaluate(sources, measured, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
+    flags: dict[str, Any] = {"batch": batch_size, "device": device}
+    stored = Vectors.at(data)
+    if stored is not None:
+        if audio or cache is not None or len(ranker or []) > 1:
+            raise T2IError(f"'{data}' holds vectors of one model", "omit --audio and --cache, and all -r but one")
+        source = stored.open_embedder(ranker[0] if ranker else None, options, **flags)
+        results = [stored.measure(source, duplicates, limit)]
+    else:
+        measured = pairs.first(pairs.read(data, text=text, root=root), limit)
+        words = ranker or [defaults.name("ranker")]
+        sources = embeddings.open_embedders(words, options, **flags)
+        show.notes(models.stand_ins(source.model for source in sources))
+        with show.watching() as watch:
+            advance = watch.counting("embedding", len(measured.pictures) * len(sources))
+            results = work.evaluate(sources, measured, duplicates=duplicates, audio=audio, cache=cache, advance=advance)
     if plot is not None:
         _plot_retrieval(results, plot)
     _show_retrieval(results, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import read_file
 from t2icli.pipelines.embed import JOB, SUFFIX, Of
-from t2icli.pipelines.evaluate.pairs import CaptionedPicture
-from t2icli.pipelines.evaluate.retrieval import Hit, search
+from t2icli.pipelines.evaluate.embeddings import BLOCK, Embedded
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
+from t2icli.pipelines.evaluate.retrieval import Duplicates, Hit, RetrievalResult, measured, search, sentences_of
 from t2icli.registry.open import Opened, choose, identity
 
 if TYPE_CHECKING:
@@ -72,6 +73,36 @@ class Vectors:
             best += [(-score, int(path.stem), row) for row, score in search(query, vectors, n)]
             best = sorted(best)[:n]
         return [Hit(rank, self._picture(shard, row), -score) for rank, (score, shard, row) in enumerate(best, start=1)]
+
+    def measure(self, source: Opened[Embedder], duplicates: Duplicates, limit: int | None = None) -> RetrievalResult:
+        """How well pictures and their captions find each other; the captions are embedded here."""
+        if self.of != "pictures":
+            raise T2IError(f"'{self.folder}' holds vectors of {self.of}, not of pictures", "omit --of when embedding")
+        if self.missing:
+            raise T2IError(
+                f"'{self.folder}' is not finished: {self.missing} shards are missing", "run the same t2i embed again"
+            )
+        tables = [_read(path) for path in self.shards]
+        pictures = list(self._pictures(tables))
+        told = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
+        if not told:
+            raise T2IError(f"no picture of '{self.folder}' has a sentence")
+        images = np.concatenate([_numbers(table.column("vector"), self.folder, source.thing.width) for table in tables])
+        pairs = EvaluationSet([pictures[place] for place in told], self.plan["keys"])
+        texts = sentences_of(pairs)
+        blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+        vectors = np.concatenate([source.thing.embed_texts(block).numpy() for block in blocks])
+        embedded = Embedded(images[told], vectors, dict(self.problems()))
+        return measured([source], pairs, [embedded], duplicates=duplicates)[0]
+
+    def _pictures(self, tables: Sequence[Any]) -> Iterator[CaptionedPicture]:
+        """The rows of all shards."""
+        source = Path(self.plan["source"])
+        data = PreparedDataset.open(source) if (source / dataset.CARD).is_file() else None
+        rows = (row for table in tables for row in table.select(["key", "captions"]).to_pylist())
+        for place, row in enumerate(rows):
+            content = partial(data.image_bytes, place) if data is not None else partial(read_file, Path(row["key"]))
+            yield CaptionedPicture(row["key"], tuple(row["captions"]), content)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Key and reason of every row without a vector."""

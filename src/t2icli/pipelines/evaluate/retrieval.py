@@ -98,14 +98,31 @@ def evaluate(
 
     With `audio` also the sounds that belong to them look for both.
     """
-    every = list(dict.fromkeys(caption for picture in pairs.pictures for caption in picture.captions))
-    embedded = [embeddings.embed(source, pairs, every, cache, advance) for source in sources]
+    texts = sentences_of(pairs)
+    embedded = [embeddings.embed(source, pairs, texts, cache, advance) for source in sources]
+    return measured(sources, pairs, embedded, duplicates=duplicates, audio=audio)
+
+
+def sentences_of(pairs: EvaluationSet) -> list[str]:
+    """Every sentence once."""
+    return list(dict.fromkeys(caption for picture in pairs.pictures for caption in picture.captions))
+
+
+def measured(
+    sources: Sequence[Opened[Embedder]],
+    pairs: EvaluationSet,
+    embedded: Sequence[Embedded],
+    *,
+    duplicates: Duplicates = "right",
+    audio: bool = False,
+) -> list[RetrievalResult]:
+    """The same of vectors that are there: those of every picture, and of `sentences_of(pairs)`."""
     unreadable = dict(embedded[0].unreadable)
     readable = [row for row, picture in enumerate(pairs.pictures) if picture.name not in unreadable]
     if not readable:
         raise T2IError(f"none of {len(pairs.pictures)} pictures can be opened", next(iter(unreadable.values()), None))
     chosen = gallery(pairs, readable, duplicates)
-    places = {text: place for place, text in enumerate(every)}
+    places = {text: place for place, text in enumerate(sentences_of(pairs))}
     rows = np.asarray([places[text] for text in chosen.texts])
     results = []
     for source, each in zip(sources, embedded, strict=True):
