@@ -19,18 +19,24 @@ SUBSETS = 100
 def frechet(features: NDArray[Any], others: NDArray[Any]) -> float:
     """The Frechet distance of two normal distributions fitted to features, (n, d) and (m, d), in float64.
 
-    ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the trace of the root is the sum of the roots of the eigenvalues of
-    C1^(1/2) C2 C1^(1/2), which is symmetric, so no general matrix root is needed.
+    ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); with C1 = A^T A and C2 = B^T B the trace of the root is the sum of
+    the singular values of A B^T, so no root of a matrix is needed, and few pictures make small matrices.
     """
     a, b = np.asarray(features, np.float64), np.asarray(others, np.float64)
     if min(len(a), len(b)) < 2:
         raise T2IError("a Frechet distance needs at least two pictures on each side")
-    first, second = (np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1]) for x in (a, b))
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
+    first, second = _factor(a), _factor(b)
+    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum()
     offset = a.mean(0) - b.mean(0)
-    return float(offset @ offset + np.trace(first) + np.trace(second) - 2 * cross)
+    return float(offset @ offset + np.square(first).sum() + np.square(second).sum() - 2 * cross)
+
+
+def _factor(x: NDArray[Any]) -> NDArray[Any]:
+    """A matrix A whose A^T A is the covariance of the rows of x, with no more rows than columns."""
+    factor: NDArray[Any] = (x - x.mean(0)) / np.sqrt(len(x) - 1)
+    if len(x) > x.shape[1]:
+        factor = np.asarray(np.linalg.qr(factor, mode="r"))
+    return factor
 
 
 def kernel_distance(features: NDArray[Any], others: NDArray[Any]) -> tuple[float, float | None]:
