@@ -26,7 +26,8 @@ from t2icli.testing import Runner
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sign: Annotated[int, Meta(description="1 for wide, -1 for narrow pictures")] = 1
-    kill: Annotated[int, Meta(description="the call that ends in kill -9")] = 0
+    kill: Annotated[int, Meta(description="the picture that ends in kill -9")] = 0
+    count: Annotated[int, Meta(description="count pictures in memory at every picture of that number")] = 0
     batch: Annotated[int, Meta(description="how many at once")] = 2
 
 
@@ -34,15 +35,16 @@ class Wide:
     scored: ClassVar[list[int]] = []
     """The width of every picture that was scored."""
     alive: ClassVar[list[int]] = []
-    """Pictures in memory at each call."""
+    """Pictures in memory whenever they were counted, which takes long."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
         self.scored.extend(image.width for image in images)
-        self.alive.append(sum(type(each) is Image.Image for each in gc.get_objects()))
-        if len(self.alive) == self.settings.kill:
+        if self.settings.count and len(self.scored) % self.settings.count == 2:
+            self.alive.append(sum(type(each) is Image.Image for each in gc.get_objects()))
+        if len(self.scored) == self.settings.kill:
             os.kill(os.getpid(), signal.SIGKILL)
         return [self.settings.sign * image.width / 3 for image in images]
 
@@ -146,8 +148,8 @@ def test_a_file_of_another_command_is_refused(t2i: Runner) -> None:
 def test_no_more_pictures_are_in_memory_at_the_end_than_at_the_beginning(t2i: Runner) -> None:
     for width in range(10, 30):
         Image.new("RGB", (width, 4)).save(f"in/{width}.png")
-    scored(t2i)
-    assert len(Wide.alive) == 23 and max(Wide.alive[1:]) == Wide.alive[1]
+    assert len(scored(t2i, "-o", "count=7")) == 23
+    assert len(Wide.alive) == 4 and max(Wide.alive) == Wide.alive[0]
 
 
 PROGRAM = """
