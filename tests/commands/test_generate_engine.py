@@ -48,6 +48,13 @@ def test_typed_prompts_and_pictures_to_go_by_are_drawn_in_shards_too(t2i: Runner
     assert album(Path("job")) == album(Path("plain"))
 
 
+def test_prompts_that_are_typed_or_piped_in_come_before_those_of_a_file(t2i: Runner) -> None:
+    words = ("generate", "-", *WORDS)
+    t2i.ok(*words, "--output", "plain", stdin="piped\n\nin\n")
+    t2i.ok(*words, "--output", "job", "--engine", "here", stdin="piped\n\nin\n")
+    assert album(Path("job")) == album(Path("plain"))
+
+
 def test_a_run_continues_with_what_is_missing_wherever_it_was_killed(t2i: Runner) -> None:
     words = ("generate", *WORDS, "--output", "job", "--engine", "here", "--shard-rows", 4)
     t2i.ok(*words)

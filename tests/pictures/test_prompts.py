@@ -67,3 +67,12 @@ def test_a_slug_holds_letters_and_digits_alone(prompt: str, name: str) -> None:
 
 def test_a_slug_is_short_enough_for_a_folder() -> None:
     assert len(prompts.slug("𰻝" * 10_000).encode()) <= 160
+
+
+def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufeff first \n\n".encode() + b"\xff\n")
+    prompts_of = prompts.stream(path)
+    assert next(prompts_of) == "first"
+    with pytest.raises(T2IError, match="is not UTF-8: line 3"):
+        next(prompts_of)

@@ -46,8 +46,7 @@ from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
+    from t2icli.engine.jobs import Job
     from t2icli.engine.run import Ray
     from t2icli.pictures.album import Album, ResultRows
     from t2icli.pipelines.drawing import Drawing
@@ -121,8 +120,8 @@ def generate(
     """Draw pictures of prompts, best first, with a gallery of them."""
     from t2icli.pictures.album import Album
     from t2icli.pipelines import conditions, doubts, mixture, models, scoring
+    from t2icli.pipelines import drawing as drawings
     from t2icli.pipelines import generate as work
-    from t2icli.pipelines.drawing import Drawing
     from t2icli.registry.open import Choice, choose
 
     if show_pictures:
@@ -130,8 +129,9 @@ def generate(
     on = cluster(engine, address, workers, gpus_per_worker)
     _check_job(output, engine, shards=shards, force=force)
     work.check_top(top, n, judged=bool(rerank))
-    many = engine is not None and prompts_file is not None
-    wanted = [] if many else _prompts(prompt or [], prompts_file, like, audio, judged=bool(rerank))
+    streamed = prompts_file if engine is not None else None
+    others = None if streamed is not None else prompts_file
+    wanted = _prompts(prompt or [], others, like, audio, judged=bool(rerank)) if prompt or streamed is None else []
     has_words = bool(prompt or prompts_file)
     mixed = mixture.parse_weights(weights, has_words=has_words) if weights is not None else None
     examples = conditions.opened(audio=audio, weights=mixed, like=like, source=source_image, mask=mask)
@@ -141,21 +141,19 @@ def generate(
     word = model or defaults.name("generator", examples.needed)
     source = Choice.of("generator", *choose("generator", word, options, batch=batch_size, device=device))
     judges = scoring.chosen(rerank or (), of_rankers)
-    how = Drawing(source, n, seed, judges, top, examples, audio_embedder, of_listener, has_words)
+    how = drawings.Drawing(source, n, seed, judges, top, examples, audio_embedder, of_listener, has_words)
     used = {**source.tables, "ranker": {name: dict(each.tables) for name, (_, each) in judges.items()} or None}
     used_models = [source.model, *(each.model for _, each in judges.values())]
     chosen = {"seed": seed, "model": model or source.entry}
     if engine is not None and output is not None:
         show.notes(models.stand_ins(used_models))
-        texts = partial(_stream, prompt or [], prompts_file) if prompts_file is not None else lambda: wanted
-        tables = config.resolved(context, used, **chosen)
+        job = drawings.job(partial(_stream, wanted, streamed), output, how, shard_rows)
         album = None if shards else Album(output)
-        count = _by_engine(how, texts, output, shard_rows, on, album, tables, plain=plain)
+        count = _by_engine(job, how, on, album, config.resolved(context, used, **chosen), plain=plain)
         if album is None:
             _show_shards(output, seed, count, as_json=as_json)
             return
-        rows, doubtful = album.everything(), []
-        wanted = list(texts()) if top is not None else []
+        rows, doubtful, drawn = album.everything(), [], job.settings["prompts"]
     else:
         plan = how.open(wanted)
         album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
@@ -172,8 +170,9 @@ def generate(
             finally:
                 show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
         doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
+        drawn = len(wanted)
     _show(album.folder, seed, rows, doubtful, as_json=as_json, plain=plain)
-    _warn_of_duplicates(rows, None if top is None else top * len(wanted))
+    _warn_of_duplicates(rows, None if top is None else top * drawn)
     show.notes(doubtful)
     if open_gallery:
         show.page(album.folder / "index.html")
@@ -192,32 +191,24 @@ def _check_job(output: Path | None, engine: str | None, *, shards: bool, force: 
         output_folder(output)
 
 
-def _stream(words: list[str], file: Path) -> Iterator[str]:
+def _stream(typed: list[str], file: Path | None) -> Iterator[str]:
     """The prompts typed and those in a file, as they are needed."""
-    yield from map(prompts.clean, words)
-    yield from prompts.stream(file)
+    yield from typed
+    if file is not None:
+        yield from prompts.stream(file)
 
 
 def _by_engine(
-    how: Drawing,
-    texts: Callable[[], Iterable[str]],
-    output: Path,
-    shard_rows: int,
-    on: Ray | None,
-    album: Album | None,
-    tables: Mapping[str, Any],
-    *,
-    plain: bool,
+    job: Job, how: Drawing, on: Ray | None, album: Album | None, tables: Mapping[str, Any], *, plain: bool
 ) -> int:
     """Draw in shards and make the album of them; returns how many shards there are."""
     from t2icli.pipelines import drawing
 
-    job = drawing.job(texts, output, how, shard_rows)
     pictures = how.n * job.settings["prompts"]
     with show.watching(plain=plain) as watch:
 
         def join(paths: Sequence[Path]) -> None:
-            runfile.write(output, tables)
+            runfile.write(job.output, tables)
             if album is None:
                 return
             album.path.touch()  # by which the settings are an album's
