@@ -107,7 +107,7 @@ def main() -> None:
         print(f"{chosen.generator} draws from another space than {chosen.model} hears in", file=sys.stderr)
         generator = None
     if chosen.pictures is not None:
-        return make_pictures(listener, generator, chosen.pictures)
+        return make_pictures(listener, generator, chosen.pictures) if generator is not None else None
     dish_of = dishes(chosen.names)
     texts = list(dish_of)
     clips = spoken(texts)

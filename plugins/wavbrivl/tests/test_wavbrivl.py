@@ -13,13 +13,13 @@ import t2i_wavbrivl
 from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.embed import pieces
 from t2i_wavbrivl.model import RATE, Tower, spectrogram
-from t2i_wavbrivl.train import Distillation
+from t2i_wavbrivl.train import AudioRecipe, Distillation
 from t2icli import load
 from t2icli.contract.kinds import AudioClip
 from t2icli.data import dataset, shards
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.registry import parts
+from t2icli.registry import configure, parts
 from t2icli.sounds import clips
 from t2icli.testing import Runner, check_audio_embedder, check_recipe, toys
 
@@ -117,6 +117,28 @@ def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
     model.tower.forward = lambda mel, frames: targets.roll(1, 0)[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == 0.25  # the second of the equal ones still is right
+
+
+def test_a_sound_is_told_from_the_targets_of_other_rows_too(data: PreparedDataset) -> None:
+    model = Distillation(Tower(TowerShape(**SMALL), 4))
+    targets = torch.eye(4)
+    model.tower.forward = lambda mel, frames: targets[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
+    mel = torch.arange(4.0)[:, None, None].expand(4, 64, 8)
+    batch = {"mel": mel, "frames": torch.full((4,), 8), "target": targets}
+    alone, _ = model(batch, 1.0)
+    model.others = torch.nn.functional.normalize(targets + 0.3, dim=1)
+    loss, figures = model(batch, 1.0)
+    assert loss.item() > alone.item() + 0.1 and figures["accuracy"].item() == 1
+    recipe = configured(others=5)
+    recipe.dataset(data, "train", {"targets": torch.eye(8)})
+    assert recipe.model.others.shape == (5, 8) and recipe.model.others.sum() == 5
+
+
+def configured(**settings: object) -> AudioRecipe:
+    entry, chosen = configure.configure("recipe", "wavbrivl", {"space": TOY, "shape": SMALL, **settings})
+    recipe = entry.load(chosen)
+    assert isinstance(recipe, AudioRecipe)
+    return recipe
 
 
 def test_the_loss_is_the_same_in_16_bits() -> None:
