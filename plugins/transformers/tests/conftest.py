@@ -145,6 +145,25 @@ def internvl() -> tuple[Any, Any]:
     return transformers.InternVLForConditionalGeneration(config), processor
 
 
+def smolvlm() -> tuple[Any, Any]:
+    pytest.importorskip("num2words", reason="its processor needs it")
+    vision = {**EYES, "image_size": 32}
+    config = transformers.SmolVLMConfig(
+        text_config={"model_type": "llama", **QWEN_TEXT}, vision_config=vision, image_token_id=261, scale_factor=2
+    )
+    edges = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    images, videos = transformers.SmolVLMImageProcessor(**edges), transformers.SmolVLMVideoProcessor(**edges)
+    tokenizer = tokenizers.qwen(
+        fake_image_token="<|vision_start|>",
+        image_token="<|image_pad|>",
+        global_image_token="<|vision_pad|>",
+        end_of_utterance_token="<|im_end|>",
+        video_token="<|video_pad|>",
+    )
+    processor = transformers.SmolVLMProcessor(images, tokenizer, videos, image_seq_len=1, chat_template=tokenizers.CHAT)
+    return transformers.SmolVLMForConditionalGeneration(config), processor
+
+
 def florence2() -> tuple[Any, Any]:
     ids = {"bos_token_id": 256, "pad_token_id": 256, "eos_token_id": 258, "decoder_start_token_id": 258}
     text = {"model_type": "bart", "vocab_size": tokenizers.VOCABULARY, "d_model": 16, "max_position_embeddings": 128}
@@ -187,6 +206,7 @@ BUILDERS = {
         qwen3_vl,
         qwen2_vl,
         internvl,
+        smolvlm,
         florence2,
         blip,
     )

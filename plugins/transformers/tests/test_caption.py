@@ -12,11 +12,12 @@ import torch
 import t2i_transformers
 from t2i_transformers.caption import GumbelNoise, kept
 from t2icli import load
+from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner, check_captioner
 from t2icli.testing.contracts import pictures
 
 Tiny = Callable[[str], Path]
-KINDS = ["qwen3_vl", "qwen2_vl", "internvl", "florence2", "blip"]
+KINDS = ["qwen3_vl", "qwen2_vl", "internvl", "smolvlm", "florence2", "blip"]
 
 
 def captioner(folder: Path, **options: Any) -> Any:
@@ -29,7 +30,7 @@ def test_it_keeps_the_promises_of_a_captioner(kind: str, tiny: Tiny) -> None:
     check_captioner(entry, source=tiny(kind), max_tokens="6", precision="fp32", device="cpu")
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_vl", "internvl", "blip"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_vl", "internvl", "smolvlm", "blip"])
 def test_the_picture_the_seed_and_the_question_decide(kind: str, tiny: Tiny) -> None:
     one = pictures()[0]
     found = captioner(tiny(kind), temperature=1.0, top_p=1.0)
@@ -48,6 +49,16 @@ def test_rows_of_a_full_batch_are_those_drawn_alone_but_for_rounding(tiny: Tiny)
     alone = found.caption([one], 3, seed=7)
     found.batch = 4
     assert found.caption([one], 3, seed=7) == alone
+
+
+def test_a_package_that_a_processor_needs_is_named(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.smolvlm import processing_smolvlm
+
+    folder = tiny("smolvlm")
+    monkeypatch.setattr(processing_smolvlm, "num2words", None)
+    with pytest.raises(T2IError, match="Package `num2words` is required") as caught:
+        captioner(folder)
+    assert caught.value.hint == "run: t2i install num2words"
 
 
 def test_gumbel_noise_samples_the_distribution() -> None:

@@ -19,7 +19,7 @@ from t2icli.testing.contracts import pictures
 Tiny = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_vl", "internvl"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen2_vl", "internvl", "smolvlm"])
 def test_it_keeps_the_promises_of_a_ranker(kind: str, tiny: Tiny) -> None:
     check_ranker(t2i_transformers.t2i_rankers()[0], source=tiny(kind), precision="fp32", device="cpu")
 

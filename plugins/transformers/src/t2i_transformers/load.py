@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ def processor(folder: Path) -> Any:
 
 
 def _hint(error: Exception) -> str:
+    if isinstance(error, ImportError) and (package := re.search("`([a-z0-9_-]+)`", str(error))):
+        return f"run: t2i install {package[1]}"
     if "trust_remote_code" in str(error) or "custom code" in str(error):
         return "code of a repository is never run; use a model that is part of transformers"
     return "fetch the repository again, or update: t2i install --upgrade transformers"
