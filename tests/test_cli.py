@@ -307,8 +307,19 @@ def test_chinese_comes_out_as_utf_8_in_any_locale(site: Path, tmp_path: Path, lo
     assert json.loads((tmp_path / "红/results.jsonl").read_text(encoding="utf-8"))["prompt"] == "红烧牛肉面"
 
 
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("words", [["--help"], ["plugins", "--json"], ["generate", "-", "-m", "none"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        (["--help"], (1,)),
+        (["--help"], (0, 1, 2)),
+        (["plugins", "--json"], (1,)),
+        (["plugins", "--json"], (2,)),
+        (["generate", "-", "-m", "none"], (0,)),
+        (["generate", "-", "-m", "none"], (2,)),
+        (["generate", "-", "-m", "none"], (0, 1, 2)),
+    ],
+    ids=str,
+)
 def test_a_stream_that_is_closed_leads_nowhere(site: Path, words: list[str], closed: tuple[int, ...]) -> None:
     command = [sys.executable, "-m", "t2icli", *words]
     run = f"import os; [os.close(n) for n in {closed}]; os.execvp({sys.executable!r}, {command})"

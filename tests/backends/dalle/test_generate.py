@@ -173,7 +173,7 @@ def test_codes_do_not_depend_on_how_many_are_drawn_nor_on_the_batch(dtype: torch
         text_vocabulary=50,
         text_length=6,
         codes=512,
-        grid=(4, 4),
+        grid=(2, 4),
         dim=256,
         depth=2,
         attention=(kind,),
@@ -183,7 +183,7 @@ def test_codes_do_not_depend_on_how_many_are_drawn_nor_on_the_batch(dtype: torch
     text = torch.tensor([[3, 1, 4, 1, 5, 0]])
 
     def drawn(n: int, batch: int) -> list[list[int]]:
-        codes = decode.sample(model, (text, text[:, :0]), range(n), 16, batch=batch)
+        codes = decode.sample(model, (text, text[:, :0]), range(n), 8, batch=batch)
         return [row.tolist() for row in codes]
 
     expected = drawn(16, 16)
