@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from t2icli.contract.entries import Entry
+from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import AudioClip
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
+from t2icli.ground import toml
 from t2icli.pictures import images
 from t2icli.sounds import clips
 from t2icli.testing import Runner, check_audio_embedder, toys
@@ -102,6 +106,47 @@ def test_rerank_and_search_take_a_sound(hearing: Runner) -> None:
     assert [row["score"] for row in ranked["results"]] == pytest.approx([row["score"] for row in found["results"]])
     by_words = hearing.ok("rerank", "0.5 seconds", "photos", "-r", "toy-ears", "--json").json()
     assert [row["score"] for row in ranked["results"]] == [row["score"] for row in by_words["results"]]
+
+
+class DeviceSettings(toys.EmbedderSettings, frozen=True):
+    device: str = "auto"
+
+
+class DeviceEars:
+    """An embedder of sounds that notes on which device it is loaded."""
+
+    def __init__(self) -> None:
+        self.devices: list[str] = []
+
+    def load(self, settings: DeviceSettings) -> toys.Ears:
+        self.devices.append(settings.device)
+        return toys.Ears(settings)
+
+    @hookimpl
+    def t2i_embedders(self) -> list[Entry[Any]]:
+        return [Entry("device-ears", "hears", DeviceSettings, self.load, hears=True)]
+
+
+@pytest.mark.parametrize("command", ["rerank", "search"])
+def test_without_a_ranker_the_embedder_of_the_sound_is_loaded_once_on_the_device(hearing: Runner, command: str) -> None:
+    ears = DeviceEars()
+    hearing.use(toys, ears)
+    words = (command, "--audio", "a.wav", "photos", "--audio-embedder")
+    expected, rows = (
+        hearing.ok(*words, *more, "--json").json()["results"]
+        for more in [("toy-ears",), ("device-ears", "--device", "cpu")]
+    )
+    assert [row["score"] for row in rows] == [row["score"] for row in expected]
+    assert ears.devices == ["cpu"]
+    hearing.ok(*words, "device-ears", "-o", "width=8")  # a setting of the only model there is
+    hearing.fails(*words, "device-ears", "-o", "audio.width=8", "-r", "toy-vectors", says="cannot")
+
+
+def test_a_run_from_a_sound_alone_has_no_prompt_in_its_settings(hearing: Runner) -> None:
+    hearing.ok("generate", "--audio", "a.wav", "-n", 2, *PAINTER, "--rerank", "toy-ears")
+    assert "prompt" not in toml.read(Path("out/settings.toml"))
+    hearing.ok("generate", "--config", "out/settings.toml", "--output", "again")
+    assert Path("again/results.jsonl").read_bytes() == Path("out/results.jsonl").read_bytes()
 
 
 def test_search_says_what_was_heard(hearing: Runner) -> None:

@@ -400,7 +400,7 @@ def test_what_modelscope_sends_is_of_the_commit_that_it_listed(pipes: Runner, fa
     (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
     plan = pull.plan(f"ms:{NAME}", backend="pipes")
     fake_hub.add(NAME, {**FILES, WEIGHTS: b"changed"})
-    assert isinstance(plan, pull.Plan) and pull.run(plan).card.source == f"ms:{NAME}@{first}"
+    assert isinstance(plan, pull.PullPlan) and pull.run(plan).card.source == f"ms:{NAME}@{first}"
     assert models.find("pipes/some-pipeline").file(WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 

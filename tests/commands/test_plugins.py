@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import t2i_noise
+from t2icli.contract.entries import Command
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import KINDS
 from t2icli.pipelines import install, scaffold
@@ -40,6 +41,23 @@ def test_a_kind_lists_only_its_own(t2i: Runner) -> None:
     t2i.use(t2i_noise)
     kinds = {row["kind"] for row in t2i.ok("plugins", "ranker", "--json").json()["plugins"]}
     assert kinds == {"ranker"}
+
+
+class Greeting:
+    """Brings a command and nothing else."""
+
+    @hookimpl
+    def t2i_commands(self) -> list[Command]:
+        return [Command("greet", "Say hello.", "t2i_greet:greet")]
+
+
+def test_a_plugin_that_brings_a_command_alone_is_listed(t2i: Runner) -> None:
+    t2i.use(Greeting())
+    row = t2i.ok("plugins", "command", "--json").json()["row"]
+    assert (row["kind"], row["name"], row["about"]) == ("command", "greet", "Say hello.")
+    assert row in t2i.ok("plugins", "--json").json()["plugins"]
+    assert "t2i greet --help" in t2i.ok("plugins", "greet").stdout
+    t2i.fails("plugins", "command", "generate", says="no plugin brings a command called 'generate'")
 
 
 @pytest.mark.parametrize("words", [["generator", "noise"], ["noise"], ["list", "generator", "noise"]])

@@ -72,3 +72,11 @@ def test_a_text_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path) -> None
         files.read_text(path)
     with pytest.raises(T2IError, match="cannot read"):
         files.read_text(tmp_path)
+
+
+def test_two_writers_of_a_file_have_drafts_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    with files.whole(path) as one, files.whole(path) as other:  # two hosts may well have the same process id
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one" and [each.name for each in tmp_path.iterdir()] == ["notes.txt"]

@@ -161,7 +161,7 @@ def generate(
             heard = plan.examples.mixture.heard if plan.examples.mixture is not None else None
             used_models.insert(1, heard.listener.model if heard is not None else None)
             show.notes(models.stand_ins(used_models))
-            tables = config.resolved(context, used, **chosen, prompt=wanted, prompts=None)
+            tables = config.resolved(context, used, **chosen, prompt=wanted if has_words else None, prompts=None)
             kept_settings = album.keep_settings(tables)
             try:
                 with show.watching(plain=plain) as watch:

@@ -33,7 +33,9 @@ app = typer.Typer(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[KIND]", help="generator, ranker, ... or a name.", autocompletion=complete.kinds),
+        typer.Argument(
+            metavar="[KIND]", help="generator, ranker, command, ... or a name.", autocompletion=complete.kinds
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -73,7 +75,9 @@ def _show_details(details: work.Details, json: bool) -> None:
         show.text(f"takes files of other projects: t2i models import FILE... --as {row.name}")
     if details.can_adopt:
         show.text(f"takes repositories of model hubs: t2i models import FOLDER --as {row.name}")
-    if details.settings:
+    if row.kind == work.COMMAND:
+        show.text(f"its flags: t2i {row.name} --help")
+    elif details.settings:
         cells = [(s.name, s.type, s.default, s.about) for s in details.settings]
         show.table(cells, ("setting", "type", "default", "meaning"))
     else:

@@ -109,8 +109,13 @@ def rerank(
     on = cluster(engine, address, workers, gpus_per_worker)
     kept = None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
     options = config.options(context, option or ())
-    of_listener = settings.take_table(options, "audio")
-    sound = None if audio is None else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, of_listener)
+    sound = None
+    if audio is not None:
+        of_listener = settings.for_audio(options, alone=not ranker)
+        sound = mixture.hear(
+            mixture.AudioFile.opened(audio), audio_embedder, of_listener, batch=batch_size, device=device
+        )
+        options = options if ranker else of_listener
     chosen = scoring.chosen(ranker or [_usual(sound)], options, batch=batch_size, device=device)
     scorer = work.Scoring(prompt, chosen, at_once=batch_size)
     if sound is not None:
@@ -119,7 +124,7 @@ def rerank(
     if engine is not None:
         ranking = _by_engine(scorer, paths, images, output_folder(output), shard_rows, on, top, plain=plain)
     else:
-        judges = scorer.open()
+        judges = scorer.open() if sound is None or ranker else [scoring.listening(sound)]
         if kept is not None:
             kept.begin(work.made_with(prompt, judges, scorer.sha256), force=force)
         with show.watching(plain=plain) as watch:

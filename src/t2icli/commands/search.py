@@ -6,7 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,9 @@ from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from t2icli.pipelines.evaluate.retrieval import Hit, RetrievedSentence
+    from t2icli.pipelines.mixture import EmbeddedAudio
     from t2icli.pipelines.vectors import Vectors
+    from t2icli.registry.open import Opened
 
 
 def search(
@@ -78,29 +80,22 @@ def search(
         show.check_pictures()
     options = config.options(context, option or ())
     prompt, data = _prompt_and_data(words, audio)
-    heard = (
-        None
-        if audio is None
-        else mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, settings.take_table(options, "audio"))
-    )
-    word = ranker or (None if heard is None else heard.word)
+    sound = None
+    if audio is not None:
+        tables = settings.for_audio(options, alone=ranker is None)
+        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, tables, batch=batch_size, device=device)
     stored = Vectors.at(data)
     if stored is not None:
         if cache is not None:
             raise T2IError("--cache has no use for pictures that are embedded already", "omit it")
-        source = stored.open_embedder(word, options, batch=batch_size, device=device)
         lines, found = [], None
     else:
         of_texts = data.suffix.lower() == ".txt"
         lines = prompts.read(data) if of_texts else []
         found = None if of_texts else pairs.read(data, root=root, captions=False)
-        (source,) = embeddings.open_embedders(
-            [word or defaults.name("ranker")], options, batch=batch_size, device=device
-        )
-    if heard is not None:
-        mixture.check_space(heard, source)
+    source = _embedder(ranker, sound, stored, options, batch=batch_size, device=device)
     show.notes(models.stand_ins([source.model]))
-    query = (source.thing.embed_texts([prompt])[0] if heard is None else heard.vector).numpy()
+    query = (source.thing.embed_texts([prompt])[0] if sound is None else sound.vector).numpy()
     if stored is not None:
         _show_stored(
             stored, prompt, stored.search(query, top), copy, as_json=as_json, plain=plain, pictures=show_pictures
@@ -118,6 +113,26 @@ def search(
         show.warn(f"skipped: {reason}")
     if embedded.unreadable:
         raise typer.Exit(3)
+
+
+def _embedder(
+    ranker: str | None, sound: EmbeddedAudio | None, stored: Vectors | None, options: dict[str, Any], **flags: Any
+) -> Opened[Any]:
+    """That of the sound or of the stored vectors, unless another is named: one that can be compared with both."""
+    from t2icli.pipelines import mixture
+    from t2icli.pipelines.evaluate import embeddings
+
+    if sound is not None and ranker is None:
+        if stored is not None:
+            stored.check(sound.listener.entry, sound.listener.settings)
+        return sound.listener
+    if stored is not None:
+        source = stored.open_embedder(ranker, options, **flags)
+    else:
+        (source,) = embeddings.open_embedders([ranker or defaults.name("ranker")], options, **flags)
+    if sound is not None:
+        mixture.check_space(sound, source)
+    return source
 
 
 def _show_stored(

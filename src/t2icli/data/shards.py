@@ -38,7 +38,7 @@ class ShardWriter:
         self.folder = folder
         self.name = name
         self._path = folder / f"{name}.tar"
-        self._draft = folder / f".{name}.tar.{os.getpid()}.part"
+        self._draft = files.draft_of(folder / f"{name}.tar")
         with files.writing(self._path):
             self._tar: BinaryIO = self._draft.open("wb")
         self._places: list[int] = []

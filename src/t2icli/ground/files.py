@@ -1,4 +1,4 @@
-"""Files that appear under their name whole, or not at all; and texts that users have written."""
+"""Files that are written completely or not at all; and texts that users have written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from pathlib import Path
 from t2icli.ground.errors import T2IError
 
 
+def draft_of(path: Path) -> Path:
+    """A hidden name beside `path` that no other process takes, on this host or another."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+
+
 @contextlib.contextmanager
 def whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A draft to write to, which takes the name `path` when the block ends well and is removed otherwise.
 
     Under that name a killed program leaves the old file or the new one; `durable` holds also when the power fails.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = draft_of(path)
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

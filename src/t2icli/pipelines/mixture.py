@@ -66,9 +66,11 @@ class EmbeddedAudio:
         return self.listener.thing.space
 
 
-def hear(sound: AudioFile, word: str | None = None, tables: Mapping[str, Any] | None = None) -> EmbeddedAudio:
-    """The sound for the embedder that `word` names, else the usual one."""
-    listener = open_one("embedder", word or defaults.listener(), tables)
+def hear(
+    sound: AudioFile, word: str | None = None, tables: Mapping[str, Any] | None = None, **flags: Any
+) -> EmbeddedAudio:
+    """The sound for the embedder that `word` names, else the usual one; `flags` are as in `open_one`."""
+    listener = open_one("embedder", word or defaults.listener(), tables, **flags)
     if not isinstance(listener.thing, AudioEmbedder):
         raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
     return EmbeddedAudio(listener.thing.embed_audio([sound.clip])[0], listener, word or listener.entry, sound.sha256)

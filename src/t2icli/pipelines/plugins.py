@@ -46,14 +46,25 @@ class Details(msgspec.Struct, frozen=True):
     """Whether it uses repositories of model hubs as they are."""
 
 
+COMMAND = "command"
+"""In place of a kind: a command that a plugin brings."""
+
+
 def rows(kind: str | None = None) -> list[PluginRow]:
-    """Every entry, or those of one kind."""
-    return [
+    """Every entry and every command of a plugin, or those of one kind."""
+    installed = discovery.installed()
+    entries = [
         PluginRow(each, name, offer.entry.about, offer.plugin, offer.distribution)
-        for each, offers in discovery.installed().offers.items()
+        for each, offers in installed.offers.items()
         if kind in (None, each)
         for name, offer in sorted(offers.items())
     ]
+    commands = [
+        PluginRow(COMMAND, name, offer.command.about, offer.plugin, offer.distribution)
+        for name, offer in sorted(installed.commands.items())
+        if kind in (None, COMMAND) and offer.plugin != discovery.OWN
+    ]
+    return entries + commands
 
 
 def broken() -> list[BrokenPlugin]:
@@ -62,16 +73,20 @@ def broken() -> list[BrokenPlugin]:
 
 
 def details(kind: str, name: str) -> Details:
-    """One entry with its settings."""
-    entry = discovery.find(kind, name)
-    (row,) = (row for row in rows(kind) if row.name == name)
+    """One entry with its settings; a command of a plugin, which has flags."""
+    named = {row.name: row for row in rows(kind)}
+    if kind == COMMAND:
+        if name not in named:
+            raise T2IError(f"no plugin brings a command called {name!r}", did_you_mean(name, named))
+        return Details(named[name], [], can_import=False, can_adopt=False)
+    entry, row = discovery.find(kind, name), named[name]
     fields = [Setting(f.name, f.type, f.default, f.about) for f in settings.describe(entry.settings)]
     return Details(row, fields, entry.convert is not None, entry.adopt is not None)
 
 
 def meant(word: str) -> list[PluginRow]:
     """What a single word means: a kind, or else a name of whatever kind."""
-    if word in KINDS:
+    if word in (*KINDS, COMMAND):
         return rows(word)
     named = [row for row in rows() if row.name == word]
     if not named:

@@ -11,12 +11,14 @@ from t2icli.contract.kinds import Ranker
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import mixture
 from t2icli.registry.cosine import CosineRanker
-from t2icli.registry.open import Choice, choose_several
+from t2icli.registry.open import Choice, Opened, choose_several
 from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+    from t2icli.pipelines.mixture import EmbeddedAudio
 
 
 class Weighed(Protocol):
@@ -80,10 +82,16 @@ def chosen(
 
 def opened(chosen: Mapping[str, tuple[float, Choice]]) -> list[Judge]:
     loaded = {name: (weight, choice.open()) for name, (weight, choice) in chosen.items()}
-    return [
-        Judge(name, each.thing, weight, each.tables, each.model, mixture.space_of(each))
-        for name, (weight, each) in loaded.items()
-    ]
+    return [_judge(name, each, each.thing, weight) for name, (weight, each) in loaded.items()]
+
+
+def _judge(name: str, source: Opened[Any], ranker: Ranker, weight: float = 1.0) -> Judge:
+    return Judge(name, ranker, weight, source.tables, source.model, mixture.space_of(source))
+
+
+def listening(sound: EmbeddedAudio) -> Judge:
+    """The embedder of a sound as a judge by that sound."""
+    return _judge(sound.word, sound.listener, CosineRanker(sound.listener.thing, sound.vector))
 
 
 def plan(chosen: Mapping[str, tuple[float, Choice]]) -> dict[str, Any]:

@@ -60,10 +60,14 @@ class Vectors:
         name = self.plan["embedder"] if word is None else word
         own = {**self.plan.get("option", {}), **options} if word is None else options
         entry, chosen = choose("embedder", name, own, **flags)
-        if identity(entry.name, chosen) != self.plan["identity"]:
+        self.check(entry.name, chosen)
+        return Opened("embedder", entry.name, chosen, loaded("embedder", entry, chosen))
+
+    def check(self, name: str, chosen: Any) -> None:
+        """Whether the embedder `name` with these settings makes the same vectors."""
+        if identity(name, chosen) != self.plan["identity"]:
             hint = "omit -r and its settings, install that model again, or embed into another folder"
             raise T2IError(f"the vectors in '{self.folder}' are of another model or other settings", hint)
-        return Opened("embedder", entry.name, chosen, loaded("embedder", entry, chosen))
 
     def search(self, query: NDArray[np.float32], n: int) -> list[Hit]:
         """The n rows nearest to `query`, best first; of the same score the earlier one."""

@@ -46,6 +46,8 @@ PACKAGES = {
     "dataset": "t2icli-starter",
 }
 """One of our packages for each kind, suggested to users who have none."""
+OWN = "t2icli"
+"""The plugin of the built-in commands."""
 PLUGINS = ("brivl", "starter", "clipcap", "clipgen", "dalle2", "diffusers", "flow", "serve", "transformers", "wavbrivl")
 OURS = tuple(f"t2icli-{name}" for name in PLUGINS)
 """Our distributions beside t2icli itself."""
@@ -201,7 +203,7 @@ def collect(others: Iterable[Announced]) -> Plugins:
     plugins = Plugins()
     own = distributions.own_title()
     with plugins.isolation:
-        plugins.add("t2icli", own, _module(COMMANDS))
+        plugins.add(OWN, own, _module(COMMANDS))
         for _, name, _ in pkgutil.iter_modules([str(BACKENDS)]):
             plugins.add(name, own, _module(f"t2icli.backends.{name}"))
         for name, distribution, load in others:
@@ -356,7 +358,7 @@ def _module(name: str) -> Callable[[], object]:
 def built_in_commands() -> dict[str, CommandOffer]:
     """The commands that no plugin is needed for, nor asked."""
     plugins = Plugins()
-    plugins.add("t2icli", "t2icli", _module(COMMANDS))
+    plugins.add(OWN, OWN, _module(COMMANDS))
     return plugins.commands
 
 

@@ -173,6 +173,12 @@ def take_table(options: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(table)
 
 
+def for_audio(options: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """The settings of the embedder of --audio, `-o audio.KEY=VALUE`; all of them, if no other model is loaded."""
+    table = take_table(options, "audio")
+    return merge(options, table) if alone else table
+
+
 def chosen_in(values: msgspec.Struct) -> set[str]:
     """The settings that are not their defaults."""
     return {
