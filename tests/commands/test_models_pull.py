@@ -173,7 +173,7 @@ def test_main_may_move_while_it_is_pulled(pipes: Runner, fake_hub: FakeHub, monk
 def test_main_may_move_between_a_failure_and_the_next_try(pipes: Runner, fake_hub: FakeHub) -> None:
     fake_hub.add(NAME, FILES)
     fake_hub.faults[WEIGHTS] = "cut"
-    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="the connection broke off")
+    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="the connection was lost")
     del fake_hub.faults[WEIGHTS]
     newer = {**FILES, WEIGHTS: bytes(reversed(FILES[WEIGHTS])), "unet/config.json": b'{"width": 9}'}
     commit = fake_hub.add(NAME, newer)

@@ -155,7 +155,7 @@ def test_threads_and_precision_are_set_to_what_is_recorded(t2i: Runner, picture:
         ("machine", "instruction_set", "AVX512 amx_tile", "made: instruction set"),
         ("versions", "torch", "2.0", "made: version of torch"),
         ("machine", None, None, "the file does not say with which processor"),
-        ("pixels", None, "0" * 64, "this backend does not repeat its pictures"),
+        ("pixels", None, "0" * 64, "so this backend is not deterministic"),
     ],
 )
 def test_pixels_that_differ_have_their_cause_named(

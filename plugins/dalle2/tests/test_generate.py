@@ -172,14 +172,14 @@ def test_steps_and_samplers_that_make_no_sense_are_refused(fake: Any, tiny_model
 @pytest.mark.usefixtures("fake")
 def test_guidance_of_a_model_trained_without_dropping_its_condition_is_warned_of(make: Any, tmp_path: Path) -> None:
     model = make.decoder(tmp_path / "model", msgspec.structs.replace(make.DECODER, dropped=0.0))
-    with pytest.warns(UserWarning, match="the decoder was trained with its condition always there"):
+    with pytest.warns(UserWarning, match="the decoder was trained without dropping its condition"):
         load(model, cfg_scale=2.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(model)
         load(model, prior_cfg_scale=2.0)
     always = make.prior(tmp_path / "prior", msgspec.structs.replace(make.PRIOR, dropped=0.0))
-    with pytest.warns(UserWarning, match="the prior was trained with its condition always there"):
+    with pytest.warns(UserWarning, match="the prior was trained without dropping its condition"):
         load(model, prior=str(always), prior_cfg_scale=2.0)
 
 

@@ -110,15 +110,15 @@ def test_a_pickle_is_never_opened(refused: Callable[..., str], own: Own, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"_class_name": ["pipeline", "Mine"]}, "code of a repository is never run"),
+        ({"_class_name": ["pipeline", "Mine"]}, "code from a repository is never run"),
         ({"_class_name": "WonderPipeline"}, "needs WonderPipeline, which diffusers"),
         ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "which diffusers"),
         ({"vae": ["os", "system"]}, "is a os.system, which neither diffusers nor transformers has"),
         ({"vae": ["diffusers_modules.mine", "Vae"]}, "which neither diffusers nor transformers has"),
-        ({"vae": ["mine", "Vae"]}, "code of a repository is never run"),
+        ({"vae": ["mine", "Vae"]}, "code from a repository is never run"),
         ({"../vae": ["diffusers", "AutoencoderKL"]}, "is damaged at '../vae'"),
         ({"other": ["diffusers", "AutoencoderKL"]}, "lacks its part 'other'"),
-        ({"_class_name": "DDPMPipeline"}, "cannot be used to draw from words: its call takes no prompt"),
+        ({"_class_name": "DDPMPipeline"}, "cannot draw from a prompt: its call takes no prompt"),
     ],
 )
 def test_an_index_that_asks_for_something_else_is_refused(

@@ -96,7 +96,7 @@ def test_every_scheduler_of_flow_matching_draws(name: str, family: str, load: Lo
 
 
 def test_pixels_that_are_no_numbers_are_an_error(load: Load) -> None:
-    with pytest.raises(T2IError, match="QwenImagePipeline computed what is no number") as caught:
+    with pytest.raises(T2IError, match="QwenImagePipeline produced values that are not numbers") as caught:
         picture(load("qwen-image"), steps=1)  # its scheduler divides by the number of steps less one
     assert caught.value.hint == "set more steps, or precision=fp32"
 
@@ -230,7 +230,7 @@ def test_strength_is_how_much_is_drawn_anew(load: Load, photo: Image.Image) -> N
 
 
 def test_an_edit_pipeline_needs_a_picture(load: Load) -> None:
-    with pytest.raises(T2IError, match="QwenImageEditPipeline changes pictures") as caught:
+    with pytest.raises(T2IError, match="QwenImageEditPipeline edits pictures") as caught:
         picture(load("qwen-image-edit"))
     assert caught.value.hint == "give it one: --from IMAGE"
 

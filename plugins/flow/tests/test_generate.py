@@ -161,4 +161,4 @@ def test_pictures_of_every_kind_through_the_front_door(front: Any, make_model: M
 def test_without_an_embedder_there_is_no_like(front: Any, make_model: MakeModel) -> None:
     Image.new("RGB", (20, 20), "red").save("red.png")
     words = ("-m", make_model(), "-o", "tokenizer=letters")
-    front.fails("generate", "--like", "red.png", *words, says="takes --from and --mask beside a prompt")
+    front.fails("generate", "--like", "red.png", *words, says="takes --from and --mask besides a prompt")

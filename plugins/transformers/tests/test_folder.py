@@ -66,5 +66,5 @@ def test_a_pickle_is_never_opened(own: Path, tmp_path: Path) -> None:
 def test_code_of_a_repository_is_never_run(own: Path, tmp_path: Path) -> None:
     (own / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     edit(own / "config.json", model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModel": "mine.Model"})
-    assert "code of a repository is never run" in refused(own)
+    assert "code from a repository is never run" in refused(own)
     assert not (tmp_path / "ran").exists()

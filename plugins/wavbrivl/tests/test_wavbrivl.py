@@ -156,7 +156,7 @@ def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) ->
     check_recipe(t2i_wavbrivl.t2i_recipes()[0], data, tmp_path / "model", shape=SMALL, space=TOY)
     own = load("embedder", "wavbrivl", model=str(tmp_path / "model"))
     assert own.space == parts.space("toy-vectors", toys.EmbedderSettings())
-    with pytest.raises(T2IError, match="learnt from another embedder"):
+    with pytest.raises(T2IError, match="was distilled from another embedder"):
         load("embedder", "wavbrivl", model=str(tmp_path / "model"), space={"name": "toy-vectors", "width": 8})
 
 

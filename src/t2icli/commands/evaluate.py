@@ -69,7 +69,8 @@ def retrieval(
         ),
     ] = "right",
     audio: Annotated[
-        bool, typer.Option("--audio", help="Measure the data's sounds too: each looks for its sentence and picture.")
+        bool,
+        typer.Option("--audio", help="Evaluate the data's sounds too: retrieval of each one's sentence and picture."),
     ] = False,
     text: Text = "sur_text",
     root: Root = None,
@@ -169,7 +170,8 @@ def generation(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Keep in the model's card what its best score: t2i generate notes what scores less."
+            "--calibrate",
+            help="Store the usual best scores in the model's card; t2i generate notes prompts that score less.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
@@ -326,7 +328,7 @@ def _show_pictures(result: PicturesResult, ranker: str | None, *, as_json: bool)
         show.line(f"FID  {result.fid:.4f}")
         show.line(f"KID  {result.kid:.6f}" + (f" ± {result.kid_deviation:.6f}" if result.kid_deviation else ""))
         if min(result.pictures, result.reference) < FEW:
-            show.note("FID rises the fewer pictures there are: compare figures of equally many; KID is not biased so")
+            show.note("FID is biased upwards for few pictures: compare figures of equally many; KID is unbiased")
     if result.clip_score is not None:
         show.line(f"CLIPScore-{ranker}  {result.clip_score:.4f}")
 

@@ -101,7 +101,7 @@ def new(
 
 
 def install(
-    what: Annotated[list[str], typer.Argument(metavar="NAME|PATH|URL...", help="Behind `--`: flags for pip.")],
+    what: Annotated[list[str], typer.Argument(metavar="NAME|PATH|URL...", help="After `--`: flags for pip.")],
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Upgrade to newer versions.")] = False,
     yes: Yes = False,
 ) -> None:

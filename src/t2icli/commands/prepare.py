@@ -139,7 +139,7 @@ def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
 def _source(words: list[str]) -> tuple[str | None, Path]:
     """`NAME SOURCE`, or SOURCE alone, whose kind is guessed from the file."""
     if len(words) not in (1, 2):
-        raise T2IError("t2i prepare takes a source, and before it what kind it is", "t2i prepare folder photos/ ...")
+        raise T2IError("t2i prepare takes a kind of source and then the source", "t2i prepare folder photos/ ...")
     if len(words) == 1 and not Path(words[0]).exists():  # a named source may take something else than a path
         raise T2IError(f"there is nothing at {words[0]!r}")
     return (words[0] if len(words) == 2 else None), Path(words[-1])

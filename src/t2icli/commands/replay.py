@@ -60,13 +60,13 @@ def _show(path: Path, done: Replay, *, as_json: bool) -> None:
         show.table([[c["what"], c["then"], c["now"]] for c in changes], ["what", "then", "now"])
     limits = machine.limits_again(*done.differences.get("instruction set", ("", "")))
     if limits and not done.agrees:
-        show.note(f"under the variables of that time: {' '.join(limits)} t2i replay {shlex.quote(str(path))}")
+        show.note(f"with the environment variables of that run: {' '.join(limits)} t2i replay {shlex.quote(str(path))}")
 
 
 def _cause(done: Replay) -> str:
     """Why pixels may differ, threads and precision having been set to what is recorded."""
     if done.differences:
-        return f"not as it was when the picture was made: {', '.join(done.differences)}"
+        return f"changed since the picture was made: {', '.join(done.differences)}"
     if done.not_recorded:
         return f"the file does not say with which {', '.join(done.not_recorded)} it was made"
-    return "everything recorded is as it was, so this backend does not repeat its pictures"
+    return "nothing recorded has changed, so this backend is not deterministic"

@@ -70,7 +70,7 @@ def search(
 ) -> None:
     """Find the pictures that fit a prompt or a sound best; with --cache, pictures are embedded only once.
 
-    With a text file in place of pictures it finds sentences: what was heard in a sound, if you give what it may be.
+    With a text file in place of pictures it ranks the lines: with --audio, by how well they describe the sound.
     """
     from t2icli.pipelines import mixture, models
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval

@@ -449,7 +449,7 @@ def _where_it_stands(problem: Any) -> str | None:
         return None
     if parameter is not None and (source := context.get_parameter_source(parameter.name)) is not None:
         if source.name == "DEFAULT_MAP":
-            return f"it stands in the file of --config: {context.params.get('config_file')}"
+            return f"it is set in the file of --config: {context.params.get('config_file')}"
         if source.name == "ENVIRONMENT":
             return f"it comes from the variable {parameter.envvar}"
     return f"see: {context.command_path} --help"

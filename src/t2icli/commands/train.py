@@ -65,7 +65,7 @@ def train(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="tiny, small, base, or original: what its authors used; the machine decides unless given.",
+            help="tiny, small, base, or original (the authors'); chosen to suit the machine if omitted.",
             rich_help_panel=HOW_LONG,
         ),
     ] = None,
@@ -73,7 +73,7 @@ def train(
         str | None,
         typer.Option(
             metavar="N|auto",
-            help="Samples in a step, over all devices; unless given what the recipe wants and data and memory allow.",
+            help="Samples per step, over all devices; the recipe's if omitted, as far as data and memory allow.",
             rich_help_panel=HOW_LONG,
         ),
     ] = None,

@@ -55,7 +55,7 @@ class Entry(Generic[T]):
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
     conditions: Collection[str] = ()
-    """Of a generator: the pictures it takes beside a prompt, names in `contract.requests.CONDITIONS`. They are in
+    """Of a generator: the pictures it takes besides a prompt, names in `contract.requests.CONDITIONS`. They are in
     `Abilities.conditions` too; here they are known before anything is loaded."""
 
 

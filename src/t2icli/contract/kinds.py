@@ -243,7 +243,7 @@ def loaded(kind: str, entry: Entry[Any], chosen: Any) -> Any:
     thing = entry.load(chosen)
     if missing := lacking(kind, thing):
         raise T2IError(
-            f"{kind} {entry.name!r} lacks {missing}", "a mistake of its plugin: t2icli.contract.kinds", code=1
+            f"{kind} {entry.name!r} lacks {missing}", "a bug in the plugin: see t2icli.contract.kinds", code=1
         )
     return thing
 

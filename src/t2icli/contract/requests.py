@@ -122,7 +122,9 @@ class _OnePromptAtATime:
         try:
             return iter(self.generator.generate(first.prompt, n, seed=first.seed))
         except TypeError as error:
-            raise T2IError(f"the generator breaks its promise: {error}", "add --debug to see where", code=1) from error
+            raise T2IError(
+                f"the generator does not do what its kind promises: {error}", "add --debug to see where", code=1
+            ) from error
 
 
 RUN = 64
@@ -160,7 +162,7 @@ def check(
     """Whether a generator can draw this at all; `generators` names those that take a condition."""
     for name in sorted(request.conditions - abilities.conditions):
         known = " and ".join(flag for each, flag in CONDITIONS.items() if each in abilities.conditions)
-        takes = f"{owner} takes {known} beside a prompt" if known else f"{owner} takes a prompt alone"
+        takes = f"{owner} takes {known} besides a prompt" if known else f"{owner} takes a prompt alone"
         if others := ", ".join(sorted(generators(name))):
             hint = f"{takes}; generators that take {CONDITIONS[name]}, to choose with -m: {others}"
         else:

@@ -31,7 +31,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     z_channels: Annotated[int, Meta(description="width of the latent before it is quantised", ge=1)] = 256
     embed_dim: Annotated[int, Meta(description="width of a code's vector", ge=1)] = 256
     n_embed: Annotated[int, Meta(description="how many codes there are", ge=2)] = 1024
-    dropout: Annotated[float, Meta(description="share of features dropped in training", ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Meta(description="fraction of features dropped in training", ge=0, lt=1)] = 0.0
     quantizer: Annotated[
         Literal["vq", "gumbel", "cosine"],
         Meta(description="nearest code, likeliest code of a classifier, or nearest direction"),

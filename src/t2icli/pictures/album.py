@@ -111,7 +111,7 @@ class Album:
             if force and others:
                 raise T2IError(
                     f"another t2i generate is working in '{self.folder}', and --force would remove its pictures",
-                    "let it finish, or choose another --output",
+                    "wait for it, or choose another --output",
                 )
             space = workspace.Workspace(self.folder)
         try:

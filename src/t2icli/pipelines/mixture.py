@@ -158,7 +158,7 @@ def _check_listener(listener: Opened[AudioEmbedder], space: str, owner: str) -> 
     """Whether it embeds sounds in `space`, that of the model `owner`."""
     if listener.thing.space != space:
         raise T2IError(
-            f"{listener.name!r} hears in the space of {shown(listener.thing.space)}, "
+            f"{listener.name!r} embeds sounds in the space of {shown(listener.thing.space)}, "
             f"but {owner!r} uses that of {shown(space)}: their vectors cannot be compared",
             f"use models of one space, or train one for the other: t2i train {listener.entry} -o space=NAME",
         )

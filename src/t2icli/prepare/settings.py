@@ -55,7 +55,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["auto", "jpg", "png"],
         Meta(description="file format; auto keeps a good RGB file byte for byte and else picks by what it was"),
     ] = "auto"
-    quality: Annotated[int, Meta(description="of JPEG files that have to be re-encoded", ge=1, le=100)] = 95
+    quality: Annotated[int, Meta(description="quality of JPEG files that have to be re-encoded", ge=1, le=100)] = 95
     duplicates: Annotated[
         Literal["keep", "exact", "similar"],
         Meta(description="exact: drop equal rows and equal image files; similar: also images that look alike"),
@@ -69,7 +69,7 @@ class FetchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How images are fetched. `-o fetch.KEY=VALUE`."""
 
     concurrency: Annotated[int, Meta(description="addresses fetched at once", ge=1)] = 128
-    per_host: Annotated[int, Meta(description="of these at one host", ge=1)] = 16
+    per_host: Annotated[int, Meta(description="of these, to one host", ge=1)] = 16
     timeout: Annotated[float, Meta(description="seconds for one try, from look-up to last byte", gt=0)] = 20.0
     tries: Annotated[
         int, Meta(description="tries for temporary failures: 429, 5xx, broken connections, time-outs", ge=1)

@@ -284,7 +284,7 @@ def is_utf8(text: str | Path) -> bool:
 def _from_text(kind: type, value: Any) -> Any:
     if issubclass(kind, Path) and isinstance(value, (str, Path)):
         if "\0" in str(value):
-            raise msgspec.ValidationError("a path has no nul")
+            raise msgspec.ValidationError("a path cannot contain NUL")
         try:
             return Path(value).expanduser()
         except RuntimeError as error:  # ~USER without a home

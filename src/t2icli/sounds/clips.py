@@ -166,4 +166,4 @@ def _check(name: str, count: int, rate: int, channels: int) -> None:
         raise T2IError(f"{name} is too short: {count / rate:.3g} seconds")
     if count > MAX_SECONDS * rate:
         seconds = f"{count / rate:,.0f} seconds, more than {MAX_SECONDS:,}"
-        raise T2IError(f"{name} is too long: {seconds}", f"cut it: ffmpeg -i FILE -t {MAX_SECONDS} sound.wav")
+        raise T2IError(f"{name} is too long: {seconds}", f"trim it: ffmpeg -i FILE -t {MAX_SECONDS} sound.wav")

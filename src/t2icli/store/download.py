@@ -87,7 +87,7 @@ def _from_mirror(url: str, remote: RemoteFile, path: Path, tell: Callable[[int, 
     while idle < ATTEMPTS:
         before = _size(part)
         try:
-            whole, problem = _append(url, remote, part, tell), "the connection broke off"
+            whole, problem = _append(url, remote, part, tell), "the connection was lost"
         except urllib.error.HTTPError as error:
             error.close()
             raise web.refusal(error) or _Unusable(f"{error.code} {error.reason}") from error

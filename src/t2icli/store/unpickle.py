@@ -118,7 +118,7 @@ def _first(value: Any, *_rest: Any) -> Any:
 
 def _subclass(rebuild: Any, _type: Any, args: tuple[Any, ...], _state: Any) -> Any:
     if not isinstance(args, tuple):
-        raise pickle.UnpicklingError("arguments that are no tuple")
+        raise pickle.UnpicklingError("arguments that are not a tuple")
     return rebuild(*args)
 
 

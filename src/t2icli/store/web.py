@@ -160,7 +160,7 @@ def refusal(error: HTTPError) -> T2IError | None:
     if error.code == 401 and token() and code != "RepoNotFound":
         return T2IError("the hub does not accept your token", "set HF_TOKEN to a valid one, or unset it", 1)
     if error.code == 403:
-        return T2IError(f"the hub refuses {name!r} to your token", "its account needs read access to the repository", 1)
+        return T2IError(f"your token has no access to {name!r}", "its account needs read access to the repository", 1)
     hint = "check its name; if it is private, set HF_TOKEN to a token that may read it"
     return T2IError(f"there is no repository {name!r} at {host(url)}", hint)
 

@@ -16,7 +16,7 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: Annotated[int, Meta(description="samples in one step, over all devices and accumulation", ge=1)] = 32
     grad_accum: Annotated[int, Meta(description="micro-batches per device and step", ge=1)] = 1
     grad_checkpointing: Annotated[
-        bool, Meta(description="compute blocks again on the way back in place of keeping them: less memory, more time")
+        bool, Meta(description="recompute blocks in the backward pass instead of keeping them: less memory, more time")
     ] = False
     optimizer: Annotated[
         Literal["adam", "adamw", "muon"],

@@ -16,7 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="BriVL's own checks.", callback=lam
 def check(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A BriVL model, by name or folder.")] = "brivl",
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", metavar="FOLDER", help="With baike_14361859_0.jpg and its two fellows.")
+        Path | None,
+        typer.Option("--pictures", metavar="FOLDER", help="Folder of baike_14361859_0.jpg and the two other pictures."),
     ] = None,
     image_size: Annotated[
         int, typer.Option("--image-size", help="The published vectors were most likely made at 456.")

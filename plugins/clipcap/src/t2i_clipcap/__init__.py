@@ -53,7 +53,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         ),
     ] = None
     tokenizer: Annotated[
-        Part[Tokenizer], Meta(description="words of a GPT-2 that starts from nothing; learnt from the captions")
+        Part[Tokenizer], Meta(description="vocabulary of a GPT-2 trained from scratch; learnt from the captions")
     ] = part("tokenizer", "json")
     tune: Annotated[bool, Meta(description="train the GPT-2 too, not the mapper alone")] = True
     mapper: Annotated[

@@ -92,7 +92,7 @@ def _pieces(vocabulary: Path) -> Tokenizer:
     lines = read_text(vocabulary).split("\n")
     words = {line.rstrip("\r"): i for i, line in enumerate(lines) if line.strip()}
     if "[SEP]" not in words or "[UNK]" not in words:
-        raise T2IError(f"'{vocabulary}' is no BERT vocabulary: it has no [SEP] and [UNK]", "give one word a line")
+        raise T2IError(f"'{vocabulary}' is not a BERT vocabulary: it has no [SEP] and [UNK]", "give one word a line")
     tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -83,7 +83,7 @@ class CodecRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         int | None, Meta(description="step from which the discriminator takes part; none is after one pass")
     ] = None
     adversary_width: Annotated[int, Meta(description="channels of its first layer", ge=1)] = 64
-    adversary_layers: Annotated[int, Meta(description="halvings of its view", ge=1)] = 3
+    adversary_layers: Annotated[int, Meta(description="downsampling steps", ge=1)] = 3
     begin: Annotated[
         int, Meta(description="steps without codes, after which k-means finds the first; the original has none", ge=0)
     ] = 0

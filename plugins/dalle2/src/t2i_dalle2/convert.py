@@ -244,8 +244,8 @@ def groups_of(known: Mapping[str, Any], unets: int, checkpoint: Path) -> list[in
     if value is None:
         raise T2IError(
             f"nothing in '{checkpoint}' shows the `resnet_groups` it was trained with",
-            "say so in a JSON file and import it beside, such as decoder.json; "
-            'unless they were set, they are 8: {"resnet_groups": 8}',
+            "import a JSON file with them too, such as decoder.json; "
+            'if they were never set, they are 8: {"resnet_groups": 8}',
         )
     groups = value if isinstance(value, list) else [value] * unets
     if len(groups) != unets or not all(isinstance(count, int) and count > 0 for count in groups):
@@ -309,4 +309,4 @@ def shape_of(values: Mapping[str, Any], kind: Any, checkpoint: Path) -> Any:
     try:
         return msgspec.convert({k: v for k, v in values.items() if k in kind.__struct_fields__}, kind)
     except msgspec.ValidationError as error:
-        raise T2IError(f"the sizes of '{checkpoint}' make no sense: {error}") from error
+        raise T2IError(f"the sizes in '{checkpoint}' are inconsistent: {error}") from error

@@ -271,5 +271,5 @@ def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[
 
 def warn_of_guidance(what: str, scale: float, dropped: float) -> None:
     if scale != 1 and not dropped:
-        message = f"the {what} was trained with its condition always there, so a guidance of {scale} pushes it anywhere"
+        message = f"the {what} was trained without dropping its condition: a guidance of {scale} leads nowhere"
         warnings.warn(f"{message}; 1 is none", UserWarning, stacklevel=2)

@@ -22,7 +22,7 @@ Steps = Annotated[int, Meta(description="denoising steps; none is what the pipel
 Guidance = Annotated[
     float,
     Meta(
-        description="guidance, as the model's own page counts it; none is what the pipeline takes",
+        description="guidance, as defined on the model's own page; none is what the pipeline takes",
         ge=0,
         extra=PER_PICTURE,
     ),
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 0.6
     scheduler: Annotated[
         Literal["auto", "euler", "euler-a", "heun", "dpm++", "dpm++-karras", "unipc", "ddim", "lcm"],
-        Meta(description="how noise is removed; auto is the pipeline's own way", extra=PER_PICTURE),
+        Meta(description="scheduler that removes the noise; auto is the pipeline's own", extra=PER_PICTURE),
     ] = "auto"
     lora: Annotated[
         tuple[Lora, ...],
@@ -72,11 +72,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = None
     offload: Annotated[
         Literal["none", "model", "group"],
-        Meta(description="keep on the GPU only the network that computes, or only its layers that do"),
+        Meta(description="keep on the GPU only the network in use, or only its layer in use"),
     ] = "none"
     tiling: Annotated[bool, Meta(description="decode large pictures tile by tile, in less memory")] = False
     batch: Annotated[
-        int, Meta(description="pictures drawn at once on a GPU; recorded, for it decides last bits", ge=1)
+        int, Meta(description="pictures drawn at once on a GPU; recorded, since it affects the last bits", ge=1)
     ] = 4
     device: Device = "auto"
 
@@ -99,12 +99,12 @@ class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     base: Annotated[Model, Meta(description="the pipeline to train beside: `t2i train lora -m NAME`", extra=BASE)]
     rank: Annotated[int, Meta(description="of the LoRA's matrices: more learn more, and need more memory", ge=1)] = 16
     targets: Annotated[
-        tuple[str, ...], Meta(description="layers that it changes, by the ends of their names; none at all is usual")
+        tuple[str, ...], Meta(description="layers it adapts, by name suffix; none at all: the usual ones")
     ] = ()
     pixels: Annotated[int, Meta(description="width and height of the pictures it learns from", ge=16)] = 512
     text_length: Annotated[int, Meta(description="tokens of a caption; longer ones are cut", ge=8)] = 256
     checkpointing: Annotated[
-        bool, Meta(description="compute activations twice in place of keeping them: slower, in less memory")
+        bool, Meta(description="recompute activations instead of keeping them: slower, in less memory")
     ] = False
     quantize: Annotated[Literal["none", "int8"], Meta(description="weights of the base in int8, by torchao")] = "none"
     base_precision: Annotated[

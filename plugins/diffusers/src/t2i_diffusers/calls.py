@@ -33,7 +33,7 @@ def check_draws(kind: type) -> None:
     needed = [name for name in ("prompt", "generator", "num_inference_steps") if name not in parameters(kind)]
     if needed:
         raise T2IError(
-            f"{kind.__name__} cannot be used to draw from words: its call takes no {', '.join(needed)}",
+            f"{kind.__name__} cannot draw from a prompt: its call takes no {', '.join(needed)}",
             "see what can: t2i models list",
         )
 

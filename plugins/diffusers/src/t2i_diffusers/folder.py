@@ -64,7 +64,7 @@ class Component:
             if missing:
                 raise T2IError(
                     f"'{self.folder}' lacks {len(missing)} of {len(named)} files of weights: {missing[0]}",
-                    "fetch the repository again",
+                    "download the repository again",
                     code=1,
                 )
 
@@ -104,7 +104,7 @@ def open_repository(folder: Path) -> PipelineFolder:
     index = read_json(path)
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
-        raise T2IError(f"'{path}' names no class of diffusers but {pipeline!r}", "code of a repository is never run")
+        raise T2IError(f"'{path}' names no class of diffusers but {pipeline!r}", "code from a repository is never run")
     return PipelineFolder(folder, pipeline, tuple(_components(folder, index)))
 
 
@@ -145,9 +145,9 @@ def _components(folder: Path, index: Mapping[str, Any]) -> Iterator[Component]:
             continue
         place = folder / name
         if len(value) != 2 or not all(isinstance(word, str) for word in value) or not name.isidentifier():
-            raise T2IError(f"'{folder / INDEX}' is damaged at {name!r}", "fetch the repository again", code=1)
+            raise T2IError(f"'{folder / INDEX}' is damaged at {name!r}", "download the repository again", code=1)
         if not place.is_dir():
-            raise T2IError(f"'{folder}' lacks its part {name!r}", "fetch the repository again", code=1)
+            raise T2IError(f"'{folder}' lacks its part {name!r}", "download the repository again", code=1)
         _refuse_code(place, value[1])
         yield Component(name, value[0], value[1], place)
 
@@ -159,7 +159,7 @@ def _refuse_code(place: Path, kind: str) -> None:
     for path in place.glob("*config.json"):
         if "auto_map" in read_json(path):
             raise T2IError(
-                f"'{path}' asks for code of its own, and code of a repository is never run",
+                f"'{path}' needs custom code, and code from a repository is never run",
                 "use a repository whose classes are part of diffusers and transformers",
             )
 
@@ -171,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise T2IError(f"'{path}' is damaged: {error}", "fetch the repository again", code=1) from error
+        raise T2IError(f"'{path}' is damaged: {error}", "download the repository again", code=1) from error
 
 
 def numbers(path: Path) -> dict[str, int]:
@@ -184,10 +184,12 @@ def numbers(path: Path) -> dict[str, int]:
         end = max((tensor["data_offsets"][1] for tensor in table.values()), default=0)
         counts = {name: _count(tensor) for name, tensor in table.items()}
     except (msgspec.DecodeError, RecursionError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise T2IError(f"'{path}' is damaged: it does not begin like safetensors", "fetch it again", code=1) from error
+        raise T2IError(
+            f"'{path}' is damaged: it does not begin like safetensors", "download it again", code=1
+        ) from error
     missing = 8 + length + end - path.stat().st_size
     if missing > 0:
-        raise T2IError(f"'{path}' is incomplete: {missing} bytes are missing", "fetch it again", code=1)
+        raise T2IError(f"'{path}' is incomplete: {missing} bytes are missing", "download it again", code=1)
     return counts
 
 

@@ -86,7 +86,9 @@ class Diffusers:
                     drawn = pipeline(generator=generators, **options)
             except FloatingPointError as error:
                 raise T2IError(
-                    f"{type(pipeline).__name__} computed what is no number", "set more steps, or precision=fp32", code=1
+                    f"{type(pipeline).__name__} produced values that are not numbers",
+                    "set more steps, or precision=fp32",
+                    code=1,
                 ) from error
             except REFUSALS as error:
                 raise T2IError(f"{type(pipeline).__name__} cannot draw this: {first_line(error)}") from error
@@ -117,7 +119,7 @@ class Diffusers:
         """The pipeline for a request's conditions; all of them share their networks."""
         condition = "mask" if request.mask is not None else "source" if request.source is not None else None
         if condition is None and calls.needs_picture(self.kind):
-            raise T2IError(f"{self.kind.__name__} changes pictures", "give it one: --from IMAGE")
+            raise T2IError(f"{self.kind.__name__} edits pictures", "give it one: --from IMAGE")
         kind = self.kind if condition is None else calls.sibling(self.kind, condition)
         if kind is None:
             raise T2IError(f"{self.kind.__name__} draws from words alone", "omit --from and --mask")
@@ -148,7 +150,9 @@ def _sharing(kind: type, pipeline: Any) -> Any:
 def _images(drawn: Any, kind: type, n: int) -> list[Image]:
     images = getattr(drawn, "images", None)
     if images is None:
-        raise T2IError(f"{kind.__name__} gave no pictures but {type(drawn).__name__}", "see: t2i models list", code=1)
+        raise T2IError(
+            f"{kind.__name__} returned {type(drawn).__name__} instead of pictures", "see: t2i models list", code=1
+        )
     if count := sum(map(bool, (getattr(drawn, "nsfw_content_detected", None) or [])[:n])):
         warnings.warn(f"{count} pictures were blackened by the pipeline's safety checker", UserWarning, stacklevel=2)
     return list(images[:n])

@@ -66,14 +66,14 @@ def component_class(component: Component) -> Any:
         raise T2IError(
             f"part {component.name!r} of '{component.folder.parent}' is a {component.library}.{component.kind}, "
             "which neither diffusers nor transformers has",
-            "update them: t2i install --upgrade diffusers transformers; code of a repository is never run",
+            "update them: t2i install --upgrade diffusers transformers; code from a repository is never run",
         )
     return found
 
 
 def _check_flags(settings: Settings, device: torch.device) -> None:
     if settings.offload == "model" and device.type != "cuda":
-        raise T2IError("offload=model needs a GPU", "omit it: without one, all weights are in the machine's memory")
+        raise T2IError("offload=model needs a GPU", "omit it: without a GPU, all weights are in the machine's memory")
     for module, wanted in (("torchao", settings.quantize == "int8"), ("gguf", settings.gguf is not None)):
         if wanted and importlib.util.find_spec(module) is None:
             raise T2IError(f"the package {module} is not installed", f"run: t2i install {module}")
@@ -99,7 +99,7 @@ def _networks(
 def _network(kind: Any, component: Component, settings: Settings, dtype: torch.dtype) -> Any:
     variant, files = component.weights()
     if not files:
-        raise T2IError(f"there are no weights in '{component.folder}'", "fetch the repository again", code=1)
+        raise T2IError(f"there are no weights in '{component.folder}'", "download the repository again", code=1)
     options: dict[str, Any] = {"variant": variant, "local_files_only": True, "use_safetensors": True}
     is_transformers = issubclass(kind, transformers.PreTrainedModel)
     options["dtype" if is_transformers else "torch_dtype"] = dtype
@@ -109,7 +109,7 @@ def _network(kind: Any, component: Component, settings: Settings, dtype: torch.d
         network, found = kind.from_pretrained(component.folder, output_loading_info=True, **options)
     except DAMAGED as error:
         raise T2IError(
-            f"'{component.folder}' cannot be loaded: {first_line(error)}", "fetch the repository again", code=1
+            f"'{component.folder}' cannot be loaded: {first_line(error)}", "download the repository again", code=1
         ) from error
     refuse_missing(component.folder, found)
     return network.eval()
@@ -123,7 +123,7 @@ def refuse_missing(place: Path, found: Any) -> None:
         raise T2IError(
             f"the weights in '{place}' lack {len(missing)} tensors that its config.json promises: "
             f"{', '.join(missing[:SHOWN])}{more}",
-            "fetch the repository again",
+            "download the repository again",
             code=1,
         )
 
@@ -145,7 +145,7 @@ def _from_gguf(kind: Any, component: Component, path: Path, dtype: torch.dtype) 
             local_files_only=True,
         ).eval()
     except DAMAGED as error:
-        raise T2IError(f"'{path}' is no {kind.__name__}: {first_line(error)}", code=1) from error
+        raise T2IError(f"'{path}' is not a {kind.__name__}: {first_line(error)}", code=1) from error
 
 
 def placed(pipeline: Any, settings: Settings, device: torch.device) -> Any:

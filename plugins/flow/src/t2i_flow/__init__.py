@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cfg_scale: CfgScale = 2.0
     strength: Annotated[
         float,
-        Meta(description="with --from: how much may change, of 1, which keeps nothing", gt=0, le=1, extra=PER_PICTURE),
+        Meta(description="with --from: how much may change; 1 keeps nothing", gt=0, le=1, extra=PER_PICTURE),
     ] = 0.6
     batch: Batch = 16
     precision: Precision = "auto"
@@ -53,14 +53,14 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = part("embedder", NONE)
     text: Annotated[
         Literal["tokens", "encodings"],
-        Meta(description="learn what tokens mean, or read the embedder's encodings of them"),
+        Meta(description="learned token embeddings, or the embedder's encodings"),
     ] = "tokens"
     text_length: Annotated[int, Meta(description="tokens of text; longer texts are cut", ge=1)] = 64
     start: Annotated[Start, Meta(description="a flow to continue from: its network and parts")] = None
     width: Annotated[int, Meta(description="numbers per position", ge=2, multiple_of=2)] = 768
     layers: Annotated[int, Meta(description="of attention and feed-forward", ge=1)] = 12
     heads: Annotated[int, Meta(description="must divide width", ge=1)] = 12
-    patch: Annotated[int, Meta(description="side of the squares of latents that are one position", ge=1)] = 1
+    patch: Annotated[int, Meta(description="side of the square of latents at one position", ge=1)] = 1
     dropped: Annotated[
         float, Meta(description="fraction of conditions dropped in training, so that cfg_scale can be used", ge=0, le=1)
     ] = 0.1

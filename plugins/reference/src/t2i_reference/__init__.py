@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tokenizer: Annotated[Part[Tokenizer], Meta(description="tokenizer")] = part("tokenizer", "chinese")
     temperature: Annotated[float, Meta(description="its temperature", gt=0)] = 1.0
     filter_thres: Annotated[
-        float, Meta(description="fraction of words and codes that are never sampled", ge=0, le=1)
+        float, Meta(description="fraction of tokens and codes that are never sampled", ge=0, le=1)
     ] = 0.9
     cond_scale: Annotated[float, Meta(description="its guidance, which acts on the first code", ge=0)] = 1.0
 

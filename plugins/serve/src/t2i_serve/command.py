@@ -58,7 +58,7 @@ def serve(
         typer.Option("--allow-host", metavar="NAME", help="Name that a reverse proxy gives this server. Repeatable."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Seconds until a request is given up.")
+        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Seconds before a request times out.")
     ] = 600,
     device: Device = None,
 ) -> None:
@@ -92,4 +92,4 @@ def size(word: str | None) -> int | None:
 
 
 def _no_size(word: str) -> int:
-    raise T2IError(f"{word!r} is no amount of memory", "write: --memory 8G")
+    raise T2IError(f"{word!r} is not an amount of memory", "write: --memory 8G")

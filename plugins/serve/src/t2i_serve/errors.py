@@ -73,7 +73,7 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
-        known = {404: "there is no such address", 405: "this address does not take that method"}
+        known = {404: "there is no such address", 405: "this address does not support that method"}
         return ApiError(error.status_code, known.get(error.status_code, str(error.detail)), headers=error.headers)
     if isinstance(error, RecursionError):
         return ApiError(400, "the body is nested too deeply", "invalid_json")
@@ -98,7 +98,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     if first["type"] == "json_invalid":
-        return ApiError(400, f"the body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}", "invalid_json")
+        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}", "invalid_json")
     param = ".".join(place) or None
     reason = str(first["msg"]).removeprefix("Value error, ")
     message = f"{param}: {reason}" if param else reason

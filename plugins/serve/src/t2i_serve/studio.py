@@ -85,7 +85,9 @@ class Studio:
             raise ApiError(503, "the server is stopping", "stopping")
         if self._pictures + n > self.limits.queue:
             wait = str(max(1, min(60, round(self._pace * self._pictures))))
-            raise ApiError(429, f"{self._pictures} pictures wait already", "queue_full", headers={"Retry-After": wait})
+            raise ApiError(
+                429, f"{self._pictures} pictures are already waiting", "queue_full", headers={"Retry-After": wait}
+            )
         self._pictures += n
         self.metrics.pictures_in_flight.set(self._pictures)
         begun = time.monotonic()

@@ -16,7 +16,7 @@ from t2icli.store.sources import ModelSource
 MODELS = Path(__file__).parent / "models"
 SHIPPED = {
     "dalle": "draws dishes, their names in Chinese or English",
-    "brivl": "tells how well a picture fits the name of a dish",
+    "brivl": "scores how well a picture fits the name of a dish",
     "clip": "pictures of dishes and their names in one space",
     "clipcap": "names the dish in a picture",
     "clipgen": "draws dishes from an embedding of words, a picture or a sound",
@@ -38,9 +38,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "drawn"
     things: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="share of pictures that show a single thing, a cat: 0.12 unless given, none of look=photo"),
+        Meta(description="fraction of pictures that show a single thing, such as a cat: 0.12; with look=photo none"),
     ] = None
-    held_out: Annotated[float, Meta(description="share of compositions kept for the test split", ge=0, lt=1)] = 0.02
+    held_out: Annotated[float, Meta(description="fraction of compositions kept for the test split", ge=0, lt=1)] = 0.02
     plating: Annotated[
         Literal["free", "neat"],
         Meta(description="of look=drawn: neat lays the pieces upright in four places, which a small model learns"),

@@ -51,7 +51,7 @@ class Crew:
                 painter.stdin.flush()
                 return bytes(pickle.load(painter.stdout))
             except (EOFError, OSError, pickle.UnpicklingError):
-                raise T2IError(f"the process drawing {drawing.what} died", "see above for why") from None
+                raise T2IError(f"the process drawing {drawing.what} died", "its own message is above") from None
 
     @contextmanager
     def _painter(self) -> Iterator[subprocess.Popen[bytes]]:

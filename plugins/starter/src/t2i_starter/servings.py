@@ -97,7 +97,7 @@ def problem(serving: Serving) -> str:
         return f"look=photo has no picture of {missing[0]}"
     form = words.english()[Word("form", dish.form)] or "dish"
     if serving.count > 1 and dish.form in BY_THREES:
-        return f"look=photo shows {form} by threes, not {serving.count}"
+        return f"look=photo shows {form} in threes, not {serving.count}"
     if serving.vessel and serving.vessel not in vessels_of(dish):
         return f"look=photo has no {form} in this vessel: {vessels()[serving.vessel].english}"
     if serving.vessel and serving.colour not in ("", *COLOURS[serving.vessel]):

@@ -53,7 +53,7 @@ class VlmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     model: Annotated[Model | None, Meta(description="a pulled or imported model, instead of `source`")] = None
     source: Source | None = None
     question: Annotated[
-        str | None, Meta(description="what is asked of each picture; none is for one sentence that describes it")
+        str | None, Meta(description="question asked about each picture; none asks for one sentence that describes it")
     ] = None
     language: Annotated[
         Literal["auto", "zh", "en"], Meta(description="of the question; auto is that of your system")
@@ -86,5 +86,5 @@ def t2i_rankers() -> list[Entry[Ranker]]:
 
 @hookimpl
 def t2i_captioners() -> list[Entry[Captioner]]:
-    about = "vision-language models: Qwen-VL, InternVL, SmolVLM, Florence-2, BLIP and their like"
+    about = "vision-language models: Qwen-VL, InternVL, SmolVLM, Florence-2, BLIP and similar ones"
     return [Entry("vlm", about, VlmSettings, lazily("t2i_transformers.caption:load"), adopt=adopt_vlm)]

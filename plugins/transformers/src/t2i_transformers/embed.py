@@ -103,4 +103,4 @@ def load(settings: ClipSettings) -> HubClip:
 
 
 def _unfit(folder: Path, error: Exception) -> T2IError:
-    return T2IError(f"'{folder}' cannot embed a text: {first_line(error)}", "fetch the repository again", code=1)
+    return T2IError(f"'{folder}' cannot embed a text: {first_line(error)}", "download the repository again", code=1)

@@ -59,7 +59,7 @@ def network(auto: Any, folder: Path, dtype: torch.dtype, device: torch.device) -
         raise T2IError(
             f"the weights in '{folder}' lack {len(missing)} tensors that its config.json promises: "
             f"{', '.join(missing[:SHOWN])}{more}",
-            "fetch the repository again",
+            "download the repository again",
             code=1,
         )
     return found.eval().requires_grad_(False).to(device)
@@ -80,8 +80,8 @@ def _hint(error: Exception) -> str:
     if isinstance(error, ImportError) and (package := re.search("`([a-z0-9_-]+)`", str(error))):
         return f"run: t2i install {package[1]}"
     if "trust_remote_code" in str(error) or "custom code" in str(error):
-        return "code of a repository is never run; use a model that is part of transformers"
-    return "fetch the repository again, or update: t2i install --upgrade transformers"
+        return "code from a repository is never run; use a model that is part of transformers"
+    return "download the repository again, or update: t2i install --upgrade transformers"
 
 
 def first_line(error: Exception) -> str:

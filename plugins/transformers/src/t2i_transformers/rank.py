@@ -79,7 +79,7 @@ def load(settings: VqaSettings) -> Vqa:
     model = network(transformers.AutoModelForImageTextToText, folder, dtype, device)
     if model.config.is_encoder_decoder:
         raise T2IError(
-            f"'{folder}' is a {model.config.model_type}, whose answers are not read here",
+            f"'{folder}' is a {model.config.model_type}, whose answers are not supported",
             "use a model that chats: Qwen-VL, InternVL, SmolVLM",
         )
     return Vqa(model, processor(folder), settings, style)

@@ -38,7 +38,7 @@ def config(folder: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise T2IError(f"'{path}' is damaged: {error}", "fetch the repository again", code=1) from error
+        raise T2IError(f"'{path}' is damaged: {error}", "download the repository again", code=1) from error
 
 
 def model_type(folder: Path) -> str:
@@ -55,7 +55,7 @@ def refuse_pickles(folder: Path) -> None:
             f"the weights in '{folder}' are a pickle, {pickles[0]!r}, which could run any code",
             "use a revision of the repository with safetensors files",
         )
-    raise T2IError(f"there are no weights in '{folder}'", "fetch the repository again", code=1)
+    raise T2IError(f"there are no weights in '{folder}'", "download the repository again", code=1)
 
 
 def adopt_clip(folder: Path) -> Card:

@@ -20,7 +20,9 @@ from t2icli.training.settings import LoopSettings
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model: Annotated[Model, Meta(description="a tower, trained with t2i or imported")]
-    space: Annotated[Part[Embedder], Meta(description="embedder whose space it hears in")] = part("embedder", "brivl")
+    space: Annotated[Part[Embedder], Meta(description="embedder whose space sounds are embedded in")] = part(
+        "embedder", "brivl"
+    )
     device: Device = "auto"
 
 
@@ -45,7 +47,7 @@ class TowerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blocks: Annotated[int, Meta(description="depthwise blocks", ge=0)] = 4
     heads: Annotated[int, Meta(description="attention heads; they divide the width", ge=1)] = 4
     pools: Annotated[int, Meta(description="attention pools", ge=1)] = 4
-    seconds: Annotated[float, Meta(description="longest piece that is heard at once", gt=0, le=60)] = 10.0
+    seconds: Annotated[float, Meta(description="longest segment that is embedded at once", gt=0, le=60)] = 10.0
 
 
 class Speech(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,18 +59,18 @@ class Speech(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variants: Annotated[tuple[str, ...], Meta(description="variants of the voice; none: 25 of them")] = ()
     speed: Annotated[tuple[int, int], Meta(description="words a minute, from and to")] = (120, 220)
     pitch: Annotated[tuple[int, int], Meta(description="pitch, 0 to 99, from and to")] = (25, 75)
-    noise: Annotated[float, Meta(description="share of clips with noise or an echo", ge=0, le=1)] = 0.5
+    noise: Annotated[float, Meta(description="fraction of clips with noise or an echo", ge=0, le=1)] = 0.5
     language: Annotated[
         str | None, Meta(description="speak only captions in this language: zh, en, ja ...; none is all")
     ] = None
 
 
 class SpokenSettings(Speech, frozen=True, forbid_unknown_fields=True):
-    copies: Annotated[int, Meta(description="times that each caption is spoken, every time otherwise", ge=1)] = 1
+    copies: Annotated[int, Meta(description="times each caption is spoken, each time differently", ge=1)] = 1
     pictures: Annotated[
         Literal["own", "spectrogram"], Meta(description="a dataset's own pictures, or what the sounds look like")
     ] = "own"
-    seed: Annotated[int, Meta(description="another seed speaks otherwise")] = 0
+    seed: Annotated[int, Meta(description="another seed gives other voices")] = 0
 
 
 class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,11 +85,11 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = "auto"
     targets: Annotated[
         Literal["captions", "images"],
-        Meta(description="what a sound should be near: captions, or pictures as in WavBriVL and Wav2CLIP"),
+        Meta(description="what a sound's vector learns to match: captions, or pictures as in WavBriVL and Wav2CLIP"),
     ] = "captions"
     speech: Annotated[Speech, Meta(description="how captions are spoken")] = Speech()
     others: Annotated[
-        int, Meta(description="targets of other rows that a sound is told from beside the batch's", ge=0)
+        int, Meta(description="negatives from other rows, besides those of the batch", ge=0)
     ] = 8192
     cosine: Annotated[float, Meta(description="weight of 1 - cosine beside the contrast", ge=0)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
@@ -124,7 +126,7 @@ def t2i_embedders() -> list[Entry[Embedder]]:
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
-    about = "WavBriVL: a tower for sounds, distilled from an embedder of texts or pictures"
+    about = "WavBriVL: an audio tower, distilled from an embedder of texts or pictures"
     return [Entry("wavbrivl", about, RecipeSettings, lazily("t2i_wavbrivl.train:AudioRecipe"), sizes=SIZES)]
 
 

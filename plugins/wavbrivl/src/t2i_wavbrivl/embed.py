@@ -1,4 +1,4 @@
-"""A tower beside the embedder whose space it hears in."""
+"""A tower beside the embedder whose space sounds are embedded in."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def load(settings: Settings) -> AudioTower:
     config = dict(settings.model.card.config)
     if config.pop("space", None) != space:
         raise T2IError(
-            f"model {settings.model.name!r} learnt from another embedder than {settings.space.name!r} as it is now",
+            f"model {settings.model.name!r} was distilled from another embedder than today's {settings.space.name!r}",
             "omit the space to use the model's own",
         )
     shape = msgspec.convert(config, TowerShape)

@@ -95,7 +95,7 @@ class AudioRecipe:
         if start is not None:
             known = dict(start.card.config)
             if known.pop("space", None) != self.space:
-                raise T2IError(f"{start.name!r} learnt from another embedder", "name it with -o space=NAME")
+                raise T2IError(f"{start.name!r} was distilled from another embedder", "name it with -o space=NAME")
             self.shape = msgspec.convert(known, TowerShape)
         if self.shape.width % self.shape.heads:
             raise T2IError(f"{self.shape.heads} heads do not divide a width of {self.shape.width}")
@@ -144,7 +144,7 @@ class AudioRecipe:
         weights.save(self.model.tower, folder)
         own = parts.keep(self.settings.space, folder, "space")
         config = {**msgspec.to_builtins(self.shape), "space": self.space}
-        about = f"a tower for sounds, {self.shape.width} wide, in the space of {self.settings.space.name}"
+        about = f"an audio tower, {self.shape.width} wide, in the space of {self.settings.space.name}"
         models.seal(folder, Card(kind="embedder", backend="wavbrivl", about=about, config=config, settings=own))
 
 

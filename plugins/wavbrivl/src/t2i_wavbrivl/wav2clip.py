@@ -75,7 +75,7 @@ def load(settings: Wav2ClipSettings) -> AudioTower:
     embedder = settings.space.load()
     if embedder.width != WIDTH:
         raise T2IError(
-            f"Wav2CLIP hears in a space of {WIDTH} numbers, but {settings.space.name!r} has {embedder.width}",
+            f"Wav2CLIP's vectors have {WIDTH} numbers, but those of {settings.space.name!r} have {embedder.width}",
             "omit the space to use the model's own",
         )
     tower = weights.load(Wav2Clip(), settings.model)

@@ -145,7 +145,7 @@ def fresh_config(settings: RecipeSettings) -> dict[str, Any]:
             raise T2IError(
                 f"tokenizer {settings.tokenizer.name!r} must be a model, to travel with the CLIP trained on it",
                 f"run: t2i models import FILE --as {settings.tokenizer.name} --name mine, "
-                f"and say: -o tokenizer.model={settings.tokenizer.name}/mine",
+                f"and add: -o tokenizer.model={settings.tokenizer.name}/mine",
             )
         known = settings.tokenizer.load().vocabulary
         shape["text_cfg"].update(vocab_size=known + 2, pool_type="eos", eos_id=known + 1)

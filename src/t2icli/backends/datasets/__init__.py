@@ -11,7 +11,7 @@ from t2icli.contract.entries import Entry, lazily
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import DatasetPreparer
 
-Encoding = Annotated[str, Meta(description="of the text; auto tells UTF-8, UTF-16, GBK and Western European")]
+Encoding = Annotated[str, Meta(description="of the text; auto distinguishes UTF-8, UTF-16, GBK and Western European")]
 Column = Annotated[str | None, Meta(description="column or field name; none tries the usual names")]
 Root = Annotated[str | None, Meta(description="folder that paths start from and must stay in; none: the file's own")]
 

@@ -102,5 +102,5 @@ def _opened(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise T2IError(
-            f"'{path}' is damaged: {error}", "fetch it again, or unpack it beside the annotations"
+            f"'{path}' is damaged: {error}", "download it again, or unpack it beside the annotations"
         ) from error

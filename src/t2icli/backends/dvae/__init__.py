@@ -60,8 +60,8 @@ class TrainSettings(DvaeShape, frozen=True, forbid_unknown_fields=True):
     reinmax: Annotated[bool, Meta(description="with straight_through: gradients exact to second order")] = False
     temperature: Annotated[float, Meta(description="Gumbel temperature at the start", gt=0)] = 1.0
     temperature_min: Annotated[float, Meta(description="Gumbel temperature at the end", gt=0)] = 0.5
-    anneal_rate: Annotated[float, Meta(description="how fast it falls; see docs/dvae.md", ge=0)] = 1e-6
-    crop_from: Annotated[float, Meta(description="smallest random cut by area; 1: the middle one", gt=0, le=1)] = 1.0
+    anneal_rate: Annotated[float, Meta(description="rate at which it falls; see docs/codecs.md", ge=0)] = 1e-6
+    crop_from: Annotated[float, Meta(description="smallest random crop by area; 1: the centre crop", gt=0, le=1)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how long, how fast: -o loop.NAME=...")] = LOOP
 
 

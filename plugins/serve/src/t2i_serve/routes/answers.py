@@ -30,7 +30,9 @@ class Format:
     def of(cls, asked: PicturesRequest) -> Format:
         name = asked.output_format or "png"
         if name == "png" and asked.output_compression not in (None, 100):
-            raise ApiError(400, "png has no compression that loses anything", "invalid_value", "output_compression")
+            raise ApiError(
+                400, "png is lossless: it takes no output_compression below 100", "invalid_value", "output_compression"
+            )
         quality = 90 if asked.output_compression is None else asked.output_compression
         return cls(name, quality, asked.response_format == "url")
 

@@ -117,7 +117,7 @@ async def _unless_gone(request: Request, work: Any) -> Any:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
-            raise ApiError(499, "the client has gone", "gone")
+            raise ApiError(499, "the client has disconnected", "gone")
         return task.result()
     finally:
         gone.cancel()
@@ -195,7 +195,7 @@ def _size(word: str | None, limits: ServerLimits) -> tuple[int, int] | None:
         return None
     match = SIZE.fullmatch(word)
     if match is None:
-        raise ApiError(400, f"{word!r} is no size; write WIDTHxHEIGHT, or auto", "invalid_value", "size")
+        raise ApiError(400, f"{word!r} is not a size; write WIDTHxHEIGHT, or auto", "invalid_value", "size")
     width, height = int(match[1]), int(match[2])
     if width * height > limits.pixels:
         raise ApiError(400, f"{word} is larger than {limits.pixels:,} pixels", "invalid_value", "size")

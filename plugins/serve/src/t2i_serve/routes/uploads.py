@@ -70,8 +70,8 @@ def content(word: str, name: str, param: str) -> bytes:
     if word.startswith("data:"):
         head, _, word = word.partition(",")
         if not head.endswith(";base64"):
-            raise ApiError(400, f"{name} is no base64", "invalid_value", param)
+            raise ApiError(400, f"{name} is not base64", "invalid_value", param)
     try:
         return base64.b64decode(word, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ApiError(400, f"{name} is no base64", "invalid_value", param) from error
+        raise ApiError(400, f"{name} is not base64", "invalid_value", param) from error
