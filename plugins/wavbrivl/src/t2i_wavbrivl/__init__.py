@@ -88,9 +88,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Meta(description="what a sound's vector learns to match: captions, or pictures as in WavBriVL and Wav2CLIP"),
     ] = "captions"
     speech: Annotated[Speech, Meta(description="how captions are spoken")] = Speech()
-    others: Annotated[
-        int, Meta(description="negatives from other rows, besides those of the batch", ge=0)
-    ] = 8192
+    others: Annotated[int, Meta(description="negatives from other rows, besides those of the batch", ge=0)] = 8192
     cosine: Annotated[float, Meta(description="weight of 1 - cosine beside the contrast", ge=0)] = 1.0
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         batch_size=64, lr=2e-3, weight_decay=0.02, clip=1.0, schedule="cosine", warmup=100, ema=0.999
