@@ -27,7 +27,7 @@ PLUGIN = """
 from typing import Annotated
 import msgspec
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Entry
+from t2icli.contract.entries import Entry
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, msgspec.Meta(description="width and height", ge=1)] = 8

@@ -18,7 +18,7 @@ HEAD = """
 import typing, msgspec
 from PIL import Image
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Command, Entry
+from t2icli.contract.entries import Command, Entry
 class Settings(msgspec.Struct, frozen=True):
     size: int = 8
 def hostile(self): pass

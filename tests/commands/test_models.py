@@ -307,7 +307,7 @@ def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(t2i: Runner,
 import os
 from pathlib import Path
 from t2icli.store import download
-from t2icli.contract.kinds import RemoteFile
+from t2icli.store.sources import RemoteFile
 from t2icli.ground.watch import Watch
 class Killing(Watch):
     def progress(self, job, done, of=None, figures={{}}, *, unit=""):
