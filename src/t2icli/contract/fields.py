@@ -76,11 +76,11 @@ def base_of(backend: str) -> dict[str, Any]:
 PER_PICTURE = {"per_picture": True}
 """`Meta(extra=PER_PICTURE)` marks a setting that may differ from picture to picture without loading weights again."""
 FILE_PER_PICTURE = {**PER_PICTURE, "names_file": True}
-"""The same for a setting whose value may be the path of a file, which a server takes from nobody."""
+"""The same for a setting whose value may be the path of a file, which a server does not accept."""
 
 Start = Annotated[Model | None, Meta(extra=first_weights())]
 """The type of a recipe's setting with the model to continue from: `start: Annotated[Start, Meta(...)] = None`."""
 
 ELSEWHERE = in_place_of("model")
-"""Marks a setting that names weights which are no model of ours. Where it is given, the backend's default model is
+"""Marks a setting that names weights outside our model folders. Where it is given, the backend's default model is
 left out, so that it is not mistaken for the one used."""

@@ -132,7 +132,7 @@ class CaptionedRecipe(Recipe, Protocol):
     """
 
     without_caption: str
-    """What becomes of a picture without one, to be read after "they are": "left out"."""
+    """What happens to a picture without one, to be read after "they are": "left out"."""
 
 
 @runtime_checkable

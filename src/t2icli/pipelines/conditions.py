@@ -1,4 +1,4 @@
-"""What a generator goes by besides a prompt or in its place: `--like IMAGE --from IMAGE --mask IMAGE --audio FILE`."""
+"""What a generator draws from besides a prompt or instead: `--like IMAGE --from IMAGE --mask IMAGE --audio FILE`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture to go by."""
+    """An example picture."""
 
     path: Path
     image: Image
@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """All that a run goes by."""
+    """All the conditions of a run."""
 
     pictures: Mapping[str, Example] = field(default_factory=dict)
     """By the name of the condition, one of `CONDITIONS`."""

@@ -53,10 +53,12 @@ class GenerationPlan:
     top: int | None = None
     """How many of each prompt's pictures to keep, all different; None is every one that was drawn."""
     examples: conditions.Examples = field(default_factory=conditions.Examples)
-    """What to go by besides the prompts."""
+    """The conditions besides the prompts."""
 
     def __post_init__(self) -> None:
-        for request in islice(self._firsts(), 1):  # all go by the same: what cannot be drawn is refused beforehand
+        for request in islice(
+            self._firsts(), 1
+        ):  # all share the conditions: what cannot be drawn is refused beforehand
             conditions.check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 
     def requests(self) -> Iterator[Request]:

@@ -74,7 +74,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder that is no folder, even a pipe: it is refused when it is opened."""
+    """Everything in a folder except folders, even a pipe: it is refused when it is opened."""
 
     def unreadable(error: OSError) -> None:
         warnings.warn(f"the folder '{error.filename}' is left out: {error.strerror}", UserWarning, stacklevel=2)

@@ -31,7 +31,7 @@ PARTS = ("words", "like", "audio")
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A sound to go by."""
+    """A sound in a file."""
 
     path: Path
     clip: AudioClip

@@ -71,7 +71,7 @@ class RankedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best, best first, and the files that are no pictures with the reason."""
+    """The best, best first, and the unreadable files with the reason."""
 
     prompt: str
     ranked: list[RankedPicture]

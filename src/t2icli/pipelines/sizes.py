@@ -45,7 +45,7 @@ def by_machine(device: str) -> Size:
 
 
 def of_loop(option: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was asked of the loop; what is no table is refused when it is read as settings."""
+    """The loop's settings as given; anything but a table is refused when it is read as settings."""
     loop = option.get("loop")
     return loop if isinstance(loop, Mapping) else {}
 

@@ -114,7 +114,7 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
 
 
 def _of_recipe(entry: Entry[Any], option: Mapping[str, Any], model: str | None) -> dict[str, Any]:
-    """What was asked for, with the model to start from, and without the loop's settings where there is no loop."""
+    """The settings as given, with the model to start from, and without the loop's where there is no loop."""
     kept = dict(option)
     if model is not None:
         name = settings.origin(entry.settings)

@@ -222,7 +222,7 @@ def names_files(struct: type) -> set[str]:
 
 
 def for_one_picture(struct: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """`Request.settings` from values of any source, refused where a setting is none of those in `per_picture`."""
+    """`Request.settings` from values of any source, refused where a setting is not one of `per_picture`."""
     fields = {field.name: field for field in msgspec.structs.fields(struct) if field.name in per_picture(struct)}
     for key in values:
         if key not in fields:
@@ -273,7 +273,7 @@ def _within_bounds(value: Any) -> Any:
 
 
 def is_utf8(text: str | Path) -> bool:
-    """Whether it can be written into a file; names of files may hold bytes that are no text."""
+    """Whether it can be written into a file; file names may hold bytes that are not text."""
     try:
         str(text).encode()
     except UnicodeEncodeError:

@@ -31,7 +31,7 @@ INDEX = re.compile(r".+\.(safetensors|bin)\.index(\.\w+)?\.json")
 USUAL = ("diffusion_pytorch_model", "model")
 """How the two libraries call their weights; others lie there for other programs."""
 HALVES = ("bf16", "fp16")
-"""The variants that are taken where there are no others, the better first."""
+"""The variants to fall back on, the better first."""
 
 
 @dataclass(frozen=True)

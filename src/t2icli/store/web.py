@@ -100,7 +100,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
 
 
 def _authorize(request: urllib.request.Request) -> None:
-    """Show the token to the hub itself. The header is none that a redirect carries on."""
+    """Send the token to the hub itself, in a header that redirects do not carry on."""
     if _origin(request.full_url) == _origin(endpoint()) and (secret := token()):
         request.add_unredirected_header("Authorization", f"Bearer {secret}")
 

@@ -16,7 +16,7 @@ from t2icli.ground.errors import T2IError
 
 
 class Family(Protocol):
-    """One family's pipelines. Encodings of a text are (rows, width + 1): the last number marks what is no padding."""
+    """One family's pipelines. Encodings of a text are (rows, width + 1): the last number marks what is not padding."""
 
     targets: tuple[str, ...]
     """The layers that a LoRA changes, by the ends of their names."""

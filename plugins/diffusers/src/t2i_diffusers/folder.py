@@ -97,7 +97,7 @@ def locate(model: Model | None, source: Path | None) -> Path:
 
 
 def open_repository(folder: Path) -> PipelineFolder:
-    """Read a folder's index; a class or component that is no part of diffusers or transformers is refused."""
+    """Read a folder's index; a class or component outside diffusers and transformers is refused."""
     path = folder / INDEX
     if not path.is_file():
         raise T2IError(f"'{folder}' holds no pipeline: {INDEX} is missing", _instead(folder))

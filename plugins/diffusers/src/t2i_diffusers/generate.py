@@ -82,7 +82,7 @@ class Diffusers:
                 guider.guidance_scale = self.own_guidance if chosen.cfg_scale is None else chosen.cfg_scale
             self._follow(pipeline, chosen.scheduler, watch, list(group), shape, generators)
             try:
-                with np.errstate(invalid="raise"):  # of pixels that are no numbers, which would be black
+                with np.errstate(invalid="raise"):  # NaN pixels would otherwise turn black
                     drawn = pipeline(generator=generators, **options)
             except FloatingPointError as error:
                 raise T2IError(

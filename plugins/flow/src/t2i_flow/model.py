@@ -143,7 +143,7 @@ class Flow(nn.Module):
 
 
 class Optional(nn.Module):
-    """Vectors brought to another width; one of zeros is none and has a learned vector of its own."""
+    """Projects vectors to another width; a vector of zeros means none, and is replaced by a learned one."""
 
     def __init__(self, given: int, width: int) -> None:
         super().__init__()

@@ -159,7 +159,7 @@ def only(rows: Tensor, kept: Tensor) -> Tensor:
 
 
 class LatentTextPairs(Dataset[dict[str, Tensor]]):
-    """The latents of a picture with one of its captions, or with its embedding in that one's place."""
+    """The latents of a picture with one of its captions, or with its embedding instead."""
 
     def __init__(
         self, data: PreparedDataset, encoded: Mapping[str, Tensor], ids: Ids, *, at_random: bool, like_share: float

@@ -130,7 +130,7 @@ class Turns:
             self._clients[client] = jobs
 
     def waiting(self) -> int:
-        """Pictures that nobody has begun."""
+        """Pictures not begun yet."""
         return sum(job.n - job.begun for jobs in self._clients.values() for job in jobs if job.waits)
 
 

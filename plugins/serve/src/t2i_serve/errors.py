@@ -64,7 +64,7 @@ def response(error: ApiError, accepted: str = "") -> JSONResponse:
 
 
 def as_api_error(error: BaseException) -> ApiError:
-    """Any exception as an answer; what is nobody's fault outside is logged."""
+    """Any exception as an answer; errors of the server itself are logged."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, T2IError):

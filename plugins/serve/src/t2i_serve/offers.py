@@ -64,7 +64,7 @@ class Offers:
         return sorted(found.values(), key=lambda offer: (offer.name != usual, offer.name))
 
     def find(self, kind: str, word: str | None) -> ServedModel:
-        """By its name, or by that of its backend; the default if there is no word."""
+        """By its name, or by that of its backend; the default if none is named."""
         offers = self.all(kind)
         if not offers:
             raise ApiError(503, f"no {kind} is installed", "model_not_found")

@@ -127,7 +127,7 @@ def _is_name(name: str) -> bool:
 
 
 def command(order: Order, model: str, sound: mixture.AudioFile | None = None) -> str:
-    """The words that draw the same in a terminal; pictures to go by have no path there."""
+    """The words that draw the same in a terminal; example pictures have no path there."""
     words = ["t2i", "generate", "-n", str(order.n), "--seed", str(order.seed), "-m", model]
     if order.rerank:
         words += ["--rerank", ",".join(f"{name}={weight:g}" for name, weight in order.rerank.items())]
@@ -160,7 +160,7 @@ def _name(prompt: str) -> str:
 
 
 def _kept(folder: Path, name: str, image: Any) -> conditions.Example:
-    """A picture to go by, in the album, so that `t2i replay` has it."""
+    """An example picture, stored in the album so that `t2i replay` finds it."""
     path = (folder / f"{name}.png").absolute()
     images.save_png(image, path)
     return conditions.Example(path, image)
@@ -182,7 +182,7 @@ def _tables(
 
 
 def _changed(folder: Path) -> float:
-    """When an album last got pictures; 0 for what is none."""
+    """When an album last got pictures; 0 for other folders."""
     if folder.name.startswith("."):
         return 0.0
     try:

@@ -28,7 +28,7 @@ class AudioInput:
     content: bytes
     clip: AudioClip
     listener: str
-    """The embedder that hears it."""
+    """The embedder for it."""
     weights: Mapping[str, float]
 
     @property

@@ -32,7 +32,7 @@ FIELDS = {"like": "image", "source": "image", "mask": "mask"}
 
 @dataclass(frozen=True)
 class Order:
-    """What one request asks for."""
+    """One request, checked."""
 
     prompt: str
     n: int
@@ -43,7 +43,7 @@ class Order:
     """Of these pictures, as they were sent."""
     size: tuple[int, int] | None = None
     examples: Mapping[str, Image] = field(default_factory=dict)
-    """Pictures to go by, by the name of the condition."""
+    """Example pictures, by the name of the condition."""
     sound: AudioInput | None = None
     has_prompt: bool = True
     """False where `prompt` only names what the pictures were drawn from."""

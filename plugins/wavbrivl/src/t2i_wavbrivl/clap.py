@@ -22,7 +22,7 @@ from t2icli.registry import parts
 from t2icli.store.models import Card
 
 RATE, SECONDS = 48_000, 10.0
-"""What CLAP was trained on; a longer sound is heard in pieces."""
+"""What CLAP was trained on; a longer sound is embedded in pieces."""
 
 
 def adopt(folder: Path) -> Card:

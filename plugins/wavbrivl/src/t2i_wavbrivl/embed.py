@@ -50,7 +50,7 @@ class AudioTower:
         return self.embedder.embed_images(images)
 
     def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
-        """A long clip is heard in pieces, whose vectors are averaged."""
+        """A long clip is embedded in pieces, whose vectors are averaged."""
         cut = [pieces(clip, RATE, self.seconds, SHORTEST) for clip in clips]
         vectors = self.run([piece for each in cut for piece in each], self.prepare, self.tower)
         return averaged(vectors, cut)

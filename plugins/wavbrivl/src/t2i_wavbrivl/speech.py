@@ -31,7 +31,7 @@ PATIENCE = 60.0
 PAUSE, SILENCE, QUIET = 2000, 1.2, 8 / 32768
 """Between two texts: milliseconds asked for, seconds by which it is known, and how loud silence is."""
 MARGIN = 400
-"""Samples kept around what is heard."""
+"""Samples kept around the speech."""
 
 
 def speak(text: str, voice: str, speed: int, pitch: int) -> AudioClip:

@@ -52,7 +52,7 @@ class Distillation(nn.Module):
     """The tower and the scale of its contrast."""
 
     others: Tensor
-    """Targets of other rows, that a sound is told from beside those of the batch, (m, out)."""
+    """Targets of other rows, (m, out): negatives besides those of the batch."""
 
     def __init__(self, tower: Tower) -> None:
         super().__init__()

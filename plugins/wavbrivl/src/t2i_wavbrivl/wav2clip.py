@@ -21,7 +21,7 @@ from t2icli.store.models import Card
 
 WIDTH, POINTS, HOP = 512, 512, 353
 SECONDS = 10.0
-"""The length of the clips that it was trained on: a longer sound is heard in pieces."""
+"""The length of the clips that it was trained on: a longer sound is embedded in pieces."""
 RENAMED = (("audio_encoder.", "network."), ("audio_transform.sequential.0.", "first."))
 UNUSED = ("audio_encoder.fc.", "audio_encoder.spectrogram.")
 

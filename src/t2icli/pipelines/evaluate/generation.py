@@ -58,7 +58,7 @@ class BestOf:
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """One prompt's candidates in the eyes of those who choose and judge, (n,) each."""
+    """Scores of one prompt's candidates by the choosing and the judging ranker, (n,) each."""
 
     by_ranker: NDArray[np.float64]
     by_judge: NDArray[np.float64]

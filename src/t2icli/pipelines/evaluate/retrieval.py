@@ -235,7 +235,7 @@ def _before(
 
 
 def summary(ranks: NDArray[np.float64]) -> Direction:
-    # A rank between two places is a tie, and a tie at the edge is no hit.
+    # A fractional rank is a tie, and a tie at the edge is not a hit.
     recall = {k: float(100 * (ranks <= k - 1).mean()) for k in AT}
     return Direction(recall, float(np.median(ranks) + 1), float(ranks.mean() + 1))
 

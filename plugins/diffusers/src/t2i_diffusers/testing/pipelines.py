@@ -186,7 +186,7 @@ def z_image() -> Any:
         axes_dims=[4, 6, 6],
         axes_lens=[1024, 64, 64],
     )
-    with torch.no_grad():  # they start as memory that nobody has written to
+    with torch.no_grad():  # they start as uninitialised memory
         transformer.x_pad_token.normal_()
         transformer.cap_pad_token.normal_()
     return diffusers.ZImagePipeline(
@@ -367,7 +367,7 @@ def kolors() -> Any:
         original_rope=True,
     )
     text_encoder = ChatGLMModel(config).eval().float()
-    for parameter in text_encoder.parameters():  # they start as memory that nobody has written to
+    for parameter in text_encoder.parameters():  # they start as uninitialised memory
         torch.nn.init.normal_(parameter, std=0.1)
     unet = _unet(
         16,
