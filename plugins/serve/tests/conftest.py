@@ -62,7 +62,7 @@ class Stepped:
         while batch := [request for _, request in zip(range(8), waiting, strict=False)]:
             self.owner.batches.append([(request.prompt, request.seed) for request in batch])
             for step in range(1, 5):
-                assert self.owner.gate.wait(20)
+                assert self.owner.gate.wait(100)
                 self.owner.steps += 1
                 if self.owner.steps == self.owner.pause_at:
                     self.owner.gate.clear()
@@ -130,7 +130,7 @@ class Running:
     closing: ExitStack
 
     def client(self, **options: Any) -> openai.OpenAI:
-        made: dict[str, Any] = {"base_url": f"{self.url}/v1", "api_key": "none", "max_retries": 0, "timeout": 30}
+        made: dict[str, Any] = {"base_url": f"{self.url}/v1", "api_key": "none", "max_retries": 0, "timeout": 100}
         return self.closing.enter_context(openai.OpenAI(**{**made, **options}))
 
     def post(self, path: str, **options: Any) -> httpx.Response:
@@ -140,7 +140,7 @@ class Running:
         return httpx.get(f"{self.url}{path}", **{"timeout": 30, **options})
 
     @staticmethod
-    def wait(what: Callable[[], object], seconds: float = 20) -> None:
+    def wait(what: Callable[[], object], seconds: float = 100) -> None:
         """Until something is so."""
         end = time.monotonic() + seconds
         while not what():
