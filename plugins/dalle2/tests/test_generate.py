@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import t2icli
 from t2i_dalle2.decoder.draw import draw
-from t2i_dalle2.diffusion import Estimate, NoiseSchedule, ddim, ddpm, sample, way_back
+from t2i_dalle2.diffusion import Estimate, NoiseSchedule, Step, ddim, ddpm, dpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
@@ -55,7 +55,7 @@ def test_dalle2_keeps_a_generators_promises_to_the_last_bit(tiny_model: Path) ->
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
 def test_image_i_of_many_is_the_image_of_its_seed(tiny_model: Path, sampler: str) -> None:
     generator = load(tiny_model, sampler=sampler, prior_steps=8, steps=(8,))
     four = seen(generator.generate("all red", 4, seed=5))
@@ -239,10 +239,30 @@ def test_of_several_candidates_the_nearest_to_the_text_is_kept(tiny_model: Path)
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_whoever_knows_the_clean_thing_finds_it_by_every_way(steps: int, name: str) -> None:
     schedule, clean = NoiseSchedule(name, 50), torch.randn(2, 5)
-    ways = [ddim(schedule, steps), ddim(schedule, steps, eta=1.0, shift=1), ddpm(schedule)]
+    ways = [ddim(schedule, steps), ddim(schedule, steps, eta=1.0, shift=1), ddpm(schedule), dpm(schedule, steps)]
     for way in ways:
         found = sample(schedule, way, lambda x, t: Estimate(clean), lambda: torch.randn(2, 5))
         torch.testing.assert_close(found, clean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_dpm_is_nearer_to_where_infinitely_many_steps_lead_than_ddim(name: str) -> None:
+    """Which is known for normal data, as the best estimate of what is clean is."""
+    schedule, start, spread = NoiseSchedule(name, 1000), torch.randn(2, 5), 0.2
+
+    def denoise(x: torch.Tensor, times: torch.Tensor) -> Estimate:
+        signal, noise = schedule.at(schedule.signal, times, x), schedule.at(schedule.noise, times, x)
+        return Estimate(signal * spread**2 / (signal**2 * spread**2 + noise**2) * x)
+
+    def passed(time: int) -> torch.Tensor:
+        return (schedule.kept[time] * spread**2 + 1 - schedule.kept[time]).sqrt() * start
+
+    def error(way: list[Step]) -> float:
+        last = way[-1].time
+        expected = denoise(passed(last), torch.tensor([last])).clean  # as the last step of both
+        return float((sample(schedule, way, denoise, lambda: passed(way[0].time)) - expected).norm())
+
+    assert error(dpm(schedule, 20)) < error(ddim(schedule, 20)) / 4
 
 
 @pytest.mark.parametrize("name", ["linear", "quadratic"])

@@ -25,8 +25,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
     sampler: Annotated[
-        Literal["auto", "ddpm", "ddim"],
-        Meta(description="auto is ddpm where all steps are taken, else ddim", extra=PER_PICTURE),
+        Literal["auto", "ddpm", "ddim", "dpm"],
+        Meta(
+            description="auto is ddpm where all steps are taken, else ddim; dpm is DPM-Solver++, for few steps",
+            extra=PER_PICTURE,
+        ),
     ] = "auto"
     steps: Annotated[
         tuple[int, ...],
