@@ -29,7 +29,7 @@ class Prior(nn.Module):
 
     def prefill(self, condition: Tensor, length: int) -> tuple[Tensor, Cache]:
         start = self.start(condition.to(self.code.weight))[:, None]
-        cache = Cache.empty(self.decoder.shape, len(start), length, start)
+        cache = self.decoder.reserve(start, length)
         return self.head(self.decoder(start, cache)[:, -1]), cache
 
     def step(self, codes: Tensor, cache: Cache) -> Tensor:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from t2icli.nn.packed import packed
+from t2icli.nn.devices import has_bf16
+from t2icli.nn.packed import CPU, packed
 
 
 class Products(TorchDispatchMode):
@@ -14,14 +15,15 @@ class Products(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += "_mkl_linear" in str(func)
+        self.count += any(name in str(func) for name in ("_mkl_linear", "_linear_pointwise"))
         return func(*args, **(kwargs or {}))
 
 
-def test_packed_layers_give_the_same_and_are_as_before_afterwards() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_layers_give_the_same_and_are_as_before_afterwards(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 32, bias=False))
-    x = torch.randn(16, 1, 64)
+    model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 32, bias=False)).to(dtype)
+    x = torch.randn(16, 1, 64).to(dtype)
     with torch.inference_mode():
         expected = model(x)
         with packed(model, 16):
@@ -31,13 +33,19 @@ def test_packed_layers_give_the_same_and_are_as_before_afterwards() -> None:
         assert model(x).equal(expected)
 
 
-@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL, so nothing can be packed")
-def test_only_fp32_layers_are_packed() -> None:
-    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, dtype=torch.float64))
+FORMATS = [
+    pytest.param(torch.float32, marks=pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="no MKL")),
+    pytest.param(torch.bfloat16, marks=pytest.mark.skipif(not has_bf16(CPU), reason="no bf16 in this processor")),
+]
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_layers_are_packed_in_the_formats_that_libraries_pack(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(8, 8, dtype=dtype), nn.Linear(8, 8, dtype=torch.float64))
     with torch.inference_mode(), packed(model, 16), Products() as products:
         model[1](torch.randn(16, 8, dtype=torch.float64))
         assert products.count == 0
-        model[0](torch.randn(16, 8))
+        model[0](torch.randn(16, 8, dtype=dtype))
         assert products.count > 0
 
 

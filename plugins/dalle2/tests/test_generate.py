@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import t2icli
 from t2i_dalle2.decoder.draw import draw
-from t2i_dalle2.diffusion import Estimate, NoiseSchedule, Step, ddim, ddpm, dpm, sample, way_back
+from t2i_dalle2.diffusion import DenoisingStep, Estimate, NoiseSchedule, ddim, ddpm, dpm, sample, way_back
 from t2i_dalle2.prior.draw import imagine
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
@@ -257,7 +257,7 @@ def test_dpm_is_nearer_to_where_infinitely_many_steps_lead_than_ddim(name: str) 
     def passed(time: int) -> torch.Tensor:
         return (schedule.kept[time] * spread**2 + 1 - schedule.kept[time]).sqrt() * start
 
-    def error(way: list[Step]) -> float:
+    def error(way: list[DenoisingStep]) -> float:
         last = way[-1].time
         expected = denoise(passed(last), torch.tensor([last])).clean  # as the last step of both
         return float((sample(schedule, way, denoise, lambda: passed(way[0].time)) - expected).norm())

@@ -36,11 +36,6 @@ class Cache(Generic[Layer]):
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
 
-    @staticmethod
-    def empty(shape: GptShape, rows: int, room: int, like: Tensor) -> Cache[KVCache]:
-        width = shape.width // shape.heads
-        return Cache([reserve(rows, shape.heads, room, width, like) for _ in range(shape.layers)])
-
     @property
     def filled(self) -> int | Tensor:
         return self.layers[0].length
@@ -97,6 +92,11 @@ class Decoder(nn.Module):
         self.shape = shape
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
+
+    def reserve(self, x: Tensor, room: int) -> Cache[KVCache]:
+        """An empty cache for up to `room` positions of the rows of `x`."""
+        heads, width = self.shape.heads, self.shape.width // self.shape.heads
+        return Cache([reserve(self, x, heads, room, width) for _ in self.blocks])
 
     def forward(self, x: Tensor, cache: AnyCache | None = None, mask: Tensor | None = None) -> Tensor:
         """`mask` (b, n), for whole sequences only, is False at positions that nothing may look at."""

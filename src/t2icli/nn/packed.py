@@ -1,7 +1,7 @@
 """The linear layers of a decode loop: rows that do not depend on their number, and weights packed once.
 
-MKL brings weights into the order its kernels want at every call, which for 16 rows takes as long as the product
-itself. A decode loop meets the same weights hundreds of times, so here it is done once.
+MKL and oneDNN bring weights into the order their kernels want at every call, which for 16 rows takes as long as the
+product itself. A decode loop meets the same weights hundreds of times, so here it is done once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from t2icli.nn.blocks import ROWS, in_blocks, safe_size
+from t2icli.nn.devices import has_bf16
 from t2icli.nn.int8 import Int8Linear
 from t2icli.nn.tied import Tied
 
 Multiply = Callable[[Tensor], Tensor]
 Linear = nn.Linear | Tied | Int8Linear
+CPU = torch.device("cpu")
 _sizes: dict[tuple[object, ...], int] = {}
 """What was tried in this process: how many rows a kind of layer may multiply at once."""
 
@@ -56,12 +58,15 @@ def safe_rows(linear: Linear, rows: int) -> int:
 
 
 def multiplier(linear: Linear, rows: int) -> Multiply:
-    """What multiplies batches of `rows` rows by the layer's weights, which are packed for them where MKL can."""
-    own = partial(cast(Callable[[Linear, Tensor], Tensor], type(linear).forward), linear)
-    if not _can_be_packed(linear) or rows == 1:
-        return own
-    weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
-    return partial(_multiply, linear, weight, rows)
+    """What multiplies batches of `rows` rows by the layer's weights, which are packed for them where possible."""
+    if not isinstance(linear, Int8Linear) and rows > 1:
+        if linear.weight.dtype == torch.float32 and _has("mkl", "_mkl_linear"):
+            weight = torch.ops.mkl._mkl_reorder_linear_weight(linear.weight.detach(), rows)
+            return partial(_multiply_fp32, linear, weight, rows)
+        if linear.weight.dtype == torch.bfloat16 and _has("mkldnn", "_linear_pointwise") and has_bf16(CPU):
+            weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
+            return partial(_multiply_bf16, linear.bias, weight)
+    return partial(cast(Callable[[Linear, Tensor], Tensor], type(linear).forward), linear)
 
 
 def _is_on_cpu(module: nn.Module) -> TypeGuard[Linear]:
@@ -77,15 +82,16 @@ def _kind(linear: Linear) -> tuple[tuple[int, int], torch.dtype]:
     return (outputs, inputs), linear.weight.dtype
 
 
-def _can_be_packed(linear: Linear) -> TypeGuard[nn.Linear | Tied]:
-    return (
-        not isinstance(linear, Int8Linear)
-        and linear.weight.dtype == torch.float32
-        and torch.backends.mkl.is_available()
-        and hasattr(torch.ops.mkl, "_mkl_linear")  # not public: torch.compile uses it for the same purpose
-    )
+def _has(library: str, product: str) -> bool:
+    """Not public: torch.compile uses them for the same purpose."""
+    return bool(getattr(torch.backends, library).is_available()) and hasattr(getattr(torch.ops, library), product)
 
 
-def _multiply(linear: nn.Linear | Tied, weight: Tensor, rows: int, x: Tensor) -> Tensor:
+def _multiply_fp32(linear: nn.Linear | Tied, weight: Tensor, rows: int, x: Tensor) -> Tensor:
     product: Tensor = torch.ops.mkl._mkl_linear(x, weight, linear.weight, linear.bias, rows)
+    return product
+
+
+def _multiply_bf16(bias: Tensor | None, weight: Tensor, x: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

@@ -7,17 +7,24 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2icli.nn.blocks import in_blocks
+from t2icli.nn.devices import has_bf16
+from t2icli.nn.int8 import Int8Linear
+
+GROWTH = 32
+"""Places by which a cache grows that did not reserve all of its room."""
 
 
 class KVCache:
-    """Keys and values of one attention layer, in memory reserved once: two of (b, heads, room, width)."""
+    """Keys and values of one attention layer: two of (b, heads, places, width), which grow when they are full."""
 
-    def __init__(self, keys: Tensor, values: Tensor, length: int = 0) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, room: int, length: int = 0) -> None:
         self.keys = keys
         self.values = values
+        self.room = room
+        """How many places there may be in the end."""
         self.length = length
 
     @property
@@ -28,10 +35,16 @@ class KVCache:
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add the newest (b, heads, n, width); returns all keys and values there are now."""
         end = self.length + keys.shape[2]
+        if end > self.keys.shape[2]:
+            self._grow(-(-end // GROWTH) * GROWTH)
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.length = end
         return self.filled
+
+    def _grow(self, places: int) -> None:
+        more = places - self.keys.shape[2]
+        self.keys, self.values = (F.pad(each, (0, 0, 0, more)) for each in (self.keys, self.values))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """Append positions, (b, heads, n, width): what they gather from all up to themselves.
@@ -39,22 +52,27 @@ class KVCache:
         `visible` narrows that down: to some places, (m,), for a single position; or to what is True, (n, m).
         """
         keys, values = self.append(k, v)
+        own = q.to(keys.dtype)
         if visible is not None and visible.ndim == 1:
             keys, values, visible = keys[:, :, visible], values[:, :, visible], None
-        return attend(q, keys, values, visible)
+        elif q.shape[2] == 1 and _grows(keys):
+            return in_blocks(partial(_look, length=self.length), own, self.keys, self.values).to(q.dtype)
+        return attend(own, keys, values, visible).to(q.dtype)
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
-        return KVCache(self.keys[rows], self.values[rows], self.length)
+        return KVCache(self.keys[rows], self.values[rows], self.room, self.length)
 
     def fixed(self) -> FixedCache:
+        if self.room > self.keys.shape[2]:
+            self._grow(self.room)
         return FixedCache(self.keys, self.values, self.length)
 
     def concatenated(self, others: Sequence[KVCache]) -> KVCache:
         """The rows of this one, then those of others that are as long."""
         all_of_them = [self, *others]
         keys, values = (torch.cat([getattr(each, name) for each in all_of_them]) for name in ("keys", "values"))
-        return KVCache(keys, values, self.length)
+        return KVCache(keys, values, self.room, self.length)
 
 
 class FixedCache:
@@ -96,10 +114,24 @@ def put(table: Tensor, dim: int, at: int | Tensor, values: Tensor) -> None:
         table.index_copy_(dim, at + torch.arange(n, device=at.device), values)
 
 
-def reserve(b: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:
-    """An empty cache for up to `room` positions, where and in the format `like` is."""
-    keys, values = like.new_empty(2, b, heads, room, width)
-    return KVCache(keys, values)
+def reserve(network: nn.Module, x: Tensor, heads: int, room: int, width: int) -> KVCache:
+    """An empty cache for up to `room` positions of the rows of `x` in an attention layer of `network`.
+
+    It has the format of `x`; but bf16 if the processor has it and layers compute in 8 bits, which lose more: reading
+    the cache is much of the work.
+    """
+    is_halved = has_bf16(x.device) and any(isinstance(module, Int8Linear) for module in network.modules())
+    like = x.new_empty(0, dtype=torch.bfloat16 if is_halved else x.dtype)
+    keys, values = like.new_empty(2, len(x), heads, 0 if _grows(like) else room, width)
+    return KVCache(keys, values, room)
+
+
+def _grows(like: Tensor) -> bool:
+    """Whether products read the whole cache, so that its room should be little more than what is there.
+
+    In bf16 a CPU copies a part of each row's keys before it multiplies them, which takes longer than the product.
+    """
+    return like.dtype is torch.bfloat16 and like.device.type == "cpu"
 
 
 def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
@@ -129,7 +161,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
     if mask is None and q.shape[2] > 1:
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
-    return _gather(q, k, v, mask) if learns else in_blocks(partial(_gather, mask=mask), q, k, v)
+    if learns:
+        return _gather(q, k, v, mask)
+    if mask is None and q.device.type == "cpu":
+        return in_blocks(_look, q, k, v)
+    return in_blocks(partial(_gather, mask=mask), q, k, v)
 
 
 def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -143,4 +179,12 @@ def _gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ v
+
+
+def _look(q: Tensor, k: Tensor, v: Tensor, length: int | None = None) -> Tensor:
+    """What single queries (b, h, 1, d) gather from the first `length` keys, in the order that is fastest on a CPU."""
+    scores: Tensor = (k @ (q * q.shape[-1] ** -0.5).transpose(2, 3)).transpose(2, 3)
+    if length is not None:
+        scores[..., length:] = -torch.inf
     return scores.softmax(dim=-1) @ v

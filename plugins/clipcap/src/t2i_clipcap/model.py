@@ -143,7 +143,7 @@ class ClipCap(nn.Module):
                 f"{self.shape.positions} positions",
                 f"set -o max_tokens={self.shape.positions - prefix.shape[1] + 1}",
             )
-        cache = gpt.Cache.empty(self.decoder.shape, len(prefix), positions, prefix)
+        cache = self.decoder.reserve(prefix, positions)
         return self.next(prefix, cache), cache
 
     def step(self, tokens: Tensor, cache: gpt.AnyCache) -> Tensor:

@@ -47,7 +47,7 @@ class Prior(nn.Module):
     def prefill(self, embedding: Tensor, length: int) -> tuple[Tensor, gpt.AnyCache]:
         """The logits of the first code, (b, codes), and the state `step` continues from."""
         start = self.cond_proj(embedding.to(self.pos_emb))[:, None]
-        cache = gpt.Cache.empty(self.decoder.shape, len(start), length, start)
+        cache = self.decoder.reserve(start, length)
         return self.next(start, cache), cache
 
     def step(self, codes: Tensor, cache: gpt.AnyCache) -> Tensor:

@@ -132,7 +132,7 @@ def ddim(schedule: NoiseSchedule, steps: int, *, eta: float = 0.0, shift: int = 
     return way
 
 
-def dpm(schedule: NoiseSchedule, steps: int) -> list[Step]:
+def dpm(schedule: NoiseSchedule, steps: int) -> list[DenoisingStep]:
     """DPM-Solver++(2M) (arXiv 2211.01095): DDIM's steps, which follow a line through the last two clean estimates.
 
     Its time is half the logarithm of the signal-to-noise ratio. The first and the last step are those of DDIM.

@@ -162,7 +162,7 @@ class DallE(nn.Module):
         places = c.grid[1] + room - self.text if c.shift_tokens else 0
         layers = [
             Memory(
-                reserve(len(x), c.heads, room, c.dim_head, like=x),
+                reserve(self, x, c.heads, room, c.dim_head),
                 *x.new_zeros(2, len(x), places, 2 * -(-c.dim // 4)),
             )
             for _ in self.layers

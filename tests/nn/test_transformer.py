@@ -1,0 +1,38 @@
+"""The cache of keys and values, in every format and beyond the places it began with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from t2icli.nn import int8, transformer
+from t2icli.nn.transformer import GROWTH, reserve
+
+HEADS, WIDTH = 2, 16
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+@torch.inference_mode()
+def test_a_step_gathers_from_all_places_up_to_its_own(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 3, HEADS, 2 * GROWTH + 5, WIDTH)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    cache = reserve(nn.Identity(), q.new_empty(3, 0, dtype=dtype), HEADS, q.shape[2], WIDTH)
+    gathered = [cache.attend(*(x[:, :, :4] for x in (q, k, v)))]
+    gathered += [cache.attend(*(x[:, :, i : i + 1] for x in (q, k, v))) for i in range(4, q.shape[2])]
+    torch.testing.assert_close(torch.cat(gathered, 2), expected, atol=tolerance, rtol=0)
+    assert cache.length == q.shape[2]
+
+
+@pytest.mark.skipif(not int8.is_possible(), reason="no int8")
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_network_in_8_bits_keeps_its_cache_in_bf16_where_the_processor_has_it(
+    has_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformer, "has_bf16", lambda device: has_bf16)
+    network, x = nn.Sequential(nn.Linear(8, 8)), torch.randn(1, 1, 8)
+    small = nn.Sequential(int8.Int8Linear(torch.randn(8, 8), None))
+    kept = [reserve(each, x, HEADS, 4, WIDTH).keys.dtype for each in (network, small)]
+    assert kept == [torch.float32, torch.bfloat16 if has_bf16 else torch.float32]
