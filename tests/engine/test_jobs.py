@@ -186,3 +186,38 @@ def test_workers_that_do_not_fit_into_the_cluster_are_refused() -> None:
         check_room({"CPU": 2.0}, Ray(workers=3))
     with pytest.raises(T2IError, match="has 2 cores and 1 GPUs, but 2 workers need 2 and 2"):
         check_room({"CPU": 2.0, "GPU": 1.0}, Ray(workers=2, gpus=1))
+
+
+def test_a_lost_machine_ends_a_job_that_would_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "LOOKS_AFTER", 0.02)
+    monkeypatch.setattr(cluster, "LOST_AFTER", 0.06)
+
+    def answers() -> Iterator[str]:
+        yield "0"
+        time.sleep(0.2)
+        yield "1"
+        time.sleep(60)
+
+    counted: list[float] = []
+
+    def room() -> None:
+        counted.append(time.monotonic())
+        check_room({"CPU": 2.0 if len(counted) < 3 else 1.0}, Ray(workers=2))
+
+    waiting = cluster.patient(answers(), room)
+    assert next(waiting) == "0"
+    with pytest.raises(T2IError, match="the cluster has lost machines: the cluster has 1 cores"):
+        list(waiting)
+    assert len(counted) >= 5
+
+
+def test_answers_and_errors_of_a_query_are_passed_on() -> None:
+    def answers() -> Iterator[str]:
+        yield from ("0", "1")
+        raise T2IError("the cluster failed")
+
+    waiting = cluster.patient(answers(), lambda: None)
+    assert [next(waiting), next(waiting)] == ["0", "1"]
+    with pytest.raises(T2IError, match="the cluster failed"):
+        next(waiting)
+    assert list(cluster.patient(iter(["7"]), lambda: None)) == ["7"]

@@ -11,7 +11,7 @@ import pickle
 import pkgutil
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN = 4.0
 """Seconds in which the head of a cluster must take a connection, and then answer."""
+LOOKS_AFTER = 10.0
+"""Seconds without an answer after which the machines of the cluster are counted."""
+LOST_AFTER = 60.0
+"""Seconds for which there must be too few of them."""
 TRIES = 3
 """Times a chunk is begun when workers die under it."""
 PARTITIONS = 10_000
@@ -103,7 +107,7 @@ def run_on_ray(job: Job, on: Ray, done: Done) -> int:
     waiting = job.output / CHUNKS
     try:
         places, rows, count = _store(job, waiting, done)
-        for answer in _answers(daft, job, on, places):
+        for answer in patient(_answers(daft, job, on, places), lambda: check_room(ray.cluster_resources(), on)):
             if not answer.isdecimal():
                 raise T2IError(answer, KEPT, code=1)
             done(rows.pop(int(answer), 0))
@@ -121,6 +125,45 @@ def check_room(has: dict[str, float], on: Ray) -> None:
         needs = f"{on.workers} workers need {on.workers} and {on.workers * on.gpus:g}"
         hint = "use fewer --workers, or start Ray on more machines"
         raise T2IError(f"the cluster has {cores:g} cores and {gpus:g} GPUs, but {needs}", hint, code=1)
+
+
+def patient(answers: Iterator[str], room: Callable[[], None]) -> Iterator[str]:
+    """The answers, unless none comes and for a minute there is no `room` for all workers.
+
+    What a lost machine was to do waits for another one, for ever: a query does not divide it among the workers left.
+    """
+    came: Queue[str | Exception | None] = Queue()
+    Thread(target=_forward, args=(answers, came), daemon=True).start()
+    waited = 0.0
+    while True:
+        try:
+            answer = came.get(timeout=LOOKS_AFTER)
+        except Empty:
+            waited += LOOKS_AFTER
+            try:
+                room()
+            except T2IError as error:
+                if waited >= LOST_AFTER:
+                    hint = f"{KEPT}, with fewer --workers or more machines"
+                    raise T2IError(f"the cluster has lost machines: {error.message}", hint, code=1) from error
+            else:
+                waited = 0.0
+            continue
+        waited = 0.0
+        if answer is None:
+            return
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+def _forward(answers: Iterator[str], to: Queue[str | Exception | None]) -> None:
+    try:
+        for answer in answers:
+            to.put(answer)
+        to.put(None)
+    except Exception as error:
+        to.put(error)
 
 
 def _store(job: Job, path: Path, done: Done) -> tuple[list[int], dict[int, int], int]:
