@@ -34,10 +34,17 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
 """Flags of `t2i` itself that may also stand behind the command."""
+OF_TYPER = ("help", "install_completion", "show_completion")
+"""Flags that Typer adds, without a default."""
 
 
 class Commands(typer.core.TyperGroup):
     """The commands of all plugins, the first of which is t2i itself; each is imported when it runs."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        _set_defaults(params)
+        return params
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(discovery.installed().commands)
@@ -52,12 +59,26 @@ class Commands(typer.core.TyperGroup):
         gc.enable()  # see __main__
         if (offer := offered(name)) is not None:
             command = loaded(offer)
+            _set_defaults_below(command, ctx)
             if name == "train":
                 recipe_help.add_defaults(command, rest)
             return name, in_users_language(command), rest
         if not (name.startswith("-") or ctx.resilient_parsing):
             raise T2IError(f"there is no command {name!r}", did_you_mean(name, self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
+
+
+def _set_defaults(params: list[Any]) -> None:
+    """Typer imports pydantic to convert a missing value; a flag that is False needs no conversion."""
+    for parameter in params:
+        if parameter.name in OF_TYPER and parameter.default is None:
+            parameter.default = False
+
+
+def _set_defaults_below(command: Any, ctx: Any) -> None:
+    _set_defaults(command.get_params(ctx))
+    for below in getattr(command, "commands", {}).values():
+        _set_defaults_below(below, ctx)
 
 
 def offered(name: str) -> CommandOffer | None:
