@@ -1,4 +1,4 @@
-"""How well a tower hears dish names: held-out names, spoken by voices it was never trained on.
+"""How well a tower recognises dish names: held-out names, spoken by voices it was never trained on.
 
     make bench-audio                     # the starter's, once there is one
     python benchmarks/audio.py MODEL     # any other
@@ -104,7 +104,7 @@ def main() -> None:
     listener = load("embedder", chosen.model)
     generator = load("generator", chosen.generator)
     if generator.space != listener.space:
-        print(f"{chosen.generator} draws from another space than {chosen.model} hears in", file=sys.stderr)
+        print(f"{chosen.generator} draws from another space than that of {chosen.model}", file=sys.stderr)
         generator = None
     if chosen.pictures is not None:
         return make_pictures(listener, generator, chosen.pictures) if generator is not None else None

@@ -11,7 +11,7 @@ TOLD_TO_END = {129, INTERRUPTED, 143}
 
 
 def main() -> None:
-    """Run the command line. Whoever told it to end sees no traceback and does not wait for work that goes on."""
+    """Run the command line. When it is terminated it shows no traceback and does not wait for running work."""
     try:
         import gc
 

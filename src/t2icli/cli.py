@@ -242,7 +242,7 @@ def _close_results() -> None:
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Being told to end, or losing the terminal, unwinds like Ctrl-C: what was finished is filed."""
+    """SIGTERM, or losing the terminal, unwinds like Ctrl-C: finished work is saved."""
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not those nohup ignores
     for number in ours:

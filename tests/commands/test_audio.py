@@ -48,7 +48,7 @@ def wanted(seconds: float) -> int:
 
 
 def test_the_toy_keeps_the_promises_of_an_embedder_that_hears() -> None:
-    (entry,) = (entry for entry in toys.t2i_embedders() if entry.hears)
+    (entry,) = (entry for entry in toys.t2i_embedders() if entry.embeds_audio)
     check_audio_embedder(entry)
 
 
@@ -124,7 +124,7 @@ class DeviceEars:
 
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Any]]:
-        return [Entry("device-ears", "hears", DeviceSettings, self.load, hears=True)]
+        return [Entry("device-ears", "hears", DeviceSettings, self.load, embeds_audio=True)]
 
 
 @pytest.mark.parametrize("command", ["rerank", "search"])

@@ -60,7 +60,7 @@ class Colours:
 class Plugin:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Embedder]]:
-        return [Entry("colour-vectors", "mean colours", Settings, Colours, hears=True)]
+        return [Entry("colour-vectors", "mean colours", Settings, Colours, embeds_audio=True)]
 
 
 @pytest.fixture

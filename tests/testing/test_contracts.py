@@ -397,7 +397,7 @@ class Nothing:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (entry(HonestRanker, about=""), "told about in one line"),
+        (entry(HonestRanker, about=""), "described in one line"),
         (entry(HonestRanker, settings=Unexplained), "needs a line of help"),
         (entry(HonestRanker, settings=Changeable), "must be frozen"),
         (entry(Nothing), r"lacks score \(Ranker\)"),

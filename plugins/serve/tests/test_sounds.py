@@ -178,7 +178,7 @@ class Apart(toys.Ears):
 class Others:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Any]]:
-        return [Entry("apart", "hears elsewhere", toys.EmbedderSettings, Apart, hears=True)]
+        return [Entry("apart", "hears elsewhere", toys.EmbedderSettings, Apart, embeds_audio=True)]
 
 
 @pytest.mark.parametrize(

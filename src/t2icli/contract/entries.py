@@ -46,7 +46,7 @@ class Entry(Generic[T]):
     configuration, imports nothing heavy, and refuses with a `T2IError` what this backend cannot load. Source, licence
     and hashes are added by the caller. `t2i models pull hf:OWNER/NAME --as NAME`, `t2i models import FOLDER --as NAME`.
     """
-    hears: bool = False
+    embeds_audio: bool = False
     """Of an embedder: it is an `AudioEmbedder`, and `--audio` may use it."""
     wanted: tuple[str, ...] = ()
     """Patterns of the files of a repository that `convert` takes, where those at its top are not the right ones; of

@@ -105,7 +105,7 @@ class AudioClip:
 class AudioEmbedder(Embedder, Protocol):
     """An embedder in whose space sounds have a place too.
 
-    No kind of its own: it is announced as an embedder, with `Entry.hears`.
+    No kind of its own: it is announced as an embedder, with `Entry.embeds_audio`.
     """
 
     space: str

@@ -193,7 +193,7 @@ def _installer() -> Iterator[Finding]:
 
 def _speech() -> Iterator[Finding]:
     """Training an embedder of sounds on captions needs something that speaks."""
-    if not any(offer.entry.hears for offer in discovery.installed().offers["embedder"].values()):
+    if not any(offer.entry.embeds_audio for offer in discovery.installed().offers["embedder"].values()):
         return
     if shutil.which("espeak-ng"):
         yield Finding("espeak-ng", "ok", "captions can be spoken")

@@ -259,8 +259,8 @@ def _complain(path: Path, done: Summary) -> None:
         raise T2IError(f"no row of '{path}' can be used: {', '.join(sorted(lost))}", hint if far else None)
     if lost:
         count = done.of("failed") + done.of("dropped")
-        told = f"{count} of {done.counts.total()} rows of '{path}' are left out: {', '.join(sorted(lost))}"
-        warnings.warn(told, UserWarning, stacklevel=3)
+        message = f"{count} of {done.counts.total()} rows of '{path}' are left out: {', '.join(sorted(lost))}"
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 ENDINGS = {

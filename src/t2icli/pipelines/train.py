@@ -203,7 +203,7 @@ def what_next(folder: Path) -> list[str]:
     """A line with the command that uses what was trained in `folder`."""
     plan = written(folder)
     card = models.open_model(folder / "model").card
-    command = NEXT.get("listener" if _hears(card) else card.kind)
+    command = NEXT.get("listener" if _embeds_audio(card) else card.kind)
     if command is None:
         return []
     caption = next(iter(captions_of(plan)), "PROMPT") if "{caption}" in command else ""
@@ -211,8 +211,8 @@ def what_next(folder: Path) -> list[str]:
     return [f"next: {command.format(**{name: shlex.quote(word) for name, word in words.items()})}"]
 
 
-def _hears(card: Card) -> bool:
-    return card.kind == "embedder" and discovery.find(card.kind, card.backend).hears
+def _embeds_audio(card: Card) -> bool:
+    return card.kind == "embedder" and discovery.find(card.kind, card.backend).embeds_audio
 
 
 def captions_of(plan: TrainingPlan) -> Iterator[str]:

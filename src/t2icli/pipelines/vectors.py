@@ -88,15 +88,15 @@ class Vectors:
             )
         tables = [_read(path) for path in self.shards]
         pictures = list(self._pictures(tables))
-        told = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
-        if not told:
+        captioned = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
+        if not captioned:
             raise T2IError(f"no picture of '{self.folder}' has a sentence")
         images = np.concatenate([_numbers(table.column("vector"), self.folder, source.thing.width) for table in tables])
-        pairs = EvaluationSet([pictures[place] for place in told], self.plan["keys"])
+        pairs = EvaluationSet([pictures[place] for place in captioned], self.plan["keys"])
         texts = sentences_of(pairs)
         blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
         vectors = np.concatenate([source.thing.embed_texts(block).numpy() for block in blocks])
-        embedded = Embedded(images[told], vectors, dict(self.problems()))
+        embedded = Embedded(images[captioned], vectors, dict(self.problems()))
         return measured([source], pairs, [embedded], duplicates=duplicates)[0]
 
     def _pictures(self, tables: Sequence[Any]) -> Iterator[CaptionedPicture]:

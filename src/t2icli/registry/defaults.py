@@ -37,7 +37,7 @@ def name(kind: str, conditions: Collection[str] = ()) -> str:
 def listener() -> str:
     """The embedder of sounds with the largest installed model."""
     sources = discovery.installed().sources
-    known = [name for name, offer in discovery.installed().offers["embedder"].items() if offer.entry.hears]
+    known = [name for name, offer in discovery.installed().offers["embedder"].items() if offer.entry.embeds_audio]
     usual = models.preferred(model for backend in known if (model := models.default(backend, sources)) is not None)
     if usual is not None:
         return usual.card.backend

@@ -74,7 +74,7 @@ def check_embedder(entry: Entry[Any], /, **options: Any) -> None:
 
 def check_audio_embedder(entry: Entry[Any], /, **options: Any) -> None:
     """All of `check_embedder`; and sounds as unit vectors in the same space, each by itself, of any length and rate."""
-    assert entry.hears, "an entry whose embedder has embed_audio is announced with hears=True"
+    assert entry.embeds_audio, "an entry whose embedder has embed_audio is announced with embeds_audio=True"
     check_embedder(entry, **options)
     embedder, clips = _load("embedder", entry, options), sounds()
     assert isinstance(embedder, AudioEmbedder) and embedder.space, "it needs embed_audio and the name of its space"
@@ -434,7 +434,7 @@ def pictures() -> list[Image.Image]:
 def _load(kind: str, entry: Entry[Any], options: dict[str, Any]) -> Any:
     """The entry's thing, after what is announced about it has been checked."""
     assert isinstance(entry, Entry), f"expected an Entry, not {type(entry).__name__}"
-    assert entry.about and len(entry.about.splitlines()) == 1, f"{entry.name!r} must be told about in one line"
+    assert entry.about and len(entry.about.splitlines()) == 1, f"{entry.name!r} must be described in one line"
     for field in settings.describe(entry.settings):
         assert field.about, f"setting {field.name!r} of {entry.name!r} needs a line of help: Meta(description=...)"
     chosen = configure.configure_entry(kind, entry, options)

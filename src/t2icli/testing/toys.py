@@ -206,5 +206,5 @@ def t2i_captioners() -> list[Entry[Any]]:
 def t2i_embedders() -> list[Entry[Any]]:
     return [
         Entry("toy-vectors", "random vectors, the same for the same content", EmbedderSettings, Embedder),
-        Entry("toy-ears", "the same, and sounds by their length", EmbedderSettings, Ears, hears=True),
+        Entry("toy-ears", "the same, and sounds by their length", EmbedderSettings, Ears, embeds_audio=True),
     ]

@@ -23,7 +23,7 @@ SHIPPED = {
     "dalle2": "draws dishes by diffusion",
     "flow": "draws dishes in a few steps",
     "vqgan": "drawn dishes as codes and back",
-    "wavbrivl": "hears the names of dishes as one synthesiser says them in Chinese",
+    "wavbrivl": "embeds the names of dishes as one synthesiser speaks them in Chinese",
 }
 """What the models of each backend can do; where several would do, the first one installed is used."""
 STAND_IN = "a small model of drawn dishes, to try things with"

@@ -109,15 +109,15 @@ def t2i_embedders() -> list[Entry[Embedder]]:
     of_clap = "LAION's CLAP, or any ClapModel of transformers: sounds and English texts, no pictures"
     wav2clip = (lazily("t2i_wavbrivl.wav2clip:load"), lazily("t2i_wavbrivl.wav2clip:convert"))
     return [
-        Entry("wavbrivl", about, Settings, lazily("t2i_wavbrivl.embed:load"), hears=True),
-        Entry("wav2clip", of_wav2clip, Wav2ClipSettings, *wav2clip, hears=True),
+        Entry("wavbrivl", about, Settings, lazily("t2i_wavbrivl.embed:load"), embeds_audio=True),
+        Entry("wav2clip", of_wav2clip, Wav2ClipSettings, *wav2clip, embeds_audio=True),
         Entry(
             "clap",
             of_clap,
             ClapSettings,
             lazily("t2i_wavbrivl.clap:load"),
             adopt=lazily("t2i_wavbrivl.clap:adopt"),
-            hears=True,
+            embeds_audio=True,
         ),
     ]
 

@@ -125,8 +125,8 @@ def _unless_it_warns(encode: Callable[[], Tensor]) -> Tensor:
         warnings.simplefilter("error", UserWarning)
         try:
             return encode()
-        except UserWarning as told:
-            raise T2IError(f"the prompt does not fit: {told}", "shorten it, or leave out strict") from told
+        except UserWarning as warning:
+            raise T2IError(f"the prompt does not fit: {warning}", "shorten it, or leave out strict") from warning
 
 
 def load(settings: Settings) -> DallEGenerator:

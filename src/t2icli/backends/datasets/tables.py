@@ -40,8 +40,8 @@ class CsvSource:
         image = names.index(choose(settings.image, IMAGE, names, "image", path))
         caption = names.index(choose(settings.caption, CAPTION, names, "caption", path))
         key = names.index(choose(settings.key, (), names, "key", path)) if settings.key else None
-        hears = settings.audio or AUDIO in names
-        audio = names.index(choose(settings.audio, (AUDIO,), names, "audio", path)) if hears else None
+        has_audio = settings.audio or AUDIO in names
+        audio = names.index(choose(settings.audio, (AUDIO,), names, "audio", path)) if has_audio else None
         for record in records if settings.header else chain([header], records):
             if record.problem or len(record.cells) <= max(image, caption, key or 0, audio or 0):
                 yield bad_record(path, record)

@@ -60,6 +60,6 @@ def _listener(word: str | None, offers: Offers) -> str:
     """The embedder of sounds of that name, or the default one."""
     with about("audio_embedder"):
         offer = offers.find("embedder", word or defaults.listener())
-    if not offer.entry.hears:
+    if not offer.entry.embeds_audio:
         raise ApiError(400, f"{offer.name!r} does not embed sounds", "invalid_value", "audio_embedder")
     return offer.name
