@@ -53,6 +53,8 @@ def test_prompts_that_are_typed_or_piped_in_come_before_those_of_a_file(t2i: Run
     t2i.ok(*words, "--output", "plain", stdin="piped\n\nin\n")
     t2i.ok(*words, "--output", "job", "--engine", "here", stdin="piped\n\nin\n")
     assert album(Path("job")) == album(Path("plain"))
+    t2i.ok("generate", "--config", "job/settings.toml", "--output", "again", "--engine", "here")
+    assert album(Path("again")) == album(Path("plain"))
 
 
 def test_a_run_continues_with_what_is_missing_wherever_it_was_killed(t2i: Runner) -> None:

@@ -149,7 +149,8 @@ def generate(
         show.notes(models.stand_ins(used_models))
         job = drawings.job(partial(_stream, wanted, streamed), output, how, shard_rows)
         album = None if shards else Album(output)
-        count = _by_engine(job, how, on, album, config.resolved(context, used, **chosen), plain=plain)
+        tables = config.resolved(context, used, **chosen, prompt=wanted if prompt else None)
+        count = _by_engine(job, how, on, album, tables, plain=plain)
         if album is None:
             _show_shards(output, seed, count, as_json=as_json)
             return
