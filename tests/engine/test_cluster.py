@@ -123,3 +123,25 @@ def test_vectors_of_a_cluster_are_those_of_one_process(tmp_path: Path, cluster: 
     made = {path.name: path.read_bytes() for path in (tmp_path / "there/shards").iterdir()}
     assert len(made) == 6
     assert made == {path.name: path.read_bytes() for path in (tmp_path / "here/shards").iterdir()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["caption", "photos", "--seed", "3"], ["rerank", "a red bowl", "photos", "-r", "brivl"]],
+    ids=lambda w: w[0],
+)
+def test_shards_of_a_cluster_are_those_of_one_process(tmp_path: Path, cluster: Any, words: list[str]) -> None:
+    pytest.importorskip("t2i_starter")
+    pytest.importorskip("t2i_clipcap")
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        Image.effect_noise((40, 30), 40 + i).convert("RGB").save(tmp_path / f"photos/{i:02d}.png")
+    (tmp_path / "photos/05.png").write_text("<html>")
+    job = [sys.executable, "-m", "t2icli", *words, "--shard-rows", "4", "--engine"]
+    there = ["ray", "--workers", "2", "--address", cluster.address, "--output", "there"]
+    for engine in (["here", "--output", "here"], there):
+        assert subprocess.run([*job, *engine], cwd=tmp_path, timeout=200).returncode == 3
+    made = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "shards").iterdir()} for name in ("here", "there")
+    ]
+    assert len(made[0]) == 3 and made[0] == made[1]
