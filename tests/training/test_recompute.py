@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
+import sharded
 import torch
 from torch import Tensor, nn
 
@@ -83,32 +83,11 @@ def test_a_recipe_without_blocks_says_so(tiny_t2i: Runner, data: Path) -> None:
     tiny_t2i.fails(*words, says="this model has no blocks to compute again")
 
 
-PROGRAM = """
-import torch
-import torch.distributed as dist
-from t2icli.nn.gpt import Decoder, GptShape
-from t2icli.training.devices import World, full_state, shard
-from t2icli.training.recompute import recompute
-
-def gradients(checkpoints):
-    torch.manual_seed(0)
-    model = Decoder(GptShape(width=16, layers=2, heads=2))
-    if checkpoints:
-        recompute(model)
-    shard(model, World(torch.device("cpu"), dist.get_rank(), 2))
-    model(torch.ones(1, 3, 16).cumsum(1)).square().mean().backward()
-    return [full_state(parameter.grad) for parameter in model.parameters()]
-
-dist.init_process_group("gloo")
-plain, less = gradients(False), gradients(True)
-assert len(plain) > 20 and all(a.equal(b) for a, b in zip(plain, less, strict=True))
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.timeout(120)
 def test_the_gradients_of_sharded_blocks_are_the_same_too(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launch, str(tmp_path / "program.py")], capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr
+    processes = [forked.server.Process(target=sharded.compare, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(90)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {path.name for path in tmp_path.iterdir()} >= {"equal0", "equal1"}
