@@ -130,6 +130,12 @@ def test_a_prepared_dataset_is_described_by_its_keys(t2i: Runner) -> None:
     }
 
 
+def test_the_pictures_of_a_dataset_have_no_place_for_text_files(t2i: Runner) -> None:
+    toys.prepared(Path("data"), {"red": ["a"]})
+    t2i.fails("caption", "data", "--txt", says="--txt needs pictures in files")
+    assert not Path("red.txt").exists()
+
+
 JOB = ("caption", "in", "--seed", 10, "--output", "job", "--engine", "here", "--shard-rows", 2)
 
 

@@ -90,6 +90,8 @@ def caption(
     on = cluster(engine, address, workers, gpus_per_worker)
     pictures = image_files.pictures(images)
     paths = [Path(picture.name) for picture in pictures]
+    if text and any(picture.suffix for picture in pictures):
+        raise T2IError("--txt needs pictures in files", "write the captions of a dataset to --output")
     options = config.options(context, option or ())
     of_rankers = settings.take_table(options, "ranker")
     choice = Choice.of("captioner", *choose("captioner", model, options, batch=batch_size, device=device))

@@ -161,7 +161,9 @@ class Choice:
             ("model", here.identity, self.identity),
         ):
             if ours != theirs:
-                raise T2IError(f"{self.kind} {self.entry!r} has another {name} here, {ours}: {same}")
+                raise T2IError(
+                    f"{self.kind} {self.entry!r} has another {name} here, {ours} rather than {theirs}: {same}"
+                )
         return Opened(self.kind, entry.name, chosen, loaded(self.kind, entry, chosen))
 
 
