@@ -178,7 +178,7 @@ def test_drawn_dishes_are_read_as_they_were(tmp_path: Path) -> None:
     menu = tmp_path / "menu.txt"
     menu.write_text("砂锅里的红烧牛肉\n", encoding="utf-8")
     (row,) = Plates(Settings(size=32)).rows(menu)
-    assert isinstance(row.image, painters.Drawing) and row.image.what == Dish("claypot", "braised", ("beef",))
+    assert isinstance(row.image, painters.PlateDrawing) and row.image.what == Dish("claypot", "braised", ("beef",))
 
 
 def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
@@ -192,7 +192,7 @@ def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
 def test_painters_compose_the_same_pictures() -> None:
     row = next(iter(Plates(PHOTO).rows(Path("1"))))
     drawing = row.image
-    assert isinstance(drawing, painters.Drawing)
+    assert isinstance(drawing, painters.PlateDrawing)
     crew = painters.Crew()
     assert crew.draw(drawing) == drawing.draw()
 
@@ -201,7 +201,7 @@ def test_single_things_have_no_photographs() -> None:
     with pytest.raises(T2IError, match="single things"):
         Plates(Settings(look="photo", things=0.1))
     rows = Plates(Settings(size=64, look="photo", seed=2)).rows(Path("300"))
-    assert all(isinstance(row.image, painters.Drawing) and isinstance(row.image.what, Serving) for row in rows)
+    assert all(isinstance(row.image, painters.PlateDrawing) and isinstance(row.image.what, Serving) for row in rows)
 
 
 def test_photographs_are_prepared_and_go_on_where_they_stopped(t2i: Runner) -> None:

@@ -144,7 +144,7 @@ def test_several_processes_draw_the_same_pictures(
 
 def test_processes_that_draw_end_with_their_drawings(started: list[subprocess.Popen[bytes]]) -> None:
     crew = painters.Crew()
-    drawing = painters.Drawing(things()[0].character, 1, 32, "neat", crew)
+    drawing = painters.PlateDrawing(things()[0].character, 1, 32, "neat", crew)
     assert drawing() == drawing.draw() and len(started) == 1
     alone = pickle.loads(pickle.dumps(drawing))
     assert alone == drawing and alone.crew is None
@@ -154,7 +154,7 @@ def test_processes_that_draw_end_with_their_drawings(started: list[subprocess.Po
 
 
 def test_a_process_that_ends_while_it_draws_is_told_of(started: list[subprocess.Popen[bytes]]) -> None:
-    drawing = painters.Drawing(things()[0].character, 1, 32, "neat", painters.Crew())
+    drawing = painters.PlateDrawing(things()[0].character, 1, 32, "neat", painters.Crew())
     drawing()
     started[0].kill()
     started[0].wait()

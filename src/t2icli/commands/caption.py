@@ -40,7 +40,7 @@ from t2icli.registry import settings
 
 if TYPE_CHECKING:
     from t2icli.engine.jobs import Job
-    from t2icli.pipelines.caption import CaptionResult, UnreadableFile
+    from t2icli.pipelines.caption import CaptionedFile, UnreadableFile
     from t2icli.pipelines.output_file import OutputFile
 
 
@@ -114,7 +114,7 @@ def caption(
     seed = random_seed() if seed is None else seed
     source, judges = choice.open(), scoring.opened(chosen_judges)
     report = _Report(text=text, journal=journal, plain=not as_json and show.is_plain(plain))
-    before: list[CaptionResult | UnreadableFile] = []
+    before: list[CaptionedFile | UnreadableFile] = []
     if journal is not None:
         journal.begin(config.resolved(context, used, seed=seed, **chosen), force=force)
         before = list(work.in_file(journal))
@@ -173,14 +173,14 @@ class _Report:
     def __init__(self, *, text: bool, journal: OutputFile | None, plain: bool) -> None:
         self.text, self.journal, self.plain = text, journal, plain
         self.described = 0
-        self.kept: list[CaptionResult] = []
+        self.kept: list[CaptionedFile] = []
         self.unreadable: dict[Path, str] = {}
 
-    def add(self, results: Sequence[CaptionResult | UnreadableFile], *, written: bool = False) -> None:
-        from t2icli.pipelines.caption import CaptionResult, write_text
+    def add(self, results: Sequence[CaptionedFile | UnreadableFile], *, written: bool = False) -> None:
+        from t2icli.pipelines.caption import CaptionedFile, write_text
 
-        captioned = [each for each in results if isinstance(each, CaptionResult)]
-        self.unreadable |= {each.path: each.reason for each in results if not isinstance(each, CaptionResult)}
+        captioned = [each for each in results if isinstance(each, CaptionedFile)]
+        self.unreadable |= {each.path: each.reason for each in results if not isinstance(each, CaptionedFile)}
         self.described += len(captioned)
         for each in captioned if self.text and not written else ():
             write_text(each)

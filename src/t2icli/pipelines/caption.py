@@ -33,7 +33,7 @@ CAPTIONS = "captions.jsonl"
 
 
 @dataclass(frozen=True)
-class CaptionResult:
+class CaptionedFile:
     """A picture and its captions, best first; without judges there are no scores."""
 
     path: Path
@@ -58,14 +58,14 @@ def caption(
     judges: Sequence[scoring.Judge] = (),
     at_once: int | None = None,
     done: Callable[[int], None] = lambda count: None,
-) -> Iterator[list[CaptionResult | UnreadableFile]]:
+) -> Iterator[list[CaptionedFile | UnreadableFile]]:
     """Describe every picture, a few at a time and in order.
 
     The picture at position i is described with `seed + i`, whatever the size of a batch and what others can be opened.
     """
     waiting = iter(pictures)
     while some := list(islice(waiting, at_once or AT_ONCE)):
-        results: list[CaptionResult | UnreadableFile] = []
+        results: list[CaptionedFile | UnreadableFile] = []
         for neighbours in _runs([_opened(position, picture) for position, picture in some]):
             images = [each.image for each in neighbours if each.image is not None]
             captions = captioner.caption(images, n, seed=seed + neighbours[0].position) if images else []
@@ -159,19 +159,19 @@ def join(shards: Sequence[Path], path: Path) -> None:
                 shutil.copyfileobj(lines, stream)
 
 
-def in_file(output: OutputFile) -> Iterator[CaptionResult | UnreadableFile]:
+def in_file(output: OutputFile) -> Iterator[CaptionedFile | UnreadableFile]:
     """What an earlier run has written."""
-    return output.results(lambda fields: UnreadableFile if "reason" in fields else CaptionResult)
+    return output.results(lambda fields: UnreadableFile if "reason" in fields else CaptionedFile)
 
 
-def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> CaptionResult:
+def _judged(path: Path, image: Image, captions: Sequence[str], judges: Sequence[scoring.Judge]) -> CaptionedFile:
     captions = [" ".join(each.split()) for each in captions]
     if not judges:
-        return CaptionResult(path, captions)
+        return CaptionedFile(path, captions)
     columns = [{judge.name: judge.score(text, [image])[0] for judge in judges} for text in captions]
     scores = scoring.combined(judges, columns)
     order = sorted(range(len(captions)), key=lambda index: -scores[index])
-    return CaptionResult(path, [captions[index] for index in order], [scores[index] for index in order])
+    return CaptionedFile(path, [captions[index] for index in order], [scores[index] for index in order])
 
 
 def text_file(path: Path) -> Path:
@@ -191,6 +191,6 @@ def check_text_files(paths: Sequence[Path], *, force: bool) -> None:
         texts[target] = path
 
 
-def write_text(described: CaptionResult) -> None:
+def write_text(described: CaptionedFile) -> None:
     """The captions of a picture beside it, one a line."""
     files.write(text_file(described.path), "".join(f"{caption}\n" for caption in described.captions))

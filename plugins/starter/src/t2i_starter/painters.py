@@ -43,7 +43,7 @@ class Crew:
         self._idle: list[subprocess.Popen[bytes]] = []
         weakref.finalize(self, _dismiss, self._painters)
 
-    def draw(self, drawing: Drawing) -> bytes:
+    def draw(self, drawing: PlateDrawing) -> bytes:
         with self._painter() as painter:
             assert painter.stdin is not None and painter.stdout is not None
             try:
@@ -83,7 +83,7 @@ def crew(count: int) -> Crew | None:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class PlateDrawing:
     """A picture as the bytes of a PNG, when called."""
 
     what: Dish | Serving | str
@@ -97,7 +97,7 @@ class Drawing:
         return self.draw() if self.crew is None else self.crew.draw(self)
 
     def __reduce__(self) -> tuple[Any, ...]:  # the painters stay where they are
-        return Drawing, (self.what, self.seed, self.size, self.plating)
+        return PlateDrawing, (self.what, self.seed, self.size, self.plating)
 
     def draw(self) -> bytes:
         stream = io.BytesIO()

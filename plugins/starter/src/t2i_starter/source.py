@@ -10,7 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from t2i_starter import Settings, painters, servings, words
-from t2i_starter.painters import Crew, Drawing
+from t2i_starter.painters import Crew, PlateDrawing
 from t2i_starter.servings import Serving
 from t2i_starter.words import Dish
 from t2icli.data.dataset import SourceRow
@@ -95,8 +95,8 @@ class Plates:
         names = words.ask(names, thing.measure, words.PRETTY, random) if asked else (names[0], words.one(names[1]))
         return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names)
 
-    def _drawing(self, what: Dish | Serving | str, seed: int, crew: Crew | None) -> Drawing:
-        return Drawing(what, seed, self.settings.size, self.settings.plating, crew)
+    def _drawing(self, what: Dish | Serving | str, seed: int, crew: Crew | None) -> PlateDrawing:
+        return PlateDrawing(what, seed, self.settings.size, self.settings.plating, crew)
 
     def _named(self, source: Path) -> Iterator[SourceRow]:
         lines = read_text(source).splitlines()

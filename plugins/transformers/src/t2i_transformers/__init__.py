@@ -21,7 +21,7 @@ Language = Annotated[
 ]
 
 
-class ClipSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DualEncoderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model: Annotated[Model | None, Meta(description="a pulled or imported model, instead of `source`")] = None
     source: Source | None = None
     length: Annotated[
@@ -75,7 +75,7 @@ adopt_vlm = lazily("t2i_transformers.repository:adopt_vlm")
 @hookimpl
 def t2i_embedders() -> list[Entry[Embedder]]:
     about = "dual encoders of transformers: CLIP, PickScore, MetaCLIP 2, SigLIP, SigLIP 2, AltCLIP, ALIGN, Chinese-CLIP"
-    return [Entry("hub-clip", about, ClipSettings, lazily("t2i_transformers.embed:load"), adopt=adopt_clip)]
+    return [Entry("hub-clip", about, DualEncoderSettings, lazily("t2i_transformers.embed:load"), adopt=adopt_clip)]
 
 
 @hookimpl

@@ -20,7 +20,7 @@ from t2icli.nn.embedding import Runner, report_prompt
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from t2i_transformers import ClipSettings
+    from t2i_transformers import DualEncoderSettings
 
 LENGTHS = {"siglip": 64, "siglip2": 64, "align": 64, "altclip": 77, "chinese_clip": 52}
 """Tokens of a text in training, of models whose configuration allows more."""
@@ -29,7 +29,7 @@ LENGTHS = {"siglip": 64, "siglip2": 64, "align": 64, "altclip": 77, "chinese_cli
 class HubClip:
     """Texts and images in the space of a dual encoder. Every text is padded to one length, as in training."""
 
-    def __init__(self, model: Any, processor: Any, settings: ClipSettings, owner: str) -> None:
+    def __init__(self, model: Any, processor: Any, settings: DualEncoderSettings, owner: str) -> None:
         self.model, self.processor = model, processor
         self.length = settings.length or _length(model.config)
         self.text_names = inspect.signature(model.get_text_features).parameters.keys()
@@ -87,7 +87,7 @@ def _length(config: Any) -> int:
     return min(LENGTHS.get(config.model_type, longest), longest)
 
 
-def load(settings: ClipSettings) -> HubClip:
+def load(settings: DualEncoderSettings) -> HubClip:
     folder = repository.locate(settings.model, settings.source, "hub-clip")
     model = network(transformers.AutoModel, folder, torch.float32, pick_device(settings.device))
     for method in ("get_text_features", "get_image_features"):

@@ -196,14 +196,14 @@ async def picture(request: Request, album: str, file: str) -> FileResponse:
     return FileResponse(path, media_type="image/png", headers=FOREVER)
 
 
-class Entry(BaseModel):
+class TokenForm(BaseModel):
     """What the page's form for the token sends."""
 
     token: str
 
 
 @router.post("/session", status_code=204)
-async def enter(request: Request, entry: Entry) -> Response:
+async def enter(request: Request, entry: TokenForm) -> Response:
     """Exchange the token for the page's cookie."""
     token: str | None = request.app.state.token
     if token is not None and not same(entry.token, token):
