@@ -458,7 +458,7 @@ def test_a_generator_that_breaks_its_promise_is_told_of(t2i: Runner) -> None:
         (lambda prompt, n, *, seed: ["a text"], "the generator gave 'a text' instead of a picture"),
         (lambda prompt, n, *, seed: [Image.new("RGB", (0, 4))], "instead of a picture"),
         (lambda prompt, n, *, seed: 7, "does not do what its kind promises: 'int' object is not iterable"),
-        (lambda: [], "breaks its promise"),
+        (lambda: [], "does not do what its kind promises"),
     ],
 )
 def test_what_is_no_picture_is_an_error_of_the_generator(t2i: Runner, gives: Callable[..., object], says: str) -> None:

@@ -132,11 +132,12 @@ def test_a_picture_without_a_record_is_said_to_have_none(tmp_path: Path) -> None
 
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Image.Image, file: Path, **how: Any) -> None:
-        Path(file).write_bytes(b"half a pict")
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(content[:11])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(T2IError, match=r"cannot write '.*a.png': No space left"):
         images.save_png(Image.new("RGB", (2, 2)), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
