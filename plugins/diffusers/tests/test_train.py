@@ -19,6 +19,7 @@ import t2i_diffusers
 from t2i_diffusers import lora
 from t2icli import load
 from t2icli.ground.errors import T2IError
+from t2icli.nn import devices
 from t2icli.registry import configure
 from t2icli.store import models
 from t2icli.testing import Runner, toys
@@ -235,6 +236,20 @@ def test_a_base_is_a_pipeline_of_the_store(t2i: Runner, base: Base, tiny: Tiny, 
     t2i.ok("train", *words(base("z-image"), data, "--max-steps", 1, "--output", "run"))
     t2i.ok("models", "import", "run/model", "--name", "noodles")
     t2i.fails("train", *words("diffusers/noodles", data), says="'diffusers/noodles' is a LoRA itself")
+
+
+def test_the_denoiser_comes_to_the_gpu_when_the_text_encoders_have_gone(
+    recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "pick_device", lambda word: torch.device("meta"))  # in place of a GPU
+    made = recipe("z-image", base_precision="fp32")
+    at = {name: next(made.pipeline.components[name].parameters()).device.type for name in ("text_encoder", "vae")}
+    assert at == {"text_encoder": "meta", "vae": "meta"}
+    assert {parameter.device.type for parameter in made.denoiser.parameters()} == {"cpu"}
+    made.model.to("meta")
+    made.turns()
+    assert made.pipeline.text_encoder is None
+    assert {parameter.device.type for parameter in made.denoiser.parameters()} == {"meta"}
 
 
 def test_other_families_cannot_be_trained(t2i: Runner, base: Base, data: Path) -> None:

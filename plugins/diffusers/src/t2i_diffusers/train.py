@@ -62,11 +62,14 @@ class LoraRecipe:
         self.device = devices.pick_device("auto")
         precision = devices.pick_precision(settings.base_precision, self.device)
         opened = Settings(model=self.base, quantize=settings.quantize)
-        self.pipeline = load_pipeline(opened, self.device, precision)
+        self.pipeline = load_pipeline(opened, torch.device("cpu"), precision)
         self.kind = family(self.pipeline)
         self.name = "unet" if hasattr(self.pipeline, "unet") else "transformer"
         self.denoiser = self._prepared(getattr(self.pipeline, self.name))
         self.model = Adapter(self.denoiser, self.kind)
+        for network in self.pipeline.components.values():
+            if isinstance(network, nn.Module) and network is not self.denoiser:
+                network.to(self.device)  # the denoiser follows when the text encoders have gone
 
     def _prepared(self, denoiser: Any) -> Any:
         """The denoiser with fresh matrices of the LoRA, which alone are to be trained."""
