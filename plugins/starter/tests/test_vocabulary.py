@@ -1,42 +1,48 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from t2i_starter import Settings, t2i_models
+from t2i_starter import LOOK, Look, Settings, t2i_models
 from t2i_starter.source import Plates
+from t2i_starter.vocabulary import words
 from t2icli.pictures.vocabulary import unknown
 
 
-def test_every_caption_is_made_of_known_words() -> None:
-    (known, *_) = {source.words for source in t2i_models()}
-    assert known is not None
-    plates = Plates(Settings(look="photo"))
+@pytest.mark.parametrize("look", get_args(Look))
+def test_every_caption_is_made_of_known_words(look: Look) -> None:
+    plates = Plates(Settings(look=look))
     captions = [caption for at in range(1500) for caption in plates.invented(at).captions]
-    assert [(caption, words) for caption in captions if (words := unknown(caption, known()))] == []
+    assert [(caption, missing) for caption in captions if (missing := unknown(caption, words(look)))] == []
+
+
+def test_shipped_models_know_the_words_of_the_look_they_learnt() -> None:
+    assert [source.words() for source in t2i_models() if source.words] == [words(LOOK)] * len(t2i_models())
 
 
 @pytest.mark.parametrize(
     "prompt",
     ["木碗里的炒饭", "黄色盘子上的虾", "两笼包子", "三盘饺子", "tofu in a blue-rimmed bowl", "three servings of fries"],
 )
-def test_vessels_colours_and_counts_are_known(prompt: str) -> None:
-    known = t2i_models()[0].words
-    assert known is not None and unknown(prompt, known()) == []
+def test_vessels_colours_and_counts_are_known_of_photos(prompt: str) -> None:
+    assert unknown(prompt, words("photo")) == []
 
 
 @pytest.mark.parametrize(
-    ("prompt", "words"),
+    ("look", "prompt", "missing"),
     [
-        ("sunset over the sea", ["sunset", "over"]),
-        ("山间的湖", ["山间", "湖"]),
-        ("一只猫", ["只猫"]),
-        ("红色的汽车", ["汽车"]),
-        ("两匹马", ["匹马"]),
-        ("a black dog", ["dog"]),
-        ("frog hot pot", ["frog"]),
+        ("drawn", "sunset over the sea", ["sunset", "over"]),
+        ("drawn", "山间的湖", ["山间", "湖"]),
+        ("drawn", "一只猫", []),
+        ("photo", "sunset over the sea", ["sunset", "over"]),
+        ("photo", "山间的湖", ["山间", "湖"]),
+        ("photo", "一只猫", ["只猫"]),
+        ("photo", "红色的汽车", ["汽车"]),
+        ("photo", "两匹马", ["匹马"]),
+        ("photo", "a black dog", ["dog"]),
+        ("photo", "frog hot pot", ["frog"]),
     ],
 )
-def test_what_is_no_plate_is_not_known(prompt: str, words: list[str]) -> None:
-    known = t2i_models()[0].words
-    assert known is not None
-    assert unknown(prompt, known()) == words
+def test_what_is_no_plate_is_not_known(look: Look, prompt: str, missing: list[str]) -> None:
+    assert unknown(prompt, words(look)) == missing

@@ -26,6 +26,9 @@ SHIPPED = {
     "wavbrivl": "embeds the names of dishes as one synthesiser speaks them in Chinese",
 }
 """What the models of each backend can do; where several would do, the first one installed is used."""
+Look = Literal["drawn", "photo"]
+LOOK: Look = "drawn"
+"""Of the pictures that the shipped models learnt from; their vocabulary is that of this look."""
 STAND_IN = "a small model of drawn dishes, to try things with"
 
 
@@ -33,9 +36,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 128
     seed: Annotated[int, Meta(description="another seed draws other dishes")] = 0
     look: Annotated[
-        Literal["drawn", "photo"],
-        Meta(description="photo composes path-traced layers, of dishes alone; the shipped models know drawn ones"),
-    ] = "drawn"
+        Look, Meta(description="photo composes path-traced layers, of dishes alone; the shipped models know drawn ones")
+    ] = LOOK
     things: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(description="fraction of pictures that show a single thing, such as a cat: 0.12; with look=photo none"),
