@@ -43,8 +43,9 @@ class KVCache:
         return self.filled
 
     def _grow(self, places: int) -> None:
-        more = places - self.keys.shape[2]
-        self.keys, self.values = (F.pad(each, (0, 0, 0, more)) for each in (self.keys, self.values))
+        b, heads, before, width = self.keys.shape
+        more = self.keys.new_zeros(b, heads, places - before, width)
+        self.keys, self.values = (torch.cat([each, more], dim=2) for each in (self.keys, self.values))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """Append positions, (b, heads, n, width): what they gather from all up to themselves.
