@@ -102,7 +102,7 @@ def test_flags_may_be_written_with_underscores(t2i: Runner) -> None:
         ("top_k = 1\ntop-k = 2\n", "'top_k' and 'top-k' in 'c.toml' are the same setting"),
         pytest.param(f"name = {'[' * 5000}{']' * 5000}\n", "'c.toml' is nested too deeply", id="deep"),
         pytest.param(f"top_k = {'9' * 5000}\n", "'c.toml' is not valid TOML", id="digits"),
-        ("top_k = 'many'\n", "it stands in the file of --config: c.toml"),
+        ("top_k = 'many'\n", "it is set in the file of --config: c.toml"),
     ],
 )
 def test_a_mistake_in_the_file_is_explained(t2i: Runner, text: str, says: str) -> None:

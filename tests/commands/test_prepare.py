@@ -97,7 +97,7 @@ def test_other_trainers_get_their_files(t2i: Runner, photos: Path, form: str, na
     [
         (("nowhere", "--output", "data"), "nothing at 'nowhere'"),
         (("folder", "nowhere", "--output", "data"), "'nowhere' is not a folder"),
-        ((), "takes a source"),
+        ((), "takes a kind of source"),
         (("foldr", "photos", "--output", "data"), "no dataset called 'foldr'"),
         (("folder", "photos"), "--output is missing"),
         (("photos", "--output", "data", "-o", "rules.max_lenght=3"), "did you mean 'max_length'"),

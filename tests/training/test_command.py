@@ -59,7 +59,7 @@ def test_flags_beat_variables_beat_the_file(tiny_t2i: Runner, data: Path, monkey
 
 def test_a_mistake_in_the_file_names_the_file(tiny_t2i: Runner, data: Path) -> None:
     Path("f.toml").write_text(f"train_data = '{data}'\ndevices = 0\n")
-    tiny_t2i.fails("train", "tiny", "--config", "f.toml", "--dry-run", says="it stands in the file of --config: f.toml")
+    tiny_t2i.fails("train", "tiny", "--config", "f.toml", "--dry-run", says="it is set in the file of --config: f.toml")
 
 
 def test_a_plain_folder_is_prepared_on_the_way(tiny_t2i: Runner) -> None:

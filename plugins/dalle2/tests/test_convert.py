@@ -177,7 +177,7 @@ def test_how_often_the_condition_was_dropped_can_be_told(files: Any) -> None:
     decoder, prior = map(convert.state_of, files)
     assert convert.fill_decoder(decoder, GROUPS | {"dropped": 0.0}, files[0]).shape.dropped == 0
     assert convert.fill_prior(prior, {"dropped": 0.0}, files[1]).shape.dropped == 0
-    with pytest.raises(T2IError, match="make no sense"):
+    with pytest.raises(T2IError, match="are inconsistent"):
         convert.fill_decoder(decoder, GROUPS | {"dropped": 1.5}, files[0])
 
 

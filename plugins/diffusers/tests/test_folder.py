@@ -135,7 +135,7 @@ def test_an_auto_class_with_code_of_its_own_is_refused(refused: Callable[..., st
     folder = own("z-image")
     edit(folder / "model_index.json", tokenizer=["transformers", "AutoTokenizer"])
     edit(folder / "tokenizer/tokenizer_config.json", auto_map={"AutoTokenizer": ["mine.Tokenizer", None]})
-    assert "asks for code of its own" in refused(folder)
+    assert "needs custom code" in refused(folder)
 
 
 def test_a_half_precision_variant_is_loaded_where_there_is_no_other(own: Own, entry: Entry[Any]) -> None:

@@ -81,7 +81,7 @@ def test_flags_that_are_wrong_are_named(t2i: Runner) -> None:
     import t2i_serve
 
     t2i.use(t2i_serve)
-    t2i.fails("serve", "--memory", "lots", says="'lots' is no amount of memory")
+    t2i.fails("serve", "--memory", "lots", says="'lots' is not an amount of memory")
     t2i.fails("serve", "-m", "nobody", says="no generator called 'nobody'")
     t2i.fails("serve", says="no model for it")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -145,7 +145,7 @@ def test_a_picture_a_sound_and_words_are_mixed(form: str, serve: Any, t2i: Runne
         ({"weights": '{"audio": 1}'}, "weights", "how much like counts"),
         ({"weights": '{"audio": 1, "like": 1}', "use": "source"}, "weights", "use is not like"),
         ({"weights": "words"}, "weights", "Invalid JSON"),
-        ({"audio": "%%"}, "audio", "is no base64"),
+        ({"audio": "%%"}, "audio", "is not base64"),
     ],
 )
 def test_mistakes_in_edits(fields: dict[str, str], param: str, message: str, serve: Any) -> None:
@@ -184,7 +184,7 @@ class Others:
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
-        ({"audio": "%%"}, "audio", "is no base64"),
+        ({"audio": "%%"}, "audio", "is not base64"),
         ({"audio": ""}, "audio", "is empty"),
         ({"audio": b64(b"RIFF")}, "audio", "the sound"),
         ({"audio": b64(toys.picture("red"))}, "audio", "the sound is not a"),

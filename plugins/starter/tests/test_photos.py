@@ -161,7 +161,7 @@ def test_what_is_said_of_a_serving_is_read_again() -> None:
     ("name", "problem"),
     [
         ("牛蛙火锅", "no picture of frog"),
-        ("两个月饼", "by threes"),
+        ("两个月饼", "in threes"),
         ("soup in a steamer", "no soup in this vessel: steamer"),
         ("宪法", "no known dish word"),
     ],
