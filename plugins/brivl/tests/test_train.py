@@ -47,6 +47,20 @@ def test_the_recipe_keeps_its_promises(data: PreparedDataset, tmp_path: Path) ->
     check_ranker(discovery.find("ranker", "brivl"), model=str(tmp_path / "model"))
 
 
+def test_the_tokens_of_a_text_are_what_its_tower_averages(data: PreparedDataset, tmp_path: Path) -> None:
+    load("recipe", "brivl", shape=SMALL).save(tmp_path / "model")
+    embedder = load("embedder", "brivl", model=str(tmp_path / "model"), precision="fp32")
+    tokens = embedder.embed_tokens(["红 plate", "盘"])
+    assert tokens.shape == (2, 96, 16)
+    assert tokens.ne(0).any(-1).sum(1).tolist() == [3, 1], "two words and both together; a character"
+    tower = embedder.model.text
+    means = torch.stack([tokens[0, :3].mean(0), tokens[1, 0]])
+    with torch.inference_mode():
+        read = tower.fc2(tower.fc1(tower.norm(means)).relu())
+    again = torch.nn.functional.normalize(read, dim=-1)
+    torch.testing.assert_close(embedder.embed_texts(["红 plate", "盘"]), again, atol=1e-5, rtol=0)
+
+
 def test_a_bert_tower_is_trained_with_its_vocabulary(
     data: PreparedDataset, golden: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -55,6 +69,8 @@ def test_a_bert_tower_is_trained_with_its_vocabulary(
     options = {"shape": shape, "vocabulary": str(golden("brivl/vocab.txt"))}
     check_recipe(t2i_brivl.t2i_recipes()[0], data, tmp_path / "model", **options)
     check_ranker(discovery.find("ranker", "brivl"), model=str(tmp_path / "model"))
+    tokens = load("embedder", "brivl", model=str(tmp_path / "model")).embed_tokens(["红色的盘子", "红"])
+    assert tokens.shape == (2, 16, 16) and tokens.ne(0).any(-1).sum(1).tolist() == [7, 3], "its ends are tokens too"
     with pytest.raises(T2IError, match="needs a vocabulary"):
         load("recipe", "brivl", shape=shape)
 

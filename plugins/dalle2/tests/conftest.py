@@ -24,6 +24,10 @@ from t2icli.contract.kinds import Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.nn import weights
+from t2icli.nn.shapes import VqganShape
+from t2icli.nn.vqgan import Vqgan
+from t2icli.store import models
+from t2icli.store.models import Card
 from t2icli.testing import toys
 
 
@@ -89,7 +93,35 @@ def make_prior(folder: Path, shape: PriorShape = PRIOR, space: str = SPACE) -> P
     return folder
 
 
-def make_decoder(folder: Path, shape: DecoderShape = DECODER, *, prior: PriorShape | None = PRIOR) -> Path:
+LATENTS = DecoderShape(
+    16,
+    (msgspec.structs.replace(UNET, size=2, learned_variance=False, predicts="v"),),
+    timesteps=8,
+    text=16,
+    text_length=4,
+    channels=4,
+    mean=(0.1, 0.2, 0.3, 0.4),
+    deviation=(1.0, 2.0, 1.0, 0.5),
+)
+CODEC = VqganShape(
+    resolution=16, patch=4, ch=8, ch_mult=(1, 1), num_res_blocks=1, attn_resolutions=(), z_channels=8, embed_dim=4,
+    n_embed=32, groups=4, middle_attention=False,
+)  # fmt: skip
+"""16 pixels as 2 x 2 latents of 4 numbers."""
+
+
+def make_codec(folder: Path) -> Path:
+    torch.manual_seed(2)
+    network = Vqgan(CODEC)
+    torch.nn.init.normal_(network.quantize.embedding.weight)
+    weights.save(network, folder)
+    models.seal(folder, Card(kind="codec", backend="vqgan", about="for tests", config=msgspec.to_builtins(CODEC)))
+    return folder
+
+
+def make_decoder(
+    folder: Path, shape: DecoderShape = DECODER, *, prior: PriorShape | None = PRIOR, codec: bool | None = None
+) -> Path:
     torch.manual_seed(0)
     network = Decoder(shape)
     for unet in network.unets:
@@ -98,6 +130,8 @@ def make_decoder(folder: Path, shape: DecoderShape = DECODER, *, prior: PriorSha
     if prior is not None:
         make_prior(folder / "prior", prior)
     own = {"embedder": {"name": "fake"}}
+    if shape.mean if codec is None else codec:
+        make_codec(folder / "codec")
     folders.seal_decoder(folder, shape, SPACE, own, about="for tests")
     return folder
 
@@ -105,7 +139,9 @@ def make_decoder(folder: Path, shape: DecoderShape = DECODER, *, prior: PriorSha
 @pytest.fixture
 def make() -> SimpleNamespace:
     """Model folders with random weights, and the shapes they have unless told otherwise."""
-    return SimpleNamespace(prior=make_prior, decoder=make_decoder, PRIOR=PRIOR, DECODER=DECODER)
+    return SimpleNamespace(
+        prior=make_prior, decoder=make_decoder, codec=make_codec, PRIOR=PRIOR, DECODER=DECODER, LATENTS=LATENTS
+    )
 
 
 @pytest.fixture

@@ -122,6 +122,25 @@ def test_a_file_without_its_second_unet_is_refused_by_number(files: Any) -> None
         convert.fill_decoder(tensors, GROUPS, files[0])
 
 
+def test_a_first_unet_that_reads_the_text_is_known_by_its_weights(files: Any) -> None:
+    tensors = convert.state_of(files[0])
+    condition = len(tensors["unets.0.norm_cond.weight"])
+    reads = {"weight": torch.randn(condition, 24), "bias": torch.randn(condition)}
+    network = convert.fill_decoder(
+        tensors | {f"unets.0.text_to_cond.{k}": v for k, v in reads.items()}, GROUPS, files[0]
+    )
+    length = tensors["unets.0.null_text_embed"].shape[1]
+    assert (network.shape.text, network.shape.text_length) == (24, length)
+    assert network.unets[0].null_text_embed.equal(tensors["unets.0.null_text_embed"])
+    assert convert.fill_decoder(tensors, GROUPS, files[0]).shape.text == 0
+
+
+def test_a_decoder_of_latents_of_the_originals_own_is_refused(files: Any) -> None:
+    tensors = convert.state_of(files[0]) | {"vaes.0.vq.project_in.weight": torch.ones(2)}
+    with pytest.raises(T2IError, match="draws the latents of a VQGanVAE of dalle2-pytorch"):
+        convert.fill_decoder(tensors, GROUPS, files[0])
+
+
 def test_other_betas_and_other_unets_are_refused(files: Any) -> None:
     tensors = convert.state_of(files[0])
     with pytest.raises(T2IError, match="are of no known schedule"):
@@ -194,7 +213,8 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 )
 def test_the_starters_recipes_are_known_here(recipe: str, kind: type) -> None:
     option = toml.read(Path(__file__).parents[3] / f"recipes/starter/dalle2-{recipe}.toml")["option"]
-    assert option.pop("embedder")["name"] == "clip"
+    assert option.pop("embedder")["name"] == "brivl"
+    option.pop("codec", None)
     settings.convert(kind, option, "the recipe")
 
 

@@ -278,3 +278,79 @@ def test_what_is_to_be_said_gives_back_the_clean_thing(predicts: str) -> None:
     noisy = schedule.noised(clean, times, noise)
     said = schedule.target(clean, times, noise, predicts)
     torch.testing.assert_close(schedule.clean(noisy, times, said, predicts), clean, atol=1e-4, rtol=0)
+
+
+@pytest.fixture
+def of_latents(fake: Any, make: Any, tmp_path: Path) -> Path:
+    """A whole model that draws 2 x 2 latents and reads the words of a prompt."""
+    return make.decoder(tmp_path / "latents", make.LATENTS)
+
+
+def test_a_decoder_of_latents_keeps_a_generators_promises(of_latents: Path) -> None:
+    check_generator(discovery.find("generator", "dalle2"), tolerance=0, model=of_latents, prior_steps=3, steps=(4,))
+
+
+def test_what_a_decoder_of_latents_draws_is_decoded(of_latents: Path) -> None:
+    generator, watch = load(of_latents, steps=(4,), prior_steps=4), Previews()
+    (image,) = generator.draw([Request("red", 0)], watch)
+    assert image.size == (16, 16) and generator.abilities.sizes == ((16, 16),)
+    assert watch.steps[-1] == (8, 8) and watch.pictures[-1][1].tobytes() == image.tobytes()
+
+
+def test_a_decoder_reads_the_words_themselves_where_it_learnt_to(of_latents: Path) -> None:
+    generator = load(of_latents, cfg_scale=1.0)
+    reading = generator._read_one(Request("red all", 0))
+    assert reading.words.shape == (1, 4, 16) and reading.words[0, :2].ne(0).any(-1).all()
+    assert reading.words[0, 2:].eq(0).all(), "there are no more words"
+    like = generator._read_one(Request("red all", 0, like=Image.new("RGB", (9, 9))))
+    assert like.words.eq(0).all(), "a picture takes the prompt's place"
+    embedding = torch.nn.functional.normalize(torch.ones(1, 16), dim=1)
+    drawn = [
+        draw(generator.decoder, embedding, [5], generator.sampling.unet_steps, scale=1.0, precision="fp32", text=text)
+        for text in (reading.words, torch.zeros_like(reading.words), reading.words.flip(1))
+    ]
+    assert all((drawn[0] - other).abs().max() > 1e-5 for other in drawn[1:])
+
+
+@pytest.mark.parametrize("kind", ["tiny_model", "of_latents"])
+def test_the_less_strength_the_fewer_steps_are_taken_from_a_source(
+    kind: str, request: pytest.FixtureRequest, fake: Any
+) -> None:
+    generator = load(request.getfixturevalue(kind), steps=(8,), prior_steps=8)
+    later = 8 * len(generator.sampling.unet_steps)  # those of the prior, and of unets after the first
+
+    def drawn(colour: str, strength: float) -> tuple[bytes, int]:
+        watch, source = Previews(), Image.new("RGB", (20, 16), colour)
+        (image,) = generator.draw([Request("blue", 3, source=source, settings={"strength": strength})], watch)
+        return image.tobytes(), watch.steps[-1][1]
+
+    (none,) = seen(generator.generate("blue", 1, seed=3))
+    assert drawn("red", 1.0) == (none, 8 + later), "nothing is kept"
+    some, steps = drawn("red", 0.25)
+    assert steps == 2 + later and some not in (none, drawn("green", 0.25)[0])
+
+
+@pytest.mark.parametrize("sampler", [ddim, dpm])
+def test_a_source_is_as_noisy_as_the_first_step_expects(sampler: Callable[..., Any]) -> None:
+    schedule, met = NoiseSchedule("cosine", 8), []
+    way = sampler(schedule, 8)[3:]
+
+    def denoise(x: torch.Tensor, times: torch.Tensor) -> Estimate:
+        met.append(x)
+        return Estimate(torch.full_like(x, 2.0))
+
+    end = sample(schedule, way, denoise, lambda: torch.ones(1, 3), source=torch.full((1, 3), 2.0))
+    expected = schedule.signal[way[0].time] * 2 + schedule.noise[way[0].time]
+    torch.testing.assert_close(met[0], expected.expand(1, 3))
+    torch.testing.assert_close(end, torch.full((1, 3), 2.0))
+
+
+def test_a_codec_that_does_not_fit_or_is_missing_is_refused(of_latents: Path, make: Any, tmp_path: Path) -> None:
+    alone = make.decoder(tmp_path / "alone", make.LATENTS, codec=False)
+    with pytest.raises(T2IError, match="draws latents, but there is no codec"):
+        load(alone)
+    with pytest.raises(T2IError, match="draws pixels, so a codec has nothing to do"):
+        load(make.decoder(tmp_path / "pixels"), codec={"name": "vqgan", "model": str(of_latents / "codec")})
+    other = msgspec.structs.replace(make.LATENTS, channels=2, mean=(0.0, 0.0), deviation=(1.0, 1.0))
+    with pytest.raises(T2IError, match=r"draws latents of \(2, 2, 2\), but .* has \(4, 2, 2\)"):
+        load(make.decoder(tmp_path / "other", other))

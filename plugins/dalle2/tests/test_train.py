@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from t2i_dalle2 import folders
 from t2icli import load
 from t2icli.contract.requests import Request
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
+from t2icli.store import models
 from t2icli.testing import check_recipe
 from t2icli.training.turns import RunningTurn
 
@@ -39,6 +42,50 @@ def test_the_prior_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Pat
 @pytest.mark.parametrize("options", [{}, {"unets": 1}])
 def test_the_decoder_keeps_a_recipes_promises(data: PreparedDataset, tmp_path: Path, options: dict[str, Any]) -> None:
     check_recipe(discovery.find("recipe", "dalle2-decoder"), data, tmp_path / "saved", **DECODER, **options)
+
+
+def of_latents(codec: Path) -> dict[str, Any]:
+    return {**DECODER, "codec": {"name": "vqgan", "model": codec}, "encodings": True, "text_length": 4}
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_decoder_of_latents_keeps_a_recipes_promises(data: PreparedDataset, make: Any, tmp_path: Path) -> None:
+    codec = make.codec(tmp_path / "codec")
+    check_recipe(discovery.find("recipe", "dalle2-decoder"), data, tmp_path / "saved", **of_latents(codec))
+    saved = models.open_model(tmp_path / "saved")
+    assert saved.part("codec").sha256 == models.open_model(codec).sha256
+    shape = folders.decoder_shape(saved)
+    assert (shape.channels, shape.text, shape.text_length, len(shape.mean)) == (4, 16, 4, 4)
+    assert [(unet.size, unet.learned_variance) for unet in shape.unets] == [(2, False)]
+
+
+def test_prior_and_decoder_of_latents_make_a_whole_model(fake: Any, data: PreparedDataset, make: Any) -> None:
+    options = of_latents(make.codec(Path("codec")))
+    train(fake, "dalle2-prior", data, "prior", *words(PRIOR), "--max-steps", 1)
+    own = (*words(options), "-o", "prior=prior/model", "--max-steps", 2)
+    train(fake, "dalle2-decoder", data, "decoder", *own)
+    assert list(Path("decoder/previews").iterdir())
+    fake.ok("generate", "red", "-m", "decoder/model", "-n", 1, "-o", "steps=2", "--output", "out")
+    with Image.open("out/000.png") as image:
+        assert image.size == (16, 16)
+    train(fake, "dalle2-prior", data, "again", *words(PRIOR | {"decoder": "decoder/model"}), "--max-steps", 1)
+    assert list(Path("again/previews").iterdir())
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_caption_is_chosen_anew_and_hidden_at_times_in_training_alone(
+    data: PreparedDataset, make: Any, tmp_path: Path
+) -> None:
+    recipe: Any = load("recipe", "dalle2-decoder", **of_latents(make.codec(tmp_path / "codec")))
+    encoded = {"latents": torch.randn(4, 4, 2, 2), "images": torch.zeros(4, 16)}
+    encoded["encodings"] = torch.arange(1.0, 9)[:, None, None].expand(8, 6, 16)  # two captions of each picture
+    learnt, shown = (recipe.dataset(data, split, encoded) for split in ("train", "val"))
+    assert {float(learnt[1]["text"][0, 0]) for _ in range(50)} == {3.0, 4.0}
+    assert {float(shown[1]["text"][0, 0]) for _ in range(50)} == {3.0}
+    batch = {"text": torch.ones(200, 6, 16)}
+    assert recipe.text(batch, hide=False).shape == (200, 4, 16) and recipe.text(batch, hide=False).eq(1).all()
+    hidden = recipe.text(batch, hide=True).eq(0).all(-1).all(-1)
+    assert 60 < hidden.sum() < 140
 
 
 def words(options: dict[str, Any], before: str = "") -> list[str]:

@@ -13,6 +13,7 @@ from t2icli import load
 from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
+from t2icli.nn.latents import from_standard
 from t2icli.nn.pixels import to_tensor
 from t2icli.registry import discovery
 from t2icli.testing import check_codec, check_generator
@@ -81,7 +82,7 @@ def test_what_the_mask_leaves_black_is_kept(make_model: MakeModel) -> None:
             latents.append(picture.args[0])
 
     list(generator.draw([Request("noodles", 3, source=source, mask=mask)], Last()))
-    known = generator.model.shape.from_standard(read.source)[0]
+    known = from_standard(read.source, generator.model.shape)[0]
     torch.testing.assert_close(latents[-1][:, 0], known[:, 0])
     assert (latents[-1][:, 1, 1] - known[:, 1, 1]).abs().max() > 0.01
 

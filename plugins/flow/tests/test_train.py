@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from t2i_flow.model import FlowShape, spread
+from t2i_flow.model import FlowShape
 from t2icli import load
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
+from t2icli.nn.latents import from_standard, measured, standard
 from t2icli.registry import discovery
 from t2icli.store import models
 from t2icli.testing import check_recipe
@@ -40,17 +41,17 @@ def test_latents_are_learnt_with_a_mean_of_0_and_a_deviation_of_1(codec: Path, d
     recipe = load("recipe", "flow", codec={"model": codec}, **TINY)
     latents = torch.randn(4, 4, 2, 2) * torch.tensor([1.0, 2.0, 30.0, 0.1])[:, None, None] + 5
     recipe.dataset(data, "train", {"latents": latents})
-    standard = recipe.shape.standard(latents)
-    channels = standard.movedim(1, 0).flatten(1)
+    whitened = standard(latents, recipe.shape)
+    channels = whitened.movedim(1, 0).flatten(1)
     torch.testing.assert_close(channels.mean(1), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(channels.std(1), torch.ones(4), atol=1e-3, rtol=0)
-    torch.testing.assert_close(recipe.shape.from_standard(standard), latents, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(from_standard(whitened, recipe.shape), latents, atol=1e-3, rtol=1e-4)
 
 
 def test_a_channel_that_never_changes_does_no_harm() -> None:
     still = torch.zeros(3, 2, 2, 2)
-    shape = FlowShape((2, 2, 2), 4, **spread(still))
-    assert shape.standard(still).isfinite().all()
+    shape = FlowShape((2, 2, 2), 4, **measured(still))
+    assert standard(still, shape).isfinite().all()
 
 
 @pytest.mark.usefixtures("front")

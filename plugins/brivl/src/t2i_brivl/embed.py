@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,7 +18,7 @@ from t2i_brivl.shape import BrivlShape
 from t2icli.contract.kinds import Box
 from t2icli.nn import weights
 from t2icli.nn.devices import pick_device
-from t2icli.nn.embedding import Runner, report_prompt
+from t2icli.nn.embedding import Runner, finite, report_prompt
 from t2icli.store.models import Model
 
 VOCABULARY = "vocab.txt"
@@ -40,6 +41,18 @@ class BrivlEmbedder:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return self.run(self.texts(texts).unbind(), lambda ids: (ids,), self.model.text)
+
+    def embed_tokens(self, texts: Sequence[str]) -> Tensor:
+        """What the text tower averages: BERT's tokens, or the n-grams, single characters and words first."""
+        ids = self.texts(texts)
+        shape = self.model.shape
+        width = (shape.bert if shape.text == "bert" else shape.ngrams).width
+        run = dataclasses.replace(self.run, width=ids.shape[1] * width)
+
+        def tower(ids: Tensor) -> Tensor:
+            return self.model.text.tokens(ids).flatten(1)
+
+        return run(ids.unbind(), lambda one: (one,), tower, finish=finite).view(len(ids), ids.shape[1], width)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         return self.embed_boxes(images, [()] * len(images))

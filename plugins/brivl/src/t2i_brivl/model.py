@@ -74,11 +74,15 @@ class BertTower(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(b, l) ids, zero padded -> (b, width)."""
+        return self.fc2(F.relu(self.fc1(self.tokens(ids).sum(1) / (ids != 0).sum(1, keepdim=True))))
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """(b, l, d), what is averaged; zeros for padding."""
         # The released weights were trained with BERT attending to its padding too: only the layers above mask it.
         everything = torch.ones_like(ids)
         x = self.backbone(input_ids=ids, attention_mask=everything).last_hidden_state
-        x = F.normalize(x, dim=-1)  # (b, l, d)
-        return self.fc2(F.relu(self.fc1(attend_and_average(self.attention, x, ids != 0))))
+        x = self.attention(F.normalize(x, dim=-1), src_key_padding_mask=ids == 0)
+        return x * (ids != 0)[..., None].to(x.dtype)
 
 
 class NgramTower(nn.Module):
@@ -92,6 +96,10 @@ class NgramTower(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.fc2(F.relu(self.fc1(self.norm(self.gram(ids)))))
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """(b, l, d), what is averaged; zeros for padding."""
+        return F.embedding(ids, self.gram.weight) * (ids != 0)[..., None]
 
 
 def pool_boxes(features: Tensor, boxes: Tensor, grid: int, size: int) -> Tensor:

@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from t2i_dalle2.shapes import FIRST, UPSAMPLER, Target, UnetShape
 from t2icli.contract.entries import Entry, Size, lazily
-from t2icli.contract.fields import PER_PICTURE, Part, part
+from t2icli.contract.fields import NONE, PER_PICTURE, Part, part
 from t2icli.contract.hookspecs import hookimpl
-from t2icli.contract.kinds import Embedder, Generator
+from t2icli.contract.kinds import Embedder, Generator, LatentCodec
 from t2icli.contract.recipes import Recipe
 from t2icli.contract.sampling import Batch, CfgScale, Device, Precision
 from t2icli.store.models import Model
@@ -24,6 +24,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: Annotated[Model, Meta(description="a decoder, imported or trained with t2i, optionally with a prior inside")]
     prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
+    codec: Annotated[
+        Part[LatentCodec], Meta(description="codec of a decoder that draws latents; the model has its own")
+    ] = part("codec", NONE)
     sampler: Annotated[
         Literal["auto", "ddpm", "ddim", "dpm"],
         Meta(
@@ -46,6 +49,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             extra=PER_PICTURE,
         ),
     ] = 2
+    strength: Annotated[
+        float,
+        Meta(description="with --from: how much may change, of 1, which keeps nothing", gt=0, le=1, extra=PER_PICTURE),
+    ] = 0.6
     batch: Batch = 16
     precision: Precision = "auto"
     device: Device = "auto"
@@ -78,6 +85,15 @@ class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     """The numbers of the project this follows, but for its batches of one."""
 
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
+    codec: Annotated[
+        Part[LatentCodec],
+        Meta(
+            description="draw this codec's latents in place of pixels: with `first` alone, which takes their size and "
+            "learns no variance; none draws pixels"
+        ),
+    ] = part("codec", NONE)
+    encodings: Annotated[bool, Meta(description="read the text token by token, beside the image's embedding")] = False
+    text_length: Annotated[int, Meta(description="tokens of a text to read", ge=1)] = 77
     unets: Annotated[Literal[1, 2], Meta(description="1 draws with `first` alone")] = 2
     first: Annotated[UnetShape, Meta(description="draws from an embedding")] = FIRST
     second: Annotated[UnetShape, Meta(description="enlarges what the first drew")] = UPSAMPLER
@@ -85,6 +101,7 @@ class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     dropped: Annotated[
         float, Meta(description="probability of dropping the embedding in training; 0 rules out guidance", ge=0, lt=1)
     ] = 0.1
+    text_dropped: Annotated[float, Meta(description="probability of dropping the text in training", ge=0, lt=1)] = 0.5
     variance_weight: Annotated[float, Meta(description="weight of learning the variance", ge=0)] = 0.001
     blur: Annotated[
         float, Meta(description="probability of blurring the low-resolution picture given to `second`", ge=0, le=1)
@@ -160,13 +177,13 @@ load_decoder_recipe = lazily("t2i_dalle2.decoder.train:DecoderRecipe")
 @hookimpl
 def t2i_generators() -> list[Entry[Generator]]:
     about = "DALL-E 2: a prior draws an image's embedding, a decoder the image"
-    return [Entry("dalle2", about, Settings, load_generator, import_files, conditions={"like", "embedding"})]
+    return [Entry("dalle2", about, Settings, load_generator, import_files, conditions={"like", "embedding", "source"})]
 
 
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     prior = "DALL-E 2's prior: from texts to the embeddings of their images, by diffusion"
-    decoder = "DALL-E 2's decoder: from embeddings to pixels, by diffusion, in one size or two"
+    decoder = "DALL-E 2's decoder: from embeddings to pixels, in one size or two, or to a codec's latents, by diffusion"
     return [
         Entry("dalle2-prior", prior, PriorRecipeSettings, load_prior_recipe, sizes=PRIOR_SIZES),
         Entry("dalle2-decoder", decoder, DecoderRecipeSettings, load_decoder_recipe, sizes=DECODER_SIZES),

@@ -200,6 +200,11 @@ def with_one_rotation(own: Tensors) -> dict[str, Tensor]:
 
 def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -> Decoder:
     """The cascade that holds these weights."""
+    if any(name.startswith("vaes.") for name in tensors):
+        raise T2IError(
+            f"the decoder in '{checkpoint}' draws the latents of a VQGanVAE of dalle2-pytorch, which is not supported",
+            "train one on a codec's latents: t2i train dalle2-decoder -o codec=vqgan",
+        )
     n = count(tensors, r"noise_schedulers\.(\d+)\.")
     if not n or not count(tensors, r"unets\.(\d+)\."):
         raise T2IError(f"'{checkpoint}' holds no decoder of dalle2-pytorch: there are no unets in it")
@@ -230,8 +235,13 @@ def fill_decoder(tensors: Tensors, known: Mapping[str, Any], checkpoint: Path) -
                 f"{shape.groups} groups do not divide the {shape.width} channels of unet {number} in '{checkpoint}'",
                 'name the right ones: {"resnet_groups": [8, 8]} has one number for each unet',
             )
-    embedding = unets[0]["image_to_tokens.weight"].shape[1]
-    inferred = {"embedding": embedding, "unets": msgspec.to_builtins(shapes), "timesteps": len(schedules[0])}
+    inferred = {
+        "embedding": unets[0]["image_to_tokens.weight"].shape[1],
+        "unets": msgspec.to_builtins(shapes),
+        "timesteps": len(schedules[0]),
+        "text": unets[0]["text_to_cond.weight"].shape[1] if "text_to_cond.weight" in unets[0] else 0,
+        "text_length": unets[0]["null_text_embed"].shape[1] if "null_text_embed" in unets[0] else 0,
+    }
     network = Decoder(shape_of({**inferred, **known}, DecoderShape, checkpoint))
     own = {f"unets.{i}.{name}": tensor for i, unet in enumerate(unets) for name, tensor in unet.items()}
     weights.fill(network, own, checkpoint.name)

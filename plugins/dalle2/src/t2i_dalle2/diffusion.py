@@ -191,15 +191,22 @@ def sample(
     denoise: Denoise,
     noise: Noise,
     *,
+    source: Tensor | None = None,
     on_step: OnStep | None = None,
     who: str = "the network",
 ) -> Tensor:
-    """From noise to the clean thing. A step whose result is no number ends it."""
+    """From noise, or from a clean `source` as noisy as the first step expects it, to the clean thing.
+
+    A step whose result is no number ends it.
+    """
     x = noise()
-    before = torch.zeros_like(x)
+    before: Tensor | None = None
+    if source is not None:
+        x = schedule.noised(source, torch.full((len(x),), way[0].time, device=x.device), x)
     for done, step in enumerate(way, start=1):
         times = torch.full((len(x),), step.time, device=x.device)
         estimate = denoise(x, times)
+        before = estimate.clean if before is None else before  # the first of a shortened way has none
         following = step.clean * estimate.clean + step.noisy * x + step.before * before
         before = estimate.clean
         if step.noise:

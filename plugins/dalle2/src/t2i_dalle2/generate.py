@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from PIL.Image import Image
 from safetensors import safe_open
 from torch import Tensor
 
 from t2i_dalle2 import folders
-from t2i_dalle2.decoder.draw import draw
+from t2i_dalle2.decoder.draw import draw, finished, images
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import DenoisingStep, NoiseSchedule, way_back
 from t2i_dalle2.prior.draw import imagine
-from t2i_dalle2.prior.inputs import read
+from t2i_dalle2.prior.inputs import encoded
 from t2i_dalle2.prior.model import Prior
-from t2icli.contract.kinds import Embedder
+from t2i_dalle2.shapes import DecoderShape
+from t2icli.contract.kinds import Embedder, LatentCodec
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices, weights
 from t2icli.nn.blocks import fill, in_groups
 from t2icli.nn.embedding import autocast_precision
-from t2icli.nn.pixels import to_images
+from t2icli.nn.latents import standard
+from t2icli.nn.pixels import square, to_tensor
 from t2icli.registry import parts
 from t2icli.store.models import Model
 
@@ -45,7 +46,12 @@ class Reading:
 
     text: Tensor | None = None
     encodings: Tensor | None = None
+    """For the prior."""
     embedding: Tensor | None = None
+    words: Tensor | None = None
+    """Encodings for a decoder that reads them; zeros where there is no text."""
+    source: Tensor | None = None
+    """The picture to start from, as the first unet would draw it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class DiffusionSampling:
     scale: float = 1.0
     prior_scale: float = 1.0
     candidates: int = 2
+    strength: float = 0.6
+    """How far back from a source, of 1."""
     batch: int = 16
     """Pictures at a time."""
     precision: str = "fp32"
@@ -75,14 +83,15 @@ class Dalle2:
         device: torch.device,
         sampling_of: Callable[[tuple[tuple[str, Any], ...]], DiffusionSampling],
         space: str = "",
+        codec: LatentCodec | None = None,
     ) -> None:
         self.decoder, self.prior, self.embedder, self.sampling, self.device = decoder, prior, embedder, sampling, device
-        self.space = space
+        self.space, self.codec = space, codec
         self.sampling_of = sampling_of
         """The sampling with some settings changed."""
         self.precision = sampling.precision
-        size = decoder.shape.unets[-1].size
-        self.abilities = Abilities(frozenset({"like", "embedding"}), ((size, size),))
+        size = decoder.shape.unets[-1].size if codec is None else codec.size[0]
+        self.abilities = Abilities(frozenset({"like", "embedding", "source"}), ((size, size),))
 
     def generate(self, prompt: str, n: int, *, seed: int) -> Iterator[Image]:
         return self.draw(numbered(Request(prompt, seed), n))
@@ -99,35 +108,64 @@ class Dalle2:
             yield from zip(block, readings(block), strict=True)
 
     def _read_one(self, request: Request) -> Reading:
-        if request.embedding is not None:
-            return Reading(embedding=request.embedding[None].to(self.device))
-        if request.like is not None:
-            return Reading(embedding=self.embedder.embed_images([request.like]).to(self.device))
+        source, embedding = self._source(request), self._embedding(request)
+        if embedding is not None:
+            return Reading(embedding=embedding.to(self.device), words=self._words(None), source=source)
         if self.prior is None:
             raise T2IError(
                 "this model has no prior, so it cannot draw from words", "name one with -o prior=NAME, or use --like"
             )
-        text, encodings = read(self.embedder, [request.prompt], self.prior.shape)
-        if encodings is not None:  # of one length, so that texts can be mixed
-            missing = self.prior.shape.text_length - encodings.shape[1]
-            encodings = F.pad(encodings, (0, 0, 0, max(0, missing))).to(self.device)
-        return Reading(text.to(self.device), encodings)
+        shape, prompt = self.prior.shape, request.prompt
+        encodings = encoded(self.embedder, [prompt], shape.encodings, shape.text_length, "prior")
+        text = self.embedder.embed_texts([prompt]).to(self.device)
+        return Reading(text, _moved(encodings, self.device), words=self._words(prompt), source=source)
+
+    def _embedding(self, request: Request) -> Tensor | None:
+        """What takes the place of the prompt, if anything does."""
+        if request.embedding is not None:
+            return request.embedding[None]
+        return self.embedder.embed_images([request.like]) if request.like is not None else None
+
+    def _words(self, prompt: str | None) -> Tensor | None:
+        shape = self.decoder.shape
+        if not shape.text:
+            return None
+        if prompt is None:
+            return torch.zeros(1, shape.text_length, shape.text, device=self.device)
+        return _moved(encoded(self.embedder, [prompt], shape.text, shape.text_length, "decoder"), self.device)
+
+    def _source(self, request: Request) -> Tensor | None:
+        """The picture to start from, as the first unet would draw it."""
+        if request.source is None:
+            return None
+        shape = self.decoder.shape
+        if self.codec is not None:
+            latents = self.codec.encode_latents(to_tensor(square(request.source, self.codec.size[0]))[None])
+            return standard(latents, shape).to(self.device)
+        return to_tensor(square(request.source, shape.unets[0].size))[None].to(self.device) * 2 - 1
 
     def _draw_group(self, group: Mapping[int, tuple[Request, Reading]], batch: int, watch: Watch) -> list[Image]:
         """Pictures with the same settings, by their index in the whole call."""
         requests, readings = zip(*group.values(), strict=True)
         sampling = self.sampling_of(requests[0].own_settings) if requests[0].settings else self.sampling
         seeds = fill([request.seed for request in requests], batch)
-        follow = Following(watch, list(group), sum(map(len, sampling.unet_steps)))
+        given = fill(readings, batch)
+        unet_steps, source = sampling.unet_steps, _rows(given, "source")
+        if source is not None:
+            unet_steps = [shortened(unet_steps[0], sampling.strength), *unet_steps[1:]]
+            source = None if len(unet_steps[0]) == len(sampling.unet_steps[0]) else source  # nothing of it is kept
+        follow = Following(watch, list(group), sum(map(len, unet_steps)), self.painted)
         try:
-            embedding = self._embeddings(fill(readings, batch), seeds, sampling, follow)
-            pixels = draw(
+            embedding = self._embeddings(given, seeds, sampling, follow)
+            drawn = draw(
                 self.decoder,
                 embedding,
                 seeds,
-                sampling.unet_steps,
+                unet_steps,
                 scale=sampling.scale,
                 precision=sampling.precision,
+                text=_rows(given, "words"),
+                source=source,
                 on_step=follow.pictures,
             )
         except torch.OutOfMemoryError:
@@ -135,21 +173,25 @@ class Dalle2:
                 message = f"the GPU's memory is full: now {batch // 2} images at a time"
                 warnings.warn(message, UserWarning, stacklevel=2)
             raise
-        return to_images(pixels[: len(group)])
+        return images(drawn[: len(group)], self.codec)
+
+    def painted(self, clean: Tensor) -> Image:
+        """What a unet takes one picture for, at a step."""
+        return images(finished(clean[None], self.decoder.shape), self.codec)[0]
 
     def _embeddings(
         self, readings: Sequence[Reading], seeds: list[int], sampling: DiffusionSampling, follow: Following
     ) -> Tensor:
         """(b, width), those of pictures or those that the prior draws for texts."""
-        known = [each.embedding for each in readings if each.embedding is not None]
-        if known or self.prior is None:
-            return torch.cat(known)
+        known, text = _rows(readings, "embedding"), _rows(readings, "text")
+        if known is not None:
+            return known
+        assert self.prior is not None and text is not None
         follow.steps += len(sampling.prior_steps)
-        encodings = [each.encodings for each in readings if each.encodings is not None]
         return imagine(
             self.prior,
-            torch.cat([each.text for each in readings if each.text is not None]),
-            torch.cat(encodings) if encodings else None,
+            text,
+            _rows(readings, "encodings"),
             seeds,
             sampling.prior_steps,
             candidates=sampling.candidates,
@@ -162,7 +204,22 @@ class Dalle2:
 def kind(item: tuple[Request, Reading]) -> Hashable:
     """The same for what can be drawn in one batch."""
     request, reading = item
-    return request.own_settings, reading.embedding is None
+    return request.own_settings, reading.embedding is None, reading.source is None
+
+
+def _rows(readings: Sequence[Reading], name: str) -> Tensor | None:
+    """What all of a batch have, or none."""
+    values = [getattr(each, name) for each in readings]
+    return None if values[0] is None else torch.cat(values)
+
+
+def _moved(encodings: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if encodings is None else encodings.to(device)
+
+
+def shortened(way: list[DenoisingStep], strength: float) -> list[DenoisingStep]:
+    """The last steps, which change so much of a source."""
+    return way[min(round(len(way) * (1 - strength)), len(way) - 1) :]
 
 
 @dataclass
@@ -173,6 +230,7 @@ class Following:
     indices: Sequence[int]
     """Of the batch's pictures, in the whole call."""
     steps: int
+    painted: Callable[[Tensor], Image]
     done: int = 0
 
     def embeddings(self, _: Tensor) -> None:
@@ -182,11 +240,7 @@ class Following:
     def pictures(self, clean: Tensor) -> None:
         self.embeddings(clean)
         for index, picture in zip(self.indices, clean, strict=False):  # the batch may be filled up
-            self.watch.preview(index, partial(_painted, picture))
-
-
-def _painted(clean: Tensor) -> Image:
-    return to_images((clean[None].clamp(-1, 1) + 1) / 2)[0]
+            self.watch.preview(index, partial(self.painted, picture))
 
 
 def load(settings: Settings) -> Dalle2:
@@ -195,6 +249,8 @@ def load(settings: Settings) -> Dalle2:
     own, given = folders.space_of(settings.model), folders.space_of_part(settings.embedder, embedder.width)
     folders.check_same(own, given, parts.embedder_hint(settings.model, settings.embedder))
     decoder = open_decoder(settings.model).to(device)
+    codec = None if settings.codec.is_none else parts.load_latent_codec(settings.codec)
+    check_codec(settings.model, decoder.shape, codec)
     chosen = prior_of(settings)
     prior = None
     if chosen is not None:
@@ -206,7 +262,24 @@ def load(settings: Settings) -> Dalle2:
         return configured(msgspec.structs.replace(settings, **dict(own)), decoder, prior, device)
 
     space = parts.space(settings.embedder.name, settings.embedder.settings)
-    return Dalle2(decoder, prior, embedder, sampling_of(()), device, sampling_of, space)
+    return Dalle2(decoder, prior, embedder, sampling_of(()), device, sampling_of, space, codec)
+
+
+def check_codec(model: Model, shape: DecoderShape, codec: LatentCodec | None) -> None:
+    """A decoder of latents needs a codec of their size, one of pixels none."""
+    hint, size = "omit the codec to use the model's own", shape.unets[0].size
+    if not shape.mean:
+        if codec is not None:
+            raise T2IError(f"model {model.name!r} draws pixels, so a codec has nothing to do", "omit the codec")
+        return
+    if codec is None:
+        raise T2IError(f"model {model.name!r} draws latents, but there is no codec to decode them", hint)
+    latents = (shape.channels, size, size)
+    if tuple(codec.latent_shape) != latents:
+        raise T2IError(
+            f"model {model.name!r} draws latents of {latents}, but {type(codec).__name__} has {codec.latent_shape}",
+            hint,
+        )
 
 
 def open_decoder(model: Model) -> Decoder:
@@ -257,6 +330,7 @@ def configured(settings: Settings, decoder: Decoder, prior: Prior | None, device
         settings.cfg_scale,
         settings.prior_cfg_scale,
         settings.candidates,
+        settings.strength,
         # One at a time on a CPU: its kernels round differently for other batches, and one picture keeps it busy.
         1 if device.type == "cpu" else settings.batch,
         autocast_precision(settings.precision, device),

@@ -93,3 +93,13 @@ class DecoderShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timesteps: int = 100
     dropped: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     """How often the embedding was hidden in training."""
+    text: int = 0
+    """Numbers of a token's encoding that the first unet reads; 0 reads none."""
+    text_length: int = 0
+    """Places for them."""
+    channels: int = 3
+    """Of pixels; a codec's latents have others."""
+    mean: tuple[float, ...] = ()
+    """Of each channel of the latents it was trained on; none where it draws pixels."""
+    deviation: tuple[float, ...] = ()
+    """Standard deviations of the same."""

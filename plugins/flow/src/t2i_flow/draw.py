@@ -13,6 +13,7 @@ from t2i_flow.model import Flow
 from t2icli.ground.errors import T2IError
 from t2icli.nn.blocks import by_themselves
 from t2icli.nn.decode import guide
+from t2icli.nn.latents import from_standard
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def draw(
             x = torch.lerp(torch.lerp(start, given.source, then), x, given.mask)
             clean = torch.lerp(given.source, clean, given.mask)
         _stop_if_broken(x, done, steps)
-        on_step(done, steps, network.shape.from_standard(clean))
-    return network.shape.from_standard(x)
+        on_step(done, steps, from_standard(clean, network.shape))
+    return from_standard(x, network.shape)
 
 
 def velocities(network: Flow, time: float, x: Tensor, given: Given, wanted: Tensor, scale: float, batch: int) -> Tensor:

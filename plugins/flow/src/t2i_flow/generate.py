@@ -22,6 +22,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices, weights
 from t2icli.nn.blocks import in_groups
+from t2icli.nn.latents import standard
 from t2icli.nn.pixels import square, to_images, to_tensor
 from t2icli.registry import parts
 
@@ -104,7 +105,8 @@ class FlowGenerator:
         if request.source is None:
             return None, None
         side = self.codec.size[1]
-        source = self.model.shape.standard(self.codec.encode_latents(to_tensor(square(request.source, side))[None]))
+        latents = self.codec.encode_latents(to_tensor(square(request.source, side))[None])
+        source = standard(latents, self.model.shape)
         if request.mask is None:
             return source, None
         changed = to_tensor(square(request.mask, side))[None, :1]

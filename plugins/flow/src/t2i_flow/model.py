@@ -36,26 +36,6 @@ class FlowShape(msgspec.Struct, frozen=True):
     deviation: tuple[float, ...] = ()
     """Standard deviations of the same."""
 
-    def standard(self, latents: Tensor) -> Tensor:
-        """Latents (b, c, rows, columns) with a mean of 0 and a deviation of 1."""
-        mean, deviation = self._spread(latents.device)
-        return (latents.float() - mean) / deviation
-
-    def from_standard(self, standard: Tensor) -> Tensor:
-        mean, deviation = self._spread(standard.device)
-        return standard * deviation + mean
-
-    def _spread(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean, deviation = (torch.tensor(each, device=device)[:, None, None] for each in (self.mean, self.deviation))
-        return mean, deviation
-
-
-def spread(latents: Tensor) -> dict[str, tuple[float, ...]]:
-    """`mean` and `deviation` of a `FlowShape`, measured on (n, c, rows, columns)."""
-    channels = latents.double().movedim(1, 0).flatten(1)
-    deviation = channels.std(1).clamp(min=1e-6)
-    return {"mean": tuple(channels.mean(1).tolist()), "deviation": tuple(deviation.tolist())}
-
 
 def waves(time: Tensor, width: int) -> Tensor:
     """Times (b,) in [0, 1] as sines and cosines of growing length, (b, width)."""

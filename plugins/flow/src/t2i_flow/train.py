@@ -18,11 +18,12 @@ from torch.utils.data import Dataset
 
 from t2i_flow.draw import FlowSampling, Given, draw
 from t2i_flow.generate import check_fit, encode
-from t2i_flow.model import Flow, FlowShape, spread
+from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.nn.latents import measured, standard
 from t2icli.nn.pixels import FullSize, Squares, from_full_size, side, to_images
 from t2icli.registry import parts
 from t2icli.registry.settings import chosen_in
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from t2i_flow import RecipeSettings
 
 Batch = Mapping[str, Tensor]
-MEASURED = 4096
-"""At most so many pictures tell how the latents are spread."""
 OF_NETWORK = ("text_length", "width", "layers", "heads", "patch")
 """Settings that a flow to continue from has already."""
 
@@ -100,7 +99,7 @@ class FlowRecipe:
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[Any]:
         if split == "train" and not self.shape.mean:
-            self.model.shape = self.shape = msgspec.structs.replace(self.shape, **spread(encoded["latents"][:MEASURED]))
+            self.model.shape = self.shape = msgspec.structs.replace(self.shape, **measured(encoded["latents"]))
         share = self.settings.like_share if self.shape.embedding and split == "train" else 0.0
         ids = Ids(self.tokenizer, self.shape.text_length)
         return LatentTextPairs(data, encoded, ids, at_random=split == "train", like_share=share)
@@ -118,7 +117,7 @@ class FlowRecipe:
         return [Turn("flow", groups, self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
-        clean, (text, embedding) = self.shape.standard(batch["latents"]), conditions(batch)
+        clean, (text, embedding) = standard(batch["latents"], self.shape), conditions(batch)
         if self.model.training and self.settings.dropped:
             kept = torch.rand(len(clean), device=clean.device) >= self.settings.dropped
             text, embedding = (only(each, kept) for each in (text, embedding))

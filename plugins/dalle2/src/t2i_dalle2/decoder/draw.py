@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import DenoisingStep, Estimate, NoiseSchedule, OnStep, RowNoise, sample
+from t2i_dalle2.shapes import DecoderShape
+from t2icli.contract.kinds import LatentCodec
 from t2icli.nn.decode import guide
 from t2icli.nn.embedding import autocast
+from t2icli.nn.latents import from_standard
+from t2icli.nn.pixels import to_images
 
 
 @dataclass
@@ -26,6 +31,8 @@ class Stage:
     scale: float = 1.0
     """Guidance; only the first unet has a condition to be guided by."""
     precision: str = "fp32"
+    text: Tensor | None = None
+    """Encodings (b, text_length, width) for a decoder that reads them."""
 
     def __post_init__(self) -> None:
         shape = self.network.shape.unets[self.number]
@@ -34,24 +41,25 @@ class Stage:
         self.smaller = None if self.picture is None else enlarged(self.picture, shape.size)
 
     def output(self, noisy: Tensor, times: Tensor) -> Tensor:
-        embedding, smaller, keep = self.embedding, self.smaller, None
+        embedding, smaller, keep, text = self.embedding, self.smaller, None, self.text
         is_guided = self.scale != 1 and self.number == 0
         if is_guided:
             keep = torch.arange(2 * len(noisy), device=noisy.device) < len(noisy)
             noisy, times, embedding = (torch.cat([x, x]) for x in (noisy, times, embedding))
             smaller = None if smaller is None else torch.cat([smaller, smaller])
+            text = None if text is None else torch.cat([text, torch.zeros_like(text)])
         with autocast(noisy.device, self.precision):
-            output = self.network(self.number, noisy, times, embedding, smaller, keep)
+            output = self.network(self.number, noisy, times, embedding, smaller, keep, text)
         return guide(output, self.scale if is_guided else 1.0)
 
     def __call__(self, noisy: Tensor, times: Tensor) -> Estimate:
         return self.read(self.output(noisy, times), noisy, times)
 
     def read(self, output: Tensor, noisy: Tensor, times: Tensor, *, clamp: bool = True) -> Estimate:
-        """The clean picture in [-1, 1], and its variance, where the unet was trained to estimate it."""
+        """The clean picture, pixels in [-1, 1], and its variance, where the unet was trained to estimate it."""
         output, certainty = output.chunk(2, dim=1) if self.shape.learned_variance else (output, None)
         clean = self.schedule.clean(noisy, times, output, self.shape.predicts)
-        clean = clean.clamp(-1, 1) if clamp else clean
+        clean = clean.clamp(-1, 1) if clamp and not self.network.shape.mean else clean
         if certainty is None:
             return Estimate(clean)
         return Estimate(clean, log_variance(self.schedule, certainty, times))
@@ -78,13 +86,28 @@ def draw(
     *,
     scale: float,
     precision: str,
+    text: Tensor | None = None,
+    source: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """A picture (b, 3, h, w) in [0, 1] for each embedding and its seed."""
+    """A picture for each embedding and its seed, as `finished` says.
+
+    From a `source`, of the first unet's size and scale, the first of `ways` goes as far back as it is long.
+    """
     picture: Tensor | None = None
     for number, (shape, way) in enumerate(zip(network.shape.unets, ways, strict=True)):
-        noise = RowNoise(seeds, number + 1, (3, shape.size, shape.size), embedding.device)
-        stage = Stage(network, number, embedding, picture, scale, precision)
-        picture = sample(stage.schedule, way, stage, noise, on_step=on_step, who=f"unet {number + 1}")
+        noise = RowNoise(seeds, number + 1, (network.shape.channels, shape.size, shape.size), embedding.device)
+        stage = Stage(network, number, embedding, picture, scale, precision, text)
+        begin = source if number == 0 else None
+        picture = sample(stage.schedule, way, stage, noise, source=begin, on_step=on_step, who=f"unet {number + 1}")
     assert picture is not None
-    return (picture.clamp(-1, 1) + 1) / 2
+    return finished(picture, network.shape)
+
+
+def finished(picture: Tensor, shape: DecoderShape) -> Tensor:
+    """Pixels (b, 3, h, w) in [0, 1], or the latents that a codec decodes."""
+    return from_standard(picture, shape) if shape.mean else (picture.clamp(-1, 1) + 1) / 2
+
+
+def images(finished: Tensor, codec: LatentCodec | None) -> list[Image]:
+    return to_images(finished if codec is None else codec.decode_latents(finished.float().cpu()))

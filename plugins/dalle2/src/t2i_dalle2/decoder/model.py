@@ -1,4 +1,4 @@
-"""The decoder: a cascade of unets, from an image's embedding to its pixels.
+"""The decoder: a cascade of unets, from an image's embedding to its pixels, or one unet to a codec's latents.
 
 The networks are those of dalle2-pytorch 1.15.6 and hold its weights: `convert.py` has the names.
 """
@@ -106,22 +106,26 @@ class Stem(nn.Module):
 
 
 class Unet(nn.Module):
-    """Says what noise is in a picture, given an image embedding or a smaller picture."""
+    """Says what noise is in a picture, given an image embedding and a text's encodings, or a smaller picture."""
 
-    def __init__(self, shape: UnetShape, embedding: int, *, enlarges: bool) -> None:
+    def __init__(self, shape: UnetShape, whole: DecoderShape, *, enlarges: bool) -> None:
         super().__init__()
         self.shape = shape
-        hidden = 4 * shape.width
-        self.init_conv = Stem(6 if enlarges else 3, shape.width, shape.kernels)
+        hidden, channels = 4 * shape.width, whole.channels
+        self.init_conv = Stem(2 * channels if enlarges else channels, shape.width, shape.kernels)
         self.to_time_hiddens = nn.Sequential(Waves(shape.width), nn.Linear(shape.width, hidden), nn.GELU())
         self.to_time_tokens = nn.Linear(hidden, shape.condition * shape.time_tokens)
         self.to_time_cond = nn.Linear(hidden, hidden)
         self.reads_embedding = not enlarges
         if self.reads_embedding:
-            self.image_to_tokens = nn.Linear(embedding, shape.condition * shape.image_tokens)
-            self.to_image_hiddens = nn.Linear(embedding, hidden)
+            self.image_to_tokens = nn.Linear(whole.embedding, shape.condition * shape.image_tokens)
+            self.to_image_hiddens = nn.Linear(whole.embedding, hidden)
             self.null_image_embed = nn.Parameter(torch.randn(1, shape.image_tokens, shape.condition))
             self.null_image_hiddens = nn.Parameter(torch.randn(1, hidden))
+        self.reads_text = bool(whole.text) and not enlarges
+        if self.reads_text:
+            self.text_to_cond = nn.Linear(whole.text, shape.condition)
+            self.null_text_embed = nn.Parameter(torch.randn(1, whole.text_length, shape.condition))
         self.norm_cond = nn.LayerNorm(shape.condition)
         self.norm_mid_cond = nn.LayerNorm(shape.condition)
         self.downs, self.ups = nn.ModuleList(downs(shape)), nn.ModuleList(ups(shape))
@@ -130,8 +134,8 @@ class Unet(nn.Module):
         self.mid_attn = SelfAttention(middle, shape)
         self.mid_block2 = Residual(middle, middle, shape, reads=True)
         self.final_resnet_block = Residual(2 * shape.width, shape.width, shape)
-        channels = 6 if shape.learned_variance else 3
-        self.to_out = nn.Conv2d(shape.width + (3 if enlarges else 0), channels, 1)
+        out = 2 * channels if shape.learned_variance else channels
+        self.to_out = nn.Conv2d(shape.width + (channels if enlarges else 0), out, 1)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.get_parameter("bias"))
 
@@ -142,12 +146,13 @@ class Unet(nn.Module):
         embedding: Tensor | None = None,
         smaller: Tensor | None = None,
         keep: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> Tensor:
-        """(b, 3 or 6, h, w); pictures in [-1, 1], the smaller one already of this one's size."""
+        """(b, channels or twice as many, h, w); pictures in [-1, 1], the smaller one already of this one's size."""
         x = self.init_conv(noisy if smaller is None else torch.cat([noisy, smaller], dim=1))
         stem = x
         time, tokens = self.condition(times, embedding, keep)
-        around, middle = self.norm_cond(tokens), self.norm_mid_cond(tokens)
+        around, middle = self.norm_cond(tokens), self.norm_mid_cond(self.with_text(tokens, text))
         skips: list[Tensor] = []
         for level in cast(Iterable[Level], self.downs):
             x = level.first(x, time, around)
@@ -177,6 +182,14 @@ class Unet(nn.Module):
             image = self.image_to_tokens(embedding).unflatten(-1, (self.shape.image_tokens, -1))
             tokens = torch.cat([tokens, kept(keep, image, self.null_image_embed)], dim=1)
         return time, tokens
+
+    def with_text(self, tokens: Tensor, text: Tensor | None) -> Tensor:
+        """Only the middle, where the picture is smallest, reads the text; an encoding of zeros is none."""
+        if not self.reads_text:
+            return tokens
+        assert text is not None
+        read = torch.where(text.ne(0).any(-1, keepdim=True), self.text_to_cond(text), self.null_text_embed)
+        return torch.cat([tokens, read.to(tokens)], dim=1)
 
 
 def downs(shape: UnetShape) -> list[Level]:
@@ -230,7 +243,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
-        self.unets = nn.ModuleList(Unet(one, shape.embedding, enlarges=i > 0) for i, one in enumerate(shape.unets))
+        self.unets = nn.ModuleList(Unet(one, shape, enlarges=i > 0) for i, one in enumerate(shape.unets))
 
     def forward(
         self,
@@ -240,6 +253,7 @@ class Decoder(nn.Module):
         embedding: Tensor | None = None,
         smaller: Tensor | None = None,
         keep: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> Tensor:
-        noise: Tensor = self.unets[number](noisy, times, embedding, smaller, keep)
+        noise: Tensor = self.unets[number](noisy, times, embedding, smaller, keep, text)
         return noise

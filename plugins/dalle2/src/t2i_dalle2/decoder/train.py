@@ -1,13 +1,16 @@
-"""The decoder as a recipe: each unet has its turn; embeddings and small pictures are worked out once."""
+"""The decoder as a recipe: each unet has its turn; embeddings and small pictures or latents are worked out once."""
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 from PIL.Image import Image
 from torch import Tensor
@@ -15,18 +18,21 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from t2i_dalle2 import folders
-from t2i_dalle2.decoder.draw import Stage, draw
+from t2i_dalle2.decoder.draw import Stage, draw, images
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import NoiseSchedule, way_back
 from t2i_dalle2.layers import decaying
+from t2i_dalle2.prior.inputs import padded, tokens
 from t2i_dalle2.shapes import DecoderShape, UnetShape
 from t2icli.contract.kinds import Embedder
 from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
-from t2icli.nn.pixels import FullSize, Squares, from_full_size, to_images
+from t2icli.nn.latents import measured, standard
+from t2icli.nn.pixels import FullSize, Squares, from_full_size, side
 from t2icli.registry import parts
+from t2icli.training.captions import Captions
 
 if TYPE_CHECKING:
     from t2i_dalle2 import DecoderRecipeSettings
@@ -38,12 +44,23 @@ class DecoderRecipe:
     def __init__(self, settings: DecoderRecipeSettings) -> None:
         self.settings = settings
         self.embedder: Embedder = settings.embedder.load()
-        unets = (settings.first, settings.second)[: settings.unets]
+        self.codec = None if settings.codec.is_none else parts.load_latent_codec(settings.codec)
+        unets = (settings.first, settings.second)[: settings.unets] if self.codec is None else (self._of_latents(),)
         for name, unet in zip(("first", "second"), unets, strict=False):
             check_sizes(name, unet)
         if len(unets) == 2 and unets[0].size >= unets[1].size:
             raise T2IError(f"the second unet's {unets[1].size} px are not larger than the first's", "set second.size")
-        self.shape = DecoderShape(self.embedder.width, unets, settings.timesteps, settings.dropped)
+        self.shape = DecoderShape(
+            self.embedder.width,
+            unets,
+            settings.timesteps,
+            settings.dropped,
+            text=tokens(self.embedder, ["a"], 1).shape[-1] if settings.encodings else 0,
+            text_length=settings.text_length if settings.encodings else 0,
+            channels=3 if self.codec is None else self.codec.latent_shape[0],
+        )
+        if settings.encodings:
+            self.without_caption = "learnt without words"
         steps = min(settings.preview_steps, settings.timesteps)
         self.ways = [way_back(NoiseSchedule(unet.betas, settings.timesteps), steps, "auto") for unet in unets]
         self.space = folders.space_of_part(settings.embedder, self.embedder.width)
@@ -52,16 +69,41 @@ class DecoderRecipe:
             folders.check_same(folders.space_of(self.prior), self.space)
         self.model = Decoder(self.shape)
 
+    def _of_latents(self) -> UnetShape:
+        """The first unet, of the latents' size."""
+        assert self.codec is not None
+        _, rows, columns = self.codec.latent_shape
+        if rows != columns:
+            raise T2IError(f"latents of {rows} x {columns} are not square", "choose another codec")
+        return msgspec.structs.replace(self.settings.first, size=rows, learned_variance=False)
+
     def frozen(self) -> Sequence[Frozen]:
         identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size
-        # By the name the prior's recipe has for them, so that whichever comes second finds them in the cache.
-        return [
-            Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch))),
-            Frozen("pixels", f"{size} pixels", partial(Squares, size=size), lambda x: (x * 255).round().byte()),
-        ]
+        # By the names that other recipes have for them, so that whichever comes second finds them in the cache.
+        found = [Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch)))]
+        if self.codec is None:
+            squares = partial(Squares, size=size)
+            found.append(Frozen("pixels", f"{size} pixels", squares, lambda x: (x * 255).round().byte()))
+        else:
+            pixels, codec = side(self.codec.size), parts.identity(self.settings.codec)
+            squares = partial(Squares, size=pixels)
+            found.append(Frozen("latents", f"{codec} middle {pixels}", squares, self.encode_images))
+        if length := self.shape.text_length:
+            captions = partial(Captions, hint="train with -o encodings=no")
+            found.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode_texts))
+        return found
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        assert self.codec is not None
+        return self.codec.encode_latents(images).half()
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return tokens(self.embedder, texts, self.shape.text_length).half()
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
-        return Pictures(encoded)
+        if split == "train" and self.codec is not None and not self.shape.mean:
+            self.model.shape = self.shape = msgspec.structs.replace(self.shape, **measured(encoded["latents"]))
+        return Pictures(data, encoded, at_random=split == "train")
 
     def turns(self) -> Sequence[Turn]:
         return [
@@ -70,15 +112,29 @@ class DecoderRecipe:
         ]
 
     def loss(self, number: int, batch: Batch, step: int) -> tuple[Tensor, Figures]:
-        pixels, embedding = batch["pixels"].float() / 127.5 - 1, batch["embedding"].float()
-        clean = shrunk(pixels, self.shape.unets[number].size)
-        smaller = self.smaller(number, pixels)
+        whole, embedding = self.clean(batch), batch["embedding"].float()
+        clean = shrunk(whole, self.shape.unets[number].size)
+        smaller = self.smaller(number, whole)
         times = torch.randint(self.shape.timesteps, (len(clean),), device=clean.device)
         dropped = self.shape.dropped if self.model.training else 0.0
         keep = torch.rand(len(clean), device=clean.device) >= dropped
-        stage = Stage(self.model, number, embedding, smaller)
+        stage = Stage(self.model, number, embedding, smaller, text=self.text(batch, hide=self.model.training))
         simple, bound = losses(stage, clean, times, torch.randn_like(clean), keep)
         return simple + self.settings.variance_weight * bound, {f"simple{number + 1}": simple.detach()}
+
+    def clean(self, batch: Batch) -> Tensor:
+        """What the last unet should draw."""
+        return standard(batch["latents"], self.shape) if self.codec is not None else batch["pixels"].float() / 127.5 - 1
+
+    def text(self, batch: Batch, *, hide: bool) -> Tensor | None:
+        """Encodings, where the decoder reads them; those of some rows may be hidden."""
+        if not self.shape.text:
+            return None
+        text = padded(batch["text"].float(), self.shape.text_length)
+        if not hide:
+            return text
+        keep = torch.rand(len(text), 1, 1, device=text.device) >= self.settings.text_dropped
+        return text * keep
 
     def smaller(self, number: int, pixels: Tensor) -> Tensor | None:
         """What the unet before might have drawn; blurred at times, for it will not draw it sharp."""
@@ -90,13 +146,16 @@ class DecoderRecipe:
 
     def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
         """Pictures for the held-out images' embeddings."""
-        embedding = batch["embedding"].float()
+        embedding, text = batch["embedding"].float(), self.text(batch, hide=False)
         seeds = list(range(seed, seed + len(embedding)))
-        return to_images(draw(self.model, embedding, seeds, self.ways, scale=1.0, precision="fp32"))
+        drawn = draw(self.model, embedding, seeds, self.ways, scale=1.0, precision="fp32", text=text)
+        return images(drawn, self.codec)
 
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
         own = parts.keep(self.settings.embedder, folder, "embedder")
+        if self.codec is not None:
+            own |= parts.keep(self.settings.codec, folder, "codec")
         if self.prior is not None:
             folders.keep_prior(self.prior, folder / "prior")
         about = "DALL-E 2's decoder, trained here" if self.prior is None else "DALL-E 2, trained here"
@@ -108,7 +167,8 @@ def check_sizes(name: str, shape: UnetShape) -> None:
     deepest = 2 ** (len(shape.multipliers) - 1)
     if shape.size % deepest:
         raise T2IError(
-            f"{len(shape.multipliers)} levels cannot halve {shape.size} px", f"make {name}.size a multiple of {deepest}"
+            f"{len(shape.multipliers)} levels cannot halve {shape.size} px",
+            f"make {name}.size a multiple of {deepest}, or give fewer {name}.multipliers",
         )
     if shape.width % shape.groups:
         raise T2IError(f"{shape.groups} groups do not divide a width of {shape.width}", f"set {name}.groups")
@@ -119,16 +179,26 @@ def check_sizes(name: str, shape: UnetShape) -> None:
 
 
 class Pictures(Dataset[dict[str, Tensor]]):
-    """Each picture with its embedding."""
+    """Each picture, as pixels or latents, with its embedding and the encodings of one of its captions."""
 
-    def __init__(self, encoded: Mapping[str, Tensor]) -> None:
-        self.pixels, self.embeddings = encoded["pixels"], encoded["images"]
+    def __init__(self, data: PreparedDataset, encoded: Mapping[str, Tensor], *, at_random: bool) -> None:
+        self.kind = "latents" if "latents" in encoded else "pixels"
+        self.pictures, self.embeddings = encoded[self.kind], encoded["images"]
+        self.encodings, self.at_random = encoded.get("encodings"), at_random
+        self.first = [0, *accumulate(len(data.captions(i)) for i in range(len(data)))]
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pictures)
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return {"pixels": self.pixels[i], "embedding": self.embeddings[i]}
+        row = {self.kind: self.pictures[i], "embedding": self.embeddings[i]}
+        return row if self.encodings is None else row | {"text": self.text(self.encodings, i)}
+
+    def text(self, encodings: Tensor, i: int) -> Tensor:
+        first, after = self.first[i : i + 2]
+        if first == after:
+            return torch.zeros_like(encodings[0])
+        return encodings[random.randrange(first, after) if self.at_random else first]
 
 
 def shrunk(pixels: Tensor, size: int) -> Tensor:
@@ -149,7 +219,7 @@ def losses(
     """How far off the unet's word is, and, where it learns its variance, the bound of improved DDPM."""
     schedule, shape = stage.schedule, stage.shape
     noisy = schedule.noised(clean, times, noise)
-    output = stage.network(stage.number, noisy, times, stage.embedding, stage.smaller, keep).float()
+    output = stage.network(stage.number, noisy, times, stage.embedding, stage.smaller, keep, stage.text).float()
     word = output.chunk(2, dim=1)[0] if shape.learned_variance else output
     simple = F.mse_loss(word, schedule.target(clean, times, noise, shape.predicts))
     if not shape.learned_variance:

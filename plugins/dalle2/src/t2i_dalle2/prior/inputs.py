@@ -1,24 +1,29 @@
-"""What a prior reads of a text."""
+"""What a prior and a decoder read of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.nn import functional as F
 
-from t2i_dalle2.shapes import PriorShape
 from t2icli.contract.kinds import Embedder, TokenEmbedder
 from t2icli.ground.errors import T2IError
 
 
-def read(embedder: Embedder, texts: Sequence[str], shape: PriorShape) -> tuple[Tensor, Tensor | None]:
-    """Embeddings (b, width) and, for a prior that reads them, encodings (b, text_length or fewer, their width)."""
-    if not shape.encodings:
-        return embedder.embed_texts(texts), None
-    encodings = tokens(embedder, texts, shape.text_length)
-    if encodings.shape[-1] != shape.encodings:
-        raise T2IError(f"the prior reads text encodings of {shape.encodings} numbers, not of {encodings.shape[-1]}")
-    return embedder.embed_texts(texts), encodings
+def encoded(embedder: Embedder, texts: Sequence[str], width: int, length: int, who: str) -> Tensor | None:
+    """Encodings (b, length, width), zeros being none; None for a network that reads none."""
+    if not width:
+        return None
+    found = padded(tokens(embedder, texts, length), length)
+    if found.shape[-1] != width:
+        raise T2IError(f"the {who} reads text encodings of {width} numbers, not of {found.shape[-1]}")
+    return found
+
+
+def padded(encodings: Tensor, length: int) -> Tensor:
+    """(b, any length, width) -> (b, length, width), zeros being none."""
+    return F.pad(encodings[:, :length], (0, 0, 0, max(0, length - encodings.shape[1])))
 
 
 def tokens(embedder: Embedder, texts: Sequence[str], length: int) -> Tensor:

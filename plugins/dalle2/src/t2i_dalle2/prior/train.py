@@ -14,21 +14,22 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from t2i_dalle2 import folders
-from t2i_dalle2.decoder.draw import draw
+from t2i_dalle2.decoder.draw import draw, images
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import NoiseSchedule, way_back
 from t2i_dalle2.generate import open_decoder, prior_steps
 from t2i_dalle2.layers import decaying
 from t2i_dalle2.prior.draw import imagine
-from t2i_dalle2.prior.inputs import tokens
+from t2i_dalle2.prior.inputs import padded, tokens
 from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import PriorShape
-from t2icli.contract.kinds import Embedder
+from t2icli.contract.kinds import Embedder, LatentCodec
 from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.nn import weights
-from t2icli.nn.pixels import FullSize, from_full_size, to_images
+from t2icli.nn.pixels import FullSize, from_full_size
 from t2icli.registry import parts
+from t2icli.registry.open import load
 from t2icli.training.captions import Captions
 
 if TYPE_CHECKING:
@@ -113,8 +114,18 @@ class PriorRecipe:
             encodings = batch["encodings"][i : i + 1].float() if self.shape.encodings else None
             more: dict[str, Any] = {"scale": 1.0, "precision": "fp32"}
             embedding = imagine(self.model, text[None].float(), encodings, [seed + i], way, candidates=2, **more)
-            drawn += to_images(draw(decoder, embedding, [seed + i], ways, **more))
+            if shape.text:
+                more["text"] = padded(
+                    text.new_zeros(1, 0, shape.text) if encodings is None else encodings, shape.text_length
+                )
+            drawn += images(draw(decoder, embedding, [seed + i], ways, **more), self.codec)
         return drawn
+
+    @cached_property
+    def codec(self) -> LatentCodec | None:
+        """The decoder's, if it draws latents."""
+        model = folders.find_decoder(str(self.settings.decoder))
+        return load("codec", str(model.part("codec").folder)) if "codec" in model.card.parts else None
 
     @cached_property
     def decoder(self) -> Decoder | None:
