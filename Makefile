@@ -125,8 +125,8 @@ starter-clip: starter-tokenizer | starter-vqgan
 starter-clipcap: starter-tokenizer starter-brivl
 starter-wavbrivl: $(SPOKEN) starter-brivl
 starter-clipgen: starter-brivl starter-vqgan | starter-vqgan-sharper
-starter-dalle2-prior: starter-clip
-starter-dalle2-decoder: starter-dalle2-prior
+starter-dalle2-prior: starter-brivl
+starter-dalle2-decoder: starter-dalle2-prior starter-vqgan | starter-vqgan-sharper
 
 # The layers of which `t2i prepare plates -o look=photo` composes dishes: path-traced, about 16 minutes on one core. What
 # is there is not rendered again; to render one anew, delete it. Blender's package is for one Python version alone.

@@ -27,10 +27,11 @@ def test_matrices_come_back_from_8_bits_with_half_a_step_of_each_row_at_most() -
     assert smaller["wide"].dtype == torch.int8 and smaller["wide.scale"].shape == (40, 1)
     back = weights.from_int8(smaller)
     assert back.keys() == TENSORS.keys()
-    step = smaller["wide.scale"]
-    off = (back["wide"] - TENSORS["wide"]).abs()
-    assert (off <= 0.501 * step).all()
-    assert all(back[name].equal(TENSORS[name]) for name in TENSORS if name != "wide")
+    assert smaller["kernel.scale"].shape == (4, 1, 1, 1), "an output channel is a row"
+    for name in ("wide", "kernel"):
+        off = (back[name] - TENSORS[name]).abs()
+        assert (off <= 0.501 * smaller[f"{name}.scale"]).all()
+    assert all(back[name].equal(TENSORS[name]) for name in TENSORS if name not in ("wide", "kernel"))
 
 
 def test_tensors_that_only_look_alike_stay_as_they_are() -> None:

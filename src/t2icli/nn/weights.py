@@ -34,13 +34,17 @@ SCALE = ".scale"
 
 
 def to_int8(tensors: Tensors) -> dict[str, Tensor]:
-    """The same in fewer bytes: the rows of matrices in whole numbers of 8 bits, each with a scale of its own."""
+    """The same in fewer bytes: the rows of matrices in whole numbers of 8 bits, each with a scale of its own.
+
+    Of a convolution each output channel is a row.
+    """
     smaller: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.ndim != 2 or not tensor.is_floating_point() or not tensor.isfinite().all():
+        if tensor.ndim not in (2, 4) or not tensor.is_floating_point() or not tensor.isfinite().all():
             smaller[name] = tensor
             continue
-        scale = tensor.float().abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        rows = tuple(range(1, tensor.ndim))
+        scale = tensor.float().abs().amax(rows, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
         smaller[name] = (tensor.float() / scale).round().clamp(-127, 127).to(torch.int8)
         smaller[name + SCALE] = scale
     return smaller
