@@ -202,7 +202,7 @@ def arguments() -> argparse.ArgumentParser:
     words.add_argument("--asked", type=int, default=len(ASKED), help="names to be looked at")
     words.add_argument("-n", type=int, help="candidates of each")
     words.add_argument("--gallery", type=int, default=1000)
-    words.add_argument("--checker-steps", type=int, default=900, help="of the checker's training")
+    words.add_argument("--checker-steps", type=int, default=2300, help="of the checker's training")
     for name, kind in (("--cfg-scale", float), ("--temperature", float), ("--top-p", float), ("--steps", int)):
         words.add_argument(name, type=kind, nargs="+", default=[])
     return words

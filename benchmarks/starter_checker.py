@@ -27,7 +27,7 @@ from t2i_starter import photos
 from t2icli.contract.kinds import Codec
 from t2icli.nn.devices import has_bf16
 
-PIXELS = 120
+PIXELS = 80
 """Of a side of what it looks at."""
 KEPT = 1500
 """Lessons that are not learnt from: they say from which score on an ingredient counts as seen."""
@@ -36,7 +36,7 @@ FALSE_ALARMS = 0.002
 
 
 class Checker(nn.Module):
-    """Pictures of 120 pixels to the logits of every aspect and of each ingredient."""
+    """Pictures of 80 pixels to the logits of every aspect and of each ingredient."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Checker(nn.Module):
         nn.init.constant_(self.to_ingredients.bias, math.log(0.025))
 
     def features(self, images: Tensor) -> Tensor:
-        x = self.coarse(self.fine(self.stem(images * 4 - 2)))  # (b, 2 width, 15, 15)
+        x = self.coarse(self.fine(self.stem(images * 4 - 2)))  # (b, 2 width, 10, 10)
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)  # (b, 4 width)
 
     def aspects(self, features: Tensor) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def varied(image: Image.Image, random: Random) -> Image.Image:
     left, top, right, bottom = (random.uniform(0, 8) for _ in range(4))
     image = reduced(image, (left, top, image.width - right, image.height - bottom))
     if random.random() < 1 / 3:
-        side = random.randint(45, 100)
+        side = random.randint(PIXELS // 3, PIXELS - 10)
         image = image.resize((side, side), Image.Resampling.BOX).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
     if random.random() < 1 / 5:
         stream = io.BytesIO()

@@ -93,7 +93,7 @@ def test_what_lies_there_unasked_is_a_label_too(data: ModuleType) -> None:
 
 def test_lessons_are_the_same_again_and_look_like_their_pictures(checker: ModuleType) -> None:
     one, again = checker.lessons(range(3, 6)), checker.lessons(range(3, 6))
-    assert torch.equal(one.pictures, again.pictures) and one.pictures.shape == (6, 3, 120, 120)
+    assert torch.equal(one.pictures, again.pictures) and one.pictures.shape == (6, 3, checker.PIXELS, checker.PIXELS)
     image = Image.effect_mandelbrot((240, 240), (-2, -1.5, 1, 1.5), 20).convert("RGB")
     kept = [np.asarray(checker.varied(image, Random(seed))) for seed in range(20)]
     true = np.asarray(checker.reduced(image), float)
