@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -79,19 +79,32 @@ def judged(generator: EmbeddingGenerator, vectors: Tensor, texts: Tensor) -> flo
     return float((drawn * texts.repeat_interleave(OF_EACH, 0)).sum(dim=1).mean())
 
 
-def make_pictures(listener: AudioEmbedder, generator: EmbeddingGenerator, folder: Path) -> None:
-    """The sounds, and a sheet with a row for each: the best of 16 by what was heard."""
-    sheet = Image.new("RGB", (ACROSS * SIDE, len(SHOWN) * SIDE))
-    for place, (text, voice) in enumerate(SHOWN.items()):
-        clip = speech.speak(text, f"cmn-latn-pinyin+{voice}", 160, 50)
-        samples = resampled(clip, speech.RATE)
-        soundfile.write(folder / f"heard-{place + 1}.mp3", samples, speech.RATE, format="MP3")
-        vector = listener.embed_audio([clip])[0]
-        drawn = list(generator.draw(numbered(Request("", 1, embedding=vector), 16)))
-        scores = generator.embedder.embed_images(drawn) @ vector
-        for column, i in enumerate(scores.argsort(descending=True)[:ACROSS].tolist()):
-            sheet.paste(drawn[i].resize((SIDE, SIDE), Image.Resampling.LANCZOS), (column * SIDE, place * SIDE))
-    sheet.save(folder / "heard.webp", quality=80)
+def make_pictures(listener: AudioEmbedder, generator: EmbeddingGenerator | None, folder: Path) -> None:
+    """What docs/audio.md shows: the sounds, and for each what it finds among the gallery and what is drawn of it."""
+    clips = [speech.speak(text, f"cmn-latn-pinyin+{voice}", 160, 50) for text, voice in SHOWN.items()]
+    for place, clip in enumerate(clips, 1):
+        soundfile.write(folder / f"heard-{place}.mp3", resampled(clip, speech.RATE), speech.RATE, format="MP3")
+    heard = listener.embed_audio(clips)
+    photographed = gallery([*dishes(NAMES).values(), *filter(None, map(words.read, SHOWN))])
+    make_sheet(heard, [(photographed, listener.embed_images(photographed))] * len(SHOWN), folder / "heard-found.webp")
+    if generator is not None:
+        drawn = [list(generator.draw(numbered(Request("", 1, embedding=vector), 16))) for vector in heard]
+        of_each = [(pictures, generator.embedder.embed_images(pictures)) for pictures in drawn]
+        make_sheet(heard, of_each, folder / "heard-drawn.webp")
+
+
+def make_sheet(heard: Tensor, of_each: Sequence[tuple[list[Image.Image], Tensor]], path: Path) -> None:
+    """A row for each sound: of its pictures the nearest, the best first."""
+    sheet = Image.new("RGB", (ACROSS * SIDE, len(heard) * SIDE))
+    for row, (vector, (pictures, vectors)) in enumerate(zip(heard, of_each, strict=True)):
+        for column, i in enumerate((vectors @ vector).argsort(descending=True)[:ACROSS].tolist()):
+            sheet.paste(pictures[i].resize((SIDE, SIDE), Image.Resampling.LANCZOS), (column * SIDE, row * SIDE))
+    sheet.save(path, quality=80)
+
+
+def gallery(found: Iterable[Dish]) -> list[Image.Image]:
+    """A photographed picture of each dish."""
+    return [photos.draw(Serving(dish), i, SIDE) for i, dish in enumerate(found)]
 
 
 def main() -> None:
@@ -107,17 +120,14 @@ def main() -> None:
         print(f"{chosen.generator} draws from another space than that of {chosen.model}", file=sys.stderr)
         generator = None
     if chosen.pictures is not None:
-        return make_pictures(listener, generator, chosen.pictures) if generator is not None else None
+        return make_pictures(listener, generator, chosen.pictures)
     dish_of = dishes(chosen.names)
     texts = list(dish_of)
     clips = spoken(texts)
     start = time.process_time()
     heard = listener.embed_audio(clips)
     cost = time.process_time() - start
-    of_texts, of_pictures = (
-        listener.embed_texts(texts),
-        listener.embed_images([photos.draw(Serving(dish), i, 160) for i, dish in enumerate(dish_of.values())]),
-    )
+    of_texts, of_pictures = listener.embed_texts(texts), listener.embed_images(gallery(dish_of.values()))
     rows = [
         row("sound to text", ranks(heard, of_texts)),
         row("sound to picture", ranks(heard, of_pictures)),
