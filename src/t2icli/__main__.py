@@ -6,8 +6,8 @@ import os
 import sys
 
 INTERRUPTED = 130
-TOLD_TO_END = {129, INTERRUPTED, 143}
-"""The exit codes after SIGHUP, SIGINT and SIGTERM, as shells have them."""
+TOLD_TO_END = {129, INTERRUPTED, 138, 143}
+"""The exit codes after SIGHUP, SIGINT, SIGUSR1 and SIGTERM, as shells have them."""
 
 
 def main() -> None:

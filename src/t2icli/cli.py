@@ -243,7 +243,7 @@ def _close_results() -> None:
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
     """SIGTERM, or losing the terminal, unwinds like Ctrl-C: finished work is saved."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # not those nohup ignores
     for number in ours:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))

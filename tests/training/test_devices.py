@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -13,11 +15,16 @@ from pathlib import Path
 
 import forked
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
+from t2icli.pipelines.train import check_hosts
 from t2icli.store import models
 from t2icli.testing import Runner
+from t2icli.training.checkpoint import Run
+from t2icli.training.devices import World, is_loss, process_group
 from t2icli.training.launch import launch
 
 RUN = ["train", "tiny", "--output", "x", "--report-to", "none", "--resume", "-o", "dropout=0"]
@@ -69,15 +76,42 @@ def test_pieces_of_a_batch_train_as_the_whole(data: Path, tmp_path: Path, one: P
     check_near(train(data, tmp_path / "pieces", 1, "--grad-accum", "4"), one)
 
 
-def test_shards_train_as_the_whole_and_may_be_continued_by_one_process(data: Path, tmp_path: Path) -> None:
-    settings = ["-o", "judged=no", "--ema", "0.9"]
-    whole = train(data, tmp_path / "whole", 1, *settings)
-    train(data, tmp_path / "shards", 2, *settings, "--strategy", "fsdp", "--max-steps", "6")
-    check_near(train(data, tmp_path / "shards", 1, *settings, "--strategy", "ddp", "--max-steps", "12"), whole)
+SHARDED = ["-o", "judged=no", "--ema", "0.9", "--strategy", "fsdp"]
 
 
-def test_two_processes_that_are_killed_end_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    settings = ["-o", "dropout=0.1", "-o", "slow=0.01", "--save-every", "1"]
+def test_a_run_is_continued_by_any_number_of_processes_with_or_without_shards(data: Path, tmp_path: Path) -> None:
+    whole, folder = train(data, tmp_path / "whole", 1, *SHARDED, "--strategy", "ddp"), tmp_path / "parts"
+    for n, step in ((1, 3), (2, 6), (4, 9), (1, 12)):
+        found = train(data, folder, n, *SHARDED, "--strategy", "fsdp" if n > 1 else "ddp", "--max-steps", str(step))
+        names = {path.name for path in (folder / f"x/checkpoints/step-{step:09d}").iterdir()}
+        assert names == {"state.pt"} | ({".metadata", *(f"__{i}_0.distcp" for i in range(n))} if n > 1 else set())
+    check_near(found, whole)
+    assert (folder / "said").read_text().count("continues from step") == 3
+
+
+def test_a_checkpoint_of_shards_runs_nothing_that_it_holds(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    (place := tmp_path / "checkpoints/step-000000001").mkdir(parents=True)
+    (place / ".metadata").write_bytes(pickle.dumps(Harm()))
+    (tmp_path / "checkpoints/latest").write_text(place.name)
+    with pytest.raises(T2IError, match=r"cannot be read: posix\.mkdir does not belong in a checkpoint"):
+        Run(tmp_path).read_shards({"model": {"weight": torch.empty(2)}})
+    assert not (tmp_path / "ran").exists()
+
+
+KILLED = {
+    "ddp": ["-o", "dropout=0.1"],
+    "fsdp": [*SHARDED, "-o", "dropout=0.1"],
+    "background": [*SHARDED, "-o", "dropout=0.1", "-o", "loop.save_in_background=yes"],
+}
+
+
+@pytest.mark.parametrize("more", KILLED.values(), ids=KILLED)
+def test_two_processes_that_are_killed_end_with_the_same_bytes(data: Path, tmp_path: Path, more: list[str]) -> None:
+    settings = [*more, "-o", "slow=0.01", "--save-every", "1"]
     left_alone = train(data, tmp_path / "alone", 2, *settings)
     (folder := tmp_path / "killed").mkdir()
     processes = started([*RUN, "--train-data", str(data), *settings], folder)
@@ -88,6 +122,68 @@ def test_two_processes_that_are_killed_end_with_the_same_bytes(data: Path, tmp_p
         process.join(60)
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
     assert train(data, folder, 2, *settings).read_bytes() == left_alone.read_bytes()
+
+
+def test_who_outlives_another_process_ends_and_says_what_to_do(data: Path, tmp_path: Path) -> None:
+    first, second = started([*RUN, "--train-data", str(data), "-o", "slow=0.05", "--max-steps", "2000"], tmp_path)
+    while first.is_alive() and not (tmp_path / "x/checkpoints/latest").exists():
+        time.sleep(0.01)
+    second.kill()
+    first.join(60)
+    said = (tmp_path / "said").read_text()
+    assert first.exitcode == 1, said
+    assert "error: another process of this training ended" in said and "continue with --resume" in said
+    assert "bug" not in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:2911",
+        "Application timeout caused pair closure",
+        "Timed out waiting 20000ms for recv operation to complete",
+    ],
+)
+def test_what_is_said_of_a_lost_process_is_told_from_other_errors(message: str) -> None:
+    assert is_loss(RuntimeError(message))
+    assert not is_loss(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_loss(OSError(message))
+
+
+def works_for_long(folder: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    with process_group("cpu", 10) as world:
+        world.first(lambda: time.sleep(15))
+        (folder / str(world.rank)).touch()
+
+
+@pytest.mark.slow
+def test_the_first_process_may_work_for_longer_than_others_may_be_silent(tmp_path: Path) -> None:
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [{**told, "RANK": str(i)} for i in range(2)]
+    processes = [forked.server.Process(target=works_for_long, args=(tmp_path, rank)) for rank in ranks]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("differs", "sees", "says"),
+    [
+        ({}, True, None),
+        ({"torch": "1"}, True, "far has torch 1, and "),
+        ({}, False, "far does not see the run's folder"),
+    ],
+)
+def test_a_host_with_another_version_or_without_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, differs: dict[str, str], sees: bool, says: str | None
+) -> None:
+    runfile.write(tmp_path, {})
+    monkeypatch.setattr(World, "gathered", lambda self, mine: [mine, ("far", {**mine[1], **differs}, sees)])
+    with pytest.raises(T2IError, match=says) if says else contextlib.nullcontext():
+        check_hosts(World(torch.device("cpu")), tmp_path)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny_t2i: Runner, data: Path) -> None:
@@ -120,14 +216,15 @@ def test_one_that_fails_ends_the_others_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_a_signal_reaches_every_process_and_130_comes_back(tmp_path: Path) -> None:
-    waits = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(130))"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_reaches_every_process_and_130_comes_back(tmp_path: Path, number: int) -> None:
+    waits = f"import signal\nsignal.signal({number:d}, lambda *_: sys.exit(130))"
     here = f"open({str(tmp_path)!r} + '/up' + str(rank), 'w')\ntime.sleep(60)"
 
     def tell() -> None:
         while len(list(tmp_path.glob("up*"))) < 2:
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=tell, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):

@@ -17,6 +17,7 @@ import pytest
 from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import log
+from t2icli.training.interrupt import StopRequest
 
 RUN = ["train", "tiny", "--output", "x", "--save-every", "1", "--report-to", "none", "-o", "slow=0.01"]
 
@@ -81,7 +82,7 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_bytes(
     assert runs.finish("--resume") == left_alone
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_finishes_the_step_saves_and_exits_130(
     data: Path, tmp_path: Path, left_alone: bytes, number: int
 ) -> None:
@@ -120,6 +121,17 @@ def test_a_second_signal_exits_at_once(data: Path, tmp_path: Path) -> None:
         time.sleep(0.2)
     process.join(5)
     assert process.exitcode == 130
+
+
+def test_a_scheduler_may_repeat_its_signal_while_the_state_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    asked = StopRequest(patient=True)
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        asked.hear(number, None)
+    assert asked.to_stop and not ended
+    asked.hear(signal.SIGINT, None)
+    assert ended == [130]
 
 
 def test_a_run_resumed_with_other_settings_is_refused_with_a_list(tiny_t2i: Runner, data: Path) -> None:

@@ -153,3 +153,7 @@ def t2i(words: Sequence[str], folder: Path, home: Path, environment: Mapping[str
     torch.set_num_threads(1)
     sys.argv = ["t2i", *words]
     cli.main()
+
+
+if __name__ == "__main__":
+    t2i(sys.argv[1:], Path.cwd(), Path(os.environ["T2I_HOME"]))

@@ -85,6 +85,15 @@ def train(
         Literal["ddp", "fsdp"] | None,
         typer.Option(help="ddp replicates the model; fsdp shards it.", rich_help_panel=WHERE),
     ] = None,
+    dist_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Without an answer for so long, a process is lost and the others end; 600 unless given.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
     report_to: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +119,7 @@ def train(
     if dry_run:
         show.table(pipeline.preview(asked, folder, resume=resume, tell=show.note), ("what", ""))
         return
-    tell = show.note if launch.speaks() else silent
+    tell = show.note if launch.is_first() else silent
     with show.watching() as watch:
         outcome = pipeline.train(asked, folder, resume=resume, watch=watch, tell=tell)
     if outcome is not None and outcome.interrupted:

@@ -41,7 +41,7 @@ def whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
 @contextlib.contextmanager
 def whole_folder(place: Path) -> Iterator[Path]:
     """A folder to fill, which takes `place` once it is filled and on the disk; what is there is replaced."""
-    draft, old = place.with_name(f".{place.name}.part"), place.with_name(f".{place.name}.old")
+    draft, old = folder_draft_of(place), place.with_name(f".{place.name}.old")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
@@ -56,6 +56,11 @@ def whole_folder(place: Path) -> Iterator[Path]:
     draft.rename(place)
     fsync(place.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def folder_draft_of(place: Path) -> Path:
+    """The folder to fill before it takes `place`; several processes may fill it together."""
+    return place.with_name(f".{place.name}.part")
 
 
 def fsync_tree(folder: Path) -> None:

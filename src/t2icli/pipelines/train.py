@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shlex
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -115,10 +119,9 @@ def _trained(configured: Configured, folder: Path, watch: Watch, tell: Tell) -> 
     from t2icli.training.loop import train as loop
 
     plan = configured.plan
-    with process_group(plan.device) as world:
-        if world.is_first:
-            open_parts(plan)
-        world.wait()  # only one prepares
+    with process_group(plan.device, plan.dist_timeout) as world:
+        check_hosts(world, folder)
+        world.first(lambda: open_parts(plan))  # only one prepares
         data, held_out = open_parts(plan)
         configured = _with_vocabularies(configured, folder, data, world, tell)
         configured, found = _with_batch(configured, data, world, watch, tell)
@@ -128,8 +131,32 @@ def _trained(configured: Configured, folder: Path, watch: Watch, tell: Tell) -> 
         if plan.size is not None or found is not None:
             tell(_described(plan, chosen, parameters_of(recipe), found))
         return loop(
-            recipe, data, held_out, chosen, folder, world, strategy=plan.strategy, report_to=plan.report_to, watch=watch
+            recipe,
+            data,
+            held_out,
+            chosen,
+            folder,
+            world,
+            strategy=plan.strategy,
+            report_to=plan.report_to,
+            watch=watch,
+            tell=tell,
         )
+
+
+def check_hosts(world: World, folder: Path) -> None:
+    """Every process must see the run's folder and have the versions of the first."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    versions = {"Python": python, **{name: version(name) for name in ("t2icli", "torch")}}
+    every = world.gathered((socket.gethostname(), versions, (folder / runfile.NAME).is_file()))
+    first, expected, _ = every[0]
+    for host, theirs, is_there in every:
+        if not is_there:
+            raise T2IError(f"{host} does not see the run's folder '{folder}'", "choose one that all hosts share")
+        for name, each in theirs.items():
+            if each != expected[name]:
+                message = f"{host} has {name} {each}, and {first} has {expected[name]}"
+                raise T2IError(message, "install the same on all hosts")
 
 
 def _with_vocabularies(
@@ -139,12 +166,14 @@ def _with_vocabularies(
     learnt = {}
     for name in made.unlearnt(configured.entry, configured.settings):
         place = folder.absolute() / name
-        if world.is_first:
-            vocabulary = made.learn(data, place)
-            tell(f"{name}: {vocabulary.card.about}, learnt from the captions")
-        world.wait()
+        world.first(partial(_learn, name, data, place, tell))
         learnt[name] = made.vocabulary(place)
     return configured.replace(**learnt)
+
+
+def _learn(name: str, data: PreparedDataset, place: Path, tell: Tell) -> None:
+    vocabulary = made.learn(data, place)
+    tell(f"{name}: {vocabulary.card.about}, learnt from the captions")
 
 
 def _with_batch(

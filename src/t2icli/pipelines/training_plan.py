@@ -40,6 +40,7 @@ class TrainingPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "auto"
     devices: int = 1
     strategy: str = "ddp"
+    dist_timeout: float = 600.0
     report_to: str = "auto"
     option: dict[str, Any] = {}
 

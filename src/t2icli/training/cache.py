@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +52,19 @@ def encoded(
     watch: Watch = unwatched,
 ) -> Encoded:
     """The results of every part for every sample, from the cache or worked out now by the first process."""
-    if world.is_first:
-        for part in parts:
-            if not place(part, data).is_file():
-                _encode(part, data, workers, skip, watch)
-    world.wait()
+    missing = [part for part in parts if not place(part, data).is_file()]
+
+    def encode() -> None:
+        for part in missing:
+            _encode(part, data, workers, skip, watch)
+
+    world.first(encode)
+    for part in missing:
+        if not place(part, data).is_file():
+            raise T2IError(
+                f"{socket.gethostname()} does not see '{place(part, data)}', which the first process wrote",
+                "set T2I_HOME to a folder that all hosts share",
+            )
     unreadable = {row: reason for part in parts for row, reason in json.loads(_noted(place(part, data)).read_bytes())}
     if unreadable and not skip:
         raise unreadable_error(data, *next(iter(unreadable.items())))

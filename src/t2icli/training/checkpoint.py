@@ -3,8 +3,8 @@
     settings.toml  log.jsonl  tensorboard/  model/  best/  checkpoints/  previews/
 
 Everything appears by renaming a finished draft, so that a process killed at any moment leaves the last good
-state. A checkpoint is one file written by the first process, complete even when the model is sharded: it can
-be continued by any number of processes with any strategy.
+state. A checkpoint is one file of the first process, or for a sharded model a file of each process beside it.
+Both can be continued by any number of processes with any strategy.
 """
 
 from __future__ import annotations
@@ -15,19 +15,27 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
+from torch import Tensor
 
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.store import models
+from t2icli.training import shards
+from t2icli.training.devices import World, full_state, is_loss
 
 STATE = "state.pt"
 LATEST = "latest"
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What torch and pickle raise for a damaged file."""
 
 
 class Run:
@@ -52,31 +60,50 @@ class Run:
         pointer = self.checkpoints / LATEST
         return self.checkpoints / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
-    def read(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The state in the newest checkpoint, if there is one."""
+    def read(self) -> dict[str, Any] | None:
+        """The state in the newest checkpoint, if there is one; that of a sharded model without values."""
         newest = self.latest()
         if newest is None:
             return None
+        with self._readable(newest):
+            state: dict[str, Any] = torch.load(newest / STATE, map_location="cpu", weights_only=True)
+            return state
+
+    def read_shards(self, state: Any) -> None:
+        """Give the tensors of the newest checkpoint's state their values, if they have none in `read`'s."""
+        newest = self.latest()
+        if newest is not None and (newest / shards.LIST).is_file():
+            with self._readable(newest):
+                shards.read(state, newest)
+
+    @contextlib.contextmanager
+    def _readable(self, checkpoint: Path) -> Iterator[None]:
         try:
-            state: dict[str, Any] = torch.load(newest / STATE, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            yield
+        except (*UNREADABLE, pickle.UnpicklingError) as error:
             raise T2IError(
-                f"checkpoint '{newest}' cannot be read: {error}",
+                f"checkpoint '{checkpoint}' cannot be read: {error}",
                 f"write the name of another one into {self.checkpoints / LATEST}",
                 code=1,
             ) from error
-        return state
 
-    def keep(self, state: dict[str, Any], step: int, keep: int) -> None:
+    def keep(self, step: int, keep: int, write: Callable[[Path], None]) -> None:
         """Write a checkpoint, point to it, and drop the oldest."""
-        name = f"step-{step:09d}"
         with self._explained("checkpoint"):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            with files.whole_folder(self.checkpoints / name) as draft:
-                _save(state, draft / STATE)
-            files.write(self.checkpoints / LATEST, name, durable=True)
+            with files.whole_folder(self._place(step)) as draft:
+                write(draft)
+            files.write(self.checkpoints / LATEST, self._place(step).name, durable=True)
         for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
             shutil.rmtree(old)
+
+    def keep_part(self, step: int, write: Callable[[Path], None]) -> None:
+        """Write what a process other than the first adds to a checkpoint."""
+        with self._explained("checkpoint"):
+            write(files.folder_draft_of(self._place(step)))
+
+    def _place(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:09d}"
 
     def publish(self, name: str, save: Callable[[Path], None], source: str) -> None:
         """Put a model folder in place of the earlier one of that name."""
@@ -91,7 +118,7 @@ class Run:
         try:
             yield
         except (OSError, RuntimeError, SafetensorError, T2IError) as error:
-            if isinstance(error, T2IError) and not isinstance(error.__cause__, OSError):
+            if is_loss(error) or (isinstance(error, T2IError) and not isinstance(error.__cause__, OSError)):
                 raise
             newest = self.latest()
             hint = f"the last good checkpoint is '{newest}'" if newest else "there is no earlier checkpoint"
@@ -103,8 +130,53 @@ class Run:
             ) from error
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as stream:  # torch's own writer would hide why a disk refused
+class Keeper:
+    """Writes the checkpoints of one run; those of a sharded model, if wanted, while training goes on."""
+
+    def __init__(self, run: Run, world: World, keep: int, *, is_sharded: bool, in_background: bool) -> None:
+        self.run, self.world, self.keep, self.is_sharded = run, world, keep, is_sharded
+        self.in_background = is_sharded and in_background
+        timeout = timedelta(seconds=world.timeout)
+        self.group: Any = dist.new_group(backend="gloo", timeout=timeout) if is_sharded else None
+        """For the talk about checkpoints, which must not get between that of training."""
+        self.writer = ThreadPoolExecutor(1)
+        self.pending: Future[None] | None = None
+        self.copies: dict[str, Tensor] | None = None
+
+    def save(self, state: dict[str, Any], step: int) -> None:
+        """Write a checkpoint; to be called by all processes."""
+        if not self.is_sharded:
+            self.world.first(lambda: self.run.keep(step, self.keep, lambda draft: _save(full_state(state), draft)))
+            return
+        self.wait()
+        parts = shards.tensors(state)
+        if not self.in_background:
+            self._save_shards(parts, shards.outline(state), step)
+            return
+        self.copies = shards.copy(parts, self.copies)
+        self.pending = self.writer.submit(self._save_shards, self.copies, shards.outline(state), step)
+
+    def wait(self) -> None:
+        """Until the last checkpoint is whole."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
+
+    def _save_shards(self, parts: dict[str, Tensor], outline: dict[str, Any], step: int) -> None:
+        def write(draft: Path) -> None:
+            dist.barrier(self.group)  # the folder is there
+            if self.world.is_first:
+                _save(outline, draft)
+            shards.write(parts, draft, self.group)
+
+        if self.world.is_first:
+            self.run.keep(step, self.keep, write)
+        else:
+            self.run.keep_part(step, write)
+
+
+def _save(state: dict[str, Any], folder: Path) -> None:
+    with (folder / STATE).open("wb") as stream:  # torch's own writer would hide why a disk refused
         torch.save(state, stream)
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.utils._pytree as trees
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -24,6 +28,11 @@ from t2icli.contract.recipes import LossModel
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 
+BEAT = 1.0
+"""Seconds between two signs of life of the first process while the others wait for it."""
+LOST = re.compile("gloo|pair closure|closed by peer|reset by peer|broken pipe|socket closed|timed out waiting", re.I)
+"""What gloo, which has no type for it, says of a process that is gone."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -32,6 +41,8 @@ class World:
     device: torch.device
     rank: int = 0
     size: int = 1
+    timeout: float = 600
+    """Seconds after which a process that does not answer is lost."""
 
     @property
     def is_first(self) -> bool:
@@ -42,6 +53,29 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def first(self, work: Callable[[], object]) -> None:
+        """Let the first process work, however long it takes; the others wait, and fail once it cannot be reached."""
+        if self.size == 1:
+            work()
+        elif self.is_first:
+            done = threading.Event()
+            beat = threading.Thread(target=self._beat, args=[done], daemon=True)
+            beat.start()
+            try:
+                work()
+            finally:
+                done.set()
+                beat.join()
+            self.any(True)
+        else:
+            while not self.any(False):
+                pass
+
+    def _beat(self, done: threading.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # a lost process is noticed by the next to speak with it
+            while not done.wait(BEAT):
+                self.any(False)
+
     def any(self, flag: bool) -> bool:
         """Whether it is so in any of the processes."""
         if self.size == 1:
@@ -49,6 +83,13 @@ class World:
         heard = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(heard, dist.ReduceOp.MAX)
         return bool(heard.item())
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What every process says, by rank."""
+        every = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(every, value)
+        return every
 
     def mean(self, values: Tensor) -> Tensor:
         """The average over all processes."""
@@ -59,8 +100,11 @@ class World:
 
 
 @contextlib.contextmanager
-def process_group(device: str) -> Iterator[World]:
-    """Be one of the processes that the environment speaks of, or the only one."""
+def process_group(device: str, timeout: float = 600) -> Iterator[World]:
+    """Be one of the processes that the environment speaks of, or the only one.
+
+    One that does not answer for `timeout` seconds is lost, and the others end with an error.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     here = pick_device(device)
     if size == 1:
@@ -69,12 +113,41 @@ def process_group(device: str) -> Iterator[World]:
     if here.type == "cuda" and here.index is None:
         here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(here)
-    # The first process may encode the whole dataset while the others wait.
-    dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=timedelta(days=1))
+    world = World(here, rank, size, timeout)
+    backend = "nccl" if here.type == "cuda" else "gloo"
     try:
-        yield World(here, rank, size)
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        world.wait()
+    except RuntimeError as error:
+        raise _unreachable(error, backend) from error
+    try:
+        yield world
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise T2IError(
+            f"another process of this training ended, or could not be reached for {timeout:.0f} seconds",
+            "see its own message, if any, and the network; then continue with --resume",
+            code=1,
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _unreachable(error: RuntimeError, backend: str) -> T2IError:
+    interfaces = ", ".join(name for _, name in socket.if_nameindex() if name != "lo")
+    reason = re.sub(r"\[/\S+\] ", "", str(error).strip().splitlines()[0])  # where in gloo's source
+    return T2IError(
+        f"the processes of this training could not reach each other: {reason}",
+        f"if all of them run, name the network interface that the hosts share, on each host: "
+        f"export {backend.upper()}_SOCKET_IFNAME=NAME; {socket.gethostname()} has {interfaces}",
+        code=1,
+    )
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether it says that another process is gone."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(LOST.search(str(error))))
 
 
 Loss = Callable[[Any, int], tuple[Tensor, Any]]
@@ -121,18 +194,19 @@ def shard(model: nn.Module, world: World) -> None:
 
 def full_state(tree: Any) -> Any:
     """Every tensor of a state complete and on the CPU; to be called by all processes."""
-    if isinstance(tree, Tensor):
-        full = tree.full_tensor() if isinstance(tree, DTensor) else tree
-        return full.detach().cpu()
-    if isinstance(tree, dict):
-        return {key: full_state(value) for key, value in tree.items()}
-    return [full_state(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
+    return trees.tree_map_only(Tensor, _full, tree)
+
+
+def _full(tensor: Tensor) -> Tensor:
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
 
 
 def spread(full: Tensor, like: Tensor) -> Tensor:
-    """A complete tensor cut up as `like` is."""
-    if not isinstance(like, DTensor) or isinstance(full, DTensor) or full.shape != like.shape:
-        return full
+    """A complete tensor cut up as `like` is; for one without values, room for them."""
+    if not isinstance(like, DTensor) or full.shape != like.shape:
+        return torch.empty(full.shape, dtype=full.dtype) if full.is_meta else full
+    if full.is_meta:
+        return torch.empty_like(like, dtype=full.dtype)
     return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
 
 
@@ -145,8 +219,9 @@ def reshard(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def complete(model: nn.Module) -> Iterator[None]:
-    """The model with whole parameters in place of shards, to be saved; to be called by all processes."""
+    """The first process's model with whole parameters in place of shards, to be saved; to be called by all."""
     reshard(model)
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
     shards = [
         (module, name, parameter)
         for module in model.modules()
@@ -154,7 +229,9 @@ def complete(model: nn.Module) -> Iterator[None]:
         if isinstance(parameter, DTensor)
     ]
     for module, name, parameter in shards:
-        module._parameters[name] = nn.Parameter(full_state(parameter), requires_grad=False)
+        whole = _full(parameter)  # every process takes part, and one keeps it
+        if is_first:
+            module._parameters[name] = nn.Parameter(whole, requires_grad=False)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from t2icli.training.devices import reshard, spread
+from t2icli.training.devices import reshard
 
 
 class Average:
@@ -47,4 +47,4 @@ class Average:
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         for name, mean in zip(self.names, self.mean, strict=True):
-            mean.copy_(spread(state[name], mean))
+            mean.copy_(state[name])

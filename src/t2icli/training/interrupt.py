@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks to stop after this step, or within a long one; the second stops at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1: the first asks to stop after this step, or within a long one.
+
+A second Ctrl-C stops at once. SIGUSR1 is what Slurm sends ahead of a job's end.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 PATIENCE = 3.0
 """Seconds that a step has to end by itself; saving takes some more."""
 
@@ -37,7 +40,9 @@ class StopRequest:
                 raise Abandoned
             return
         if self.to_stop:
-            os._exit(130)
+            if number == signal.SIGINT:  # schedulers repeat the others, and saving may take a while
+                os._exit(130)
+            return
         self.to_stop = True
         if not self.patient:
             timer = threading.Timer(PATIENCE, self._late)

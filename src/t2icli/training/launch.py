@@ -19,6 +19,7 @@ from types import FrameType
 
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
+from t2icli.training import interrupt
 
 STARTED = "T2I_STARTED_BY"
 PATIENCE = 60.0
@@ -46,9 +47,14 @@ def launch(words: Sequence[str], n: int) -> None:
         )
 
 
+def is_first() -> bool:
+    """Whether this process is alone, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def speaks() -> bool:
     """Whether this process tells the user how it went: not when another one, the first or the starter, does."""
-    return STARTED not in os.environ and int(os.environ.get("RANK", "0")) == 0
+    return STARTED not in os.environ and is_first()
 
 
 def follow_starter() -> bool:
@@ -87,7 +93,7 @@ def _signals_passed_on(processes: Sequence[Process]) -> Iterator[None]:
         for process in processes:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in interrupt.SIGNALS}
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from t2icli.ground.watch import Watch, unwatched
 from t2icli.pictures.images import side_by_side
 from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.captions import check_captions
-from t2icli.training.checkpoint import Run
-from t2icli.training.devices import World, complete, full_state, shard, spread
+from t2icli.training.checkpoint import Keeper, Run
+from t2icli.training.devices import World, complete, shard, spread
 from t2icli.training.ema import Average
 from t2icli.training.evaluate import PREVIEWS, HeldOut, evaluate, preview, to_device
 from t2icli.training.finite import LossCheck, Place
@@ -57,14 +57,22 @@ def train(
     strategy: str = "ddp",
     report_to: str = "auto",
     watch: Watch = unwatched,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Train to the end, or until interrupted, from the newest checkpoint in `folder` or from the beginning."""
     training = Training(recipe, data, held_out, settings, folder, world, strategy, watch)
     training.resume()
+    if training.step:
+        tell(f"continues from step {training.step} of {training.total}")
     log = Log(folder, training.step, report_to) if world.is_first else None
     try:
         with listening(patient=world.size > 1) as asked, _explained():
             training.run_on(log, asked)
+            training.keeper.wait()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            training.keeper.wait()
+        raise
     finally:
         if log is not None:
             log.close()
@@ -107,6 +115,9 @@ class Training:
         if world.size == 1 and not settings.compile:
             interruptible(parameter for turn in self.turns for parameter in turn.parameters)
         self.average = Average(self.model, settings.ema)
+        self.keeper = Keeper(
+            self.run, world, settings.keep, is_sharded=self.is_sharded, in_background=settings.save_in_background
+        )
         self.held_out = self._held_out(held_out)
         self.step, self.best, self.figures = 0, math.inf, dict[str, float]()
         self.turns_done = 0
@@ -156,7 +167,8 @@ class Training:
         stop = self.world.any(asked.to_stop)
         if log is not None:
             self.watch.progress("train", self.step, self.total)
-        is_saved = self.due(self.settings.save_every, stop or self.step == self.total)
+        is_last = stop or self.step == self.total
+        is_saved = self.due(self.settings.save_every, is_last)
         if self.owed or is_saved:
             self.losses.catch_up()
         while self.owed:
@@ -166,7 +178,7 @@ class Training:
                 (self.evaluate if self.owed[0] == "evaluate" else self.preview)(log, asked)
             self.owed.pop(0)
         if is_saved:
-            self.save()
+            self.save(is_last=is_last)
         return stop
 
     def batches(self) -> Iterator[list[Read]]:
@@ -251,60 +263,55 @@ class Training:
 
     def preview(self, log: Log | None, asked: StopRequest) -> None:
         """Pictures, in `previews/`; drawn by the first process, so only where it has the whole model."""
-        if log is None or self.is_sharded:
-            return
+        if not self.is_sharded:
+            self.world.first(lambda: self._draw(log, asked))
+
+    def _draw(self, log: Log | None, asked: StopRequest) -> None:
         n = min(PREVIEWS, len(self.held_out.samples))
         with self.average.in_place(), asked.abandonable():
             images = preview(self.recipe, self.held_out.read(range(n)), self.settings)
-        if images:
+        if images and log is not None:
             self.run.previews.mkdir(parents=True, exist_ok=True)
             sheet = side_by_side(images, PREVIEWS)
             sheet.save(self.run.previews / f"step-{self.step:09d}.png")
             log.picture(self.step, sheet)
 
-    def save(self) -> None:
-        """A checkpoint and, from the same weights, the model."""
+    def save(self, *, is_last: bool = True) -> None:
+        """A checkpoint and, from the same weights, the model; without it where training is not to wait for that."""
         self.losses.catch_up()
-        state = self.state()
-        if self.world.is_first:
-            self.run.keep(state, self.step, self.settings.keep)
-        self._publish("model")
-        self.world.wait()
+        self.keeper.save(self.state(), self.step)
+        if not self.keeper.in_background or is_last:
+            self._publish("model")
 
     def _publish(self, name: str) -> None:
         source = f"step {self.step} of a training on data {self.data.sha256[:12]}"
         with self.average.in_place(), complete(self.model):
-            if self.world.is_first:
-                self.run.publish(name, self.recipe.save, source)
+            self.world.first(lambda: self.run.publish(name, self.recipe.save, source))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        state: dict[str, Any] = full_state(
-            {
-                "step": self.step,
-                "turns_done": self.turns_done,
-                "owed": self.owed,
-                "best": self.best,
-                "data": self.data.sha256,
-                "model": self.model.state_dict(),
-                "average": self.average.state(),
-                "turns": [turn.state() for turn in self.turns],
-            }
-        )
-        return state
+        return {
+            "step": self.step,
+            "turns_done": self.turns_done,
+            "owed": list(self.owed),
+            "best": self.best,
+            "data": self.data.sha256,
+            "model": self.model.state_dict(),
+            "average": self.average.state(),
+            "turns": [turn.state() for turn in self.turns],
+        }
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        if self.world.is_first:
-            self.run.tidy()
-        self.world.wait()
+        self.world.first(self.run.tidy)
         state = self.run.read()
         if state is None:
             return
         if state["data"] != self.data.sha256:
             raise T2IError("the data is not what this run was trained on", "use the same --train-data")
-        own = self.model.state_dict()
-        self.model.load_state_dict({name: spread(value, own[name]) for name, value in state["model"].items()})
+        self._spread(state)
+        self.run.read_shards(state)
+        self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         for turn, saved in zip(self.turns, state["turns"], strict=True):
             turn.load(saved)
@@ -312,6 +319,13 @@ class Training:
         self.turns_done, self.owed = state.get("turns_done", 0), state.get("owed", [])
         if self.step == self.total:
             self._publish("model")  # in case it was killed between the last checkpoint and this
+
+    def _spread(self, state: dict[str, Any]) -> None:
+        """Cut the tensors of a checkpoint up as this process's own are."""
+        for name, own in (("model", self.model.state_dict()), ("average", self.average.state())):
+            state[name] = {key: spread(value, own[key]) for key, value in state[name].items()}
+        for turn, saved in zip(self.turns, state["turns"], strict=True):
+            turn.spread(saved)
 
 
 def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:

@@ -56,6 +56,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eval_batches: Annotated[int, Meta(description="at most this many batches in an evaluation", ge=1)] = 50
     preview_every: Annotated[int, Meta(description="steps between previews; 0 is never", ge=0)] = 500
     save_every: Annotated[int, Meta(description="steps between checkpoints; 0 is only at the end", ge=0)] = 500
+    save_in_background: Annotated[
+        bool, Meta(description="train on while checkpoints of a sharded model are written; the model itself at the end")
+    ] = False
     keep: Annotated[int, Meta(description="checkpoints to keep, the newest", ge=1)] = 2
     on_nan: Annotated[
         Literal["stop", "skip"], Meta(description="if the loss is NaN or infinite: stop, or skip the step")
@@ -67,5 +70,5 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 FREE_TO_CHANGE = frozenset(
     "workers log_every eval_every eval_batches preview_every save_every keep on_nan on_bad_sample".split()
-) | {"grad_checkpointing"}
+) | {"grad_checkpointing", "save_in_background"}
 """Settings a resumed run may change, for they do not touch the weights."""

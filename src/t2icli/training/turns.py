@@ -77,10 +77,13 @@ class RunningTurn:
         scaler = {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
         return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state(), **scaler}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def spread(self, state: dict[str, Any]) -> None:
+        """Cut what the optimizer knows of each parameter up as the parameter is."""
         for number, values in state["optimizer"]["state"].items():
             like = self.parameters[number]
             values.update({key: spread(value, like) for key, value in values.items() if isinstance(value, Tensor)})
+
+    def load(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load(state["schedule"])
         if "scaler" in state:
