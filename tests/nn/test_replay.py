@@ -34,9 +34,12 @@ def codes_of(model: Any, condition: Any, length: int, **options: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("begun", [0, 6], ids=["whole", "begun"])
-def test_dalle_draws_the_same_from_a_fixed_state(name: str, begun: int, fix_states: Callable[[], list[Any]]) -> None:
-    model, text = network(name), torch.tensor([[4, 5, 6, 0, 0], [0, 0, 0, 0, 0]])
+def test_dalle_draws_the_same_from_a_fixed_state(
+    name: str, begun: int, dtype: torch.dtype, fix_states: Callable[[], list[Any]]
+) -> None:
+    model, text = network(name).to(dtype), torch.tensor([[4, 5, 6, 0, 0], [0, 0, 0, 0, 0]])
     options = {"sampling": Sampling(cfg_scale=2.0)} if name == "guided" else {}
     condition = (text[: 1 + len(options)], torch.arange(begun).repeat(1 + len(options), 1))
     expected = codes_of(model, condition, 16 - begun, **options)

@@ -29,6 +29,7 @@ from t2icli.nn import weights
 from t2icli.pipelines import sizes
 from t2icli.registry import discovery, parts
 from t2icli.store import models
+from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
 from t2icli.training import batch
 from t2icli.training.devices import World
@@ -302,7 +303,8 @@ def test_every_size_is_made_of_settings_that_are_there(entry: Entry[Any], size: 
     from t2icli.registry import settings
 
     without_parts = {name: value for name, value in entry.sizes[size].items() if not _is_part(entry, name)}
-    needed = {field.name: "any" for field in msgspec.structs.fields(entry.settings) if field.required}
+    base = Model(Path("base"), Card(kind="generator", backend="any", about=""), "any")
+    needed = {field.name: base for field in msgspec.structs.fields(entry.settings) if field.required}
     with warnings.catch_warnings():
         made = settings.convert(entry.settings, {**needed, **without_parts}, entry.name)
     assert not _would_be_none(settings.tables(entry.settings(**needed)), entry.sizes[size])

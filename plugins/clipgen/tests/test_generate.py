@@ -79,7 +79,7 @@ def test_an_image_can_stand_in_for_the_prompt(tiny_model: Path) -> None:
 def test_a_model_imported_with_another_embedder_says_how_to_put_it_right(tiny_model: Path, make_clip: Any) -> None:
     make_clip(tiny_model / "embedder", 32)
     models.seal(tiny_model, models.open_model(tiny_model).card)
-    with pytest.raises(T2IError, match="embeddings of width 16, but Clip has width 32") as refused:
+    with pytest.raises(T2IError, match="embeddings of width 16, but ClipEmbedder has width 32") as refused:
         load("generator", "clipgen", model=tiny_model)
     assert "import it again with --part embedder=FILE" in (refused.value.hint or "")
 

@@ -152,8 +152,9 @@ def test_a_file_that_is_no_gguf_is_refused(load: Load, tmp_path: Path) -> None:
     with pytest.raises(T2IError, match="there is no file"):
         load("z-image", gguf=str(path))
     path.write_bytes(b"<html>")
-    with pytest.raises(T2IError, match="is no ZImageTransformer2DModel"):
-        load("z-image", gguf=str(path))
+    with pytest.raises(T2IError, match="is not a ZImageTransformer2DModel"):
+        load("z-image", gguf=str(path), precision="bf16")
+    assert torch.get_default_dtype() is torch.float32
 
 
 def test_tiles_and_groups_of_layers_draw(load: Load) -> None:

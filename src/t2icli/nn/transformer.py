@@ -36,7 +36,7 @@ class KVCache:
         """Add the newest (b, heads, n, width); returns all keys and values there are now."""
         end = self.length + keys.shape[2]
         if end > self.keys.shape[2]:
-            self._grow(-(-end // GROWTH) * GROWTH)
+            self._grow(min(-(-end // GROWTH) * GROWTH, self.room))
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.length = end

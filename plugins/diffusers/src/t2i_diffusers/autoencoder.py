@@ -11,7 +11,7 @@ from torch import Tensor
 from t2i_diffusers import folder
 from t2i_diffusers.folder import Component
 from t2i_diffusers.libraries import diffusers, quiet
-from t2i_diffusers.load import DAMAGED, first_line, refuse_missing
+from t2i_diffusers.load import DAMAGED, default_dtype_kept, first_line, refuse_missing
 from t2icli.ground.errors import T2IError
 from t2icli.nn.blocks import by_themselves
 from t2icli.nn.devices import pick_device
@@ -135,7 +135,7 @@ def load(settings: AutoencoderSettings) -> Autoencoder:
             f"'{place}' needs {kind}, which diffusers does not have", "update it: t2i install --upgrade diffusers"
         )
     variant, _ = Component("vae", "diffusers", kind, place).weights()
-    with quiet():
+    with quiet(), default_dtype_kept():
         try:
             vae, report = found.from_pretrained(
                 place, variant=variant, local_files_only=True, use_safetensors=True, output_loading_info=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ SHOWN = 5
 def load_pipeline(settings: Settings, device: torch.device, precision: str) -> Any:
     """The pipeline on its device, in its number format."""
     repository = folder.open_repository(folder.locate(settings.model, settings.source))
-    with quiet():
+    with quiet(), default_dtype_kept():
         kind = pipeline_class(repository)
         calls.check_draws(kind)
         _check_flags(settings, device)
@@ -45,6 +46,16 @@ def load_pipeline(settings: Settings, device: torch.device, precision: str) -> A
         except DAMAGED as error:
             raise T2IError(f"'{repository.folder}' cannot be loaded: {first_line(error)}", code=1) from error
         return placed(pipeline, settings, device)
+
+
+@contextlib.contextmanager
+def default_dtype_kept() -> Iterator[None]:
+    """diffusers sets torch's default number format while it reads weights, and leaves it so where they are damaged."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def pipeline_class(repository: PipelineFolder) -> Any:
