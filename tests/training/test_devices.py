@@ -119,8 +119,11 @@ def test_two_processes_that_are_killed_end_with_the_same_bytes(data: Path, tmp_p
         time.sleep(0.001)
     for process in processes:
         process.kill()
+    for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
+    first, second = (process.exitcode for process in processes)
+    assert first == -signal.SIGKILL
+    assert second in (-signal.SIGKILL, 1)  # it may have ended by itself, without the first
     assert train(data, folder, 2, *settings).read_bytes() == left_alone.read_bytes()
 
 
