@@ -23,11 +23,12 @@ IMAGES = 60
 RUN = """
 import sys
 from pathlib import Path
-from t2icli.pipelines.prepare import Job, prepare
-from t2icli.prepare.settings import Plan, Rules, Limits
+from t2icli.pipelines.prepare import Preparation, prepare
+from t2icli.prepare.settings import FetchLimits, PreparePlan, Rules
 if __name__ == "__main__":
     source, output, address, shard = sys.argv[1:]
-    prepare(Job("folder", Path(source), Path(output), Plan(Rules(), Limits(), int(shard))), cluster=address)
+    plan = PreparePlan(Rules(), FetchLimits(), int(shard))
+    prepare(Preparation("folder", Path(source), Path(output), plan), cluster=address)
 """
 
 

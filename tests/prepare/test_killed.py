@@ -25,10 +25,10 @@ LIMITS = {"timeout": 2, "allow_private": True, "concurrency": 6, "tries": 1}
 RUN = """
 import json, sys
 from pathlib import Path
-from t2icli.pipelines.prepare import Job, prepare
-from t2icli.prepare.settings import Limits, Plan, Rules
+from t2icli.pipelines.prepare import Preparation, prepare
+from t2icli.prepare.settings import FetchLimits, PreparePlan, Rules
 source, output, limits = sys.argv[1:]
-prepare(Job("csv", Path(source), Path(output), Plan(Rules(), Limits(**json.loads(limits)), 5)))
+prepare(Preparation("csv", Path(source), Path(output), PreparePlan(Rules(), FetchLimits(**json.loads(limits)), 5)))
 """
 
 
