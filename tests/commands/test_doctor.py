@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,15 @@ def test_few_cores_get_a_word_on_waiting(t2i: Runner, monkeypatch: pytest.Monkey
     assert "OMP_WAIT_POLICY=passive" in findings(t2i)["cores"]["hint"]
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     assert findings(t2i)["cores"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(("policy", "spins"), [(None, "1000"), ("active", None)])
+def test_the_program_lets_idle_threads_sleep_unless_told_otherwise(policy: str | None, spins: str | None) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    shows = "import os, sys; from t2icli import cli, __main__; cli.main = lambda: print(os.getenv('GOMP_SPINCOUNT'))"
+    environment = kept | ({"OMP_WAIT_POLICY": policy} if policy else {})
+    command = [sys.executable, "-c", f"{shows}; __main__.main()"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip() == str(spins)
 
 
 def test_missing_and_old_packages_are_found(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,7 @@ def test_a_plugin_is_installed_used_and_uninstalled(environment: Environment, pr
     assert "now there is" in installed and "rings of colour" in installed
     environment.t2i("generate", "tea", "-m", "throwaway", "-o", "size=16", "--output", tmp_path / "tea")
     assert list((tmp_path / "tea").glob("*.png"))
-    assert "t2icli-throwaway is gone" in environment.t2i("uninstall", "throwaway", "-y")
+    assert "t2icli-throwaway was removed" in environment.t2i("uninstall", "throwaway", "-y")
     assert "throwaway" not in environment.t2i("plugins", "generator")
 
 

@@ -21,6 +21,7 @@ import t2i_brivl
 import t2i_clipcap
 import t2i_clipgen
 import t2i_dalle2
+import t2i_flow
 import t2i_starter
 import t2i_wavbrivl
 from t2icli.contract.kinds import AudioClip
@@ -279,7 +280,7 @@ def test_every_command_has_its_starter(
 @pytest.mark.timeout(900)  # two of the steps are compiled, which takes a cold machine minutes
 def test_the_recipes_lead_from_nothing_to_the_models(t2i: Runner, recipe: ModuleType) -> None:
     """What `make starter` does, with few pictures and two steps of each training."""
-    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_starter, t2i_wavbrivl)
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_dalle2, t2i_flow, t2i_starter, t2i_wavbrivl)
     Path("recipes").symlink_to(ROOT / "recipes")
     plan = subprocess.run(["make", "-n", "starter"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     order = re.findall(r"t2i train (\S+) --config (recipes/starter/\S+\.toml) --resume", plan)

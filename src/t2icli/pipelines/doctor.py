@@ -131,7 +131,8 @@ def _torch() -> Iterator[Finding]:
 
 def _cores() -> Iterator[Finding]:
     cores = machine.cores()
-    if cores <= FEW_CORES and os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive":
+    waits = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" or "GOMP_SPINCOUNT" in os.environ
+    if cores <= FEW_CORES and not waits:
         hint = "export OMP_WAIT_POLICY=passive, or idle threads take the time of busy ones"
         yield Finding("cores", "note", f"only {cores}", hint)
     else:
