@@ -34,5 +34,5 @@ def test_the_tutorial_works_from_its_first_line_to_its_last(t2i: Runner) -> None
     t2i.use(t2i_starter, t2i_brivl, t2i_clipcap)
     for words in COMMANDS:
         t2i.ok(*(FEWER.get(word, word) for word in words[1:]), *SHORT.get(words[1], ()))
-    assert len(list(Path("pictures/mine").glob("0*.png"))) == 8
+    assert len(list(Path("pictures/mine").glob("0*.png"))) == 3
     assert len(list(Path("pictures/ranked").glob("0*.png"))) == 4
