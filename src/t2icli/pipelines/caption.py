@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from t2icli.contract.kinds import Captioner
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import scoring
@@ -63,8 +63,7 @@ def caption(
 
     The picture at position i is described with `seed + i`, whatever the size of a batch and what others can be opened.
     """
-    waiting = iter(pictures)
-    while some := list(islice(waiting, at_once or AT_ONCE)):
+    for some in cut(pictures, at_once or AT_ONCE):
         results: list[CaptionedFile | UnreadableFile] = []
         for neighbours in _runs([_opened(position, picture) for position, picture in some]):
             images = [each.image for each in neighbours if each.image is not None]
@@ -123,7 +122,6 @@ def job(
     pictures: Sequence[CaptionedPicture], reads: tuple[Path, ...], output: Path, how: Captioning, shard_rows: int
 ) -> Job:
     """The job that describes `pictures`; a later run must have the same ones."""
-    numbered = enumerate(pictures)
     plan = {
         "job": "caption",
         "pictures": len(pictures),
@@ -134,7 +132,7 @@ def job(
         "captioner": how.captioner.plan,
         "ranker": scoring.plan(how.judges),
     }
-    return Job(output, plan, iter(lambda: list(islice(numbered, shard_rows)), []), how, SUFFIX, reads)
+    return Job(output, plan, cut(enumerate(pictures), shard_rows), how, SUFFIX, reads)
 
 
 def _write(

@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground import runfile
 from t2icli.pictures import images
 from t2icli.pictures.album import Album
@@ -84,13 +83,7 @@ def job(prompts: Callable[[], Iterable[str]], output: Path, how: Drawing, shard_
         "examples": {**conditions.record(how.examples), "weights": dict(how.examples.weights)},
         "audio": {"embedder": how.listener, "option": dict(how.listener_settings)},
     }
-    return Job(output, plan, _cut(prompts(), max(1, shard_rows // how.n)), how, SUFFIX)
-
-
-def _cut(prompts: Iterable[str], size: int) -> Iterator[Numbered]:
-    numbered = enumerate(prompts)
-    while chunk := list(islice(numbered, size)):
-        yield chunk
+    return Job(output, plan, cut(enumerate(prompts()), max(1, shard_rows // how.n)), how, SUFFIX)
 
 
 def _write(plan: GenerationPlan, chunk: Numbered, draft: Path) -> None:

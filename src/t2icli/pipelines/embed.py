@@ -18,7 +18,7 @@ import numpy as np
 from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
@@ -110,7 +110,6 @@ class Embedding:
 
 def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
     """The job that embeds `rows`; a later run must have the same rows, embedder and size of shards."""
-    chunks = (rows[start : start + shard_rows] for start in range(0, len(rows), shard_rows))
     embedder = how.embedder.plan
     plan = {
         "job": JOB,
@@ -123,7 +122,7 @@ def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embed
         "identity": embedder["identity"],
         "option": embedder["option"],
     }
-    return Job(output, plan, chunks, how, SUFFIX, reads=(source.resolve(),))
+    return Job(output, plan, cut(rows, shard_rows), how, SUFFIX, reads=(source.resolve(),))
 
 
 def _write(of: Of, embedder: Embedder, rows: Sequence[CaptionedPicture], draft: Path) -> None:

@@ -56,9 +56,8 @@ class GenerationPlan:
     """The conditions besides the prompts."""
 
     def __post_init__(self) -> None:
-        for request in islice(
-            self._firsts(), 1
-        ):  # all share the conditions: what cannot be drawn is refused beforehand
+        # All share the conditions: what cannot be drawn is refused beforehand.
+        for request in islice(self._firsts(), 1):
             conditions.check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 
     def requests(self) -> Iterator[Request]:

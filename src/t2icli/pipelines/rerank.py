@@ -9,13 +9,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground import files, journal
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
@@ -163,7 +162,6 @@ class Scoring:
 
 def job(paths: Sequence[Path], reads: tuple[Path, ...], output: Path, how: Scoring, shard_rows: int) -> Job:
     """The job that scores the pictures; a later run must have the same ones."""
-    waiting = iter(paths)
     plan = {
         "job": "rerank",
         "prompt": how.prompt,
@@ -173,7 +171,7 @@ def job(paths: Sequence[Path], reads: tuple[Path, ...], output: Path, how: Scori
         "shard_rows": shard_rows,
         "ranker": scoring.plan(how.judges),
     }
-    return Job(output, plan, iter(lambda: list(islice(waiting, shard_rows)), []), how, SUFFIX, reads)
+    return Job(output, plan, cut(paths, shard_rows), how, SUFFIX, reads)
 
 
 def _write(how: Scoring, judges: Sequence[scoring.Judge], paths: Sequence[Path], draft: Path) -> None:

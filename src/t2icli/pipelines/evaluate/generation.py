@@ -16,7 +16,7 @@ import numpy as np
 
 from t2icli.contract.kinds import Embedder, Generator
 from t2icli.contract.requests import Request, drawing, numbered
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines.doubts import OFTEN, identity
@@ -226,7 +226,7 @@ def job(output: Path, how: Measuring, shard_rows: int) -> Job:
         "judge": how.judge.plan,
         "features": {name: choice.plan for name, choice in how.features.items()},
     }
-    return Job(output, plan, (rows[start : start + size] for start in range(0, len(rows), size)), how, SUFFIX)
+    return Job(output, plan, cut(rows, size), how, SUFFIX)
 
 
 def _write(
