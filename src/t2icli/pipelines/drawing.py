@@ -51,7 +51,7 @@ class Drawing:
     """Whether there is a prompt to rank by."""
 
     def open(self, prompts: Sequence[str] = ()) -> GenerationPlan:
-        """Everything loaded."""
+        """Load all models."""
         source = self.generator.open()
         examples = self.examples.mixed(source, self.listener, self.listener_settings)
         judges = scoring.opened(self.judges)
@@ -121,7 +121,7 @@ class _Shard:
             filed.append(row)
 
     def end(self) -> None:
-        """Write what waits."""
+        """Write the picture that waits, with its JSON."""
         if self.waiting is not None:
             key, png, row = self.waiting
             self._member(f"{key}.png", png)

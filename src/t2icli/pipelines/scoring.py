@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Weighed(Protocol):
-    """A ranker's name, and how much its word counts."""
+    """A ranker's name and weight."""
 
     @property
     def name(self) -> str: ...
@@ -43,7 +43,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Judge:
-    """A ranker, what it is called, and how much its word counts."""
+    """A ranker, its name and weight."""
 
     name: str
     ranker: Ranker

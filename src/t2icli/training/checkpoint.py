@@ -138,7 +138,7 @@ class Keeper:
         self.in_background = is_sharded and in_background
         timeout = timedelta(seconds=world.timeout)
         self.group: Any = dist.new_group(backend="gloo", timeout=timeout) if is_sharded else None
-        """For the talk about checkpoints, which must not get between that of training."""
+        """The process group of checkpoints, apart from that of training."""
         self.writer = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
         self.copies: dict[str, Tensor] | None = None

@@ -101,7 +101,7 @@ class World:
 
 @contextlib.contextmanager
 def process_group(device: str, timeout: float = 600) -> Iterator[World]:
-    """Be one of the processes that the environment speaks of, or the only one.
+    """Join the processes that the environment describes, or be the only one.
 
     One that does not answer for `timeout` seconds is lost, and the others end with an error.
     """
