@@ -115,7 +115,7 @@ class _OnePromptAtATime:
                 watch.step(1, 1)
                 yield image
             if next(images, None) is not None:
-                raise T2IError(f"the generator gave more pictures instead of {n}", code=1)
+                raise T2IError(f"the generator gave more than {n} pictures", code=1)
 
     def _begun(self, first: Request, n: int) -> Iterator[Image]:
         """The pictures to come, or an error that names what is wrong with the generator's method."""

@@ -145,7 +145,7 @@ def draw(
     for prompt in plan.prompts:
         _one_prompt(plan, prompt, images, file, space, settings, record, drawn)
     if next(images, None) is not None:
-        raise T2IError(f"the generator gave more pictures instead of {plan.n * len(plan.prompts)}", code=1)
+        raise T2IError(f"the generator gave more than {plan.n * len(plan.prompts)} pictures", code=1)
 
 
 def _one_prompt(

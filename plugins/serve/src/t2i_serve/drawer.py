@@ -250,7 +250,7 @@ class Wave(Watch):
 
     def deliver(self, image: Image) -> None:
         if self.delivered == len(self.rows):
-            raise T2IError(f"the generator gave more pictures instead of {len(self.rows)}", code=1)
+            raise T2IError(f"the generator gave more than {len(self.rows)} pictures", code=1)
         job, candidate = self.rows[self.delivered]
         self.delivered += 1
         job.done += 1
