@@ -10,23 +10,15 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
     MOST,
-    Address,
-    BatchSize,
-    Config,
-    Device,
-    Engine,
+    BackendFlags,
     Force,
-    GpusPerWorker,
-    Json,
-    Options,
-    Plain,
+    JobFlags,
+    PrintFlags,
     Rerank,
     Seed,
-    ShardRows,
-    Workers,
-    cluster,
     job_seed,
     named,
     named_path,
@@ -44,6 +36,7 @@ if TYPE_CHECKING:
     from t2icli.pipelines.output_file import OutputFile
 
 
+@flag_groups
 def caption(
     context: typer.Context,
     images: Annotated[
@@ -56,10 +49,7 @@ def caption(
     ] = None,
     rerank: Rerank = None,
     seed: Seed = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    backend: BackendFlags = BackendFlags(),
     text: Annotated[
         bool, typer.Option("--txt", help="Write each picture's captions to a .txt file beside it.")
     ] = False,
@@ -73,13 +63,8 @@ def caption(
             "--engine a folder.",
         ),
     ] = None,
-    engine: Engine = None,
-    address: Address = None,
-    workers: Workers = 1,
-    gpus_per_worker: GpusPerWorker = 0,
-    shard_rows: ShardRows = 256,
-    as_json: Json = False,
-    plain: Plain = False,
+    job_flags: JobFlags = JobFlags(),
+    printing: PrintFlags = PrintFlags(),
     force: Force = False,
 ) -> None:
     """Describe pictures."""
@@ -87,33 +72,33 @@ def caption(
     from t2icli.pipelines import image_files, models, output_file, scoring
     from t2icli.registry.open import Choice, choose
 
-    on = cluster(engine, address, workers, gpus_per_worker)
+    on = job_flags.cluster()
     pictures = image_files.pictures(images)
     paths = [Path(picture.name) for picture in pictures]
     if text and any(picture.suffix for picture in pictures):
         raise T2IError("--txt needs pictures in files", "write the captions of a dataset to --output")
-    options = config.options(context, option or ())
+    options = backend.options(context)
     of_rankers = settings.take_table(options, "ranker")
-    choice = Choice.of("captioner", *choose("captioner", model, options, batch=batch_size, device=device))
+    choice = Choice.of("captioner", *choose("captioner", model, options, **backend.limits))
     chosen_judges = scoring.chosen(rerank or (), of_rankers)
     used = {**choice.tables, "ranker": {name: dict(each.tables) for name, (_, each) in chosen_judges.items()} or None}
     show.notes(models.stand_ins([choice.model, *(each.model for _, each in chosen_judges.values())]))
     chosen: dict[str, Any] = {"model": model or choice.entry, "batch_size": None, "device": None}
-    if engine is not None:
+    if job_flags.engine is not None:
         folder = output_folder(output)
         if text:
             work.check_text_files(paths, force=True)
-        how = work.Captioning(choice, n, job_seed(seed, folder), chosen_judges, batch_size)
-        job = work.job(pictures, image_files.sources(images), folder, how, shard_rows)
+        how = work.Captioning(choice, n, job_seed(seed, folder), chosen_judges, backend.batch_size)
+        job = work.job(pictures, image_files.sources(images), folder, how, job_flags.shard_rows)
         tables = config.resolved(context, used, seed=how.seed, **chosen)
-        _by_engine(job, on, tables, text=text, as_json=as_json)
+        _by_engine(job, on, tables, text=text, as_json=printing.as_json)
         return
     journal = None if output is None else context.with_resource(output_file.locked(output, "caption"))
     if journal is not None and seed is None and not force:
         seed = journal.seed()
     seed = random_seed() if seed is None else seed
     source, judges = choice.open(), scoring.opened(chosen_judges)
-    report = _Report(text=text, journal=journal, plain=not as_json and show.is_plain(plain))
+    report = _Report(text=text, journal=journal, plain=not printing.as_json and printing.is_plain)
     before: list[CaptionedFile | UnreadableFile] = []
     if journal is not None:
         journal.begin(config.resolved(context, used, seed=seed, **chosen), force=force)
@@ -125,13 +110,15 @@ def caption(
     rest = [(place, picture) for place, picture in enumerate(pictures) if Path(picture.name) not in done]
     with show.watching(plain=report.plain) as watch:
         advance = watch.counting(f"captioning with {source.name}", len(rest))
-        for results in work.caption(rest, source.thing, n, seed=seed, judges=judges, at_once=batch_size, done=advance):
+        for results in work.caption(
+            rest, source.thing, n, seed=seed, judges=judges, at_once=backend.batch_size, done=advance
+        ):
             report.add(results)
     if not report.described:
         raise T2IError(f"none of {len(paths)} files is a picture", next(iter(report.unreadable.values())))
     if text:
         show.note(f"{report.described} text files written")
-    report.end(seed, as_json=as_json)
+    report.end(seed, as_json=printing.as_json)
     if report.unreadable:
         raise typer.Exit(3)
 

@@ -10,18 +10,11 @@ import typer
 from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.evaluate import Root
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
-    Address,
-    BatchSize,
-    Config,
-    Device,
-    Engine,
-    GpusPerWorker,
+    BackendFlags,
+    JobFlags,
     Json,
-    Options,
-    ShardRows,
-    Workers,
-    cluster,
     named,
     named_path,
     output_folder,
@@ -33,6 +26,7 @@ LISTED = 5
 """Rows without a vector, shown by name."""
 
 
+@flag_groups
 def embed(
     context: typer.Context,
     source: Annotated[
@@ -49,16 +43,9 @@ def embed(
     model: Annotated[
         str | None, named("embedder", "--model", "-m", help="Embedder: a backend, model or folder.")
     ] = None,
-    shard_rows: ShardRows = 1000,
     root: Root = None,
-    engine: Engine = "here",
-    address: Address = None,
-    workers: Workers = 1,
-    gpus_per_worker: GpusPerWorker = 0,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    job_flags: JobFlags = JobFlags(engine="here", shard_rows=1000),
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> int:
     """Turn pictures, texts or sounds into vectors in shards, for `t2i search`; a second run makes only what is missing.
@@ -69,11 +56,11 @@ def embed(
     from t2icli.pipelines.vectors import Vectors
 
     output = output_folder(output)
-    on = cluster(engine, address, workers, gpus_per_worker)
+    on = job_flags.cluster()
     of = of or ("texts" if source.suffix.lower() == ".txt" else "pictures")
-    options = config.options(context, option or ())
-    how = work.Embedding.by(of, model, options, batch=batch_size, device=device)
-    job = work.job(work.read(source, of, root), source, output, how, shard_rows)
+    options = backend.options(context)
+    how = work.Embedding.by(of, model, options, **backend.limits)
+    job = work.job(work.read(source, of, root), source, output, how, job_flags.shard_rows)
     with show.watching() as watch:
         shards = run(job, on, watch.counting("embedding", job.settings["rows"]))
     resolved = config.resolved(

@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from t2icli import config
 from t2icli.commands import show
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
     MOST,
-    Address,
-    BatchSize,
-    Config,
-    Device,
-    Engine,
-    GpusPerWorker,
+    BackendFlags,
+    JobFlags,
     Json,
-    Options,
-    ShardRows,
-    Workers,
-    cluster,
     named,
     named_path,
     output_folder,
@@ -55,6 +47,7 @@ Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="
 
 
 @app.command()
+@flag_groups
 def retrieval(
     context: typer.Context,
     data: Data,
@@ -77,10 +70,7 @@ def retrieval(
     limit: Limit = None,
     cache: Cache = None,
     plot: Plot = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
     """Retrieve each sentence's picture and each picture's sentence: recall and median rank.
@@ -92,18 +82,17 @@ def retrieval(
     from t2icli.pipelines.evaluate import retrieval as work
     from t2icli.pipelines.vectors import Vectors
 
-    options = config.options(context, option or ())
-    flags: dict[str, Any] = {"batch": batch_size, "device": device}
+    options = backend.options(context)
     stored = Vectors.at(data)
     if stored is not None:
         if audio or cache is not None or len(ranker or []) > 1:
             raise T2IError(f"'{data}' holds vectors of one model", "omit --audio and --cache, and all -r but one")
-        source = stored.open_embedder(ranker[0] if ranker else None, options, **flags)
+        source = stored.open_embedder(ranker[0] if ranker else None, options, **backend.limits)
         results = [stored.measure(source, duplicates, limit)]
     else:
         measured = pairs.first(pairs.read(data, text=text, root=root), limit)
         words = ranker or [defaults.name("ranker")]
-        sources = embeddings.open_embedders(words, options, **flags)
+        sources = embeddings.open_embedders(words, options, **backend.limits)
         show.notes(models.stand_ins(source.model for source in sources))
         with show.watching() as watch:
             advance = watch.counting("embedding", len(measured.pictures) * len(sources))
@@ -145,6 +134,7 @@ def _plot_retrieval(results: Sequence[RetrievalResult], path: Path) -> None:
 
 
 @app.command()
+@flag_groups
 def generation(
     context: typer.Context,
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
@@ -181,15 +171,8 @@ def generation(
         Path | None,
         typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where --engine keeps its shards."),
     ] = None,
-    engine: Engine = None,
-    address: Address = None,
-    workers: Workers = 1,
-    gpus_per_worker: GpusPerWorker = 0,
-    shard_rows: ShardRows = 256,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    job_flags: JobFlags = JobFlags(),
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
     """Draw candidates and measure the gain from keeping the best of 1, 4, 16, 64: scores, R-precision, FD-<judge>."""
@@ -200,26 +183,31 @@ def generation(
 
     if fid and reference is None:
         raise T2IError("--fid needs real pictures", "add --reference DATA")
-    on = cluster(engine, address, workers, gpus_per_worker)
-    if output is not None and engine is None:
+    on = job_flags.cluster()
+    if output is not None and job_flags.engine is None:
         raise T2IError("--output is for a job", "add --engine here")
-    options = dict(config.options(context, option or ()))
+    options = dict(backend.options(context))
     of_rankers = settings.take_table(options, "ranker")
     texts = work.prompts_in(prompts)[:limit]
     real = pairs.read(reference) if reference is not None else None
     chooser = ranker or defaults.name("ranker")
     decider = judge or chooser
-    flags: dict[str, Any] = {"batch": batch_size, "device": device}
-    source = Choice.of("generator", *choose("generator", model, options, **flags))
-    rankers = {name: work.choose_ranker(name, of_rankers, **flags) for name in dict.fromkeys((chooser, decider))}
-    features = {"distance": embeddings.choose_embedders([decider], of_rankers, **flags)[0]} if real is not None else {}
+    source = Choice.of("generator", *choose("generator", model, options, **backend.limits))
+    rankers = {
+        name: work.choose_ranker(name, of_rankers, **backend.limits) for name in dict.fromkeys((chooser, decider))
+    }
+    features = (
+        {"distance": embeddings.choose_embedders([decider], of_rankers, **backend.limits)[0]}
+        if real is not None
+        else {}
+    )
     if fid:
-        features["inception"] = Choice.of("metric", *choose("metric", "inception", **flags))
+        features["inception"] = Choice.of("metric", *choose("metric", "inception", **backend.limits))
     show.notes(models.stand_ins([source.model, *(each.model for each in rankers.values())]))
     how = work.Measuring(source, rankers[chooser], rankers[decider], texts, n, seed, features)
     with show.watching() as watch:
         drawn = watch.counting("drawing", len(texts) * n)
-        if engine is None:
+        if job_flags.engine is None:
             judges = {name: work.judging(each.open()) for name, each in rankers.items()}
             distances = work.distances(features, real)
             result = work.evaluate(
@@ -239,7 +227,7 @@ def generation(
             def join(shards: Sequence[Path]) -> None:
                 results.append(work.joined(shards, how, work.distances(features, real)))
 
-            run(work.job(output_folder(output), how, shard_rows), on, lambda rows: drawn(n * rows), join)
+            run(work.job(output_folder(output), how, job_flags.shard_rows), on, lambda rows: drawn(n * rows), join)
             result = results[0]
     if calibrate:
         work.calibrate(source, rankers[chooser], result)
@@ -275,6 +263,7 @@ def _show_generation(
 
 
 @app.command()
+@flag_groups
 def pictures(
     context: typer.Context,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Drawn pictures: a folder, a dataset, CSV or JSONL.")],
@@ -287,10 +276,7 @@ def pictures(
     ] = None,
     limit: Limit = None,
     root: Root = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
     """Compare drawn pictures with real ones, and with their sentences: FID, KID, CLIPScore."""
@@ -299,13 +285,12 @@ def pictures(
 
     if reference is None and ranker is None:
         raise T2IError("nothing to compare the pictures with", "add --reference DATA, or --ranker clip, or both")
-    options = dict(config.options(context, option or ()))
+    options = dict(backend.options(context))
     of_ranker = settings.take_table(options, "ranker")
-    flags: dict[str, Any] = {"batch": batch_size, "device": device}
     drawn = work.read(data, root=root, captions=ranker is not None)[:limit]
     real = work.read(reference, captions=False)[:limit] if reference else ()
-    network = open_one("metric", "inception", options, **flags) if reference else None
-    embedder = open_one("embedder", ranker, of_ranker, **flags) if ranker else None
+    network = open_one("metric", "inception", options, **backend.limits) if reference else None
+    embedder = open_one("embedder", ranker, of_ranker, **backend.limits) if ranker else None
     read = len(real) + len(drawn) * ((network is not None) + (embedder is not None))
     with show.watching() as watch:
         result = work.evaluate(
@@ -334,6 +319,7 @@ def _show_pictures(result: PicturesResult, ranker: str | None, *, as_json: bool)
 
 
 @app.command()
+@flag_groups
 def codec(
     context: typer.Context,
     data: Data,
@@ -349,10 +335,7 @@ def codec(
         ),
     ] = None,
     root: Root = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
     """Encode and decode pictures: PSNR, SSIM, how many of the codes are used, and what they look like."""
@@ -361,15 +344,15 @@ def codec(
     from t2icli.pipelines.evaluate import codec as work
     from t2icli.registry.open import open_one
 
-    options = config.options(context, option or ())
+    options = backend.options(context)
     measured = pairs.first(pairs.read(data, root=root, captions=False), limit)
     results = []
     for word in model or (None,):
-        source = open_one("codec", word, options, device=device)
+        source = open_one("codec", word, options, device=backend.device)
         show.notes(models.stand_ins([source.model]))
         with show.watching() as watch:
             advance = watch.counting(source.name, len(measured.pictures))
-            results.append(work.evaluate(source, measured, batch=batch_size or 16, advance=advance))
+            results.append(work.evaluate(source, measured, batch=backend.batch_size or 16, advance=advance))
     for number, result in enumerate(results):
         if pictures is not None:
             path = pictures if number == 0 else pictures.with_stem(f"{pictures.stem}-{number}")
@@ -382,6 +365,7 @@ def codec(
 
 
 @app.command()
+@flag_groups
 def caption(
     context: typer.Context,
     data: Data,
@@ -400,10 +384,7 @@ def caption(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     root: Root = None,
     limit: Limit = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
+    backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
     """Caption pictures and compare with reference captions: BLEU-4, ROUGE-L, CIDEr-D and ranker scores."""
@@ -412,13 +393,13 @@ def caption(
     from t2icli.pipelines.evaluate import pairs
     from t2icli.registry.open import open_one
 
-    options = dict(config.options(context, option or ()))
+    options = dict(backend.options(context))
     measured = pairs.first(pairs.read(data, root=root), limit)
     judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
     show.notes(models.stand_ins(judge.model for judge in judges))
     results = []
     for word in model or (None,):
-        source = open_one("captioner", word, options, batch=batch_size, device=device)
+        source = open_one("captioner", word, options, **backend.limits)
         show.notes(models.stand_ins([source.model]))
         with show.watching() as watch:
             advance = watch.counting(source.name, len(measured.pictures))

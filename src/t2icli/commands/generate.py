@@ -13,26 +13,18 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
     MOST,
-    Address,
     Audio,
     AudioEmbedder,
-    BatchSize,
-    Config,
-    Device,
-    Engine,
+    BackendFlags,
     Force,
-    GpusPerWorker,
-    Json,
-    Options,
-    Plain,
+    JobFlags,
+    PictureFlags,
+    PrintFlags,
     Rerank,
     Seed,
-    ShardRows,
-    ShowPictures,
-    Workers,
-    cluster,
     job_seed,
     named,
     named_path,
@@ -52,6 +44,7 @@ if TYPE_CHECKING:
     from t2icli.pipelines.drawing import Drawing
 
 
+@flag_groups
 def generate(
     context: typer.Context,
     prompt: Annotated[
@@ -99,21 +92,12 @@ def generate(
             "--output", parser=named_path, metavar="FOLDER", help="Output folder; pictures/PROMPT if omitted."
         ),
     ] = None,
-    engine: Engine = None,
-    address: Address = None,
-    workers: Workers = 1,
-    gpus_per_worker: GpusPerWorker = 0,
-    shard_rows: ShardRows = 256,
+    job_flags: JobFlags = JobFlags(),
     shards: Annotated[
         bool, typer.Option("--shards", help="With --engine: keep the WebDataset shards alone, and make no album.")
     ] = False,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    as_json: Json = False,
-    plain: Plain = False,
-    show_pictures: ShowPictures = False,
+    backend: BackendFlags = BackendFlags(),
+    printing: PictureFlags = PictureFlags(),
     open_gallery: Annotated[bool, typer.Option("--open", help="Open the gallery in the browser.")] = False,
     force: Force = False,
 ) -> None:
@@ -124,9 +108,9 @@ def generate(
     from t2icli.pipelines import generate as work
     from t2icli.registry.open import Choice, choose
 
-    if show_pictures:
-        show.check_pictures()
-    on = cluster(engine, address, workers, gpus_per_worker)
+    printing.check()
+    engine = job_flags.engine
+    on = job_flags.cluster()
     _check_job(output, engine, shards=shards, force=force)
     work.check_top(top, n, judged=bool(rerank))
     streamed = prompts_file if engine is not None else None
@@ -136,10 +120,10 @@ def generate(
     mixed = mixture.parse_weights(weights, has_words=has_words) if weights is not None else None
     examples = conditions.opened(audio=audio, weights=mixed, like=like, source=source_image, mask=mask)
     seed = job_seed(seed, output if engine else None)
-    options = config.options(context, option or ())
+    options = backend.options(context)
     of_rankers, of_listener = (settings.take_table(options, name) for name in ("ranker", "audio"))
     word = model or defaults.name("generator", examples.needed)
-    source = Choice.of("generator", *choose("generator", word, options, batch=batch_size, device=device))
+    source = Choice.of("generator", *choose("generator", word, options, **backend.limits))
     judges = scoring.chosen(rerank or (), of_rankers)
     how = drawings.Drawing(source, n, seed, judges, top, examples, audio_embedder, of_listener, has_words)
     used = {**source.tables, "ranker": {name: dict(each.tables) for name, (_, each) in judges.items()} or None}
@@ -147,12 +131,12 @@ def generate(
     chosen = {"seed": seed, "model": model or source.entry}
     if engine is not None and output is not None:
         show.notes(models.stand_ins(used_models))
-        job = drawings.job(partial(_stream, wanted, streamed), output, how, shard_rows)
+        job = drawings.job(partial(_stream, wanted, streamed), output, how, job_flags.shard_rows)
         album = None if shards else Album(output)
         tables = config.resolved(context, used, **chosen, prompt=wanted if prompt else None)
-        count = _by_engine(job, how, on, album, tables, plain=plain)
+        count = _by_engine(job, how, on, album, tables, plain=printing.plain)
         if album is None:
-            _show_shards(output, seed, count, as_json=as_json)
+            _show_shards(output, seed, count, as_json=printing.as_json)
             return
         rows, doubtful, drawn = album.everything(), [], job.settings["prompts"]
     else:
@@ -165,19 +149,19 @@ def generate(
             tables = config.resolved(context, used, **chosen, prompt=wanted if has_words else None, prompts=None)
             kept_settings = album.keep_settings(tables)
             try:
-                with show.watching(plain=plain) as watch:
+                with show.watching(plain=printing.plain) as watch:
                     advance = watch.counting(f"drawing with {source.name}", n * len(wanted))
                     rows = work.generate(plan, album, kept_settings, lambda candidate: advance(1), watch)
             finally:
                 show.note(f"drawn with {source.name}, seed {seed}; gallery: {album.folder / 'index.html'}")
         doubtful = doubts.lines(source.model, plan.judges, rows) if like is None and audio is None else []
         drawn = len(wanted)
-    _show(album.folder, seed, rows, doubtful, as_json=as_json, plain=plain)
+    _show(album.folder, seed, rows, doubtful, printing)
     _warn_of_duplicates(rows, None if top is None else top * drawn)
     show.notes(doubtful)
     if open_gallery:
         show.page(album.folder / "index.html")
-    if show_pictures:
+    if printing.show_pictures:
         show.pictures([album.folder / row["file"] for row in rows if row["file"] is not None])
 
 
@@ -257,15 +241,15 @@ def _warn_of_duplicates(rows: ResultRows, wanted: int | None) -> None:
         )
 
 
-def _show(folder: Path, seed: int, rows: ResultRows, doubts: list[str], *, as_json: bool, plain: bool) -> None:
+def _show(folder: Path, seed: int, rows: ResultRows, doubts: list[str], printing: PrintFlags) -> None:
     from t2icli.pictures.album import distinct
 
     kept = ((folder / row["file"], row) for row in rows if row["file"] is not None)
-    if as_json:
+    if printing.as_json:
         results = list(rows)
         about = {"folder": str(folder), "seed": seed, "distinct": distinct(results)}
         show.json({**about, "results": results, "doubts": doubts})
-    elif show.is_plain(plain):
+    elif printing.is_plain:
         show.lines(path for path, _ in kept)
     else:
         shown = [[path, row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])] for path, row in kept]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from msgspec import Struct
 
 from t2icli import config
-from t2icli.commands import complete
+from t2icli.commands import complete, show
 from t2icli.engine import jobs
 from t2icli.engine.run import Ray
 from t2icli.ground.errors import T2IError
@@ -79,11 +80,30 @@ Device = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, also for errors.")]
 
-Plain = Annotated[
-    bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
-]
 
-ShowPictures = Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")]
+class PrintFlags(Struct, frozen=True):
+    """Flags of a command that prints results."""
+
+    as_json: Json = False
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
+    ] = False
+
+    @property
+    def is_plain(self) -> bool:
+        return show.is_plain(self.plain)
+
+
+class PictureFlags(PrintFlags, frozen=True):
+    """Flags of a command whose results are pictures."""
+
+    show_pictures: Annotated[bool, typer.Option("--show", help="Show the pictures in the terminal.")] = False
+
+    def check(self) -> None:
+        """Refuse a terminal that cannot show pictures, before any work is done."""
+        if self.show_pictures:
+            show.check_pictures()
+
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")]
 
@@ -98,39 +118,60 @@ AudioEmbedder = Annotated[
     named("embedder", "--audio-embedder", help="Embedder for --audio; its settings are -o audio.KEY=VALUE."),
 ]
 
-Rerank = Annotated[
-    list[str] | None,
-    named("ranker", "--rerank", help="Ranker, or several with weights: clip, or clip=2,brivl=1."),
-]
-
-Engine = Annotated[
-    Literal["here", "ray"] | None,
-    typer.Option("--engine", help="Work in shards that a later run continues: in this process, or on a Ray cluster."),
-]
-
 Address = Annotated[
     str | None,
     typer.Option("--address", help="Address of the Ray cluster; if omitted, one is started on this machine."),
 ]
 
-Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", min=1, help="Processes of the cluster, each with its own model.")
+Rerank = Annotated[
+    list[str] | None,
+    named("ranker", "--rerank", help="Ranker, or several with weights: clip, or clip=2,brivl=1."),
 ]
 
-GpusPerWorker = Annotated[
-    float, typer.Option("--gpus-per-worker", min=0, max=1, help="GPUs of each worker: 0.5 lets two share one.")
-]
 
-ShardRows = Annotated[int, typer.Option("--shard-rows", metavar="N", min=1, help="Rows in one shard.")]
+class BackendFlags(Struct, frozen=True):
+    """Flags of a command that loads a backend."""
+
+    option: Options = None
+    config_file: Config = None
+    batch_size: BatchSize = None
+    device: Device = None
+
+    def options(self, context: typer.Context) -> dict[str, Any]:
+        """The backend's settings, from wherever they were given."""
+        return config.options(context, self.option or ())
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The arguments of `open_one` and `choose` beside the settings."""
+        return {"batch": self.batch_size, "device": self.device}
 
 
-def cluster(engine: str | None, address: str | None, workers: int, gpus: float) -> Ray | None:
-    """The cluster that the flags above mean; None for this process."""
-    if engine == "ray":
-        return Ray(address, workers, gpus)
-    if address is not None or workers > 1 or gpus:
-        raise T2IError("--address, --workers and --gpus-per-worker are for a cluster", "add --engine ray")
-    return None
+class JobFlags(Struct, frozen=True):
+    """Flags of a command that can work in shards, here or on a cluster."""
+
+    engine: Annotated[
+        Literal["here", "ray"] | None,
+        typer.Option(
+            "--engine", help="Work in shards that a later run continues: in this process, or on a Ray cluster."
+        ),
+    ] = None
+    address: Address = None
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Processes of the cluster, each with its own model.")
+    ] = 1
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, max=1, help="GPUs of each worker: 0.5 lets two share one.")
+    ] = 0
+    shard_rows: Annotated[int, typer.Option("--shard-rows", metavar="N", min=1, help="Rows in one shard.")] = 256
+
+    def cluster(self) -> Ray | None:
+        """The cluster to work on; None for this process."""
+        if self.engine == "ray":
+            return Ray(self.address, self.workers, self.gpus_per_worker)
+        if self.address is not None or self.workers > 1 or self.gpus_per_worker:
+            raise T2IError("--address, --workers and --gpus-per-worker are for a cluster", "add --engine ray")
+        return None
 
 
 def job_seed(seed: int | None, output: Path | None) -> int:

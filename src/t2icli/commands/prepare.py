@@ -11,7 +11,7 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
-from t2icli.commands.options import Config, Json, Options, named_path
+from t2icli.commands.options import Address, Config, Json, Options, named_path
 from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -58,10 +58,7 @@ def prepare(
     runner: Annotated[
         Literal["local", "ray"], typer.Option("--runner", help="This machine, or a Ray cluster.")
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="Address of the Ray cluster; if omitted, one is started on this machine."),
-    ] = None,
+    address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what the caption rules do; fetch and write nothing.")
     ] = False,

@@ -9,25 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t2icli import config
 from t2icli.commands import show
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
-    Address,
     Audio,
     AudioEmbedder,
-    BatchSize,
-    Config,
-    Device,
-    Engine,
+    BackendFlags,
     Force,
-    GpusPerWorker,
-    Json,
-    Options,
-    Plain,
-    ShardRows,
-    ShowPictures,
-    Workers,
-    cluster,
+    JobFlags,
+    PictureFlags,
+    PrintFlags,
     named,
     named_path,
     output_folder,
@@ -43,6 +34,7 @@ if TYPE_CHECKING:
     from t2icli.pipelines.rerank import RankedPicture, Ranking, Scoring
 
 
+@flag_groups
 def rerank(
     context: typer.Context,
     words: Annotated[
@@ -81,61 +73,54 @@ def rerank(
             "With --engine a folder.",
         ),
     ] = None,
-    engine: Engine = None,
-    address: Address = None,
-    workers: Workers = 1,
-    gpus_per_worker: GpusPerWorker = 0,
-    shard_rows: ShardRows = 1000,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    as_json: Json = False,
-    plain: Plain = False,
+    job_flags: JobFlags = JobFlags(shard_rows=1000),
+    backend: BackendFlags = BackendFlags(),
+    printing: PictureFlags = PictureFlags(),
     force: Force = False,
-    show_pictures: ShowPictures = False,
 ) -> None:
     """Rank pictures by how well they fit a prompt or a sound, best first."""
     from t2icli.pipelines import image_files, mixture, models, output_file, scoring
     from t2icli.pipelines import rerank as work
 
-    if show_pictures:
-        show.check_pictures()
+    printing.check()
     filing = [(how, folder) for how, folder in (("copy", copy), ("move", move), ("link", link)) if folder is not None]
     if len(filing) > 1:
         raise T2IError("--copy, --move and --link cannot be combined")
     prompt, images = _prompt_and_images(words, audio)
     paths = image_files.find(images)
-    on = cluster(engine, address, workers, gpus_per_worker)
+    engine = job_flags.engine
+    on = job_flags.cluster()
     kept = None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
-    options = config.options(context, option or ())
+    options = backend.options(context)
     sound = None
     if audio is not None:
         of_listener = settings.for_audio(options, alone=not ranker)
-        sound = mixture.hear(
-            mixture.AudioFile.opened(audio), audio_embedder, of_listener, batch=batch_size, device=device
-        )
+        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, of_listener, **backend.limits)
         options = options if ranker else of_listener
-    chosen = scoring.chosen(ranker or [_usual(sound)], options, batch=batch_size, device=device)
-    scorer = work.Scoring(prompt, chosen, at_once=batch_size)
+    chosen = scoring.chosen(ranker or [_usual(sound)], options, **backend.limits)
+    scorer = work.Scoring(prompt, chosen, at_once=backend.batch_size)
     if sound is not None:
         scorer = replace(scorer, sound=sound.vector, space=sound.space, sha256=sound.sha256)
     show.notes(models.stand_ins(each.model for _, each in chosen.values()))
     if engine is not None:
-        ranking = _by_engine(scorer, paths, images, output_folder(output), shard_rows, on, top, plain=plain)
+        ranking = _by_engine(
+            scorer, paths, images, output_folder(output), job_flags.shard_rows, on, top, plain=printing.plain
+        )
     else:
         judges = scorer.open() if sound is None or ranker else [scoring.listening(sound)]
         if kept is not None:
             kept.begin(work.made_with(prompt, judges, scorer.sha256), force=force)
-        with show.watching(plain=plain) as watch:
+        with show.watching(plain=printing.plain) as watch:
             advance = watch.counting("ranking", len(paths))
-            ranking = work.rerank(prompt, paths, judges, top=top, at_once=batch_size, output=kept, scored=advance)
+            ranking = work.rerank(
+                prompt, paths, judges, top=top, at_once=backend.batch_size, output=kept, scored=advance
+            )
     show.note(f"ranked by {', '.join(chosen)}")
     best = ranking.ranked
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
-    _show(ranking, best, as_json=as_json, plain=plain)
-    if show_pictures:
+    _show(ranking, best, printing)
+    if printing.show_pictures:
         show.pictures([each.path for each in best])
     if ranking.unreadable:
         raise typer.Exit(3)
@@ -176,13 +161,13 @@ def _usual(sound: EmbeddedAudio | None) -> str:
     return defaults.name("ranker") if sound is None else sound.word
 
 
-def _show(ranking: Ranking, best: Sequence[RankedPicture], *, as_json: bool, plain: bool) -> None:
-    if as_json:
+def _show(ranking: Ranking, best: Sequence[RankedPicture], printing: PrintFlags) -> None:
+    if printing.as_json:
         results = [each._asdict() for each in best]
         unreadable = [{"path": path, "reason": reason} for path, reason in ranking.unreadable.items()]
         show.json({"prompt": ranking.prompt, "results": results, "unreadable": unreadable})
         return
-    if show.is_plain(plain):
+    if printing.is_plain:
         show.lines(each.path for each in best)
     else:
         _table(best)

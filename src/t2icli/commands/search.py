@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2icli import config
 from t2icli.commands import show
 from t2icli.commands.evaluate import Cache, Root
+from t2icli.commands.flag_groups import flag_groups
 from t2icli.commands.options import (
     Audio,
     AudioEmbedder,
-    BatchSize,
-    Config,
-    Device,
-    Json,
-    Options,
-    Plain,
-    ShowPictures,
+    BackendFlags,
+    PictureFlags,
     named,
     named_path,
 )
@@ -37,6 +32,7 @@ if TYPE_CHECKING:
     from t2icli.registry.open import Opened
 
 
+@flag_groups
 def search(
     context: typer.Context,
     words: Annotated[
@@ -60,13 +56,8 @@ def search(
     ] = None,
     cache: Cache = None,
     root: Root = None,
-    option: Options = None,
-    config_file: Config = None,
-    batch_size: BatchSize = None,
-    device: Device = None,
-    as_json: Json = False,
-    plain: Plain = False,
-    show_pictures: ShowPictures = False,
+    backend: BackendFlags = BackendFlags(),
+    printing: PictureFlags = PictureFlags(),
 ) -> None:
     """Find the pictures that fit a prompt or a sound best; with --cache, pictures are embedded only once.
 
@@ -76,14 +67,13 @@ def search(
     from t2icli.pipelines.evaluate import embeddings, pairs, retrieval
     from t2icli.pipelines.vectors import Vectors
 
-    if show_pictures:
-        show.check_pictures()
-    options = config.options(context, option or ())
+    printing.check()
+    options = backend.options(context)
     prompt, data = _prompt_and_data(words, audio)
     sound = None
     if audio is not None:
         tables = settings.for_audio(options, alone=ranker is None)
-        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, tables, batch=batch_size, device=device)
+        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, tables, **backend.limits)
     stored = Vectors.at(data)
     if stored is not None:
         if cache is not None:
@@ -93,22 +83,20 @@ def search(
         of_texts = data.suffix.lower() == ".txt"
         lines = prompts.read(data) if of_texts else []
         found = None if of_texts else pairs.read(data, root=root, captions=False)
-    source = _embedder(ranker, sound, stored, options, batch=batch_size, device=device)
+    source = _embedder(ranker, sound, stored, options, **backend.limits)
     show.notes(models.stand_ins([source.model]))
     query = (source.thing.embed_texts([prompt])[0] if sound is None else sound.vector).numpy()
     if stored is not None:
-        _show_stored(
-            stored, prompt, stored.search(query, top), copy, as_json=as_json, plain=plain, pictures=show_pictures
-        )
+        _show_stored(stored, prompt, stored.search(query, top), copy, printing)
         return
     if found is None:
-        _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), as_json=as_json, plain=plain)
+        _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), printing)
         return
-    with show.watching(plain=plain) as watch:
+    with show.watching(plain=printing.plain) as watch:
         advance = watch.counting("embedding", len(found.pictures))
         embedded = embeddings.embed(source, found, [], cache, advance)
     hits = retrieval.hits(query, embedded, found, top)
-    _show_hits(prompt, hits, copy, as_json=as_json, plain=plain, pictures=show_pictures)
+    _show_hits(prompt, hits, copy, printing)
     for reason in embedded.unreadable.values():
         show.warn(f"skipped: {reason}")
     if embedded.unreadable:
@@ -135,9 +123,7 @@ def _embedder(
     return source
 
 
-def _show_stored(
-    stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path | None, *, as_json: bool, plain: bool, pictures: bool
-) -> None:
+def _show_stored(stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path | None, printing: PictureFlags) -> None:
     from t2icli.pipelines.evaluate.retrieval import RetrievedSentence
 
     if stored.missing:
@@ -145,26 +131,24 @@ def _show_stored(
             f"'{stored.folder}' is not finished: {stored.missing} shards are missing; run the same t2i embed again"
         )
     if stored.of == "pictures":
-        _show_hits(prompt, hits, copy, as_json=as_json, plain=plain, pictures=pictures)
+        _show_hits(prompt, hits, copy, printing)
         return
-    if copy is not None or pictures:
+    if copy is not None or printing.show_pictures:
         raise T2IError(f"'{stored.folder}' holds vectors of {stored.of}, not of pictures", "omit --copy and --show")
     if stored.of == "texts":
         sentences = [RetrievedSentence(hit.rank, hit.picture.captions[0], hit.score) for hit in hits]
-        _show_sentences(prompt, sentences, as_json=as_json, plain=plain)
+        _show_sentences(prompt, sentences, printing)
     else:
-        _show(prompt, hits, as_json=as_json, plain=plain)
+        _show(prompt, hits, printing)
 
 
-def _show_hits(
-    prompt: str, hits: Sequence[Hit], copy: Path | None, *, as_json: bool, plain: bool, pictures: bool
-) -> None:
+def _show_hits(prompt: str, hits: Sequence[Hit], copy: Path | None, printing: PictureFlags) -> None:
     from t2icli.pipelines.evaluate import retrieval
 
     if copy is not None:
         show.note(f"{len(retrieval.file(hits, copy))} pictures in {copy}")
-    _show(prompt, hits, as_json=as_json, plain=plain)
-    if pictures:
+    _show(prompt, hits, printing)
+    if printing.show_pictures:
         with tempfile.TemporaryDirectory() as folder:
             show.pictures(retrieval.file(hits, Path(folder)))
 
@@ -179,23 +163,23 @@ def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     return prompts.clean(words[0]), Path(words[1])
 
 
-def _show_sentences(prompt: str, sentences: Sequence[RetrievedSentence], *, as_json: bool, plain: bool) -> None:
-    if as_json:
+def _show_sentences(prompt: str, sentences: Sequence[RetrievedSentence], printing: PictureFlags) -> None:
+    if printing.as_json:
         show.json({"prompt": prompt, "results": [dataclasses.asdict(each) for each in sentences]})
-    elif show.is_plain(plain):
+    elif printing.is_plain:
         show.lines(each.text for each in sentences)
     else:
         show.table([(each.rank, each.text, each.score) for each in sentences], ["rank", "sentence", "score"])
 
 
-def _show(prompt: str, hits: Sequence[Hit], *, as_json: bool, plain: bool) -> None:
-    if as_json:
+def _show(prompt: str, hits: Sequence[Hit], printing: PictureFlags) -> None:
+    if printing.as_json:
         results = [
             {"rank": hit.rank, "picture": hit.picture.name, "score": hit.score, "captions": hit.picture.captions}
             for hit in hits
         ]
         show.json({"prompt": prompt, "results": results})
-    elif show.is_plain(plain):
+    elif printing.is_plain:
         show.lines(f"{hit.picture.name}\t{'; '.join(hit.picture.captions)}" for hit in hits)
     else:
         rows = [(hit.rank, Path(hit.picture.name), hit.score, "; ".join(hit.picture.captions)) for hit in hits]

@@ -9,8 +9,8 @@ import typer
 
 from t2icli import config
 from t2icli.commands import complete, show
+from t2icli.commands.flag_groups import setting_flags
 from t2icli.commands.options import Config, Device, Options, named_path
-from t2icli.commands.setting_flags import setting_flags
 from t2icli.registry import discovery, settings
 from t2icli.training import launch
 from t2icli.training.settings import LoopSettings
