@@ -55,6 +55,12 @@ def options(context: typer.Context, words: Iterable[str] = ()) -> dict[str, Any]
     )
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter has its value from the command line, a file or a variable."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def flag_name(parameter: Any) -> str:
     """What a flag is called in files and variables: `--batch-size` is batch_size, and T2I_BATCH_SIZE."""
     longest: str = max(parameter.opts, key=len)

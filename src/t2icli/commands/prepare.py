@@ -11,7 +11,7 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
-from t2icli.commands.options import Address, Config, Json, Options, named_path
+from t2icli.commands.options import Address, Config, Json, Options, named, named_path
 from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from t2icli.pipelines.prepare import Preparation, Summary
 
 DONE_IN_PART = 3
+SHOWN = (0, 5, 10, 25, 50, 75, 90, 95, 100)
+"""Percent of the rows, of which the scores are shown."""
 REASONS = 6
 """Shown at a time, the commonest."""
 
@@ -44,6 +46,16 @@ def prepare(
     retry: Annotated[
         str | None,
         typer.Option("--retry", metavar="REASON,...", help="Redo rows with this status; all failed rows if omitted."),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", metavar="CONDITION", help='Keep pairs whose score passes: "brivl > 0.3 and clip >= 0.2".'
+        ),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        named("ranker", "--score", help="Note each pair's score in its JSON, and show how the scores lie."),
     ] = None,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Also fetch from private and loopback addresses.")
@@ -75,7 +87,8 @@ def prepare(
     """Make a dataset to train on from addresses, folders, tables or tars; a second run does only what failed.
 
     Rules for captions and pictures are set with -o rules.KEY=VALUE, limits of fetching with -o fetch.KEY=VALUE,
-    everything else with -o is the source's own. A prepared dataset as SOURCE can be checked, shown and exported.
+    rankers with -o ranker.KEY=VALUE, everything else with -o is the source's own. A prepared dataset as SOURCE can be
+    checked, shown and exported, or cleaned into another one with --filter and --dedup.
 
     t2i prepare wukong lists/ --preset wukong-food -o rules.words=food.txt --output data/
     """
@@ -83,7 +96,8 @@ def prepare(
 
     name, path = _source(source or [])
     views = _Views(show_rows, report, export, output)
-    if name is None and work.is_prepared(path):
+    cleaned = filter_ is not None or bool(score)
+    if name is None and work.is_prepared(path) and not cleaned:
         return _look(path, views, check=check, as_json=as_json)
     if check or (export and not output):
         raise T2IError(f"'{path}' is not a prepared dataset", "prepare it first, into an --output")
@@ -92,13 +106,20 @@ def prepare(
     rules, limits = settings.take_table(options, "rules"), settings.take_table(options, "fetch")
     if allow_private:
         limits = {**limits, "allow_private": True}
-    plan = work.plan_of(preset, rules, limits, shard_rows)
+    name = name or work.guess_source(path)
+    before = work.card_of(name, path)
+    words = [word for several in score or () for word in several.split(",") if word]
+    scoring = work.scoring_of(filter_, words, settings.take_table(options, "ranker"), before)
+    plan = work.plan_of(preset, rules, limits, shard_rows, scoring)
     if output is None and not dry_run:
         raise T2IError("--output is missing", "add --output FOLDER")
-    job = work.Preparation(
-        name or work.guess_source(path), path, output or path, plan, options, seed, val, test, licence
-    )
+    own: dict[str, Any] = {"seed": seed, "val": val, "test": test, "licence": licence}
+    if before is not None:  # what is not typed stays as it was, so that no row changes its split
+        own |= {key: getattr(before, key) for key in own if not config.is_given(context, key)}
+    job = work.Preparation(name, path, output or path, plan, options, **own, rankers=before.rankers if before else {})
     if dry_run:
+        if cleaned:
+            raise T2IError("--dry-run opens no pictures, so it has no scores", "use --score and --output instead")
         return _try_out(job, as_json)
     done = _run(job, retry, runner, address)
     runfile.write(job.output, tables)
@@ -170,10 +191,15 @@ def _show_summary(job: Preparation, done: Summary, seen: dict[str, Any], as_json
     if as_json:
         counts = [{"status": status, "reason": reason, "rows": n} for (status, reason), n in done.counts.items()]
         summary = {"output": str(job.output), "rows": counts, "images": len(done.data), "sha256": done.data.sha256}
-        show.json({**summary, **seen})
+        scores = {name: {"rows": lie.rows, "quantiles": lie.below} for name, lie in done.scores.items()}
+        show.json({**summary, **({"scores": scores} if scores else {}), **seen})
         return
     rows = [(status, reason, count) for (status, reason), count in done.counts.most_common()]
     show.table(rows, ("became", "because", "rows"), f"{len(done.data)} pictures in {job.output}")
+    if done.scores:
+        percents = [f"{percent} %" for percent in SHOWN]
+        lies = [(name, lie.rows, *(lie.below[percent] for percent in SHOWN)) for name, lie in done.scores.items()]
+        show.table(lies, ("score", "rows", *percents), "scores that so many rows are not above, with dropped ones")
     if failed := done.of("failed"):
         some = ", ".join(f"{name} ({reason})" for name, reason in done.failed)
         more = ", ..." * (failed > len(done.failed))

@@ -127,6 +127,8 @@ class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[str, Any] = {}
     counts: dict[str, int] = {}
     """Input rows by status: `ok`, `failed`, `dropped`, and by reason."""
+    rankers: dict[str, str] = {}
+    """Those whose scores are in the rows' JSON, each with a hash of its settings and model."""
     seed: int = 0
     val: float = 0.05
     test: float = 0.0

@@ -24,12 +24,14 @@ from t2icli.prepare.chunks import RowBlock, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
 from t2icli.prepare.report import Reports
+from t2icli.prepare.scores import Scorer, Scoring, parse
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, FetchLimits, PreparePlan, Rules
 from t2icli.prepare.work import Progress, Work, unwatched
 from t2icli.registry import settings
 from t2icli.registry.open import load
 from t2icli.store import models
 
+PERCENT = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 PLAN = "plan.toml"
 """What the output was begun with; a later run must want the same."""
 
@@ -48,6 +50,8 @@ class Preparation:
     test: float = 0.0
     licence: str = ""
     about: str = ""
+    rankers: Mapping[str, str] = field(default_factory=dict)
+    """Those whose scores the source's rows carry, each with its identity."""
     stop: Event = field(default_factory=Event, compare=False, repr=False)
     """Set when the run ends early: the source is read in a thread of its own, which would continue."""
 
@@ -57,7 +61,11 @@ class Preparation:
 
 
 def plan_of(
-    preset: str | None, rules: Mapping[str, Any], limits: Mapping[str, Any], shard_rows: int = 5000
+    preset: str | None,
+    rules: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    shard_rows: int = 5000,
+    scoring: Scoring | None = None,
 ) -> PreparePlan:
     """A plan from a preset and the rules that override it."""
     if preset is not None and preset not in PRESETS:
@@ -66,8 +74,21 @@ def plan_of(
         raise T2IError(f"preset {preset!r} needs a list of words", "give it with -o rules.words=foodNames.txt")
     table = settings.merge(PRESETS.get(preset or "", {}), rules)
     return PreparePlan(
-        settings.convert(Rules, table, "rules"), settings.convert(FetchLimits, limits, "fetch"), shard_rows
+        settings.convert(Rules, table, "rules"), settings.convert(FetchLimits, limits, "fetch"), shard_rows, scoring
     )
+
+
+def card_of(source: str, path: Path) -> DatasetCard | None:
+    """The card of a source that is a prepared dataset itself."""
+    return PreparedDataset.open(path).card if source == "prepared" else None
+
+
+def scoring_of(
+    conditions: str | None, noted: Sequence[str], options: Mapping[str, Any], source: DatasetCard | None
+) -> Scoring | None:
+    """What `--filter` and `--score` ask for, given the card of a source that has scores already."""
+    wanted = parse(conditions) if conditions is not None else ()
+    return Scoring.of(wanted, noted, options, source.rankers if source else {})
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,15 @@ def try_out(job: Preparation, most: int = 2) -> Sample:
 
 
 @dataclass(frozen=True)
+class ScoreQuantiles:
+    """How the scores of one ranker lie, those of dropped rows among them."""
+
+    rows: int
+    below: Mapping[int, float]
+    """By percent of the rows, the score that so many are not above."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a run came to."""
 
@@ -105,6 +135,8 @@ class Summary:
     """Input rows by status and reason, all runs together."""
     failed: Sequence[tuple[str, str]]
     """A few rows that failed, by name, each with the reason."""
+    scores: Mapping[str, ScoreQuantiles] = field(default_factory=dict)
+    """How the scores of all rows lie, by ranker."""
 
     def of(self, status: str) -> int:
         return sum(count for (has, _), count in self.counts.items() if has == status)
@@ -132,7 +164,8 @@ def prepare(
     with locks.locked(job.output / ".lock", taken=None if wait else taken):  # one run at a time in one folder
         _begin(job)
         reports = Reports(job.output)
-        work = Work(reports, job.plan, _claims(job, reports), retry, progress, job.stop)
+        scorer = Scorer(job.plan.scoring) if job.plan.scoring else None
+        work = Work(reports, job.plan, _claims(job, reports), retry, progress, job.stop, scorer)
         chunks = cut(blocks_of_rows, captions.reasons, job.plan.shard_rows)
         if cluster is None:
             runners.run_here(chunks, work)
@@ -162,6 +195,8 @@ def _begin(job: Preparation) -> None:
         "option": dict(job.options),
         "rules": {key: value for key, value in settings.tables(job.plan.rules).items() if value is not None},
     }
+    if job.plan.scoring:
+        wanted["scoring"] = job.plan.scoring.plan
     path = job.output / PLAN
     if not path.is_file() and (job.output / CARD).is_file():
         raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
@@ -169,9 +204,9 @@ def _begin(job: Preparation) -> None:
         (job.output / report.FOLDER).mkdir(exist_ok=True)
         files.write(path, toml.dumps(wanted))
     before = toml.read(path)
-    for key in wanted:
-        if before.get(key) != wanted[key]:
-            then, now = _differing(before.get(key), wanted[key])
+    for key in {**before, **wanted}:
+        if before.get(key) != wanted.get(key):
+            then, now = _differing(before.get(key, {}), wanted.get(key, {}))
             raise T2IError(
                 f"'{job.output}' was started with another {key.replace('_', ' ')}: {then}, now {now}",
                 "use another --output, or the same settings",
@@ -202,13 +237,22 @@ def _finish(job: Preparation, reports: Reports) -> Summary:
         licence=job.licence,
         rules=settings.tables(job.plan.rules),
         counts={" ".join(filter(None, which)): count for which, count in sorted(counts.items())},
+        rankers={**job.rankers, **(job.plan.scoring.identities if job.plan.scoring else {})},
         seed=job.seed,
         val=job.val,
         test=job.test,
         shards=tuple(shards.entry_of(job.output, name) for name in names),
         versions=_versions(),
     )
-    return Summary(dataset.write_card(job.output, card), counts, reports.failed())
+    data = dataset.write_card(job.output, card)
+    return Summary(data, counts, reports.failed(), _quantiles(job.output) if job.plan.scoring else {})
+
+
+def _quantiles(output: Path) -> dict[str, ScoreQuantiles]:
+    return {
+        name: ScoreQuantiles(len(values), dict(zip(PERCENT, np.percentile(values, PERCENT).tolist(), strict=True)))
+        for name, values in report.scores(output).items()
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -281,6 +325,8 @@ def guess_source(path: Path) -> str:
         if by_name is None:
             raise T2IError(f"'{path}' is not a known data format", f"a folder of images, or one of {' '.join(ENDINGS)}")
         return by_name
+    if is_prepared(path):
+        return "prepared"
     if any(path.glob("*.tar")):
         return "webdataset"
     if any(file.suffix.lower() in images.SUFFIXES for file in path.rglob("*")):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
+from threading import Lock
 from typing import Any, cast
 
 import msgspec
@@ -21,11 +23,14 @@ from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.report import Reports
 from t2icli.prepare.runners import run_here
+from t2icli.prepare.scores import Scorer
 from t2icli.prepare.work import Progress, Work
 
 NAMESPACE = "t2icli"
 TRIES = 3
 """Times a wave of chunks is begun when workers die under it; chunks with a report are not done again."""
+
+LOADING = Lock()
 
 
 class Answer(msgspec.Struct):
@@ -93,10 +98,22 @@ def _work(job: bytes) -> bytes:
     output, plan, retry, chunk, name = pickle.loads(job)
     progress: list[tuple[str, int, int]] = []
     try:
-        run_here([chunk], Work(Reports(output), plan, _ClusterClaims(name), retry, _listing(progress)))
+        scorer = _scorer(pickle.dumps(plan.scoring)) if plan.scoring else None
+        run_here([chunk], Work(Reports(output), plan, _ClusterClaims(name), retry, _listing(progress), scorer=scorer))
     except T2IError as error:
         return msgspec.msgpack.encode(Answer(error=error.message))
     return msgspec.msgpack.encode(Answer(progress))
+
+
+def _scorer(scoring: bytes) -> Scorer:
+    """The same one for all chunks of a job that this process works on, so that it loads its rankers once."""
+    with LOADING:
+        return _of_process(scoring)
+
+
+@lru_cache(maxsize=1)
+def _of_process(scoring: bytes) -> Scorer:
+    return Scorer(pickle.loads(scoring))
 
 
 def _listing(calls: list[tuple[str, int, int]]) -> Progress:

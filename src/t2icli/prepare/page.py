@@ -13,6 +13,7 @@ from PIL import Image
 
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
+from t2icli.prepare import report
 from t2icli.prepare.portrait import Portrait, histogram, portrait
 
 NAME = "report.html"
@@ -42,6 +43,7 @@ def page(data: PreparedDataset) -> str:
         lengths=_bars(drawn.lengths, 0, _round_up(drawn.lengths)),
         aspects=_bars(aspects, 0.25, 4),
         sides=_bars(short, 0, _round_up(short)),
+        scores=_scores(data),
         words=_words(drawn),
         sheet=_sheet(data),
     )
@@ -81,6 +83,15 @@ def _bars(values: list[int] | list[float], low: float, high: float) -> str:
         place = "start" if i == 0 else "end" if i == BINS else "middle"
         parts.append(f'<text x="{i * width}" y="{bottom + 14}" text-anchor="{place}">{edges[i]:.3g}</text>')
     return f'<svg viewBox="0 0 {BINS * width} {bottom + 18}" role="img">{"".join(parts)}</svg>'
+
+
+def _scores(data: PreparedDataset) -> str:
+    """A histogram for each ranker, of all rows that it scored."""
+    panels = []
+    for name, values in report.scores(data.folder).items():
+        bars = _bars(values.tolist(), float(values.min()), float(values.max()))
+        panels.append(f'<section class="panel"><h2>Scores by {html.escape(name)}</h2>{bars}</section>\n')
+    return "".join(panels)
 
 
 def _round_up(values: list[int]) -> int:

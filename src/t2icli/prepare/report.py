@@ -21,6 +21,8 @@ from t2icli.prepare.outcome import Status
 FOLDER = "report"
 FEW = 3
 """Rows that failed, as examples."""
+MOST_SCORED = 1_000_000
+"""Rows whose scores are looked at."""
 
 
 class ReportRow(msgspec.Struct):
@@ -44,6 +46,8 @@ class ReportRow(msgspec.Struct):
     look: int | None = None
     shard: str = ""
     """The shard it lies in, if it is `ok`."""
+    scores: list[tuple[str, float]] | None = None
+    """By ranker, that of the caption which fits best."""
 
 
 COLUMNS = ReportRow.__struct_fields__
@@ -54,7 +58,8 @@ def _schema() -> Any:
 
     text, number = pa.string(), pa.int64()
     kinds = {"row": number, "tries": pa.int32(), "bytes": number, "width": pa.int32(), "height": pa.int32()}
-    return pa.schema([(name, pa.uint64() if name == "look" else kinds.get(name, text)) for name in COLUMNS])
+    kinds |= {"look": pa.uint64(), "scores": pa.map_(text, pa.float64())}
+    return pa.schema([(name, kinds.get(name, text)) for name in COLUMNS])
 
 
 def table_of(rows: Iterable[ReportRow]) -> Any:
@@ -75,10 +80,27 @@ def dropped_of(chunk: Chunk) -> Any:
     columns = [
         table.column(name).cast(kind)
         if name in table.column_names
-        else pa.repeat(pa.scalar(getattr(empty, name), kind), len(table))
+        else _repeated(getattr(empty, name), kind, len(table))
         for name, kind in zip(COLUMNS, _schema().types, strict=True)
     ]
     return pa.table(columns, schema=_schema())
+
+
+def _repeated(value: Any, kind: Any, n: int) -> Any:
+    import pyarrow as pa
+
+    return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind), n)
+
+
+def _read(path: Path) -> Any:
+    """A report; an older one has no scores."""
+    import pyarrow as pa
+
+    table = read_parquet(path)
+    for name, kind in zip(COLUMNS, _schema().types, strict=True):
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), kind))
+    return table.select(COLUMNS)
 
 
 def path_of(output: Path, chunk: int) -> Path:
@@ -92,7 +114,7 @@ def files(output: Path) -> list[Path]:
 def every_row(output: Path) -> Iterator[ReportRow]:
     """All rows of all chunks."""
     for path in files(output):
-        columns = [column.to_pylist() for column in read_parquet(path).select(COLUMNS).columns]
+        columns = [column.to_pylist() for column in _read(path).columns]
         yield from (ReportRow(*values) for values in zip(*columns, strict=True))
 
 
@@ -122,7 +144,7 @@ class Reports:
         import pyarrow.compute as pc
 
         for path in files(self.output):
-            table = read_parquet(path, [name for name in COLUMNS if name != "caption"])
+            table = read_parquet(path, [name for name in COLUMNS if name not in ("caption", "scores")])
             self._known[int(path.stem)] = _outline(table)
             good = table.filter(pc.equal(table.column("status"), "ok"))
             yield from zip(*(good.column(name).to_pylist() for name in ("row", "key", "sha256", "look")), strict=True)
@@ -130,7 +152,7 @@ class Reports:
     def read(self, number: int) -> Any:
         """A chunk's report; empty if it was never finished."""
         path = path_of(self.output, number)
-        return read_parquet(path) if path.is_file() else table_of([])
+        return _read(path) if path.is_file() else table_of([])
 
     def write(self, number: int, tables: Sequence[Any]) -> None:
         """Put a chunk's report in place: from this moment its rows count as done."""
@@ -173,6 +195,27 @@ class Reports:
         if number not in self._known:
             self._known[number] = _outline(self.read(number))
         return self._known[number]
+
+
+def scores(output: Path) -> dict[str, Any]:
+    """By ranker, the scores of all rows that have one; of very many rows, of reports from all over them."""
+    import pyarrow as pa
+
+    paths = files(output)
+    rows = sum(map(_rows, paths))
+    found: dict[str, list[Any]] = {}
+    for path in paths[:: -(-rows // MOST_SCORED) or 1]:
+        column = pa.concat_arrays(_read(path).column("scores").chunks or [pa.nulls(0, _schema().field("scores").type)])
+        names, values = np.asarray(column.keys), np.asarray(column.items)
+        for name in dict.fromkeys(names.tolist()):
+            found.setdefault(name, []).append(values[names == name])
+    return {name: np.concatenate(several) for name, several in found.items()}
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as parquet
+
+    return int(parquet.read_metadata(path).num_rows)
 
 
 def _outline(table: Any) -> _Outline:

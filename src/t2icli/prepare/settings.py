@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.prepare.scores import Scoring
+
 Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[int, Meta(ge=1)]
 
@@ -116,3 +118,4 @@ class PreparePlan(msgspec.Struct, frozen=True):
     rules: Rules = Rules()
     limits: FetchLimits = FetchLimits()
     shard_rows: int = 5000
+    scoring: Scoring | None = None

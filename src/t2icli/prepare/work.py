@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event
 from typing import Any, TypeVar
+
+import msgspec
 
 from t2icli.data.dataset import SourceRow, UnreadableImage
 from t2icli.data.shards import ShardWriter
 from t2icli.ground import machine
 from t2icli.ground.errors import T2IError
-from t2icli.prepare import report
+from t2icli.pictures import images
+from t2icli.prepare import report, scores
 from t2icli.prepare.chunks import Chunk, PendingRow, address_of, first
 from t2icli.prepare.claims import Claims
 from t2icli.prepare.fetch import Fetcher
 from t2icli.prepare.outcome import Refused, dropped
 from t2icli.prepare.pictures import StoredPicture, finish
 from t2icli.prepare.report import ReportRow, Reports
+from t2icli.prepare.scores import Pair, Scorer, Scores, Scoring
 from t2icli.prepare.settings import PreparePlan, Rules
 from t2icli.sounds.clips import decode
+
+MOST_UNSCORED = 512
+"""Pictures that wait for their scores: reading them is faster than any ranker."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a reason (or `ok`), for how many rows, and the bytes that came in for them."""
@@ -45,6 +53,7 @@ class Work:
     progress: Progress = unwatched
     stop: Event = field(default_factory=Event)
     """Set when the run ends for any reason, so that the producer of chunks stops."""
+    scorer: Scorer | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class RowResult:
     audio: bytes | None = None
     tries: int = 0
     refused: Refused | None = None
+    scores: Scores | None = None
 
 
 class ShardMaker:
@@ -70,7 +80,9 @@ class ShardMaker:
         self.reports, self.retry, self.output = work.reports, work.retry, work.reports.output
         self.fetcher = fetcher
         self._threads = threads
+        self.scorer = work.scorer
         self._reading = asyncio.Semaphore(2 * machine.cores())
+        self._unscored = asyncio.Semaphore(MOST_UNSCORED)
 
     async def chunk(self, chunk: Chunk) -> None:
         """Do what is left of a chunk; nothing at all if its report says it is done."""
@@ -103,7 +115,8 @@ class ShardMaker:
     async def _shard(self, name: str, candidates: list[PendingRow]) -> list[ReportRow]:
         rows = []
         with ShardWriter(self.output, name) as shard:
-            async for done in self._pictures(candidates):
+            results = self._pictures(candidates) if self.scorer is None else self._scored(candidates, self.scorer)
+            async for done in results:
                 row = self._decide(shard, done)
                 rows.append(row)
                 self.progress(row.reason or row.status, 1, row.bytes)
@@ -130,7 +143,23 @@ class ShardMaker:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
+    async def _scored(self, candidates: list[PendingRow], scorer: Scorer) -> AsyncIterator[RowResult]:
+        """The same with the scores of their captions, some at a time."""
+        waiting: list[RowResult] = []
+        async for done in self._pictures(candidates):
+            waiting.append(done)
+            if len(waiting) >= scores.AT_ONCE:
+                for each in await self._in_thread(_with_scores, waiting, scorer):
+                    self._unscored.release()
+                    yield each
+                waiting = []
+        for each in await self._in_thread(_with_scores, waiting, scorer):
+            self._unscored.release()
+            yield each
+
     async def _picture(self, candidate: PendingRow) -> RowResult:
+        if self.scorer is not None:
+            await self._unscored.acquire()
         try:
             name, key = self._key(candidate)
             image = candidate.source.image
@@ -175,14 +204,18 @@ class ShardMaker:
         """Write a row's picture, unless it was seen before, and say so."""
         number, source = done.candidate.row, done.candidate.source
         row = ReportRow(number, address_of(source), first(source), key=done.key or source.key, tries=done.tries)
+        row.scores = scores.best(done.scores) if done.scores else None
         try:
             row.key, picture = self._unseen(done)
         except Refused as refused:
             row.status, row.reason, row.bytes = refused.status, refused.reason, refused.size
             return row
         facts = {"width": picture.width, "height": picture.height, "format": picture.format, "sha256": picture.sha256}
-        address = {"url": source.image} if isinstance(source.image, str) else {}
-        shard.add(row.key, picture.content, source.captions, {**source.extra, **address}, facts, number, done.audio)
+        extra = {**source.extra, **({"url": source.image} if isinstance(source.image, str) else {})}
+        extra.pop(scores.FIELD, None)
+        if known := done.scores or scores.carried(source.extra, len(source.captions)):
+            extra[scores.FIELD] = known
+        shard.add(row.key, picture.content, source.captions, extra, facts, number, done.audio)
         row.bytes, row.look, row.shard = picture.fetched, picture.look, shard.name
         row.width, row.height, row.sha256 = picture.width, picture.height, picture.sha256
         return row
@@ -205,6 +238,35 @@ def noticed(task: asyncio.Task[Any]) -> None:
     """Of several that go wrong at once the first is raised; asyncio is not to complain of the others."""
     if not task.cancelled():
         task.exception()
+
+
+def _with_scores(rows: Sequence[RowResult], scorer: Scorer) -> list[RowResult]:
+    """The rows with their scores; those that these drop with the reason."""
+    found = iter(scorer([_pair(row) for row in rows if _can_be_scored(row)]))
+    return [_judged(row, next(found) if _can_be_scored(row) else {}, scorer.scoring) for row in rows]
+
+
+def _can_be_scored(row: RowResult) -> bool:
+    return row.picture is not None and bool(row.candidate.source.captions)
+
+
+def _judged(row: RowResult, found: Scores, scoring: Scoring) -> RowResult:
+    if row.picture is None or not scoring.conditions:
+        return replace(row, scores=found)
+    captions = row.candidate.source.captions
+    stay, ranker = scoring.judge(found, len(captions))
+    if not stay:
+        reason = scores.REASON + ranker if captions else "no-caption"
+        return replace(row, scores=found, refused=Refused(reason, "dropped", row.tries, row.picture.fetched))
+    source = msgspec.structs.replace(row.candidate.source, captions=tuple(captions[place] for place in stay))
+    kept = {name: [values[place] for place in stay] for name, values in found.items()}
+    return replace(row, scores=kept, candidate=msgspec.structs.replace(row.candidate, source=source))
+
+
+def _pair(row: RowResult) -> Pair:
+    source, picture = row.candidate.source, row.picture
+    assert picture is not None
+    return Pair(partial(images.stored, picture.content, repr(source.key)), source.captions, source.extra)
 
 
 def _read(source: SourceRow) -> bytes:

@@ -29,5 +29,14 @@ class CosineRanker:
         products = (self.embedder.embed_images(images) * self._text(prompt)).tolist()
         return [math.fsum(row) for row in products]
 
+    def score_captions(self, captions: Sequence[Sequence[str]], images: Sequence[Image]) -> list[list[float]]:
+        """The score of each image for each of its own captions."""
+        texts = list(dict.fromkeys(caption for some in captions for caption in some))
+        if not texts:
+            return [[] for _ in images]
+        vectors = dict(zip(texts, self.embedder.embed_texts(texts), strict=True))
+        pictures = zip(self.embedder.embed_images(images), captions, strict=True)
+        return [[math.fsum((image * vectors[text]).tolist()) for text in some] for image, some in pictures]
+
     def _embed_text(self, prompt: str) -> Tensor:
         return self.embedder.embed_texts([prompt])[0] if self.target is None else self.target

@@ -66,6 +66,9 @@ class WebDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class Prepared(msgspec.Struct, frozen=True, forbid_unknown_fields=True): ...
+
+
 class Parquet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: Column = None
     caption: Column = None
@@ -119,5 +122,6 @@ def t2i_datasets() -> list[Entry[DatasetPreparer]]:
         ),
         _entry("vggsound", "VGGSound's table of video, second, label, split", AudioTable, "audio:VggSoundSource"),
         _entry("audiocaps", "AudioCaps' tables of sounds and captions", AudioTable, "audio:AudioCapsSource"),
+        _entry("prepared", "a dataset that t2i prepare has made, to be cleaned", Prepared, "prepared:PreparedSource"),
         _entry("parquet", "parquet files of addresses, paths or image bytes", Parquet, "parquet:ParquetSource"),
     ]
