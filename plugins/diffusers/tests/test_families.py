@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL.Image import Image
 
-from t2i_diffusers.testing.pipelines import FAMILIES
+from t2i_diffusers.testing.pipelines import FAMILIES, build
 from t2icli.contract.entries import Entry
 from t2icli.contract.requests import Request
 from t2icli.ground.watch import Watch
+from t2icli.store.verified import file_sha256
 from t2icli.testing import check_generator
 
 PROMPT = "红烧牛肉面"
@@ -38,6 +40,15 @@ class Looking(Watch):
 
 def pixels(images: list[Image]) -> list[bytes]:
     return [image.tobytes() for image in images]
+
+
+def test_a_tiny_pipeline_has_the_same_bytes_every_time(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    first, again = (_hashes(folder) for folder in (tiny("kolors"), build("kolors", tmp_path)))
+    assert first and first == again, "kolors is the one whose tokenizer is trained"
+
+
+def _hashes(folder: Path) -> dict[Path, str]:
+    return {path.relative_to(folder): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

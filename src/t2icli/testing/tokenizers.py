@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -94,19 +95,15 @@ def chatglm() -> Any:
     import sentencepiece
     from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "letters.txt"
-        source.write_text(f"{LETTERS}\n红烧牛肉面 with an egg\n", encoding="utf-8")
-        sentencepiece.SentencePieceTrainer.train(
-            input=str(source),
-            model_prefix=f"{folder}/tokenizer",
-            vocab_size=320,
-            byte_fallback=True,
-            hard_vocab_limit=False,
-            minloglevel=3,
-        )
-        tokenizer = ChatGLMTokenizer(f"{folder}/tokenizer.model")
-        kept = Path(tempfile.mkdtemp()) / "tokenizer.model"  # the tokenizer copies its file when it is saved
-        kept.write_bytes((Path(folder) / "tokenizer.model").read_bytes())
-        tokenizer.vocab_file = str(kept)
-    return tokenizer
+    model = io.BytesIO()  # a file would have its path in the model
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([LETTERS, "红烧牛肉面 with an egg"]),
+        model_writer=model,
+        vocab_size=320,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=3,
+    )
+    path = Path(tempfile.mkdtemp()) / "tokenizer.model"  # the tokenizer copies its file when it is saved
+    path.write_bytes(model.getvalue())
+    return ChatGLMTokenizer(str(path))
