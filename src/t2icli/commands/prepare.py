@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -57,6 +58,14 @@ def prepare(
         list[str] | None,
         named("ranker", "--score", help="Note each pair's score in its JSON, and show how the scores lie."),
     ] = None,
+    dedup: Annotated[
+        Path | None,
+        typer.Option("--dedup", metavar="VECTORS", help="Leave out near-duplicates, by what t2i embed made of SOURCE."),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", min=-1, max=1, help="Cosine from which on two pictures are near-duplicates."),
+    ] = 0.95,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Also fetch from private and loopback addresses.")
     ] = False,
@@ -96,7 +105,7 @@ def prepare(
 
     name, path = _source(source or [])
     views = _Views(show_rows, report, export, output)
-    cleaned = filter_ is not None or bool(score)
+    cleaned = filter_ is not None or bool(score) or dedup is not None
     if name is None and work.is_prepared(path) and not cleaned:
         return _look(path, views, check=check, as_json=as_json)
     if check or (export and not output):
@@ -119,8 +128,10 @@ def prepare(
     job = work.Preparation(name, path, output or path, plan, options, **own, rankers=before.rankers if before else {})
     if dry_run:
         if cleaned:
-            raise T2IError("--dry-run opens no pictures, so it has no scores", "use --score and --output instead")
+            raise T2IError("--dry-run looks at captions alone", "omit --filter, --score and --dedup")
         return _try_out(job, as_json)
+    if dedup is not None:
+        job = replace(job, dedup=work.dedup_of(job, dedup, threshold))
     done = _run(job, retry, runner, address)
     runfile.write(job.output, tables)
     views_shown = _seen(done.data, views._replace(output=job.output / "exports" / (export or "")))
@@ -184,7 +195,9 @@ def _run(job: Preparation, retry: str | None, runner: str, address: str | None) 
     reasons = frozenset(filter(None, map(str.strip, retry.split(",")))) if retry is not None else None
     with show.watching() as watch:
         progress = Counts(watch)
-        return run(job, reasons, progress, cluster=(address or "") if runner == "ray" else None)
+        compared = watch.counting("comparing", job.dedup.comparisons) if job.dedup else lambda n: None
+        where = (address or "") if runner == "ray" else None
+        return run(job, reasons, progress, cluster=where, compared=compared)
 
 
 def _show_summary(job: Preparation, done: Summary, seen: dict[str, Any], as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -18,11 +18,13 @@ from t2icli.data.dataset import ADDRESS, CARD, DatasetCard, PreparedDataset
 from t2icli.ground import files, locks, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pictures import images
-from t2icli.prepare import report, runners
+from t2icli.pipelines.dedup import Dedup
+from t2icli.prepare import duplicates, report, runners
 from t2icli.prepare.captions import CaptionRules
 from t2icli.prepare.chunks import RowBlock, blocks, cut
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.cluster import run_on_cluster
+from t2icli.prepare.duplicates import WithoutDuplicates
 from t2icli.prepare.report import Reports
 from t2icli.prepare.scores import Scorer, Scoring, parse
 from t2icli.prepare.settings import NEEDS_WORDS, PRESETS, FetchLimits, PreparePlan, Rules
@@ -52,12 +54,17 @@ class Preparation:
     about: str = ""
     rankers: Mapping[str, str] = field(default_factory=dict)
     """Those whose scores the source's rows carry, each with its identity."""
+    dedup: Dedup | None = None
+    """The near-duplicates to leave out."""
     stop: Event = field(default_factory=Event, compare=False, repr=False)
     """Set when the run ends early: the source is read in a thread of its own, which would continue."""
 
     def blocks(self, captions: CaptionRules) -> Iterator[RowBlock]:
         """The source's rows with the verdict on their captions."""
-        return blocks(load("dataset", self.source, **self.options), self.path, captions, self.stop)
+        source = load("dataset", self.source, **self.options)
+        if self.dedup is not None:
+            source = WithoutDuplicates(source, self.output / duplicates.NAME)
+        return blocks(source, self.path, captions, self.stop)
 
 
 def plan_of(
@@ -89,6 +96,13 @@ def scoring_of(
     """What `--filter` and `--score` ask for, given the card of a source that has scores already."""
     wanted = parse(conditions) if conditions is not None else ()
     return Scoring.of(wanted, noted, options, source.rankers if source else {})
+
+
+def dedup_of(job: Preparation, vectors: Path, threshold: float) -> Dedup:
+    """What `--dedup` asks for, once the vectors are seen to be those of the source."""
+    dedup = Dedup.of(vectors, threshold)
+    dedup.check(job.source, job.path, job.options)
+    return dedup
 
 
 @dataclass(frozen=True)
@@ -149,11 +163,12 @@ def prepare(
     *,
     wait: bool = False,
     cluster: str | None = None,
+    compared: Callable[[int], None] = lambda pairs: None,
 ) -> Summary:
     """Prepare what is missing of a dataset and what failed before, or of these only rows with a reason of `retry`.
 
     `wait` waits for another run in the same folder instead of refusing; `cluster` is a Ray address, '' for one
-    that is started here.
+    that is started here; `compared` is called for blocks of pictures that were compared with each other.
     """
     captions = CaptionRules(job.plan.rules)
     job.stop.clear()  # a job may be run again
@@ -163,6 +178,8 @@ def prepare(
     )
     with locks.locked(job.output / ".lock", taken=None if wait else taken):  # one run at a time in one folder
         _begin(job)
+        if job.dedup is not None:
+            job.dedup.listed(job.output, compared)
         reports = Reports(job.output)
         scorer = Scorer(job.plan.scoring) if job.plan.scoring else None
         work = Work(reports, job.plan, _claims(job, reports), retry, progress, job.stop, scorer)
@@ -197,11 +214,15 @@ def _begin(job: Preparation) -> None:
     }
     if job.plan.scoring:
         wanted["scoring"] = job.plan.scoring.plan
+    if job.dedup:
+        wanted["dedup"] = job.dedup.plan
     path = job.output / PLAN
     if not path.is_file() and (job.output / CARD).is_file():
         raise T2IError(f"'{job.output}' holds another dataset already", "give another --output")
     if not (path.is_file() and report.files(job.output)):  # a run without any rows binds no later one
         (job.output / report.FOLDER).mkdir(exist_ok=True)
+        if not path.is_file() or toml.read(path).get("dedup") != wanted.get("dedup"):
+            (job.output / duplicates.NAME).unlink(missing_ok=True)
         files.write(path, toml.dumps(wanted))
     before = toml.read(path)
     for key in {**before, **wanted}:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Vectors:
     @property
     def missing(self) -> int:
         """How many shards an unfinished run has not made yet."""
-        return -(-int(self.plan["rows"]) // int(self.plan["shard_rows"])) - len(self.shards)
+        return -(-self.rows // int(self.plan["shard_rows"])) - len(self.shards)
 
     def open_embedder(self, word: str | None, options: Mapping[str, Any], **flags: Any) -> Opened[Embedder]:
         """The embedder that made the vectors; an error where `word` or its settings mean another."""
@@ -78,14 +79,44 @@ class Vectors:
             best = sorted(best)[:n]
         return [Hit(rank, self._picture(shard, row), -score) for rank, (score, shard, row) in enumerate(best, start=1)]
 
-    def measure(self, source: Opened[Embedder], duplicates: Duplicates, limit: int | None = None) -> RetrievalResult:
-        """How well pictures and their captions find each other; the captions are embedded here."""
+    @property
+    def rows(self) -> int:
+        return int(self.plan["rows"])
+
+    def between(self, start: int, end: int) -> NDArray[np.float32]:
+        """The vectors of the rows from `start` to before `end`."""
+        size = int(self.plan["shard_rows"])
+        parts = []
+        for number in range(start // size, -(-min(end, self.rows) // size)):
+            path = self._shard(number)
+            column = _read(path).column("vector")
+            parts.append(_numbers(column, path)[max(0, start - number * size) : end - number * size])
+        return np.concatenate(parts)
+
+    def keys(self, rows: Collection[int]) -> dict[int, str]:
+        """The keys of some rows."""
+        size = int(self.plan["shard_rows"])
+        found: dict[int, str] = {}
+        for number, some in groupby(sorted(rows), lambda row: row // size):
+            column = _read(self._shard(number)).column("key")
+            found.update((row, column[row - number * size].as_py()) for row in some)
+        return found
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / FOLDER / f"{number:06d}{SUFFIX}"
+
+    def check_pictures(self) -> None:
+        """Whether all shards are there, and of pictures."""
         if self.of != "pictures":
             raise T2IError(f"'{self.folder}' holds vectors of {self.of}, not of pictures", "omit --of when embedding")
         if self.missing:
             raise T2IError(
                 f"'{self.folder}' is not finished: {self.missing} shards are missing", "run the same t2i embed again"
             )
+
+    def measure(self, source: Opened[Embedder], duplicates: Duplicates, limit: int | None = None) -> RetrievalResult:
+        """How well pictures and their captions find each other; the captions are embedded here."""
+        self.check_pictures()
         tables = [_read(path) for path in self.shards]
         pictures = list(self._pictures(tables))
         captioned = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
@@ -118,7 +149,7 @@ class Vectors:
                 yield row["key"], row["problem"]
 
     def _picture(self, shard: int, row: int) -> CaptionedPicture:
-        found = _read(self.folder / FOLDER / f"{shard:06d}{SUFFIX}").slice(row, 1).to_pylist()[0]
+        found = _read(self._shard(shard)).slice(row, 1).to_pylist()[0]
         key, captions = found["key"], tuple(found["captions"])
         source = Path(self.plan["source"])
         if self.of != "pictures" or not (source / dataset.CARD).is_file():
@@ -140,9 +171,10 @@ def _read(path: Path) -> Any:
         raise T2IError(f"'{path}' is damaged: {error}", hint, code=1) from error
 
 
-def _numbers(column: Any, path: Path, width: int) -> NDArray[np.float32]:
-    """A column of vectors as one table, not copied."""
-    if column.type.list_size != width:
-        raise T2IError(f"the vectors in '{path}' have {column.type.list_size} numbers, the query {width}")
+def _numbers(column: Any, path: Path, query: int | None = None) -> NDArray[np.float32]:
+    """A column of vectors as one table, not copied; as wide as the `query`."""
+    width = column.type.list_size
+    if query not in (None, width):
+        raise T2IError(f"the vectors in '{path}' have {width} numbers, the query {query}")
     vectors: NDArray[np.float32] = column.combine_chunks().flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
     return vectors
