@@ -34,6 +34,7 @@ FILES_ONLY = {
 }
 """Folders and files whose texts are code, data, test reports for authors of plugins, or contents of files."""
 NOT_SHOWN = {
+    "import sys; sys.path[:] = sys.argv[1:]; from t2icli.engine.query import main; main()",
     *("a picture of", "heard in {0}", "a photo of", "a {0} of {1}", "learnt without words", ": Value error"),
     *("t2icli (prepares image-text data)", "Bearer {0}", "--revision {0}"),
     *("event: error\ndata: {0}", "event: {0}.{1}\ndata: {2}", "Value error", "Pictures of prompts, ranked."),

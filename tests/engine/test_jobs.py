@@ -6,15 +6,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from t2icli.engine import cluster
-from t2icli.engine.cluster import ClusterWorker, check_address, check_answer, check_room
+from t2icli.engine import cluster, query
+from t2icli.engine.query import Lost, Query, check_address, check_answer, check_room, patient, room
 from t2icli.engine.run import Ray, run
+from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, ClusterWorker, versions
 from t2icli.ground.errors import T2IError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -61,7 +62,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_leaves_whole_shards_and_is_continued(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = Path(__file__).with_name("jobs_to_do.py")
-    killed = subprocess.Popen([sys.executable, script, out, "6", "0.5"])
+    killed = subprocess.Popen([sys.executable, script, out, "6", "0.5", ""])
     while not len(list(out.glob("shards/*.txt"))) >= 2 and killed.poll() is None:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
@@ -122,13 +123,14 @@ def test_all_shards_are_joined_in_order_when_the_last_one_is_there(tmp_path: Pat
     assert joined == [list(EXPECTED)]
 
 
-OURS = cluster.versions()
+OURS = versions()
 
 
 def worker(output: Path, theirs: Mapping[str, str] = OURS, chunks: Sequence[int] = (0, 1, 3, 4, -1)) -> ClusterWorker:
     """One that has some chunks before it, each at its `place`."""
     if output.is_dir():
-        with (output / cluster.CHUNKS).open("wb") as stream:
+        (output / BEGUN).mkdir(exist_ok=True)
+        with (output / CHUNKS).open("wb") as stream:
             for number in chunks:
                 stream.seek(place(number))
                 pickle.dump((number, [number]), stream)
@@ -180,17 +182,22 @@ def test_a_worker_works_in_the_folder_where_the_job_was_begun(tmp_path: Path, mo
     assert Path.cwd() == Path("/")
 
 
+def asked(workers: int, gpus: float = 0) -> Query:
+    return Query(None, workers, gpus, again=False, content=b"", places=[])
+
+
 def test_workers_that_do_not_fit_into_the_cluster_are_refused() -> None:
-    check_room({"CPU": 2.0, "GPU": 1.0}, Ray(workers=2, gpus=0.5))
+    check_room({"CPU": 2.0, "GPU": 1.0}, asked(2, 0.5))
     with pytest.raises(T2IError, match="has 2 cores and 0 GPUs, but 3 workers need 3 and 0"):
-        check_room({"CPU": 2.0}, Ray(workers=3))
+        check_room({"CPU": 2.0}, asked(3))
     with pytest.raises(T2IError, match="has 2 cores and 1 GPUs, but 2 workers need 2 and 2"):
-        check_room({"CPU": 2.0, "GPU": 1.0}, Ray(workers=2, gpus=1))
+        check_room({"CPU": 2.0, "GPU": 1.0}, asked(2, 1))
+    assert [room({"CPU": cores, "GPU": 0.9}, asked(4, 0.3)) for cores in (0, 2, 8)] == [0, 2, 3]
 
 
-def test_a_lost_machine_ends_a_job_that_would_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "LOOKS_AFTER", 0.02)
-    monkeypatch.setattr(cluster, "LOST_AFTER", 0.06)
+def test_a_query_that_would_wait_for_a_lost_machine_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query, "LOOKS_AFTER", 0.02)
+    monkeypatch.setattr(query, "LOST_AFTER", 0.06)
 
     def answers() -> Iterator[str]:
         yield "0"
@@ -200,13 +207,13 @@ def test_a_lost_machine_ends_a_job_that_would_wait_for_ever(monkeypatch: pytest.
 
     counted: list[float] = []
 
-    def room() -> None:
+    def has_room() -> bool:
         counted.append(time.monotonic())
-        check_room({"CPU": 2.0 if len(counted) < 3 else 1.0}, Ray(workers=2))
+        return len(counted) < 3
 
-    waiting = cluster.patient(answers(), room)
+    waiting = patient(answers(), has_room)
     assert next(waiting) == "0"
-    with pytest.raises(T2IError, match="the cluster has lost machines: the cluster has 1 cores"):
+    with pytest.raises(Lost, match="the cluster has lost machines"):
         list(waiting)
     assert len(counted) >= 5
 
@@ -216,8 +223,71 @@ def test_answers_and_errors_of_a_query_are_passed_on() -> None:
         yield from ("0", "1")
         raise T2IError("the cluster failed")
 
-    waiting = cluster.patient(answers(), lambda: None)
+    waiting = patient(answers(), lambda: True)
     assert [next(waiting), next(waiting)] == ["0", "1"]
     with pytest.raises(T2IError, match="the cluster failed"):
         next(waiting)
-    assert list(cluster.patient(iter(["7"]), lambda: None)) == ["7"]
+    assert list(patient(iter(["7"]), lambda: True)) == ["7"]
+
+
+class Asked:
+    """In place of `ask`: each query is answered by the next of some functions of what it asks, by a worker here."""
+
+    def __init__(self, *answers: Callable[[Iterator[str]], Iterator[str]]) -> None:
+        self.answers = list(answers)
+        self.queries: list[Query] = []
+
+    def __call__(self, query: Query) -> Iterator[str]:
+        self.queries.append(query)
+        here = ClusterWorker(query.content)
+        return self.answers.pop(0)(here(place) for place in query.places)
+
+
+def lost(answers: Iterator[str]) -> Iterator[str]:
+    """Two chunks are made, of which one is answered."""
+    yield next(answers)
+    next(answers)
+    raise Lost("the cluster has lost machines")
+
+
+def nothing(answers: Iterator[str]) -> Iterator[str]:
+    raise Lost("the cluster failed")
+    yield
+
+
+def test_what_lost_machines_have_left_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(lost, nothing, lost, iter)
+    monkeypatch.setattr(cluster, "ask", asked)
+    done: list[int] = []
+    assert run(job(tmp_path / "out"), Ray("auto", 2), done.append) == 6
+    assert shards(tmp_path / "out") == EXPECTED and done == [1] * 6
+    assert [(len(query.places), query.again) for query in asked.queries] == [
+        (6, False),
+        (4, True),
+        (4, True),
+        (2, True),
+    ]
+    assert not (tmp_path / "out" / CHUNKS).exists() and not (tmp_path / "out" / BEGUN).exists()
+
+
+def test_a_cluster_that_fails_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(lost, nothing, nothing)
+    monkeypatch.setattr(cluster, "ask", asked)
+    with pytest.raises(Lost, match="the cluster failed"):
+        run(job(tmp_path / "out"), Ray("auto", 2))
+    assert asked.answers == [] and len(shards(tmp_path / "out")) == 2
+
+
+def test_a_chunk_under_which_workers_die_is_refused_by_its_first_row(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("jobs_to_do.py")
+    run(job(tmp_path / "out", 1))
+    worker(tmp_path / "out")
+    content = pickle.dumps(replace(job(tmp_path / "out", deadly=3), chunks=()))
+    content = pickle.dumps((OURS, Path.cwd(), content))
+    words = f"import sys; sys.path.append({str(script.parent)!r}); from t2icli.engine.worker import ClusterWorker; "
+    for _ in range(TRIES):
+        died = subprocess.run([sys.executable, "-c", f"{words}ClusterWorker({content!r})({place(3)})"])
+        assert died.returncode == -signal.SIGKILL
+    assert f"{TRIES} workers have died while they worked on the rows from '3' on" in ClusterWorker(content)(place(3))
+    assert ClusterWorker(content)(place(4)) == "4"
+    assert [path.name for path in (tmp_path / "out" / BEGUN).iterdir()] == ["3"]

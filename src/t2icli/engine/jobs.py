@@ -80,7 +80,12 @@ def begin(job: Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         files.write(path, toml.dumps(job.settings), durable=True)
-    for draft in folder.glob(".*.part"):
+    sweep(job)
+
+
+def sweep(job: Job) -> None:
+    """Remove the shards that were never finished."""
+    for draft in (job.output / FOLDER).glob(".*.part"):
         draft.unlink(missing_ok=True)
 
 
@@ -91,6 +96,12 @@ def write(job: Job, number: int, chunk: Any, make: Make) -> None:
         return
     with files.whole(path, durable=True) as draft:
         make(chunk, draft)
+
+
+def name_of(row: Any) -> str:
+    """A row as messages name it: the last field of a tuple, by its name if it has one."""
+    thing = row[-1] if isinstance(row, tuple) else row
+    return str(thing if isinstance(thing, Path) else getattr(thing, "name", thing))
 
 
 def _names(folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from t2icli.engine.cluster import connect
+from t2icli.engine.query import connect
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
