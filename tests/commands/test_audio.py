@@ -59,7 +59,7 @@ def test_pictures_are_drawn_from_the_sound_and_say_so(hearing: Runner) -> None:
     for each in (row, record):
         assert each["prompt"] == "heard in a.wav" and Path(each["audio"]).name == "a.wav"
         assert each["audio_sha256"] == clips.samples_sha256(clips.open_clip(Path("a.wav")))
-        assert each["weights"] == {"audio": 1} and each["listener"] == "toy-ears"
+        assert each["weights"] == {"audio": 1} and each["listener"] == "toy-audio"
     hearing.ok("replay", f"out/{row['file']}")
     sound("a.wav", 1)
     hearing.fails("replay", f"out/{row['file']}", code=1, says="has changed since it was given as --audio")
@@ -88,7 +88,7 @@ def test_words_and_sound_are_mixed_by_their_weights(hearing: Runner) -> None:
 
 
 def test_pictures_drawn_from_a_sound_are_ranked_by_it(hearing: Runner) -> None:
-    rows = hearing.ok("generate", "--audio", "a.wav", "-n", 4, *PAINTER, "--rerank", "toy-ears", "--json").json()
+    rows = hearing.ok("generate", "--audio", "a.wav", "-n", 4, *PAINTER, "--rerank", "toy-audio", "--json").json()
     scores = [row["score"] for row in rows["results"]]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
 
@@ -104,7 +104,7 @@ def test_rerank_and_search_take_a_sound(hearing: Runner) -> None:
     found = hearing.ok("search", "--audio", "a.wav", "photos", "--json").json()
     assert ranked["prompt"] == found["prompt"] == "heard in a.wav"
     assert [row["score"] for row in ranked["results"]] == pytest.approx([row["score"] for row in found["results"]])
-    by_words = hearing.ok("rerank", "0.5 seconds", "photos", "-r", "toy-ears", "--json").json()
+    by_words = hearing.ok("rerank", "0.5 seconds", "photos", "-r", "toy-audio", "--json").json()
     assert [row["score"] for row in ranked["results"]] == [row["score"] for row in by_words["results"]]
 
 
@@ -112,38 +112,49 @@ class DeviceSettings(toys.EmbedderSettings, frozen=True):
     device: str = "auto"
 
 
-class DeviceEars:
+class DeviceEmbedders:
     """An embedder of sounds that notes on which device it is loaded."""
 
     def __init__(self) -> None:
         self.devices: list[str] = []
 
-    def load(self, settings: DeviceSettings) -> toys.Ears:
+    def load(self, settings: DeviceSettings) -> toys.AudioEmbedder:
         self.devices.append(settings.device)
-        return toys.Ears(settings)
+        return toys.AudioEmbedder(toys.EmbedderSettings(settings.width))
 
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Any]]:
-        return [Entry("device-ears", "hears", DeviceSettings, self.load, embeds_audio=True)]
+        return [Entry("device-audio", "sounds by their length", DeviceSettings, self.load, embeds_audio=True)]
 
 
 @pytest.mark.parametrize("command", ["rerank", "search"])
 def test_without_a_ranker_the_embedder_of_the_sound_is_loaded_once_on_the_device(hearing: Runner, command: str) -> None:
-    ears = DeviceEars()
-    hearing.use(toys, ears)
+    embedders = DeviceEmbedders()
+    hearing.use(toys, embedders)
     words = (command, "--audio", "a.wav", "photos", "--audio-embedder")
     expected, rows = (
         hearing.ok(*words, *more, "--json").json()["results"]
-        for more in [("toy-ears",), ("device-ears", "--device", "cpu")]
+        for more in [("toy-audio",), ("device-audio", "--device", "cpu")]
     )
     assert [row["score"] for row in rows] == [row["score"] for row in expected]
-    assert ears.devices == ["cpu"]
-    hearing.ok(*words, "device-ears", "-o", "width=8")  # a setting of the only model there is
-    hearing.fails(*words, "device-ears", "-o", "audio.width=8", "-r", "toy-vectors", says="cannot")
+    assert embedders.devices == ["cpu"]
+    hearing.ok(*words, "device-audio", "-o", "width=8")  # a setting of the only model there is
+    hearing.fails(*words, "device-audio", "-o", "audio.width=8", "-r", "toy-vectors", says="cannot")
+
+
+@pytest.mark.parametrize("ranker", [(), ("-r", "toy-audio")])
+def test_a_job_loads_the_embedder_of_the_sound_once(hearing: Runner, ranker: tuple[str, ...]) -> None:
+    embedders = DeviceEmbedders()
+    hearing.use(toys, embedders)
+    words = ("rerank", "--audio", "a.wav", "photos", "--audio-embedder", "device-audio", *ranker, "--json")
+    expected = hearing.ok(*words).json()["results"]
+    rows = hearing.ok(*words, "--engine", "here", "--output", "job", "--shard-rows", 2).json()["results"]
+    assert [row["score"] for row in rows] == [row["score"] for row in expected]
+    assert len(embedders.devices) == 2, "once in each run"
 
 
 def test_a_run_from_a_sound_alone_has_no_prompt_in_its_settings(hearing: Runner) -> None:
-    hearing.ok("generate", "--audio", "a.wav", "-n", 2, *PAINTER, "--rerank", "toy-ears")
+    hearing.ok("generate", "--audio", "a.wav", "-n", 2, *PAINTER, "--rerank", "toy-audio")
     assert "prompt" not in toml.read(Path("out/settings.toml"))
     hearing.ok("generate", "--config", "out/settings.toml", "--output", "again")
     assert Path("again/results.jsonl").read_bytes() == Path("out/results.jsonl").read_bytes()
@@ -165,13 +176,13 @@ def test_sounds_look_for_their_sentences_and_pictures(hearing: Runner) -> None:
             SourceRow(colour, toys.picture(colour), (f"{length:g} seconds",), audio=Path("it.wav").read_bytes())
         )
     shards.write(Path("data"), rows, val=0.0)
-    (result,) = hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-ears", "--json").json()["results"]
+    (result,) = hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-audio", "--json").json()["results"]
     assert result["sounds"] == 3 and result["audio_to_text"]["recall@1"] == 100
     assert 0 <= result["audio_to_image"]["recall@1"] <= 100
-    assert "audio to text" in hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-ears").stdout
+    assert "audio to text" in hearing.ok("evaluate", "retrieval", "data", "--audio", "-r", "toy-audio").stdout
     hearing.fails("evaluate", "retrieval", "data", "--audio", "-r", "toy-vectors", says="does not embed sounds")
     toys.prepared(Path("mute"), {"red": ("a red one",)}, val=0.0)
-    hearing.fails("evaluate", "retrieval", "mute", "--audio", "-r", "toy-ears", says="the data has no sounds")
+    hearing.fails("evaluate", "retrieval", "mute", "--audio", "-r", "toy-audio", says="the data has no sounds")
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_an_embedder_of_sounds_that_is_named_is_the_one(
     t2i.use(toys)
     save_wave(AudioClip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "it.wav")
     monkeypatch.setattr(defaults, "listener", lambda: pytest.fail("there is none by default"))
-    t2i.ok("embed", tmp_path, "--of", "sounds", "-m", "toy-ears", "--output", "vectors")
+    t2i.ok("embed", tmp_path, "--of", "sounds", "-m", "toy-audio", "--output", "vectors")
 
 
 def test_captions_of_a_dataset_are_shown_and_its_pictures_copied(t2i: Runner, photos: Path) -> None:

@@ -45,7 +45,7 @@ def green(content: bytes) -> int:
 
 
 def asked(server: Any, **fields: Any) -> dict[str, Any]:
-    body = {"prompt": "", "model": "toy-painter", "audio_embedder": "toy-ears", "seed": 5, **fields}
+    body = {"prompt": "", "model": "toy-painter", "audio_embedder": "toy-audio", "seed": 5, **fields}
     answer = server.post(PATH, json=body)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -54,12 +54,15 @@ def asked(server: Any, **fields: Any) -> dict[str, Any]:
 def test_a_sound_is_drawn_as_t2i_generate_draws_it_and_is_replayed(serve: Any, t2i: Runner) -> None:
     server, content = serve(), sound(0.5)
     answer = server.client().images.generate(
-        prompt="", model="toy-painter", n=2, extra_body={"audio": b64(content), "audio_embedder": "toy-ears", "seed": 5}
+        prompt="",
+        model="toy-painter",
+        n=2,
+        extra_body={"audio": b64(content), "audio_embedder": "toy-audio", "seed": 5},
     )
     album = server.folder / answer.album
     kept = album / "audio.wav"
     assert kept.read_bytes() == content
-    line = ("--audio", kept, "--audio-embedder", "toy-ears", "-m", "toy-painter", "-n", 2, "--seed", 5)
+    line = ("--audio", kept, "--audio-embedder", "toy-audio", "-m", "toy-painter", "-n", 2, "--seed", 5)
     t2i.ok("generate", *line, "--output", "here")
     for index in range(2):
         served, own = album / f"{index:03d}.png", Path(f"here/{index:03d}.png")
@@ -107,9 +110,9 @@ def test_sounds_and_words_share_a_wave(serve: Any) -> None:
 
 def test_pictures_of_a_sound_are_ranked_by_it_and_those_of_words_by_these(serve: Any, t2i: Runner) -> None:
     server, word = serve(), b64(sound(0.5))
-    answer = asked(server, audio=word, n=4, rerank="toy-ears", top=2)
-    line = ("--audio", server.folder / answer["album"] / "audio.wav", "--audio-embedder", "toy-ears", "--seed", 5)
-    own = t2i.ok("generate", *line, "-m", "toy-painter", "-n", 4, "--rerank", "toy-ears", "--json").json()["results"]
+    answer = asked(server, audio=word, n=4, rerank="toy-audio", top=2)
+    line = ("--audio", server.folder / answer["album"] / "audio.wav", "--audio-embedder", "toy-audio", "--seed", 5)
+    own = t2i.ok("generate", *line, "-m", "toy-painter", "-n", 4, "--rerank", "toy-audio", "--json").json()["results"]
     assert [each["score"] for each in answer["candidates"]] == pytest.approx([each["score"] for each in own])
     assert [each["seed"] for each in answer["data"]] == [each["seed"] for each in own[:2]]
     described = asked(server, prompt="0.5 seconds", audio=word, n=4, rerank="toy-vectors")
@@ -120,7 +123,7 @@ def test_pictures_of_a_sound_are_ranked_by_it_and_those_of_words_by_these(serve:
 def test_a_picture_a_sound_and_words_are_mixed(form: str, serve: Any, t2i: Runner) -> None:
     server, heard = serve(), sound(0.5)
     weights = {"words": 0.2, "like": 0.5, "audio": 0.3}
-    fields = {"prompt": "x", "model": "toy-painter", "use": "like", "audio_embedder": "toy-ears", "seed": "5"}
+    fields = {"prompt": "x", "model": "toy-painter", "use": "like", "audio_embedder": "toy-audio", "seed": "5"}
     files: dict[str, Any] = {"image": ("a.png", toys.picture("red"))}
     if form == "file":
         files["audio"] = ("a.wav", heard)
@@ -149,7 +152,7 @@ def test_a_picture_a_sound_and_words_are_mixed(form: str, serve: Any, t2i: Runne
     ],
 )
 def test_mistakes_in_edits(fields: dict[str, str], param: str, message: str, serve: Any) -> None:
-    good = {"model": "toy-painter", "audio_embedder": "toy-ears", "audio": b64(sound(0.5)), "use": "like"}
+    good = {"model": "toy-painter", "audio_embedder": "toy-audio", "audio": b64(sound(0.5)), "use": "like"}
     files = {"image": ("a.png", toys.picture("red"))}
     answer = serve().post("/v1/images/edits", data={**good, **fields}, files=files)
     error = answer.json()["error"]
@@ -167,7 +170,7 @@ def test_the_sound_of_an_album_is_had_again(serve: Any) -> None:
         assert server.get(f"/v1/history/{name}/sound").status_code == 404
 
 
-class Apart(toys.Ears):
+class Apart(toys.AudioEmbedder):
     """Sounds in a space of its own."""
 
     def __init__(self, settings: toys.EmbedderSettings) -> None:
@@ -203,7 +206,7 @@ class Others:
 )
 def test_mistakes(fields: dict[str, Any], param: str, message: str, serve: Any, stepped: Any, t2i: Runner) -> None:
     t2i.use(stepped, toys, Others())
-    good = {"prompt": "", "model": "toy-painter", "audio": b64(sound(0.5)), "audio_embedder": "toy-ears"}
+    good = {"prompt": "", "model": "toy-painter", "audio": b64(sound(0.5)), "audio_embedder": "toy-audio"}
     server = serve()
     answer = server.post(PATH, json={**good, **fields})
     error = answer.json()["error"]

@@ -143,8 +143,8 @@ def generate(
         plan = how.open(wanted)
         album = Album(output or Path("pictures") / (prompts.slug(wanted[0]) or f"{datetime.date.today()}"))
         with album.opened(force=force):
-            heard = plan.examples.mixture.heard if plan.examples.mixture is not None else None
-            used_models.insert(1, heard.listener.model if heard is not None else None)
+            sound = plan.examples.mixture.sound if plan.examples.mixture is not None else None
+            used_models.insert(1, sound.listener.model if sound is not None else None)
             show.notes(models.stand_ins(used_models))
             tables = config.resolved(context, used, **chosen, prompt=wanted if has_words else None, prompts=None)
             kept_settings = album.keep_settings(tables)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +29,6 @@ from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
     from t2icli.engine.run import Ray
-    from t2icli.pipelines.mixture import EmbeddedAudio
     from t2icli.pipelines.rerank import RankedPicture, Ranking, Scoring
 
 
@@ -92,30 +90,31 @@ def rerank(
     on = job_flags.cluster()
     kept = None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
     options = backend.options(context)
-    sound = None
+    sound, listener = None, None
     if audio is not None:
         of_listener = settings.for_audio(options, alone=not ranker)
-        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, of_listener, **backend.limits)
-        options = options if ranker else of_listener
-    chosen = scoring.chosen(ranker or [_usual(sound)], options, **backend.limits)
-    scorer = work.Scoring(prompt, chosen, at_once=backend.batch_size)
-    if sound is not None:
-        scorer = replace(scorer, sound=sound.vector, space=sound.space, sha256=sound.sha256)
-    show.notes(models.stand_ins(each.model for _, each in chosen.values()))
+        sound = mixture.AudioFile.opened(audio)
+        listener = mixture.choose_listener(audio_embedder, of_listener, **backend.limits)
+    if listener is None or ranker:
+        judges = scoring.chosen(ranker or [defaults.name("ranker")], options, **backend.limits)
+    else:
+        judges = {audio_embedder or listener.entry: (1.0, listener)}
+    scorer = work.Scoring(prompt, judges, backend.batch_size, sound, listener)
+    show.notes(models.stand_ins(each.model for _, each in judges.values()))
     if engine is not None:
         ranking = _by_engine(
             scorer, paths, images, output_folder(output), job_flags.shard_rows, on, top, plain=printing.plain
         )
     else:
-        judges = scorer.open() if sound is None or ranker else [scoring.listening(sound)]
+        opened = scorer.open()
         if kept is not None:
-            kept.begin(work.made_with(prompt, judges, scorer.sha256), force=force)
+            kept.begin(work.made_with(prompt, opened, scorer.audio_sha256), force=force)
         with show.watching(plain=printing.plain) as watch:
             advance = watch.counting("ranking", len(paths))
             ranking = work.rerank(
-                prompt, paths, judges, top=top, at_once=backend.batch_size, output=kept, scored=advance
+                prompt, paths, opened, top=top, at_once=backend.batch_size, output=kept, scored=advance
             )
-    show.note(f"ranked by {', '.join(chosen)}")
+    show.note(f"ranked by {', '.join(judges)}")
     best = ranking.ranked
     for how, folder in filing:
         show.note(f"{len(work.file(best, folder, how))} pictures in {folder}")
@@ -154,11 +153,6 @@ def _prompt_and_images(words: list[str], audio: Path | None) -> tuple[str, list[
     if len(words) < 2:
         raise T2IError("there are no pictures to rank", 'name them after the prompt: t2i rerank "a red bowl" pictures/')
     return prompts.clean(words[0]), words[1:]
-
-
-def _usual(sound: EmbeddedAudio | None) -> str:
-    """The ranker, for a sound the embedder that heard it."""
-    return defaults.name("ranker") if sound is None else sound.word
 
 
 def _show(ranking: Ranking, best: Sequence[RankedPicture], printing: PrintFlags) -> None:

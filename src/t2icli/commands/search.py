@@ -73,7 +73,7 @@ def search(
     sound = None
     if audio is not None:
         tables = settings.for_audio(options, alone=ranker is None)
-        sound = mixture.hear(mixture.AudioFile.opened(audio), audio_embedder, tables, **backend.limits)
+        sound = mixture.embed_sound(mixture.AudioFile.opened(audio), audio_embedder, tables, **backend.limits)
     stored = Vectors.at(data)
     if stored is not None:
         if cache is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from t2icli.contract.requests import CONDITIONS, Abilities, Request
 from t2icli.contract.requests import check as check_alone
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines.mixture import AudioFile, Mixture, hear
+from t2icli.pipelines.mixture import AudioFile, Mixture, embed_sound
 from t2icli.registry import discovery
 from t2icli.registry.settings import is_utf8
 
@@ -61,8 +61,8 @@ class Examples:
         if "embedding" not in self.needed:
             return self
         like = self.pictures["like"].image if "like" in self.pictures else None
-        heard = None if self.sound is None else hear(self.sound, listener, tables)
-        return replace(self, mixture=Mixture.of(source, self.weights, like, heard))
+        sound = None if self.sound is None else embed_sound(self.sound, listener, tables)
+        return replace(self, mixture=Mixture.of(source, self.weights, like, sound))
 
 
 def opened(*, audio: Path | None = None, weights: Mapping[str, float] | None = None, **paths: Path | None) -> Examples:

@@ -55,9 +55,9 @@ class Drawing:
         source = self.generator.open()
         examples = self.examples.mixed(source, self.listener, self.listener_settings)
         judges = scoring.opened(self.judges)
-        heard = examples.mixture.heard if examples.mixture is not None else None
-        if heard is not None and not self.has_words:
-            judges = scoring.by_sound(judges, heard.vector, heard.space)
+        sound = examples.mixture.sound if examples.mixture is not None else None
+        if sound is not None and not self.has_words:
+            judges = scoring.by_sound(judges, sound)
         return GenerationPlan(prompts, self.n, self.seed, source, judges, self.top, examples)
 
     def __call__(self) -> Make:

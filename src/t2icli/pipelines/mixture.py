@@ -1,7 +1,7 @@
 """Words, a picture and a sound as one embedding: what a generator draws in place of a prompt.
 
 All must be vectors of the space that the generator listens to. Those of another are refused: a map between two spaces
-would lose most of what was heard, without a word.
+would lose most of what is in them, without a word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from t2icli.contract.requests import EmbeddingGenerator
 from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, parts
 from t2icli.registry.cosine import CosineRanker
-from t2icli.registry.open import Opened, open_one
+from t2icli.registry.open import Choice, Opened, choose
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +49,10 @@ class AudioFile:
 
         return samples_sha256(self.clip)
 
+    def embedded(self, listener: Opened[AudioEmbedder], word: str = "") -> EmbeddedAudio:
+        (vector,) = listener.thing.embed_audio([self.clip])
+        return EmbeddedAudio(vector, listener, word or listener.entry)
+
 
 @dataclass(frozen=True)
 class EmbeddedAudio:
@@ -58,22 +62,26 @@ class EmbeddedAudio:
     listener: Opened[AudioEmbedder]
     word: str = ""
     """What names the listener: the same model ranks and finds pictures by it."""
-    sha256: str = ""
-    """The hash of the sound's samples."""
 
     @property
     def space(self) -> str:
         return self.listener.thing.space
 
 
-def hear(
+def choose_listener(word: str | None = None, tables: Mapping[str, Any] | None = None, **flags: Any) -> Choice:
+    """The embedder of sounds that `word` names, else the usual one, not loaded; `flags` are as in `choose`."""
+    entry, chosen = choose("embedder", word or defaults.listener(), tables, **flags)
+    listener = Choice.of("embedder", entry, chosen)
+    if not entry.embeds_audio:
+        raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
+    return listener
+
+
+def embed_sound(
     sound: AudioFile, word: str | None = None, tables: Mapping[str, Any] | None = None, **flags: Any
 ) -> EmbeddedAudio:
-    """The sound for the embedder that `word` names, else the usual one; `flags` are as in `open_one`."""
-    listener = open_one("embedder", word or defaults.listener(), tables, **flags)
-    if not isinstance(listener.thing, AudioEmbedder):
-        raise T2IError(f"{listener.name!r} does not embed sounds", "omit --audio-embedder, or name one that does")
-    return EmbeddedAudio(listener.thing.embed_audio([sound.clip])[0], listener, word or listener.entry, sound.sha256)
+    """The sound's vector, by the embedder that `choose_listener` finds."""
+    return sound.embedded(choose_listener(word, tables, **flags).open(), word or "")
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Mixture:
     generator: EmbeddingGenerator
     weights: Mapping[str, float]
     like: Image | None = None
-    heard: EmbeddedAudio | None = None
+    sound: EmbeddedAudio | None = None
 
     @classmethod
     def of(
@@ -91,15 +99,15 @@ class Mixture:
         source: Opened[Any],
         weights: Mapping[str, float],
         like: Image | None = None,
-        heard: EmbeddedAudio | None = None,
+        sound: EmbeddedAudio | None = None,
     ) -> Mixture:
-        given = {"like": like is not None, "audio": heard is not None}
+        given = {"like": like is not None, "audio": sound is not None}
         weights = weights or {part: 1.0 for part in PARTS if given.get(part)}
         _check(weights, given)
         generator = embedding_generator(source)
-        if heard is not None:
-            _check_listener(heard.listener, generator.space, source.name)
-        return cls(generator, weights, like, heard)
+        if sound is not None:
+            _check_listener(sound.listener, generator.space, source.name)
+        return cls(generator, weights, like, sound)
 
     @cached_property
     def embedding(self) -> Callable[[str], Tensor]:
@@ -126,23 +134,23 @@ class Mixture:
         fixed: dict[str, Tensor] = {}
         if self.like is not None:
             fixed["like"] = self.generator.embedder.embed_images([self.like])[0]
-        return fixed if self.heard is None else {**fixed, "audio": self.heard.vector}
+        return fixed if self.sound is None else {**fixed, "audio": self.sound.vector}
 
     def record(self) -> dict[str, Any]:
         """What a row and a PNG say of it, beside the files."""
         fields: dict[str, Any] = {"weights": dict(self.weights)}
-        if self.heard is not None:
-            listener = self.heard.listener
+        if self.sound is not None:
+            listener = self.sound.listener
             fields |= {"listener": listener.entry, "listener_settings": listener.tables}
         return fields
 
 
-def check_space(heard: EmbeddedAudio, source: Opened[Any]) -> None:
+def check_space(sound: EmbeddedAudio, source: Opened[Any]) -> None:
     """Whether pictures or texts as `source` embeds them can be compared with a sound."""
-    if space_of(source) != heard.space:
+    if space_of(source) != sound.space:
         raise T2IError(
-            f"{source.name!r} cannot be compared with the sound, which is a vector of {shown(heard.space)}",
-            f"omit it, or use {heard.word}",
+            f"{source.name!r} cannot be compared with the sound, which is a vector of {shown(sound.space)}",
+            f"omit it, or use {sound.word}",
         )
 
 

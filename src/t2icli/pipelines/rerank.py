@@ -19,12 +19,12 @@ from t2icli.ground import files, journal
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 from t2icli.pipelines.caption import UnreadableFile
+from t2icli.pipelines.mixture import AudioFile
 from t2icli.pipelines.output_file import OutputFile
 from t2icli.registry.open import Choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
 
 SUFFIX = ".jsonl"
@@ -142,19 +142,28 @@ class Scoring:
 
     prompt: str
     judges: Mapping[str, tuple[float, Choice]]
-    sound: Tensor | None = None
-    """The vector of a sound that takes the place of the prompt, whose it is, and the hash of what was heard."""
-    space: str = ""
-    sha256: str | None = None
     at_once: int | None = None
+    audio: AudioFile | None = None
+    """A sound that takes the place of the prompt."""
+    listener: Choice | None = None
+    """What embeds the sound. It is opened once, also where it is the judge."""
+
+    @property
+    def audio_sha256(self) -> str | None:
+        return None if self.audio is None else self.audio.sha256
 
     @property
     def weighed(self) -> list[scoring.Weight]:
         return [scoring.Weight(name, weight) for name, (weight, _) in self.judges.items()]
 
     def open(self) -> list[scoring.Judge]:
-        judges = scoring.opened(self.judges)
-        return judges if self.sound is None else scoring.by_sound(judges, self.sound, self.space)
+        if self.audio is None or self.listener is None:
+            return scoring.opened(self.judges)
+        sound = self.audio.embedded(self.listener.open())
+        others = {name: each for name, each in self.judges.items() if each[1] != self.listener}
+        if not others:
+            return [scoring.by_listener(name, sound) for name in self.judges]
+        return scoring.by_sound(scoring.opened(others), sound)
 
     def __call__(self) -> Make:
         return partial(_write, self, self.open())
@@ -165,7 +174,7 @@ def job(paths: Sequence[Path], reads: tuple[Path, ...], output: Path, how: Scori
     plan = {
         "job": "rerank",
         "prompt": how.prompt,
-        "sound": how.sha256,
+        "sound": how.audio_sha256,
         "pictures": len(paths),
         "keys": hashlib.sha256("\n".join(map(str, paths)).encode("utf-8", "surrogateescape")).hexdigest(),
         "shard_rows": shard_rows,

@@ -16,7 +16,6 @@ from t2icli.store.models import Model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
     from t2icli.pipelines.mixture import EmbeddedAudio
 
@@ -89,9 +88,9 @@ def _judge(name: str, source: Opened[Any], ranker: Ranker, weight: float = 1.0) 
     return Judge(name, ranker, weight, source.tables, source.model, mixture.space_of(source))
 
 
-def listening(sound: EmbeddedAudio) -> Judge:
+def by_listener(name: str, sound: EmbeddedAudio) -> Judge:
     """The embedder of a sound as a judge by that sound."""
-    return _judge(sound.word, sound.listener, CosineRanker(sound.listener.thing, sound.vector))
+    return _judge(name, sound.listener, CosineRanker(sound.listener.thing, sound.vector))
 
 
 def plan(chosen: Mapping[str, tuple[float, Choice]]) -> dict[str, Any]:
@@ -99,15 +98,15 @@ def plan(chosen: Mapping[str, tuple[float, Choice]]) -> dict[str, Any]:
     return {name: {"weight": weight, **choice.plan} for name, (weight, choice) in chosen.items()}
 
 
-def by_sound(judges: Iterable[Judge], heard: Tensor, space: str) -> list[Judge]:
-    """The same judges comparing pictures with a sound's vector in place of a prompt."""
-    return [_by_sound(judge, heard, space) for judge in judges]
+def by_sound(judges: Iterable[Judge], sound: EmbeddedAudio) -> list[Judge]:
+    """The same judges comparing pictures with a sound in place of a prompt."""
+    return [_by_sound(judge, sound) for judge in judges]
 
 
-def _by_sound(judge: Judge, heard: Tensor, space: str) -> Judge:
-    if isinstance(judge.ranker, CosineRanker) and judge.space == space:
-        return replace(judge, ranker=CosineRanker(judge.ranker.embedder, heard))
-    name = mixture.shown(space)
+def _by_sound(judge: Judge, sound: EmbeddedAudio) -> Judge:
+    if isinstance(judge.ranker, CosineRanker) and judge.space == sound.space:
+        return replace(judge, ranker=CosineRanker(judge.ranker.embedder, sound.vector))
+    name = mixture.shown(sound.space)
     raise T2IError(
         f"ranker {judge.name!r} cannot compare pictures with the sound, which is a vector of {name}",
         f"add a prompt that says what the pictures show, or rank by {name.partition(' ')[0]}",

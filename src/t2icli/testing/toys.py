@@ -5,7 +5,7 @@ The module is a plugin, so a test can set its own beside it:
     t2i.use(my_plugin, toys)
     t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
 
-`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one of sounds `toy-ears`, and a
+`generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one of sounds `toy-audio`, and a
 generator that takes every condition and draws mixed requests `toy-painter`.
 """
 
@@ -173,7 +173,7 @@ class Embedder:
         return torch.nn.functional.normalize(torch.cat(vectors), dim=1)
 
 
-class Ears(Embedder):
+class AudioEmbedder(Embedder):
     """Sounds among the vectors of texts: a sound of s seconds lies where the text "s seconds" does."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
@@ -206,5 +206,5 @@ def t2i_captioners() -> list[Entry[Any]]:
 def t2i_embedders() -> list[Entry[Any]]:
     return [
         Entry("toy-vectors", "random vectors, the same for the same content", EmbedderSettings, Embedder),
-        Entry("toy-ears", "the same, and sounds by their length", EmbedderSettings, Ears, embeds_audio=True),
+        Entry("toy-audio", "the same, and sounds by their length", EmbedderSettings, AudioEmbedder, embeds_audio=True),
     ]

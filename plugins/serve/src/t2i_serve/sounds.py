@@ -43,14 +43,14 @@ class AudioInput:
         return mixture.AudioFile(path, self.clip)
 
 
-async def hear(sound: AudioInput, resident: Resident) -> EmbeddedAudio:
-    """In the thread of the embedder."""
+async def embedded(audio: AudioInput, resident: Resident) -> EmbeddedAudio:
+    """The sound as a vector, computed in the thread of the embedder."""
     opened: Opened[AudioEmbedder] = resident.opened
-    (vector,) = await resident.run(opened.thing.embed_audio, [sound.clip])
+    (vector,) = await resident.run(opened.thing.embed_audio, [audio.clip])
     return EmbeddedAudio(vector, opened)
 
 
-def mixed(sound: AudioInput, heard: EmbeddedAudio, like: Image | None, source: Opened[Any]) -> Mixture:
+def mixed(audio: AudioInput, sound: EmbeddedAudio, like: Image | None, source: Opened[Any]) -> Mixture:
     """With words and a picture, for a generator of the same space."""
     with about("audio"):
-        return Mixture.of(source, sound.weights, like, heard)
+        return Mixture.of(source, audio.weights, like, sound)

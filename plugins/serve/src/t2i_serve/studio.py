@@ -16,7 +16,7 @@ from t2i_serve.limits import ServerLimits
 from t2i_serve.metrics import Metrics
 from t2i_serve.pool import Pool, Resident
 from t2i_serve.shelf import Filed, Shelf
-from t2i_serve.sounds import AudioInput, hear, mixed
+from t2i_serve.sounds import AudioInput, embedded, mixed
 from t2icli.contract.requests import Request
 from t2icli.pipelines import doubts, generate, scoring
 from t2icli.pipelines.mixture import EmbeddedAudio, Mixture, space_of
@@ -103,10 +103,10 @@ class Studio:
         clock = Clock(self.limits.seconds, self.stopping)
         with self.admitted(order.n):
             images: dict[int, Image] = {}
-            heard = await clock.within(self._heard(order.sound, order)) if order.sound is not None else None
+            sound = await clock.within(self._embedded(order.sound, order)) if order.sound is not None else None
             async with self.pool.using("generator", order.model) as resident:
                 request = _request(order, resident)
-                mixture = _mixture(order, heard, resident)
+                mixture = _mixture(order, sound, resident)
                 yield Begun(resident.opened)
                 async for event in self._drawn(order, request, resident, clock, mixture):
                     if isinstance(event, Drawn):
@@ -115,7 +115,7 @@ class Studio:
                 opened, record = resident.opened, resident.record
             drawn = (images[index] for index in range(order.n))
             candidates = list(generate.candidates(drawn, order.n, seed=order.seed))
-            judges = await clock.within(self._judge(order, candidates, heard))
+            judges = await clock.within(self._judge(order, candidates, sound))
             plan_settings = {**record["settings"], **_plain(request.settings)}
             filed = await asyncio.to_thread(
                 self.shelf.file, order, opened, {**record, "settings": plan_settings}, candidates, judges, mixture
@@ -124,17 +124,17 @@ class Studio:
             is_of_words = "like" not in order.examples and order.sound is None
             yield Done(filed, doubts.lines(opened.model, judges, filed.rows) if is_of_words else [])
 
-    async def _heard(self, sound: AudioInput, order: Order) -> EmbeddedAudio:
+    async def _embedded(self, audio: AudioInput, order: Order) -> EmbeddedAudio:
         """The sound as a vector. Rankers that cannot compare pictures with it are refused before any is drawn.
 
         All that is loaded for this is free again before the generator is in use: there may not be room for both.
         """
-        async with self.pool.using("embedder", sound.listener) as resident:
-            heard = await hear(sound, resident)
+        async with self.pool.using("embedder", audio.listener) as resident:
+            sound = await embedded(audio, resident)
         for name in () if order.has_prompt else order.rerank:
             async with self.pool.using("ranker", name) as resident:
-                _judge_of(resident, name, 1.0, heard)
-        return heard
+                _judge_of(resident, name, 1.0, sound)
+        return sound
 
     async def _drawn(
         self, order: Order, request: Request, resident: Resident, clock: Clock, mixture: Mixture | None
@@ -156,14 +156,14 @@ class Studio:
             job.is_gone = True
 
     async def _judge(
-        self, order: Order, candidates: Sequence[generate.Candidate], heard: EmbeddedAudio | None
+        self, order: Order, candidates: Sequence[generate.Candidate], sound: EmbeddedAudio | None
     ) -> list[scoring.Judge]:
         """Score all candidates that differ with each ranker in turn."""
         judges = []
         distinct = [each for each in candidates if each.same_as is None]
         for name, weight in order.rerank.items():
             async with self.pool.using("ranker", name) as resident:
-                judge = _judge_of(resident, name, weight, None if order.has_prompt else heard)
+                judge = _judge_of(resident, name, weight, None if order.has_prompt else sound)
                 for start in range(0, len(distinct), scoring.AT_ONCE):
                     some = distinct[start : start + scoring.AT_ONCE]
                     scores = await resident.run(judge.score, order.prompt, [each.image for each in some])
@@ -198,20 +198,20 @@ class Clock:
             task.cancel()
 
 
-def _mixture(order: Order, heard: EmbeddedAudio | None, resident: Resident) -> Mixture | None:
-    if heard is None or order.sound is None:
+def _mixture(order: Order, sound: EmbeddedAudio | None, resident: Resident) -> Mixture | None:
+    if sound is None or order.sound is None:
         return None
-    return mixed(order.sound, heard, order.examples.get("like"), resident.opened)
+    return mixed(order.sound, sound, order.examples.get("like"), resident.opened)
 
 
-def _judge_of(resident: Resident, name: str, weight: float, heard: EmbeddedAudio | None) -> scoring.Judge:
+def _judge_of(resident: Resident, name: str, weight: float, sound: EmbeddedAudio | None) -> scoring.Judge:
     """A ranker that compares pictures with the prompt, or with a sound in place of it."""
     opened = resident.opened
     judge = scoring.Judge(name, opened.thing, weight, opened.tables, opened.model, space_of(opened))
-    if heard is None:
+    if sound is None:
         return judge
     with about("rerank"):
-        return scoring.by_sound([judge], heard.vector, heard.space)[0]
+        return scoring.by_sound([judge], sound)[0]
 
 
 def _from_thread(events: asyncio.Queue[Event]) -> Callable[[Event], object]:
