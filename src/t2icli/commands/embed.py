@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,11 @@ from t2icli.commands.options import (
 )
 from t2icli.engine.run import run
 from t2icli.ground import runfile
+
+if TYPE_CHECKING:
+    from t2icli.pipelines.embed import Embedding
+    from t2icli.pipelines.vector_index import Recall
+    from t2icli.pipelines.vectors import Vectors
 
 LISTED = 5
 """Rows without a vector, shown by name."""
@@ -44,6 +49,9 @@ def embed(
         str | None, named("embedder", "--model", "-m", help="Embedder: a backend, model or folder.")
     ] = None,
     root: Root = None,
+    index: Annotated[
+        bool, typer.Option("--index", help="Also make an index, with which t2i search need not compare all vectors.")
+    ] = False,
     job_flags: JobFlags = JobFlags(engine="here", shard_rows=1000),
     backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
@@ -67,18 +75,39 @@ def embed(
         context, how.embedder.tables, of=of, model=model or how.embedder.entry, batch_size=None, device=None
     )
     runfile.write(output, resolved)
-    problems = list(Vectors(output, job.settings).problems())
-    _show(output, job.settings["rows"], shards, problems, as_json)
+    vectors = Vectors(output, job.settings)
+    recall = _index(vectors, how) if index else None
+    problems = list(vectors.problems())
+    _show(output, job.settings["rows"], shards, problems, recall, as_json)
     return 3 if problems else 0
 
 
-def _show(output: Path, rows: int, shards: int, problems: list[tuple[str, str]], as_json: bool) -> None:
+def _index(vectors: Vectors, how: Embedding) -> Recall | None:
+    """Make the index; nothing where there is one, for the vectors never change."""
+    from t2icli.pipelines import vector_index
+
+    if vector_index.is_there(vectors):
+        vector_index.open_index(vectors)
+        return None
+    captioned = vectors.of != "texts" and bool(vectors.captions(1))
+    ask = how.embedder.open().thing.embed_texts if captioned else None
+    with show.watching() as watch:
+        advance = watch.counting("indexing", vectors.rows)
+        return vector_index.build(vectors, ask and (lambda texts: ask(texts).numpy()), advance)
+
+
+def _show(
+    output: Path, rows: int, shards: int, problems: list[tuple[str, str]], recall: Recall | None, as_json: bool
+) -> None:
     vectors = rows - len(problems)
     if as_json:
         reasons = [{"key": key, "reason": reason} for key, reason in problems]
-        show.json({"output": str(output), "vectors": vectors, "shards": shards, "unreadable": reasons})
+        table = {"output": str(output), "vectors": vectors, "shards": shards, "unreadable": reasons}
+        show.json({**table, **({"recall": recall.share} if recall else {})})
         return
     show.note(f"{vectors} vectors in {output}, shards: {shards}")
+    if recall is not None:
+        show.note(f"the index finds {recall.share:.1%} of the 10 nearest, asked for {recall.queries} {recall.of}")
     for _, reason in problems[:LISTED]:
         show.warn(f"skipped: {reason}")
     if len(problems) > LISTED:

@@ -6,7 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,10 +26,24 @@ from t2icli.pictures import prompts
 from t2icli.registry import defaults, settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from t2icli.pipelines.evaluate.retrieval import Hit, RetrievedSentence
     from t2icli.pipelines.mixture import EmbeddedAudio
     from t2icli.pipelines.vectors import Vectors
     from t2icli.registry.open import Opened
+
+
+NO_PICTURES = "omit --copy, --page and --show"
+
+
+class _Filing(NamedTuple):
+    """Where pictures that were found go, beside the list."""
+
+    data: Path
+    copy: Path | None
+    page: Path | None
 
 
 @flag_groups
@@ -54,6 +68,13 @@ def search(
         Path | None,
         typer.Option("--copy", parser=named_path, metavar="FOLDER", help="Copy the pictures there, named by rank."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", parser=named_path, metavar="FILE.html", help="Write the pictures found as a web page."),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare all vectors, although there is an index of t2i embed.")
+    ] = False,
     cache: Cache = None,
     root: Root = None,
     backend: BackendFlags = BackendFlags(),
@@ -74,20 +95,22 @@ def search(
     if audio is not None:
         tables = settings.for_audio(options, alone=ranker is None)
         sound = mixture.embed_sound(mixture.AudioFile.opened(audio), audio_embedder, tables, **backend.limits)
-    stored = Vectors.at(data)
+    stored, filing = Vectors.at(data), _Filing(data, copy, page)
     if stored is not None:
         if cache is not None:
             raise T2IError("--cache has no use for pictures that are embedded already", "omit it")
         lines, found = [], None
     else:
         of_texts = data.suffix.lower() == ".txt"
+        if of_texts and (copy or page or printing.show_pictures):
+            raise T2IError(f"'{data}' has sentences, not pictures", NO_PICTURES)
         lines = prompts.read(data) if of_texts else []
         found = None if of_texts else pairs.read(data, root=root, captions=False)
     source = _embedder(ranker, sound, stored, options, **backend.limits)
     show.notes(models.stand_ins([source.model]))
     query = (source.thing.embed_texts([prompt])[0] if sound is None else sound.vector).numpy()
     if stored is not None:
-        _show_stored(stored, prompt, stored.search(query, top), copy, printing)
+        _show_stored(stored, prompt, _nearest(stored, query, top, exact), filing, printing)
         return
     if found is None:
         _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), printing)
@@ -96,11 +119,25 @@ def search(
         advance = watch.counting("embedding", len(found.pictures))
         embedded = embeddings.embed(source, found, [], cache, advance)
     hits = retrieval.hits(query, embedded, found, top)
-    _show_hits(prompt, hits, copy, printing)
+    _show_hits(prompt, hits, filing, printing)
     for reason in embedded.unreadable.values():
         show.warn(f"skipped: {reason}")
     if embedded.unreadable:
         raise typer.Exit(3)
+
+
+def _nearest(stored: Vectors, query: NDArray[np.float32], top: int, exact: bool) -> list[Hit]:
+    """By the index, if there is one; else by comparing all vectors."""
+    from t2icli.pipelines import vector_index
+
+    indexed = vector_index.is_there(stored)
+    if indexed and not exact and vector_index.is_usable():
+        return stored.search(query, top, vector_index.open_index(stored).candidates(query, top))
+    if indexed and not exact:
+        show.warn("the index is not used, because faiss is not installed; run: t2i install 't2icli[search]'")
+    elif not indexed and stored.rows > vector_index.EXACT:
+        show.note(f"all of {stored.rows} vectors are compared; t2i embed --index makes an index")
+    return stored.search(query, top)
 
 
 def _embedder(
@@ -123,7 +160,7 @@ def _embedder(
     return source
 
 
-def _show_stored(stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path | None, printing: PictureFlags) -> None:
+def _show_stored(stored: Vectors, prompt: str, hits: Sequence[Hit], filing: _Filing, printing: PictureFlags) -> None:
     from t2icli.pipelines.evaluate.retrieval import RetrievedSentence
 
     if stored.missing:
@@ -131,10 +168,10 @@ def _show_stored(stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path |
             f"'{stored.folder}' is not finished: {stored.missing} shards are missing; run the same t2i embed again"
         )
     if stored.of == "pictures":
-        _show_hits(prompt, hits, copy, printing)
+        _show_hits(prompt, hits, filing, printing)
         return
-    if copy is not None or printing.show_pictures:
-        raise T2IError(f"'{stored.folder}' holds vectors of {stored.of}, not of pictures", "omit --copy and --show")
+    if filing.copy or filing.page or printing.show_pictures:
+        raise T2IError(f"'{stored.folder}' holds vectors of {stored.of}, not of pictures", NO_PICTURES)
     if stored.of == "texts":
         sentences = [RetrievedSentence(hit.rank, hit.picture.captions[0], hit.score) for hit in hits]
         _show_sentences(prompt, sentences, printing)
@@ -142,11 +179,13 @@ def _show_stored(stored: Vectors, prompt: str, hits: Sequence[Hit], copy: Path |
         _show(prompt, hits, printing)
 
 
-def _show_hits(prompt: str, hits: Sequence[Hit], copy: Path | None, printing: PictureFlags) -> None:
+def _show_hits(prompt: str, hits: Sequence[Hit], filing: _Filing, printing: PictureFlags) -> None:
     from t2icli.pipelines.evaluate import retrieval
 
-    if copy is not None:
-        show.note(f"{len(retrieval.file(hits, copy))} pictures in {copy}")
+    if filing.copy is not None:
+        show.note(f"{len(retrieval.file(hits, filing.copy))} pictures in {filing.copy}")
+    if filing.page is not None:
+        show.note(f"page: {retrieval.write_page(hits, prompt, filing.data.name, filing.page)}")
     _show(prompt, hits, printing)
     if printing.show_pictures:
         with tempfile.TemporaryDirectory() as folder:

@@ -70,14 +70,24 @@ class Vectors:
             hint = "omit -r and its settings, install that model again, or embed into another folder"
             raise T2IError(f"the vectors in '{self.folder}' are of another model or other settings", hint)
 
-    def search(self, query: NDArray[np.float32], n: int) -> list[Hit]:
+    def search(self, query: NDArray[np.float32], n: int, among: NDArray[np.int64] | None = None) -> list[Hit]:
         """The n rows nearest to `query`, best first; of the same score the earlier one."""
-        best: list[tuple[float, int, int]] = []
+        best = self.nearest(query, n, among)
+        return [Hit(rank, self._picture(row), score) for rank, (row, score) in enumerate(best, start=1)]
+
+    def nearest(
+        self, query: NDArray[np.float32], n: int, among: NDArray[np.int64] | None = None
+    ) -> list[tuple[int, float]]:
+        """The same as row and score: of all rows, or of those that an index names."""
+        if among is not None:
+            rows = np.unique(among[among >= 0])
+            return [(int(rows[place]), score) for place, score in search(query, self.of_rows(rows, len(query)), n)]
+        best: list[tuple[float, int]] = []
         for path in self.shards:
+            first = int(path.stem) * int(self.plan["shard_rows"])
             vectors = _numbers(_read(path).column("vector"), path, len(query))
-            best += [(-score, int(path.stem), row) for row, score in search(query, vectors, n)]
-            best = sorted(best)[:n]
-        return [Hit(rank, self._picture(shard, row), -score) for rank, (score, shard, row) in enumerate(best, start=1)]
+            best = sorted([*best, *((-score, first + row) for row, score in search(query, vectors, n))])[:n]
+        return [(row, -score) for score, row in best]
 
     @property
     def rows(self) -> int:
@@ -92,6 +102,24 @@ class Vectors:
             column = _read(path).column("vector")
             parts.append(_numbers(column, path)[max(0, start - number * size) : end - number * size])
         return np.concatenate(parts)
+
+    def of_rows(self, rows: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+        """The vectors of some rows, in rising order."""
+        vectors: NDArray[np.float32] = np.empty((len(rows), width), np.float32)
+        size = int(self.plan["shard_rows"])
+        for number in np.unique(rows // size).tolist():
+            path, here = self._shard(number), rows // size == number
+            vectors[here] = _numbers(_read(path).column("vector"), path, width)[rows[here] - number * size]
+        return vectors
+
+    def captions(self, n: int) -> list[str]:
+        """The first caption of at most n rows from all over them."""
+        rows = sorted({i * self.rows // n for i in range(n)})
+        size, found = int(self.plan["shard_rows"]), []
+        for number, some in groupby(rows, lambda row: row // size):
+            column = _read(self._shard(number)).column("captions")
+            found += [captions[0] for row in some if (captions := column[row - number * size].as_py())]
+        return found
 
     def keys(self, rows: Collection[int]) -> dict[int, str]:
         """The keys of some rows."""
@@ -148,14 +176,15 @@ class Vectors:
             for row in table.filter(pc.is_valid(table.column("problem"))).to_pylist():
                 yield row["key"], row["problem"]
 
-    def _picture(self, shard: int, row: int) -> CaptionedPicture:
-        found = _read(self._shard(shard)).slice(row, 1).to_pylist()[0]
+    def _picture(self, row: int) -> CaptionedPicture:
+        shard, place = divmod(row, int(self.plan["shard_rows"]))
+        found = _read(self._shard(shard)).select(["key", "captions"]).slice(place, 1).to_pylist()[0]
         key, captions = found["key"], tuple(found["captions"])
         source = Path(self.plan["source"])
         if self.of != "pictures" or not (source / dataset.CARD).is_file():
             return CaptionedPicture(key, captions, partial(read_file, Path(key)))
-        data, place = PreparedDataset.open(source), shard * int(self.plan["shard_rows"]) + row
-        return CaptionedPicture(key, captions, partial(data.image_bytes, place), suffix=f".{data.format(place)}")
+        data = PreparedDataset.open(source)
+        return CaptionedPicture(key, captions, partial(data.image_bytes, row), suffix=f".{data.format(row)}")
 
 
 def _read(path: Path) -> Any:

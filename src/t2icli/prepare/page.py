@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 
-from PIL import Image
-
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
+from t2icli.pictures.found import thumbnail
 from t2icli.prepare import report
 from t2icli.prepare.portrait import Portrait, histogram, portrait
 
@@ -118,13 +115,9 @@ def _sheet(data: PreparedDataset) -> str:
 
 
 def _figure(data: PreparedDataset, i: int) -> str:
-    image, stream = data.image(i), io.BytesIO()
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    image.save(stream, "JPEG", quality=80)
-    coded = base64.b64encode(stream.getvalue()).decode()
     caption = html.escape(" / ".join(data.captions(i)))
     title = f"{data.key(i)}, {data.size(i)[0]} x {data.size(i)[1]}: "
     return (
         f'<figure title="{html.escape(title)}{caption}"><img alt="{caption}" loading="lazy" '
-        f'src="data:image/jpeg;base64,{coded}"><figcaption>{caption}</figcaption></figure>'
+        f'src="{thumbnail(data.image(i), SIDE)}"><figcaption>{caption}</figcaption></figure>'
     )

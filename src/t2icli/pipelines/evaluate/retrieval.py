@@ -15,6 +15,7 @@ import numpy as np
 from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
+from t2icli.pictures.found import FoundPicture, page
 from t2icli.pipelines.evaluate import embeddings
 from t2icli.pipelines.evaluate.embeddings import Embedded
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
@@ -296,3 +297,11 @@ def file(hits: Sequence[Hit], folder: Path) -> list[Path]:
         with files.whole(target) as draft:
             draft.write_bytes(hit.picture.content())
     return targets
+
+
+def write_page(hits: Sequence[Hit], prompt: str, source: str, path: Path) -> Path:
+    """One page with all the pictures in it."""
+    found = [
+        FoundPicture(hit.rank, hit.picture.name, hit.score, hit.picture.captions, hit.picture.open()) for hit in hits
+    ]
+    return files.write(path, page(prompt, source, found))
