@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for modules that several rooms' tests import
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -16,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from jobs_to_do import loads, shards
+from namespaces import CABLE, Host, two_hosts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CHUNKS = 16
@@ -125,6 +126,29 @@ def test_a_chunk_that_ends_every_worker_is_named(tmp_path: Path, cluster: Any) -
     error = said(start(tmp_path / "out", cluster.address, deadly="5"))
     assert "3 workers have died while they worked on the rows from '5' on" in error
     assert "000005.txt" not in shards(tmp_path / "out")
+
+
+def test_a_host_whose_cable_is_cut_leaves_its_chunks_to_the_other(tmp_path: Path) -> None:
+    pytest.importorskip("daft")
+    with two_hosts(tmp_path, "a job") as (head, other):
+        address = f"{head.address}:6379"
+        ray(head, "--head", "--port", "6379")
+        ray(other, "--address", address)
+        words = [Path(__file__).with_name("jobs_to_do.py"), tmp_path / "out", str(CHUNKS), "0.5", "", address]
+        run = head.start(list(map(str, words)))
+        while len(loads(tmp_path / "out")) < 2 or len(list(tmp_path.glob("out/shards/*.txt"))) < 4:
+            assert run.poll() is None, head.said
+            time.sleep(0.02)
+        other.ip("link", "set", CABLE, "down")
+        assert run.wait(250) == 0, head.said
+    assert shards(tmp_path / "out") == EXPECTED
+
+
+def ray(host: Host, *words: str) -> None:
+    """Start Ray on a host, with one core; what ends the host's processes ends it."""
+    path = {"PYTHONPATH": str(Path(__file__).parent)}
+    start = ["-m", "ray.scripts.scripts", "start", "--node-ip-address", host.address, "--num-cpus", "1"]
+    assert host.start([*start, "--disable-usage-stats", *words], path).wait(100) == 0, host.said
 
 
 def children(process: int) -> list[int]:
