@@ -198,6 +198,27 @@ def test_vectors_are_measured_as_their_source_is(t2i: Runner, photos: Path) -> N
     t2i.fails("evaluate", "retrieval", "vectors", says="is not finished: 1 shards are missing")
 
 
+def test_retrieval_with_an_engine_measures_as_it_does_without(t2i: Runner, photos: Path) -> None:
+    listed = [SourceRow(path.stem, path, (path.stem, "white")) for path in sorted(photos.glob("*.png"))]
+    shards.write(
+        "prepared", [SourceRow("mute", photos / "red.png"), *listed, SourceRow("z", photos / "red.png", ("red",))]
+    )
+    (photos / "gray.jpg").write_text("<html>")
+    for data, code in (("prepared", 0), (photos, 3)):
+        words = ("evaluate", "retrieval", data, "-r", "colour-vectors")
+        if code:
+            for path in [*photos.glob("*.png"), photos / "gray.jpg"]:
+                path.with_suffix(".txt").write_text(f"{path.stem}\n")
+        job = (*words, "--engine", "here", "--output", f"job{code}", "--shard-rows", 2)
+        plain, once, again = (t2i.run(*each, "--json") for each in (words, job, job))
+        assert (plain.code, once.code, again.code) == (code, code, code)
+        assert plain.json() == once.json() == again.json()
+        assert plain.json()["results"][0]["images"] == len(listed)
+    t2i.fails("search", "red", "job0", "-r", "colour-vectors", says="there is no picture in 'job0'")
+    t2i.fails(*job, "--cache", "c", says="--engine embeds the pictures of data")
+    t2i.fails(*job, "--limit", 2, says="was started with rows")
+
+
 def test_a_folder_that_is_not_finished_is_searched_with_a_warning(t2i: Runner, photos: Path) -> None:
     t2i.ok("embed", photos, *EMBED)
     Path("vectors/shards/000002.arrow").unlink()

@@ -99,3 +99,18 @@ def test_empty_captions_are_worth_nothing(t2i: Runner, pictures: Path) -> None:
     (result,) = t2i.ok(*words).json()["results"]
     assert [result[name] for name in ("bleu_4", "rouge_l", "cider_d")] == [0.0, 0.0, 0.0]
     assert result["judged"]["letters"]["captions"] == 0.0
+
+
+def test_a_job_measures_as_a_run_without_engine_does(t2i: Runner, pictures: Path) -> None:
+    words = ("evaluate", "caption", pictures, "-m", "namer", "-n", 2, "-r", "letters")
+    job = (*words, "--engine", "here", "--output", "job", "--shard-rows", 2)
+    plain = t2i.ok(*words, "--json").json()
+    assert t2i.ok(*job, "--json").json() == plain
+    assert [path.name for path in sorted(Path("job/shards").iterdir())] == ["000000.jsonl", "000001.jsonl"]
+    Path("job/shards/000001.jsonl").unlink()
+    assert t2i.ok(*job, "--json").json() == plain
+    t2i.fails(*job, "--seed", 1, says="was started with seed = 0, now it is 1")
+    t2i.fails(*job, "-m", "namer", says="--engine measures one model")
+    t2i.fails(*words, "--output", "job", says="--output is for a job")
+    Image.new("RGB", (4, 4), "red").save(pictures / "lime.png")
+    t2i.fails(*job, says="was started with data")

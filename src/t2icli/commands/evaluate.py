@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 import typer
@@ -20,7 +21,8 @@ from t2icli.commands.options import (
     named_path,
     output_folder,
 )
-from t2icli.engine.run import run
+from t2icli.engine.jobs import Job
+from t2icli.engine.run import Done, Ray, run
 from t2icli.ground.errors import T2IError
 from t2icli.registry import defaults, settings
 
@@ -44,6 +46,27 @@ Root = Annotated[
 ]
 Text = Annotated[str, typer.Option("--text", metavar="KIND", help="Which kind of BriVL sentence to use.")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N rows.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where --engine keeps its shards."),
+]
+T = TypeVar("T")
+
+
+def _cluster(job_flags: JobFlags, output: Path | None, words: Sequence[str] | None = None) -> Ray | None:
+    """Where the job of one model is done; None for this process, or where there is no job."""
+    if output is not None and job_flags.engine is None:
+        raise T2IError("--output is for a job", "add --engine here")
+    if job_flags.engine is not None and len(words or ()) > 1:
+        raise T2IError("--engine measures one model", "run it once for each, with an --output of its own")
+    return job_flags.cluster()
+
+
+def _measured(job: Job, on: Ray | None, done: Done, join: Callable[[Sequence[Path]], T]) -> T:
+    """What all shards of a job come to."""
+    results: list[T] = []
+    run(job, on, done, lambda shards: results.append(join(shards)))
+    return results[0]
 
 
 @app.command()
@@ -70,6 +93,8 @@ def retrieval(
     limit: Limit = None,
     cache: Cache = None,
     plot: Plot = None,
+    output: Output = None,
+    job_flags: JobFlags = JobFlags(),
     backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
@@ -77,14 +102,25 @@ def retrieval(
 
     DATA may also be vectors of pictures, made by `t2i embed` here or on a cluster.
     """
-    from t2icli.pipelines import models
+    from t2icli.pipelines import embed, models
     from t2icli.pipelines.evaluate import embeddings, pairs
     from t2icli.pipelines.evaluate import retrieval as work
     from t2icli.pipelines.vectors import Vectors
 
+    on = _cluster(job_flags, output, ranker)
     options = backend.options(context)
     stored = Vectors.at(data)
-    if stored is not None:
+    if job_flags.engine is not None:
+        if stored is not None or audio or cache is not None:
+            raise T2IError("--engine embeds the pictures of data", "omit --audio and --cache, and name the data")
+        measured = pairs.first(pairs.read(data, text=text, root=root), limit)
+        how = embed.Embedding.by("pictures", (ranker or [defaults.name("ranker")])[0], options, **backend.limits)
+        show.notes(models.stand_ins([how.embedder.model]))
+        job = embed.of_pairs(measured, data, output_folder(output), how, job_flags.shard_rows)
+        with show.watching() as watch:
+            run(job, on, watch.counting("embedding", len(measured.pictures)))
+        results = [Vectors(job.output, job.settings).measure_pairs(how.embedder.open(), measured, duplicates)]
+    elif stored is not None:
         if audio or cache is not None or len(ranker or []) > 1:
             raise T2IError(f"'{data}' holds vectors of one model", "omit --audio and --cache, and all -r but one")
         source = stored.open_embedder(ranker[0] if ranker else None, options, **backend.limits)
@@ -167,10 +203,7 @@ def generation(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     limit: Limit = None,
     plot: Plot = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", parser=named_path, metavar="FOLDER", help="Where --engine keeps its shards."),
-    ] = None,
+    output: Output = None,
     job_flags: JobFlags = JobFlags(),
     backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
@@ -183,9 +216,7 @@ def generation(
 
     if fid and reference is None:
         raise T2IError("--fid needs real pictures", "add --reference DATA")
-    on = job_flags.cluster()
-    if output is not None and job_flags.engine is None:
-        raise T2IError("--output is for a job", "add --engine here")
+    on = _cluster(job_flags, output)
     options = dict(backend.options(context))
     of_rankers = settings.take_table(options, "ranker")
     texts = work.prompts_in(prompts)[:limit]
@@ -222,13 +253,12 @@ def generation(
                 watch=watch,
             )
         else:
-            results: list[GenerationResult] = []
-
-            def join(shards: Sequence[Path]) -> None:
-                results.append(work.joined(shards, how, work.distances(features, real)))
-
-            run(work.job(output_folder(output), how, job_flags.shard_rows), on, lambda rows: drawn(n * rows), join)
-            result = results[0]
+            result = _measured(
+                work.job(output_folder(output), how, job_flags.shard_rows),
+                on,
+                lambda rows: drawn(n * rows),
+                lambda shards: work.joined(shards, how, work.distances(features, real)),
+            )
     if calibrate:
         work.calibrate(source, rankers[chooser], result)
         show.note(f"kept in the card of {source.name}")
@@ -335,6 +365,8 @@ def codec(
         ),
     ] = None,
     root: Root = None,
+    output: Output = None,
+    job_flags: JobFlags = JobFlags(),
     backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
@@ -342,17 +374,24 @@ def codec(
     from t2icli.pipelines import models
     from t2icli.pipelines.evaluate import charts, pairs
     from t2icli.pipelines.evaluate import codec as work
-    from t2icli.registry.open import open_one
+    from t2icli.registry.open import Choice, choose
 
+    on = _cluster(job_flags, output, model)
     options = backend.options(context)
     measured = pairs.first(pairs.read(data, root=root, captions=False), limit)
     results = []
     for word in model or (None,):
-        source = open_one("codec", word, options, device=backend.device)
-        show.notes(models.stand_ins([source.model]))
+        how = work.Measuring(
+            Choice.of("codec", *choose("codec", word, options, device=backend.device)), backend.batch_size or 16
+        )
+        show.notes(models.stand_ins([how.codec.model]))
         with show.watching() as watch:
-            advance = watch.counting(source.name, len(measured.pictures))
-            results.append(work.evaluate(source, measured, batch=backend.batch_size or 16, advance=advance))
+            advance = watch.counting(how.codec.name, len(measured.pictures))
+            if job_flags.engine is None:
+                results.append(work.evaluate(how.codec.open(), measured, batch=how.batch, advance=advance))
+                continue
+            job = work.job(measured, data, output_folder(output), how, job_flags.shard_rows)
+            results.append(_measured(job, on, advance, partial(work.joined, how=how, pairs=measured)))
     for number, result in enumerate(results):
         if pictures is not None:
             path = pictures if number == 0 else pictures.with_stem(f"{pictures.stem}-{number}")
@@ -384,6 +423,8 @@ def caption(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
     root: Root = None,
     limit: Limit = None,
+    output: Output = None,
+    job_flags: JobFlags = JobFlags(),
     backend: BackendFlags = BackendFlags(),
     as_json: Json = False,
 ) -> None:
@@ -391,23 +432,32 @@ def caption(
     from t2icli.pipelines import models, scoring
     from t2icli.pipelines.evaluate import caption as work
     from t2icli.pipelines.evaluate import pairs
-    from t2icli.registry.open import open_one
+    from t2icli.registry.open import Choice, choose
 
+    on = _cluster(job_flags, output, model)
     options = dict(backend.options(context))
     measured = pairs.first(pairs.read(data, root=root), limit)
-    judges = scoring.judges(ranker or (), settings.take_table(options, "ranker"))
-    show.notes(models.stand_ins(judge.model for judge in judges))
+    chosen = scoring.chosen(ranker or (), settings.take_table(options, "ranker"))
+    show.notes(models.stand_ins(judge.model for _, judge in chosen.values()))
+    judges = scoring.opened(chosen) if job_flags.engine is None else []
     results = []
     for word in model or (None,):
-        source = open_one("captioner", word, options, **backend.limits)
+        source = Choice.of("captioner", *choose("captioner", word, options, **backend.limits))
         show.notes(models.stand_ins([source.model]))
         with show.watching() as watch:
             advance = watch.counting(source.name, len(measured.pictures))
-            results.append(work.evaluate(source, measured, n, seed=seed, by=by, judges=judges, advance=advance))
+            if job_flags.engine is None:
+                results.append(
+                    work.evaluate(source.open(), measured, n, seed=seed, by=by, judges=judges, advance=advance)
+                )
+                continue
+            how = work.Measuring(source, n, seed, chosen)
+            job = work.job(measured, data, output_folder(output), how, job_flags.shard_rows)
+            results.append(_measured(job, on, advance, partial(work.joined, how=how, pairs=measured, by=by)))
     if as_json:
         show.json({"results": [result.table() for result in results]})
         return
-    names = [judge.name for judge in judges]
+    names = list(chosen)
     rows = [
         [
             each.model,

@@ -8,7 +8,7 @@ with the reason as its `problem` and a vector that is not a number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
-from t2icli.pipelines.evaluate.pairs import CaptionedPicture
+from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry import defaults
 from t2icli.registry.open import Choice, choose, load
 
@@ -123,6 +123,12 @@ def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embed
         "option": embedder["option"],
     }
     return Job(output, plan, cut(rows, shard_rows), how, SUFFIX, reads=(source.resolve(),))
+
+
+def of_pairs(pairs: EvaluationSet, data: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
+    """The job that embeds what is measured: some rows of `data`, so that it is no folder to search in."""
+    all_rows = job(pairs.pictures, data, output, how, shard_rows)
+    return replace(all_rows, settings={**all_rows.settings, "job": "evaluate-retrieval", "data": pairs.identity})
 
 
 def _write(of: Of, embedder: Embedder, rows: Sequence[CaptionedPicture], draft: Path) -> None:

@@ -145,24 +145,34 @@ class Vectors:
     def measure(self, source: Opened[Embedder], duplicates: Duplicates, limit: int | None = None) -> RetrievalResult:
         """How well pictures and their captions find each other; the captions are embedded here."""
         self.check_pictures()
-        tables = [_read(path) for path in self.shards]
-        pictures = list(self._pictures(tables))
-        captioned = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
-        if not captioned:
+        pictures = list(self._pictures())
+        places = [place for place, picture in enumerate(pictures) if picture.captions][:limit]
+        if not places:
             raise T2IError(f"no picture of '{self.folder}' has a sentence")
-        images = np.concatenate([_numbers(table.column("vector"), self.folder, source.thing.width) for table in tables])
-        pairs = EvaluationSet([pictures[place] for place in captioned], self.plan["keys"])
+        pairs = EvaluationSet([pictures[place] for place in places], self.plan["keys"])
+        return self.measure_pairs(source, pairs, duplicates, places)
+
+    def measure_pairs(
+        self,
+        source: Opened[Embedder],
+        pairs: EvaluationSet,
+        duplicates: Duplicates,
+        places: Sequence[int] | None = None,
+    ) -> RetrievalResult:
+        """The same of these pictures, whose vectors are at `places`; None if they are all, in order."""
+        columns = [_read(path).column("vector") for path in self.shards]
+        images = np.concatenate([_numbers(column, self.folder, source.thing.width) for column in columns])
         texts = sentences_of(pairs)
         blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
         vectors = np.concatenate([source.thing.embed_texts(block).numpy() for block in blocks])
-        embedded = Embedded(images[captioned], vectors, dict(self.problems()))
+        embedded = Embedded(images if places is None else images[places], vectors, dict(self.problems()))
         return measured([source], pairs, [embedded], duplicates=duplicates)[0]
 
-    def _pictures(self, tables: Sequence[Any]) -> Iterator[CaptionedPicture]:
+    def _pictures(self) -> Iterator[CaptionedPicture]:
         """The rows of all shards."""
         source = Path(self.plan["source"])
         data = PreparedDataset.open(source) if (source / dataset.CARD).is_file() else None
-        rows = (row for table in tables for row in table.select(["key", "captions"]).to_pylist())
+        rows = (row for path in self.shards for row in _read(path).select(["key", "captions"]).to_pylist())
         for place, row in enumerate(rows):
             content = partial(data.image_bytes, place) if data is not None else partial(read_file, Path(row["key"]))
             yield CaptionedPicture(row["key"], tuple(row["captions"]), content)

@@ -81,6 +81,25 @@ def test_a_codec_of_latents_alone_is_measured_too(t2i: Runner, tmp_path: Path) -
     assert "quarters" in t2i.ok("evaluate", "codec", tmp_path / "pictures", "-m", "quarters").stdout
 
 
+@pytest.mark.parametrize("codec", ["greys", "quarters"])
+def test_a_job_measures_as_a_run_without_engine_does(t2i: Runner, codec: str) -> None:
+    t2i.use(Plugin())
+    Path("pictures").mkdir()
+    for number in range(10):
+        colour = (25 * number, 120, 10 * number)
+        Image.new("RGB", (40, 32), colour).save(f"pictures/{number:02d}.png")
+    words = ("evaluate", "codec", "pictures", "-m", codec, "--pairs")
+    job = ("--engine", "here", "--output", "job", "--shard-rows", 6)
+    plain = t2i.ok(*words, "plain.png", "--json").json()
+    assert t2i.ok(*words, "job.png", *job, "--json").json() == plain
+    assert Path("job.png").read_bytes() == Path("plain.png").read_bytes()  # eight pictures of two shards
+    (shard, other) = sorted(Path("job/shards").iterdir())
+    shard.unlink()
+    assert t2i.ok(*words, "job.png", *job, "--json").json() == plain and other.is_file()
+    t2i.fails(*words, "job.png", *job, "--limit", 9, says="was started with pictures = 10, now it is 9")
+    t2i.fails(*words, "job.png", *job, "-m", codec, says="--engine measures one model")
+
+
 def test_what_needs_codes_or_latents_refuses_a_codec_without(t2i: Runner) -> None:
     t2i.use(Plugin())
     greys, quarters = (configure.part(Part("codec", name), None, "codec") for name in ("greys", "quarters"))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from t2icli.contract.kinds import Captioner
+from t2icli.engine.jobs import Job, Make, cut
 from t2icli.pipelines import scoring
 from t2icli.pipelines.evaluate import caption_scores
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
-from t2icli.registry.open import Opened
+from t2icli.registry.open import Choice, Opened
 
+AT_ONCE = 16
+SUFFIX = ".jsonl"
 By = Literal["character", "word"]
 
 
@@ -36,6 +43,14 @@ class CaptionResult:
         return {**table, "different": self.different, "judged": judged}
 
 
+class DescribedPicture(msgspec.Struct):
+    """What is kept of one picture."""
+
+    captions: list[str]
+    judged: dict[str, tuple[float, float]]
+    """For each ranker its mean score for the captions, and for the references."""
+
+
 def evaluate(
     source: Opened[Captioner],
     pairs: EvaluationSet,
@@ -44,32 +59,96 @@ def evaluate(
     seed: int = 0,
     by: By = "character",
     judges: Sequence[scoring.Judge] = (),
-    batch: int = 16,
     advance: Callable[[int], None] = lambda n: None,
 ) -> CaptionResult:
     """Describe every picture n times and compare with its references."""
-    captions: list[list[str]] = []
-    judged: dict[str, list[tuple[float, float]]] = {judge.name: [] for judge in judges}
-    for start in range(0, len(pairs.pictures), batch):
-        some = pairs.pictures[start : start + batch]
-        images = [picture.open() for picture in some]
-        batch_captions = source.thing.caption(images, n, seed=seed + start)
-        for picture, image, texts in zip(some, images, batch_captions, strict=True):
-            for judge in judges:
-                judged[judge.name].append(_judged(judge, image, texts, picture.captions))
-        captions += batch_captions
+    described = list(_described(enumerate(pairs.pictures), source.thing, n, seed, judges, advance))
+    return result(source.name, pairs, described, by)
+
+
+def _described(
+    rows: Iterable[tuple[int, CaptionedPicture]],
+    captioner: Captioner,
+    n: int,
+    seed: int,
+    judges: Sequence[scoring.Judge],
+    advance: Callable[[int], None] = lambda n: None,
+) -> Iterator[DescribedPicture]:
+    """The picture at position i is described with `seed + i`."""
+    for some in cut(rows, AT_ONCE):
+        images = [picture.open() for _, picture in some]
+        captions = captioner.caption(images, n, seed=seed + some[0][0])
+        for (_, picture), image, texts in zip(some, images, captions, strict=True):
+            judged = {judge.name: _judged(judge, image, texts, picture.captions) for judge in judges}
+            yield DescribedPicture(list(texts), judged)
         advance(len(some))
+
+
+def result(name: str, pairs: EvaluationSet, described: Sequence[DescribedPicture], by: By) -> CaptionResult:
+    """The figures of all pictures."""
+    captions = [each.captions for each in described]
     return CaptionResult(
-        source.name,
+        name,
         len(captions),
         by,
         compared(captions, pairs.pictures, by),
-        sum(len(set(texts)) / n for texts in captions) / len(captions),
+        _mean([len(set(texts)) / len(texts) for texts in captions]),
         {
-            name: (_mean([own for own, _ in both]), _mean([theirs for _, theirs in both]))
-            for name, both in judged.items()
+            judge: (
+                _mean([each.judged[judge][0] for each in described]),
+                _mean([each.judged[judge][1] for each in described]),
+            )
+            for judge in described[0].judged
         },
     )
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How pictures become captions and scores; what every worker of a job is given."""
+
+    captioner: Choice
+    n: int
+    seed: int
+    judges: Mapping[str, tuple[float, Choice]] = field(default_factory=dict)
+
+    def __call__(self) -> Make:
+        return partial(_write, self, self.captioner.open().thing, scoring.opened(self.judges))
+
+
+def job(pairs: EvaluationSet, data: Path, output: Path, how: Measuring, shard_rows: int) -> Job:
+    """The job that describes the pictures of `data`."""
+    plan = {
+        "job": "evaluate-caption",
+        "pictures": len(pairs.pictures),
+        "data": pairs.identity,
+        "n": how.n,
+        "seed": how.seed,
+        "shard_rows": shard_rows,
+        "captioner": how.captioner.plan,
+        "ranker": scoring.plan(how.judges),
+    }
+    return Job(output, plan, cut(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
+
+
+def _write(
+    how: Measuring,
+    captioner: Captioner,
+    judges: Sequence[scoring.Judge],
+    rows: Sequence[tuple[int, CaptionedPicture]],
+    draft: Path,
+) -> None:
+    """The shard of some pictures: a line for each."""
+    with draft.open("wb") as stream:
+        for each in _described(rows, captioner, how.n, how.seed, judges):
+            stream.write(msgspec.json.encode(each) + b"\n")
+
+
+def joined(shards: Sequence[Path], how: Measuring, pairs: EvaluationSet, by: By) -> CaptionResult:
+    """The figures of all shards."""
+    lines = (line for path in shards for line in path.read_bytes().splitlines())
+    described = [msgspec.json.decode(line, type=DescribedPicture) for line in lines]
+    return result(how.captioner.name, pairs, described, by)
 
 
 def compared(captions: Sequence[Sequence[str]], pictures: Sequence[CaptionedPicture], by: By) -> dict[str, float]:
