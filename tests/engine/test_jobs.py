@@ -15,7 +15,7 @@ import pytest
 from t2icli.engine import cluster, query
 from t2icli.engine.query import Lost, Query, check_address, check_answer, check_room, patient, room
 from t2icli.engine.run import Ray, run
-from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, ClusterWorker, versions
+from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, ClusterWorker, Given, versions
 from t2icli.ground.errors import T2IError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -134,8 +134,7 @@ def worker(output: Path, theirs: Mapping[str, str] = OURS, chunks: Sequence[int]
             for number in chunks:
                 stream.seek(place(number))
                 pickle.dump((number, [number]), stream)
-    content = pickle.dumps(replace(job(output), chunks=()))
-    return ClusterWorker(pickle.dumps((theirs, Path.cwd(), content)))
+    return ClusterWorker(*Given.of(job(output))._replace(versions=theirs))
 
 
 def place(number: int) -> int:
@@ -157,13 +156,19 @@ def test_a_worker_reports_errors_with_the_name_of_its_machine(tmp_path: Path) ->
 
 def test_a_worker_that_does_not_see_a_folder_makes_nothing(tmp_path: Path) -> None:
     answer = worker(tmp_path / "elsewhere")(place(0))
-    assert f"'{tmp_path / 'elsewhere'}' is not there, but every machine must see the same folder" in answer
+    assert f"'{tmp_path / 'elsewhere'}' is not there, or is empty, but every machine must see the same folder" in answer
     assert list(tmp_path.iterdir()) == []
     run(job(tmp_path / "out", 1))
     worker(tmp_path / "out")
-    content = pickle.dumps(replace(job(tmp_path / "out"), chunks=(), reads=(tmp_path / "photos",)))
-    answer = ClusterWorker(pickle.dumps((OURS, Path.cwd(), content)))(place(0))
-    assert f"'{tmp_path / 'photos'}' is not there, but every machine must see the same folder" in answer
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "1.png").touch()
+    given = Given.of(replace(job(tmp_path / "out"), reads=(photos,)))
+    (photos / "1.png").unlink()  # as where it is not mounted
+    for _ in range(2):
+        said = f"'{photos}' is not there, or is empty, but every machine must see the same folder"
+        assert said in ClusterWorker(*given)(place(0))
+        photos.rmdir() if photos.is_dir() else None
     assert len(loads(tmp_path / "out")) == 1
 
 
@@ -177,13 +182,12 @@ def test_a_worker_of_another_version_makes_nothing(tmp_path: Path, name: str) ->
 
 def test_a_worker_works_in_the_folder_where_the_job_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    content = pickle.dumps((OURS, Path("/"), b""))
-    ClusterWorker(content)
+    ClusterWorker(*Given.of(job(tmp_path / "out"))._replace(folder=Path("/")))
     assert Path.cwd() == Path("/")
 
 
 def asked(workers: int, gpus: float = 0) -> Query:
-    return Query(None, workers, gpus, again=False, content=b"", places=[])
+    return Query(None, workers, gpus, again=False, given=Given(b"", {}, {}, Path()), places=[])
 
 
 def test_workers_that_do_not_fit_into_the_cluster_are_refused() -> None:
@@ -239,7 +243,7 @@ class Asked:
 
     def __call__(self, query: Query) -> Iterator[str]:
         self.queries.append(query)
-        here = ClusterWorker(query.content)
+        here = ClusterWorker(*query.given)
         return self.answers.pop(0)(here(place) for place in query.places)
 
 
@@ -282,12 +286,15 @@ def test_a_chunk_under_which_workers_die_is_refused_by_its_first_row(tmp_path: P
     script = Path(__file__).with_name("jobs_to_do.py")
     run(job(tmp_path / "out", 1))
     worker(tmp_path / "out")
-    content = pickle.dumps(replace(job(tmp_path / "out", deadly=3), chunks=()))
-    content = pickle.dumps((OURS, Path.cwd(), content))
-    words = f"import sys; sys.path.append({str(script.parent)!r}); from t2icli.engine.worker import ClusterWorker; "
+    given = Given.of(job(tmp_path / "out", deadly=3))
+    words = (
+        f"import pickle, sys; sys.path.append({str(script.parent)!r}); from t2icli.engine.worker import ClusterWorker; "
+    )
     for _ in range(TRIES):
-        died = subprocess.run([sys.executable, "-c", f"{words}ClusterWorker({content!r})({place(3)})"])
+        died = subprocess.run(
+            [sys.executable, "-c", f"{words}ClusterWorker(*pickle.loads({pickle.dumps(tuple(given))!r}))({place(3)})"]
+        )
         assert died.returncode == -signal.SIGKILL
-    assert f"{TRIES} workers have died while they worked on the rows from '3' on" in ClusterWorker(content)(place(3))
-    assert ClusterWorker(content)(place(4)) == "4"
+    assert f"{TRIES} workers have died while they worked on the rows from '3' on" in ClusterWorker(*given)(place(3))
+    assert ClusterWorker(*given)(place(4)) == "4"
     assert [path.name for path in (tmp_path / "out" / BEGUN).iterdir()] == ["3"]

@@ -16,7 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from jobs_to_do import loads, shards
-from namespaces import CABLE, Host, two_hosts
+from namespaces import CABLE, two_hosts
+from ray_hosts import start_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CHUNKS = 16
@@ -132,8 +133,8 @@ def test_a_host_whose_cable_is_cut_leaves_its_chunks_to_the_other(tmp_path: Path
     pytest.importorskip("daft")
     with two_hosts(tmp_path, "a job") as (head, other):
         address = f"{head.address}:6379"
-        ray(head, "--head", "--port", "6379")
-        ray(other, "--address", address)
+        start_ray(head, "--head", "--port", "6379")
+        start_ray(other, "--address", address)
         words = [Path(__file__).with_name("jobs_to_do.py"), tmp_path / "out", str(CHUNKS), "0.5", "", address]
         run = head.start(list(map(str, words)))
         while len(loads(tmp_path / "out")) < 2 or len(list(tmp_path.glob("out/shards/*.txt"))) < 4:
@@ -142,13 +143,6 @@ def test_a_host_whose_cable_is_cut_leaves_its_chunks_to_the_other(tmp_path: Path
         other.ip("link", "set", CABLE, "down")
         assert run.wait(250) == 0, head.said
     assert shards(tmp_path / "out") == EXPECTED
-
-
-def ray(host: Host, *words: str) -> None:
-    """Start Ray on a host, with one core; what ends the host's processes ends it."""
-    path = {"PYTHONPATH": str(Path(__file__).parent)}
-    start = ["-m", "ray.scripts.scripts", "start", "--node-ip-address", host.address, "--num-cpus", "1"]
-    assert host.start([*start, "--disable-usage-stats", *words], path).wait(100) == 0, host.said
 
 
 def children(process: int) -> list[int]:

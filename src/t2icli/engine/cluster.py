@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from t2icli.engine import jobs
 from t2icli.engine.jobs import Job
 from t2icli.engine.query import KEPT, Lost, Query, ask, check_address
-from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, content_of
+from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, Given
 from t2icli.ground.errors import T2IError
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def run_on_ray(job: Job, on: Ray, done: Done) -> int:
 
 def _make(job: Job, on: Ray, left: dict[int, Waiting], done: Done) -> None:
     """Ask workers for the shards of the chunks `left`, as long as some of them become fewer by it."""
-    content, again = content_of(job), 0
+    given, again = Given.of(job), 0
     while left:
-        query = Query(on.address, on.workers, on.gpus, again > 0, content, [chunk.place for chunk in left.values()])
+        query = Query(on.address, on.workers, on.gpus, again > 0, given, [chunk.place for chunk in left.values()])
         before = len(left)
         try:
             for answer in ask(query):

@@ -21,7 +21,7 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import IO, Any
 
-from t2icli.engine.worker import TRIES, ClusterWorker
+from t2icli.engine.worker import TRIES, ClusterWorker, Given
 from t2icli.ground.errors import T2IError
 
 ANSWER_WITHIN = 4.0
@@ -51,8 +51,7 @@ class Query:
     gpus: float
     again: bool
     """Whether machines were lost under a query before: then fewer workers will do."""
-    content: bytes
-    """What `ClusterWorker` is given."""
+    given: Given
     places: list[int]
 
 
@@ -234,7 +233,7 @@ def _forward(answers: Iterator[str], to: Queue[str | Exception | None]) -> None:
 def _answers(daft: Any, query: Query, workers: int) -> Iterator[str]:
     make = daft.cls(
         ClusterWorker, cpus=1, gpus=query.gpus, max_concurrency=workers, use_process=True, max_retries=TRIES - 1
-    )(query.content)
+    )(*query.given)
     frame = daft.from_pydict({"place": query.places}).into_partitions(min(len(query.places), PARTITIONS))
     try:
         for row in frame.select(make(daft.col("place")).alias("answer")).iter_rows(results_buffer_size=None):

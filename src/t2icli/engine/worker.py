@@ -7,10 +7,11 @@ import os
 import pickle
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from t2icli.engine import jobs
 from t2icli.engine.jobs import Chunk, Job
@@ -29,16 +30,35 @@ def versions() -> dict[str, str]:
     return {"t2icli": version("t2icli"), "Python": ".".join(platform.python_version_tuple()[:2])}
 
 
-def content_of(job: Job) -> bytes:
-    """What a worker is given of a job, whose chunks it reads from a file."""
-    return pickle.dumps((versions(), Path.cwd(), pickle.dumps(replace(job, chunks=()))))
+class Given(NamedTuple):
+    """What a worker is given of a job: types that no version of ours changes."""
+
+    job: bytes
+    """Without its chunks; of another version it may be something else."""
+    reads: Mapping[Path, Path]
+    """What must be there, by the path that an error names: of a folder something in it, as a mount may be missing."""
+    versions: Mapping[str, str]
+    folder: Path
+    """Where the job was begun."""
+
+    @classmethod
+    def of(cls, job: Job) -> Given:
+        reads = {job.output: job.output / CHUNKS, **{path: _within(path) for path in job.reads}}
+        return cls(pickle.dumps(replace(job, chunks=())), reads, versions(), Path.cwd())
+
+
+def _within(path: Path) -> Path:
+    """Some file or folder in a folder; the path itself, where there is none."""
+    if not path.is_dir():
+        return path
+    return next((each for each in path.iterdir() if not each.name.startswith(".")), path)
 
 
 class ClusterWorker:
     """A worker with its models. It works where the job was begun, so that paths mean the same."""
 
-    def __init__(self, content: bytes) -> None:
-        self._theirs, folder, self._content = pickle.loads(content)
+    def __init__(self, job: bytes, reads: Mapping[Path, Path], versions: Mapping[str, str], folder: Path) -> None:
+        self._content, self._reads, self._theirs = job, reads, versions
         self._make: jobs.Make | None = None
         with contextlib.suppress(OSError):
             os.chdir(folder)
@@ -53,8 +73,8 @@ class ClusterWorker:
     def _made(self, place: int) -> str:
         if self._make is None:
             self._check_versions()
-            self._job: Job = pickle.loads(self._content)  # of another version it may be something else
             self._check_folders()
+            self._job: Job = pickle.loads(self._content)
             self._make = self._job.load()
         with (self._job.output / CHUNKS).open("rb") as stream:
             stream.seek(place)
@@ -69,10 +89,9 @@ class ClusterWorker:
                 raise T2IError(f"{name} is {ours} here, on the machine that began this job {self._theirs[name]}")
 
     def _check_folders(self) -> None:
-        for path in (self._job.output / CHUNKS, *self._job.reads):
-            if not path.exists():
-                folder = path.parent if path.name == CHUNKS else path
-                raise T2IError(f"'{folder}' is not there, but every machine must see the same folder")
+        for path, inside in self._reads.items():
+            if not inside.exists():
+                raise T2IError(f"'{path}' is not there, or is empty, but every machine must see the same folder")
 
 
 @contextlib.contextmanager
