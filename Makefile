@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml constraints.txt $(PARTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "t2i needs Python 3.10 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[audio,data,search,show,train,dev]' $(EDITABLE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[audio,data,search,show,stream,train,dev]' $(EDITABLE)
 	@touch $@
 
 # Two processes on two cores: more threads in each would only get in one another's way.

@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,8 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
 """Flags of `t2i` itself that may also stand behind the command."""
+WITH_VALUE = ("--cache-size",)
+"""Those of them that take a value."""
 OF_TYPER = ("help", "install_completion", "show_completion")
 """Flags that Typer adds, without a default."""
 
@@ -158,12 +161,29 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _set_cache_size(size: str | None) -> None:
+    if size is not None:
+        from t2icli.data import room
+
+        room.parse(size)
+        os.environ[room.VARIABLE] = size  # for this process, and those that it starts
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    cache_size: Annotated[
+        str | None,
+        typer.Option(
+            "--cache-size",
+            metavar="SIZE",
+            help="Disk space for data read at an address, such as 200GB; T2I_CACHE_SIZE sets it for good.",
+            callback=_set_cache_size,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -188,8 +208,17 @@ def run(argv: Sequence[str]) -> int:
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The flags of `t2i` itself, wherever they stand before `--`, and all the other words."""
     end = argv.index("--") if "--" in argv else len(argv)
-    own = [word for word in argv[:end] if word in ANYWHERE]
-    return own, [word for word in argv[:end] if word not in ANYWHERE] + list(argv[end:])
+    own: list[str] = []
+    others: list[str] = []
+    before = iter(argv[:end])
+    for word in before:
+        if word in ANYWHERE or word.startswith(tuple(f"{flag}=" for flag in WITH_VALUE)):
+            own.append(word)
+        elif word in WITH_VALUE:
+            own += [word, *islice(before, 1)]
+        else:
+            others.append(word)
+    return own, others + list(argv[end:])
 
 
 def _guarded(argv: list[str], *, debug: bool, as_json: bool) -> int:

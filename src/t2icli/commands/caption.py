@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 def caption(
     context: typer.Context,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders or patterns, or a prepared dataset.")
+        list[str],
+        typer.Argument(metavar="IMAGES...", help="Files, folders or patterns, or a prepared dataset or its address."),
     ],
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=MOST, help="Captions per picture.")] = 1,
     model: Annotated[

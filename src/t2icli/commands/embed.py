@@ -15,6 +15,7 @@ from t2icli.commands.options import (
     BackendFlags,
     JobFlags,
     Json,
+    data_path,
     named,
     named_path,
     output_folder,
@@ -36,7 +37,12 @@ def embed(
     context: typer.Context,
     source: Annotated[
         Path,
-        typer.Argument(help="A prepared dataset, a folder, CSV or JSONL, or a text file with a text in each line."),
+        typer.Argument(
+            parser=data_path,
+            metavar="SOURCE",
+            help="A prepared dataset or the address of one, a folder, CSV or JSONL, or a text file with a text in each "
+            "line.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", parser=named_path, metavar="FOLDER", help="Folder of the vectors.")

@@ -17,6 +17,7 @@ from t2icli.commands.options import (
     BackendFlags,
     JobFlags,
     Json,
+    data_path,
     named,
     named_path,
     output_folder,
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Measure rankers, generators, codecs and captioners.")
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A prepared dataset, a folder, CSV or JSONL.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        parser=data_path, metavar="DATA", help="A prepared dataset or the address of one, a folder, CSV or JSONL."
+    ),
+]
 Plot = Annotated[
     Path | None, typer.Option("--plot", parser=named_path, metavar="FILE.png", help="Write the figures as a chart.")
 ]
@@ -173,7 +179,10 @@ def _plot_retrieval(results: Sequence[RetrievalResult], path: Path) -> None:
 @flag_groups
 def generation(
     context: typer.Context,
-    prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A text file of prompts, or data with sentences.")],
+    prompts: Annotated[
+        Path,
+        typer.Argument(parser=data_path, metavar="PROMPTS", help="A text file of prompts, or data with sentences."),
+    ],
     model: Annotated[
         str | None,
         named("generator", "--model", "-m", help="Generator: a backend, model or folder."),
@@ -188,7 +197,8 @@ def generation(
         named("ranker", "--judge", help="Ranker that judges the choice; preferably another one."),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for a Frechet distance.")
+        Path | None,
+        typer.Option("--reference", parser=data_path, metavar="DATA", help="Real pictures, for a Frechet distance."),
     ] = None,
     fid: Annotated[
         bool, typer.Option("--fid", help="FID and KID too, on the model inception/fid; needs --reference.")
@@ -296,9 +306,13 @@ def _show_generation(
 @flag_groups
 def pictures(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Drawn pictures: a folder, a dataset, CSV or JSONL.")],
+    data: Annotated[
+        Path,
+        typer.Argument(parser=data_path, metavar="DATA", help="Drawn pictures: a folder, a dataset, CSV or JSONL."),
+    ],
     reference: Annotated[
-        Path | None, typer.Option("--reference", metavar="DATA", help="Real pictures, for FID and KID.")
+        Path | None,
+        typer.Option("--reference", parser=data_path, metavar="DATA", help="Real pictures, for FID and KID."),
     ] = None,
     ranker: Annotated[
         str | None,

@@ -48,6 +48,13 @@ def named_path(word: Any) -> Path:
     return Path(word)
 
 
+def data_path(word: Any) -> Path:
+    """What flags that read data take: a path, or the address of a prepared dataset."""
+    from t2icli.data.places import where
+
+    return where(str(word))
+
+
 def named(kind: str, *flags: str, help: str) -> Any:
     """A flag that takes the name of a backend or model of one kind, which Tab completes."""
     completer = complete.rankers if kind == "ranker" else complete.names(kind)

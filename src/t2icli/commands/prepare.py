@@ -12,7 +12,7 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
-from t2icli.commands.options import Address, Config, Json, Options, named, named_path
+from t2icli.commands.options import Address, Config, Json, Options, data_path, named, named_path
 from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -154,6 +154,8 @@ def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
     from t2icli.data.dataset import PreparedDataset
 
     data = PreparedDataset.open(path)
+    if views.report and not data.place.is_writable:
+        raise T2IError(f"'{data.place}' has no room for a page", "copy the dataset into a folder first")
     if check:
         return _check(data, as_json)
     if not (seen := _seen(data, views)):
@@ -169,9 +171,9 @@ def _source(words: list[str]) -> tuple[str | None, Path]:
     """`NAME SOURCE`, or SOURCE alone, whose kind is guessed from the file."""
     if len(words) not in (1, 2):
         raise T2IError("t2i prepare takes a kind of source and then the source", "t2i prepare folder photos/ ...")
-    if len(words) == 1 and not Path(words[0]).exists():  # a named source may take something else than a path
+    if len(words) == 1 and not data_path(words[0]).exists():  # a named source may take something else than a path
         raise T2IError(f"there is nothing at {words[0]!r}")
-    return (words[0] if len(words) == 2 else None), Path(words[-1])
+    return (words[0] if len(words) == 2 else None), data_path(words[-1])
 
 
 class Counts:
@@ -297,4 +299,4 @@ def _card(data: PreparedDataset, as_json: bool) -> None:
     if as_json:
         show.json({**facts, "counts": card.counts, "rules": card.rules})
     else:
-        show.table([*facts.items(), *card.counts.items()], ("", ""), str(data.folder))
+        show.table([*facts.items(), *card.counts.items()], ("", ""), str(data.place))

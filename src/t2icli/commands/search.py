@@ -18,6 +18,7 @@ from t2icli.commands.options import (
     AudioEmbedder,
     BackendFlags,
     PictureFlags,
+    data_path,
     named,
     named_path,
 )
@@ -53,8 +54,8 @@ def search(
         list[str],
         typer.Argument(
             metavar="PROMPT DATA",
-            help="What to look for, then a prepared dataset, a folder, CSV or JSONL, sentences, a line each, in a text "
-            "file, or the vectors of t2i embed; with --audio the data alone.",
+            help="What to look for, then a prepared dataset or its address, a folder, CSV or JSONL, sentences, a line "
+            "each, in a text file, or the vectors of t2i embed; with --audio the data alone.",
         ),
     ],
     audio: Audio = None,
@@ -196,10 +197,10 @@ def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     if audio is not None:
         if len(words) != 1:
             raise T2IError("with --audio, search takes the data alone", f"write: t2i search --audio {audio} DATA")
-        return prompts.heard_in(audio.name), Path(words[0])
+        return prompts.heard_in(audio.name), data_path(words[0])
     if len(words) != 2:
         raise T2IError("search takes a prompt and the data", 'write: t2i search "a red bowl" DATA')
-    return prompts.clean(words[0]), Path(words[1])
+    return prompts.clean(words[0]), data_path(words[1])
 
 
 def _show_sentences(prompt: str, sentences: Sequence[RetrievedSentence], printing: PictureFlags) -> None:

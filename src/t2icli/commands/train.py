@@ -49,7 +49,10 @@ def train(
     ] = None,
     train_data: Annotated[
         str | None,
-        typer.Option(help="A prepared dataset, a folder of pictures with .txt captions, CSV, JSONL or tars."),
+        typer.Option(
+            help="A prepared dataset or its address, such as s3://bucket/set; a folder of pictures with .txt captions, "
+            "CSV, JSONL or tars."
+        ),
     ] = None,
     val_data: Annotated[
         str | None, typer.Option(help="Validation data; the dataset's own validation split if omitted.")

@@ -6,13 +6,13 @@ A shard is never changed once it is on the card, so a second `t2i prepare` does 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
-import os
-import re
 import stat
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 import numpy as np
 
+from t2icli.data import places
+from t2icli.data.index import Index, ShardEntry
+from t2icli.data.places import CARD, Folder, Mirror
 from t2icli.ground import files, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 
@@ -29,10 +32,9 @@ if TYPE_CHECKING:
 
     from t2icli.contract.kinds import AudioClip
 
-CARD = "dataset.toml"
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-"""How an image on the web starts, as opposed to a path."""
 Split = Literal["train", "val", "test", "all"]
+AT_ONCE = 8
+"""Indexes that are downloaded at a time."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -109,15 +111,6 @@ def key_of(address: str | bytes, captions: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-class ShardEntry(msgspec.Struct, frozen=True):
-    """A finished shard, as the card lists it."""
-
-    name: str
-    rows: int
-    sha256: str
-    """Of the rows' keys, captions and image hashes: whichever run packed them."""
-
-
 class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     """What `dataset.toml` says. Unknown keys are ignored, so that newer cards still open."""
 
@@ -145,20 +138,26 @@ def share(key: str, seed: int) -> float:
 class PreparedDataset:
     """Rows by number. A split is a view; sending one to another process sends only its row numbers."""
 
-    def __init__(self, folder: Path, card: DatasetCard, rows: np.ndarray | None = None) -> None:
-        self.folder = folder
+    def __init__(self, place: Folder | Mirror, card: DatasetCard, rows: np.ndarray | None = None) -> None:
+        self.place = place
         self.card = card
         self._rows = rows
-        self._indexes: dict[int, _Index] = {}
+        self._indexes: dict[int, Index] = {}
+        self._at = -1
+        """The shard read last."""
+
+    @property
+    def folder(self) -> Path:
+        return self.place.folder
 
     @classmethod
     def open(cls, folder: Path | str) -> PreparedDataset:
-        folder = Path(folder)
+        folder = places.where(folder)
         if not (folder / CARD).is_file():
             hint = "preparation is incomplete: run the same t2i prepare again" if (folder / "report").is_dir() else None
             raise T2IError(f"'{folder}' is not a prepared dataset: it has no {CARD}", hint)
         try:
-            return cls(folder, msgspec.convert(toml.read(folder / CARD), DatasetCard))
+            return cls(places.at(folder), msgspec.convert(toml.read(folder / CARD), DatasetCard))
         except msgspec.ValidationError as error:
             raise T2IError(f"'{folder / CARD}' is not a dataset card: {error}") from error
 
@@ -182,11 +181,14 @@ class PreparedDataset:
         rows = np.flatnonzero(self._splits == SPLITS.index(name))
         if self._rows is not None:
             rows = self._rows[np.isin(self._rows, rows)]
-        return PreparedDataset(self.folder, self.card, rows)
+        return PreparedDataset(self.place, self.card, rows)
 
     @cached_property
     def _splits(self) -> np.ndarray:
         """Of every row of the whole dataset, as numbers into SPLITS."""
+        if isinstance(self.place, Mirror):
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(self._index, range(len(self.card.shards))))
         splits = np.empty(self._ends[-1], dtype=np.int8)
         for shard, (start, end) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
             index = self._index(shard)
@@ -220,19 +222,15 @@ class PreparedDataset:
         """The image, RGB and fully read."""
         from t2icli.pictures.images import stored
 
-        return stored(self.image_bytes(i), f"image {self.key(i)!r} in '{self.folder}'")
+        return stored(self.image_bytes(i), f"image {self.key(i)!r} in '{self.place}'")
 
     def image_bytes(self, i: int) -> bytes:
         """The image file as it lies in the shard: one positioned read."""
-        index, row = self._find(i)
-        return index.read(index.column("offset")[row].as_py(), index.column("size")[row].as_py())
+        return self._read(i, "")
 
     def audio_bytes(self, i: int) -> bytes | None:
         """The sound that belongs to image i, if there is one."""
-        index, row = self._find(i)
-        if not index.has("audio_size") or not (size := index.column("audio_size")[row].as_py()):
-            return None
-        return index.read(index.column("audio_offset")[row].as_py(), size)
+        return self._read(i, "audio_") if self.has_audio(i) else None
 
     def has_audio(self, i: int) -> bool:
         index, row = self._find(i)
@@ -243,13 +241,20 @@ class PreparedDataset:
         from t2icli.sounds.clips import decode
 
         content = self.audio_bytes(i)
-        return None if content is None else decode(content, f"the sound of {self.key(i)!r} in '{self.folder}'")
+        return None if content is None else decode(content, f"the sound of {self.key(i)!r} in '{self.place}'")
 
     def extra(self, i: int) -> dict[str, Any]:
         """Everything in the row's JSON: the source's fields and the measured ones."""
-        index, row = self._find(i)
-        start, size = (index.column(f"json_{what}")[row].as_py() for what in ("offset", "size"))
-        return dict(msgspec.json.decode(index.read(start, size)))
+        return dict(msgspec.json.decode(self._read(i, "json_")))
+
+    def _read(self, i: int, what: str) -> bytes:
+        """One part of a row; whoever reads shards one after another gets the next one meanwhile."""
+        shard, row = self._place_of(i)
+        if shard == self._at + 1:
+            self.soon(shard + 1)
+        self._at = shard
+        index = self._index(shard)
+        return index.read(*(index.column(f"{what}{each}")[row].as_py() for each in ("offset", "size")))
 
     def _value(self, column: str, i: int) -> Any:
         index, row = self._find(i)
@@ -259,69 +264,47 @@ class PreparedDataset:
     def _ends(self) -> list[int]:
         return list(accumulate((shard.rows for shard in self.card.shards), initial=0))
 
-    def _find(self, i: int) -> tuple[_Index, int]:
+    def _find(self, i: int) -> tuple[Index, int]:
         """The index that holds row i of this view, and the row's place in it."""
+        shard, row = self._place_of(i)
+        return self._index(shard), row
+
+    def _place_of(self, i: int) -> tuple[int, int]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"row {i} of {len(self)}")
         row = i % len(self) if self._rows is None else int(self._rows[i])
         shard = bisect_right(self._ends, row) - 1
-        return self._index(shard), row - self._ends[shard]
+        return shard, row - self._ends[shard]
 
-    def _index(self, shard: int) -> _Index:
+    def shards_of(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers of the shards that hold rows of this view."""
+        rows = rows if self._rows is None else self._rows[rows]
+        return np.searchsorted(self._ends, rows, side="right") - 1
+
+    def size_of(self, shard: int) -> int:
+        """Bytes of a shard's pictures and sounds."""
+        return self._index(shard).size
+
+    def soon(self, shard: int) -> None:
+        """Get a shard here in the background, where the data is at an address."""
+        if shard < len(self.card.shards) and not self.place.is_here(f"{self.card.shards[shard].name}.tar"):
+            threading.Thread(target=self.bring, args=[shard], daemon=True).start()
+
+    def bring(self, shard: int) -> None:
+        """Get a shard here, unless another process does; whoever reads it reports what goes wrong."""
+        with contextlib.suppress(T2IError, OSError):
+            self._index(shard).bring()
+
+    def _index(self, shard: int) -> Index:
         if shard not in self._indexes:
-            self._indexes[shard] = _Index(self.folder, self.card.shards[shard])
+            self._indexes[shard] = Index(self.place, self.card.shards[shard])
         return self._indexes[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "card": self.card, "rows": self._rows}
+        return {"place": self.place, "card": self.card, "rows": self._rows}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["card"], state["rows"])  # type: ignore[misc]
-
-
-class _Index:
-    """One shard's parquet columns, in memory from the first look, and reads at a place of its tar."""
-
-    def __init__(self, folder: Path, entry: ShardEntry) -> None:
-        self._tar = folder / f"{entry.name}.tar"
-        table = read_parquet(folder / f"{entry.name}.parquet")
-        if table.num_rows != entry.rows:
-            raise T2IError(
-                f"the index of shard {entry.name!r} in '{folder}' has {table.num_rows} rows, not {entry.rows}"
-            )
-        self._columns = {name: table.column(name).combine_chunks() for name in table.column_names}
-
-    def has(self, name: str) -> bool:
-        return name in self._columns
-
-    def column(self, name: str) -> Any:
-        return self._columns[name]
-
-    def read(self, start: int, size: int) -> bytes:
-        # Opened each time: 10 microseconds beside milliseconds of decoding, and nothing to share or
-        # leak between workers, threads and forks.
-        with self._tar.open("rb", buffering=0) as tar:
-            content = os.pread(tar.fileno(), size, start) if hasattr(os, "pread") else _seek_read(tar, size, start)
-        if len(content) != size:
-            raise T2IError(f"'{self._tar}' is truncated", "run: t2i prepare --check on its folder", code=1)
-        return content
-
-
-def _seek_read(stream: io.RawIOBase | io.FileIO, size: int, start: int) -> bytes:
-    stream.seek(start)
-    return stream.read(size) or b""
-
-
-def read_parquet(path: Path, columns: list[str] | None = None) -> Any:
-    """A parquet file as an arrow table; one thread, because a forked worker must be able to do it."""
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise T2IError("prepared datasets need pyarrow", "run: t2i install 't2icli[data]'") from error
-    try:
-        return parquet.read_table(path, columns=columns, use_threads=False)
-    except (OSError, ValueError) as error:
-        raise T2IError(f"cannot read '{path}': {error}", "run: t2i prepare --check on its folder", code=1) from error
+        self.__init__(state["place"], state["card"], state["rows"])  # type: ignore[misc]
 
 
 def write_card(folder: Path, card: DatasetCard) -> PreparedDataset:

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from t2icli.data.dataset import SPLITS, DatasetCard, PreparedDataset, ShardEntry, SourceRow, key_of, write_card
+from t2icli.data.dataset import SPLITS, DatasetCard, PreparedDataset, SourceRow, key_of, write_card
+from t2icli.data.index import BLOCK, ShardEntry, digest_of
 from t2icli.ground import files
 
-BLOCK = 512
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\.:%]")
 AUDIO = frozenset({"audio_offset", "audio_size", "audio_sha256", "audio_format"})
 """Columns of an index whose shard has sounds."""
@@ -160,16 +160,6 @@ def sweep(folder: Path, names: Collection[str]) -> None:
     for path in folder.iterdir():
         if SHARD.fullmatch(path.name) and path.stem not in names:
             path.unlink()
-
-
-def digest_of(columns: Mapping[str, Sequence[Any]]) -> str:
-    """The hash of a shard: of what its rows are, not of how the files were packed."""
-    digest = hashlib.sha256()
-    for row in zip(columns["key"], columns["captions"], columns["sha256"], strict=True):
-        digest.update(msgspec.json.encode(row))
-    if any(sounds := columns.get("audio_sha256", ())):
-        digest.update(msgspec.json.encode(sounds))
-    return digest.hexdigest()
 
 
 def audio_format(content: bytes) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.prepare import check_data, is_prepared
 
 
-def captions(path: Path) -> Iterator[str]:
+def captions(path: Path | str) -> Iterator[str]:
     """One line of text after the other."""
+    path = places.where(path)
     check_data(path)
     if path.suffix == ".txt":
         yield from _lines(path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from t2icli.contract.kinds import AudioEmbedder, Embedder
-from t2icli.data import dataset
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
 from t2icli.engine.jobs import Job, Make, cut
 from t2icli.ground.errors import T2IError
@@ -75,7 +75,7 @@ def _sounds(path: Path, root: Path | None) -> Iterator[CaptionedPicture]:
 
 
 def _is_prepared(path: Path) -> bool:
-    return (path / dataset.CARD).is_file()
+    return (path / places.CARD).is_file()
 
 
 def _no_content() -> bytes:
@@ -114,7 +114,7 @@ def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embed
     plan = {
         "job": JOB,
         "of": how.of,
-        "source": str(source.resolve()),
+        "source": places.name(source),
         "rows": len(rows),
         "keys": pairs.keys(rows),
         "shard_rows": shard_rows,
@@ -122,7 +122,7 @@ def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embed
         "identity": embedder["identity"],
         "option": embedder["option"],
     }
-    return Job(output, plan, cut(rows, shard_rows), how, SUFFIX, reads=(source.resolve(),))
+    return Job(output, plan, cut(rows, shard_rows), how, SUFFIX, reads=places.on_this_machine(source))
 
 
 def of_pairs(pairs: EvaluationSet, data: Path, output: Path, how: Embedding, shard_rows: int) -> Job:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2icli.data import dataset
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate import pairs
@@ -35,15 +35,17 @@ def find(words: Iterable[str]) -> list[Path]:
 
 def pictures(words: Sequence[str]) -> list[CaptionedPicture]:
     """The same as pictures to open; those of a prepared dataset if it alone is named."""
-    folder = Path(words[0])
-    if len(words) == 1 and (folder / dataset.CARD).is_file():
+    folder = places.where(words[0])
+    if len(words) == 1 and (folder / places.CARD).is_file():
         return list(pairs.prepared(PreparedDataset.open(folder)))
     return [CaptionedPicture(str(path), (), partial(read_file, path)) for path in find(words)]
 
 
 def sources(words: Iterable[str]) -> tuple[Path, ...]:
     """What must be seen on every machine that opens them."""
-    return tuple(Path(word).expanduser().absolute() for word in words if not glob.has_magic(word))
+    return tuple(
+        Path(word).expanduser().absolute() for word in words if not (glob.has_magic(word) or places.ADDRESS.match(word))
+    )
 
 
 def _meant(word: str) -> list[Path]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from t2icli.data import dataset, shards
-from t2icli.data.dataset import ADDRESS, CARD, DatasetCard, PreparedDataset
+from t2icli.data import dataset, places, shards
+from t2icli.data.dataset import DatasetCard, PreparedDataset
+from t2icli.data.places import ADDRESS, CARD
 from t2icli.ground import files, locks, toml
 from t2icli.ground.errors import T2IError, did_you_mean
 from t2icli.pictures import images
@@ -253,7 +254,7 @@ def _finish(job: Preparation, reports: Reports) -> Summary:
     names = reports.shard_names()
     shards.sweep(job.output, names)
     card = DatasetCard(
-        source=f"{job.source}: {job.path.name}",
+        source=f"{job.source}: {places.title(job.path)}",
         about=job.about,
         licence=job.licence,
         rules=settings.tables(job.plan.rules),
@@ -295,7 +296,7 @@ def is_prepared(path: Path) -> bool:
 
 def open_data(path: Path | str, cache: Path | None = None) -> PreparedDataset:
     """A prepared dataset as it is; a plain folder, table or tars after preparing them once into `cache`."""
-    path = Path(path)
+    path = places.where(path)
     if is_prepared(path):
         return PreparedDataset.open(path)
     check_data(path)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from t2icli.contract.recipes import Recipe
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import locks, runfile
 from t2icli.ground.errors import T2IError
@@ -47,7 +48,7 @@ def train(
         configured = _begin(asked, folder, tell, resume=resume, may_write=not is_worker)
         plan = configured.plan
         if not configured.has_steps:
-            configured.fit().fit(captions(Path(plan.train_data)), folder / "model")
+            configured.fit().fit(captions(plan.train_data), folder / "model")
             return None
         if plan.devices > 1 and "WORLD_SIZE" not in os.environ:
             launch.launch(["-m", "t2icli", "train", "--resume", "--output", str(folder)], plan.devices)
@@ -236,7 +237,7 @@ def what_next(folder: Path) -> list[str]:
     if command is None:
         return []
     caption = next(iter(captions_of(plan)), "PROMPT") if "{caption}" in command else ""
-    words = {"caption": caption, "run": str(folder), "data": os.path.relpath(plan.train_data)}
+    words = {"caption": caption, "run": str(folder), "data": places.shown(plan.train_data)}
     return [f"next: {command.format(**{name: shlex.quote(word) for name, word in words.items()})}"]
 
 
@@ -261,7 +262,7 @@ def preview(
     configured = planned(asked, folder, resume=resume, tell=tell)
     plan = configured.plan
     if not configured.has_steps:
-        texts = sum(1 for _ in captions(Path(plan.train_data)))
+        texts = sum(1 for _ in captions(plan.train_data))
         return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
     with TemporaryDirectory() as place, process_group("cpu") as world:

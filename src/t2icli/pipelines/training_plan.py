@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import msgspec
 from t2icli.contract.entries import Entry
 from t2icli.contract.kinds import loaded
 from t2icli.contract.recipes import Fit, Recipe
+from t2icli.data import places
 from t2icli.ground import runfile, toml
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import made, sizes
@@ -96,9 +96,9 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
         if not requested.get(name):
             raise T2IError(f"{flag.split()[0]} is missing", f"add {flag}")
     boards.names(requested.get("report_to") or "auto")
-    paths = {name: os.path.abspath(requested[name]) for name in ("train_data", "val_data") if requested.get(name)}
+    paths = {name: places.absolute(requested[name]) for name in ("train_data", "val_data") if requested.get(name)}
     for path in paths.values():
-        check_data(Path(path))
+        check_data(places.where(path))
     entry, _ = configure.resolve("recipe", requested["recipe"])
     option = _of_recipe(entry, requested.get("option") or {}, requested.get("model"))
     size = sizes.pick(entry, requested.get("size"), option, requested.get("device") or "auto")

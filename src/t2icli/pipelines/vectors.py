@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t2icli.contract.kinds import Embedder, loaded
-from t2icli.data import dataset
 from t2icli.data.dataset import PreparedDataset
+from t2icli.data.places import CARD, where
 from t2icli.engine.jobs import FOLDER, PLAN
 from t2icli.ground import toml
 from t2icli.ground.errors import T2IError
@@ -41,6 +41,11 @@ class Vectors:
         path = folder / PLAN
         plan = toml.read(path) if path.is_file() else {}
         return cls(folder, plan) if plan.get("job") == JOB else None
+
+    @cached_property
+    def source(self) -> Path:
+        """What the vectors were made of."""
+        return where(self.plan["source"])
 
     @property
     def of(self) -> Of:
@@ -170,8 +175,7 @@ class Vectors:
 
     def _pictures(self) -> Iterator[CaptionedPicture]:
         """The rows of all shards."""
-        source = Path(self.plan["source"])
-        data = PreparedDataset.open(source) if (source / dataset.CARD).is_file() else None
+        data = PreparedDataset.open(self.source) if (self.source / CARD).is_file() else None
         rows = (row for path in self.shards for row in _read(path).select(["key", "captions"]).to_pylist())
         for place, row in enumerate(rows):
             content = partial(data.image_bytes, place) if data is not None else partial(read_file, Path(row["key"]))
@@ -190,10 +194,9 @@ class Vectors:
         shard, place = divmod(row, int(self.plan["shard_rows"]))
         found = _read(self._shard(shard)).select(["key", "captions"]).slice(place, 1).to_pylist()[0]
         key, captions = found["key"], tuple(found["captions"])
-        source = Path(self.plan["source"])
-        if self.of != "pictures" or not (source / dataset.CARD).is_file():
+        if self.of != "pictures" or not (self.source / CARD).is_file():
             return CaptionedPicture(key, captions, partial(read_file, Path(key)))
-        data = PreparedDataset.open(source)
+        data = PreparedDataset.open(self.source)
         return CaptionedPicture(key, captions, partial(data.image_bytes, row), suffix=f".{data.format(row)}")
 
 

@@ -6,11 +6,13 @@ import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t2icli.data.dataset import PreparedDataset, ShardEntry, read_parquet
-from t2icli.data.shards import digest_of, member_name
+from t2icli.data.dataset import PreparedDataset
+from t2icli.data.index import Index, ShardEntry, digest_of, read_parquet, wrong_index
+from t2icli.data.shards import member_name
 from t2icli.ground.errors import T2IError
 from t2icli.prepare import report
 from t2icli.prepare.outcome import Refused
@@ -25,15 +27,20 @@ def problems(data: PreparedDataset) -> Iterator[str]:
     keys: Counter[str] = Counter()
     for shard in data.card.shards:
         try:
-            index = read_parquet(data.folder / f"{shard.name}.parquet").to_pylist()
+            with data.place.held(f"{shard.name}.parquet", wrong_index(shard)) as path:
+                index = read_parquet(path).to_pylist()
+            keys.update(row["key"] for row in index)
+            yield from _index(shard, index)
+            with data.place.held(f"{shard.name}.tar", partial(_wrong, data, shard)) as path:
+                yield from _tar(path, index)
         except T2IError as error:
             yield error.message
-            continue
-        keys.update(row["key"] for row in index)
-        yield from _index(shard, index)
-        yield from _tar(data.folder / f"{shard.name}.tar", index)
     yield from (f"key {key!r} is there {count} times" for key, count in keys.items() if count > 1)
     yield from _report(data)
+
+
+def _wrong(data: PreparedDataset, shard: ShardEntry, path: Path) -> str | None:
+    return Index(data.place, shard).wrong(path)
 
 
 def _index(shard: ShardEntry, index: list[dict[str, Any]]) -> Iterator[str]:

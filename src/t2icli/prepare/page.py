@@ -7,6 +7,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
 
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.pictures.found import thumbnail
@@ -33,7 +34,7 @@ def page(data: PreparedDataset) -> str:
     card = data.card
     about = " · ".join(filter(None, (card.about, card.source, card.licence, f"sha256 {data.sha256[:16]}")))
     return Template(package_files("t2icli.prepare").joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(data.folder.resolve().name),
+        title=html.escape(places.title(data.folder.resolve())),
         about=html.escape(about),
         facts=_facts(data, drawn),
         fates=_fates(card.counts),

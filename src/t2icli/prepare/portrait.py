@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from t2icli.data.dataset import PreparedDataset, read_parquet
+from t2icli.data.dataset import PreparedDataset
+from t2icli.data.index import ShardEntry, read_parquet, wrong_index
 from t2icli.prepare.captions import read_words
 
 MOST = 500_000
@@ -34,8 +35,9 @@ def portrait(data: PreparedDataset) -> Portrait:
     drawn = Portrait()
     listed = data.card.rules.get("words")
     known = frozenset(read_words(Path(listed))) if listed and Path(listed).is_file() else None
-    for name in _shards(data):
-        table = read_parquet(data.folder / f"{name}.parquet", ["captions", "width", "height"])
+    for shard in _shards(data):
+        with data.place.held(f"{shard.name}.parquet", wrong_index(shard)) as path:
+            table = read_parquet(path, ["captions", "width", "height"])
         captions = [caption for row in table.column("captions").to_pylist() for caption in row]
         drawn.rows += table.num_rows
         drawn.captions += len(captions)
@@ -47,10 +49,10 @@ def portrait(data: PreparedDataset) -> Portrait:
     return drawn
 
 
-def _shards(data: PreparedDataset) -> list[str]:
+def _shards(data: PreparedDataset) -> list[ShardEntry]:
     shards = data.card.shards
     few = max(1, len(shards) * MOST // max(len(data), MOST))
-    return [shards[i * len(shards) // few].name for i in range(few)] if shards else []
+    return [shards[i * len(shards) // few] for i in range(few)] if shards else []
 
 
 def _words(caption: str, known: frozenset[str] | None) -> Iterable[str]:

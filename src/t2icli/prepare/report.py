@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from t2icli.data.dataset import read_parquet
+from t2icli.data.index import read_parquet
 from t2icli.data.shards import write_parquet
 from t2icli.ground.errors import T2IError
 from t2icli.prepare.chunks import Chunk

@@ -64,11 +64,11 @@ def _one_line(text: str) -> str | None:
     return text.strip() if text.strip().isascii() and text.strip().isprintable() and text.strip() else None
 
 
-def get(url: str, start: int = 0) -> http.client.HTTPResponse:
+def get(url: str, start: int = 0, timeout: float = READ_SECONDS) -> http.client.HTTPResponse:
     """The answer, from byte `start` on where the server can. A server that is overloaded is asked again later."""
     for attempt in range(WAITS):
         try:
-            return _open(url, start)
+            return _open(url, start, timeout)
         except HTTPError as error:
             seconds = wait_asked(error)
             if seconds is None and error.code in HICCUPS:
@@ -84,7 +84,7 @@ def get(url: str, start: int = 0) -> http.client.HTTPResponse:
     raise AssertionError
 
 
-def _open(url: str, start: int) -> http.client.HTTPResponse:
+def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
     from importlib.metadata import version
 
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
@@ -95,7 +95,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
         request.add_header("Range", f"bytes={start}-")
     _authorize(request)
     opener = urllib.request.build_opener(_Redirects)  # `urlopen` would remember the first proxy it saw
-    answer: http.client.HTTPResponse = opener.open(request, timeout=READ_SECONDS)
+    answer: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     return answer
 
 

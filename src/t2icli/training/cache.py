@@ -137,7 +137,7 @@ def _fill(
         done += len(result)
         watch.progress(f"encode {part.name}", done, part.views * n)
     if rows is None:
-        raise T2IError(f"'{data.folder}' has no samples", "see the report: t2i prepare --check")
+        raise T2IError(f"'{data.place}' has no samples", "see the report: t2i prepare --check")
     rows.flush()
     return sorted(problems.items())
 

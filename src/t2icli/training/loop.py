@@ -20,6 +20,7 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pictures.images import side_by_side
+from t2icli.training.ahead import Ahead
 from t2icli.training.cache import name_of, samples_of, unreadable_error
 from t2icli.training.captions import check_captions
 from t2icli.training.checkpoint import Keeper, Run
@@ -187,8 +188,9 @@ class Training:
         reader = Seeded(self.samples, s.seed, skip=s.on_bad_sample == "skip", unreadable=self.unreadable)
         pieces = Pieces(self.order, self.step, self.total, s.grad_accum, world.rank, world.size)
         reads = iter(loader(reader, pieces, s.workers, pin=world.device.type == "cuda"))
-        for _ in range(self.step, self.total):
-            yield [self._ready(next(reads)) for _ in range(s.grad_accum)]
+        with Ahead(self.data, self.order, self.step).following() as ahead:
+            for ahead.step in range(self.step, self.total):
+                yield [self._ready(next(reads)) for _ in range(s.grad_accum)]
 
     def _ready(self, read: Read) -> Read:
         if read.batch is None:
@@ -340,7 +342,7 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:
             f"a batch of {batch} cannot be divided among {world.size} processes with grad_accum {settings.grad_accum}",
             f"try --batch-size {near}",
         )
-    return SampleOrder(settings.seed, n, batch)
+    return SampleOrder(settings.seed, n, batch, settings.shuffle_window)
 
 
 @contextlib.contextmanager

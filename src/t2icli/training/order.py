@@ -38,9 +38,19 @@ def seed_all(*parts: object) -> None:
     np.random.seed(seed % 2**32)
 
 
+RUNS = 16
+"""Runs of neighbours in one window of the shuffle."""
+
+
 @functools.lru_cache(maxsize=2)  # a step may reach from one epoch into the next
-def shuffled(seed: int, epoch: int, n: int) -> torch.Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, "order", epoch)))
+def shuffled(seed: int, epoch: int, n: int, window: int = 0) -> torch.Tensor:
+    """The order of an epoch. Within a window it comes from a few runs of neighbours, so from few shards."""
+    random = torch.Generator().manual_seed(mix(seed, "order", epoch))
+    if not 0 < window < n:
+        return torch.randperm(n, generator=random)
+    runs = torch.arange(n).split(max(1, window // RUNS))
+    rows = torch.cat([runs[i] for i in torch.randperm(len(runs), generator=random).tolist()])
+    return torch.cat([part[torch.randperm(len(part), generator=random)] for part in rows.split(window)])
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class SampleOrder:
     seed: int
     n: int
     batch: int
+    window: int = 0
 
     def rows(self, step: int) -> list[tuple[int, int]]:
         """(row, epoch) of each sample of the whole batch of `step`."""
@@ -57,7 +68,7 @@ class SampleOrder:
 
     def _at(self, place: int) -> tuple[int, int]:
         epoch, within = divmod(place, self.n)
-        return int(shuffled(self.seed, epoch, self.n)[within]), epoch
+        return int(shuffled(self.seed, epoch, self.n, self.window)[within]), epoch
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(description="decay of the weights' moving average, which is what is saved; 0 is off", ge=0, lt=1)
     ] = 0.0
     seed: Annotated[int, Meta(description="random seed", ge=0)] = 0
+    shuffle_window: Annotated[
+        int, Meta(description="shuffle so many samples at a time, in runs of neighbours; 0 is all of them", ge=0)
+    ] = 0
     workers: Annotated[int, Meta(description="processes that read data; 0 reads in the training process", ge=0)] = 0
     log_every: Annotated[int, Meta(description="steps between lines of log.jsonl", ge=1)] = 10
     eval_every: Annotated[int, Meta(description="steps between evaluations; 0 is only at the end", ge=0)] = 500

@@ -18,7 +18,8 @@ from t2icli.backends.datasets import GoogleCc, Wukong
 from t2icli.backends.datasets.tables import TableRow, bad_record, header_of, read_cells
 from t2icli.backends.datasets.text import files, guess_encoding
 from t2icli.backends.datasets.text2img import as_the_notebook_does
-from t2icli.data.dataset import ADDRESS, SourceRow
+from t2icli.data.dataset import SourceRow
+from t2icli.data.places import ADDRESS
 from t2icli.ground.errors import T2IError
 
 BLOCK = 4 << 20

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from t2icli.data.dataset import ADDRESS, key_of
+from t2icli.data.dataset import key_of
+from t2icli.data.places import ADDRESS
 from t2icli.ground.errors import T2IError, did_you_mean
 
 IMAGE = ("image", "filepath", "image_path", "file_name", "filename", "path", "file", "url", "image_url", "image_id")

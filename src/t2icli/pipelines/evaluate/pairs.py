@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from t2icli.contract.kinds import Box, DatasetPreparer
-from t2icli.data import dataset
+from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset, Split
 from t2icli.ground.errors import T2IError
 from t2icli.registry.open import load
@@ -80,7 +80,7 @@ def read(
     `text` is which of BriVL's kinds of sentence counts; pictures of tables are looked for from `root`, which is the
     table's own folder unless given.
     """
-    if (path / dataset.CARD).is_file():
+    if (path / places.CARD).is_file():
         data = PreparedDataset.open(path).split(split)
         return EvaluationSet([row for row in prepared(data) if row.captions or not captions], data.sha256)
     if not path.exists():
