@@ -26,11 +26,15 @@ from t2icli.training.devices import World, full_state, process_group, shard
 
 PROCESSES = 2
 LAYERS = 16
+STEP = 0.5
+"""CPU seconds of the gradients of a step."""
 ABOUT = """\
-`--strategy fsdp` with 2 processes on the CPU, {megabytes} MB of parameters and Adam's averages of them. In the
-background a part is copied while the step waits, and written while training continues. Memory is the most that a
-process took beside its own part. Gathered is how `t2i` did it before: every process made the whole state, and the
-first wrote it."""
+`--strategy fsdp` with 2 processes on the CPU, {megabytes} MB of parameters and Adam's averages of them; the mean of
+{saves} saves after a first one, for which memory is taken, and a step of {step:.1f} CPU s after each. In the background
+a part is copied while the next step computes gradients, and written after that. What a save costs a step is the time
+for which the training thread waits for it, up to the optimizer's change. Memory is the most that a process took beside
+its own part. Gathered is how `t2i` did it at first: every process made the whole state, and the first wrote it."""
+SAVES = 5
 
 
 class Gathering(Keeper):
@@ -62,16 +66,33 @@ def measure(rank: int, megabytes: int, way: str, port: int, folder: str) -> None
         world.wait()
         with peak_memory(world.device) as peak:
             before = memory.in_use() or 0
-            for step in (1, 2):  # the first time, memory is taken for the copy
-                begun = time.monotonic()
-                keeper.save(state, step)
-                waited = time.monotonic() - begun
-                keeper.wait()
-                took = time.monotonic() - begun
+            keeper.save(state, 0)
+            keeper.wait()
+            figures = torch.tensor([_saved(keeper, state, step) for step in range(1, SAVES + 1)]).mean(0).tolist()
         highest = max(world.gathered(peak.bytes - before))
         if world.is_first:
-            with (Path(folder) / "figures").open("a") as figures:
-                figures.write(f"{way}\t{waited}\t{took}\t{highest / 1e6}\n")
+            with (Path(folder) / "figures").open("a") as lines:
+                lines.write("\t".join(map(str, [way, *figures, highest / 1e6])) + "\n")
+
+
+def _saved(keeper: Keeper, state: dict[str, Any], step: int) -> tuple[float, float, float]:
+    """How long the training thread waits for a save, and computes for it; and how long the save takes."""
+    begun, cpu = time.monotonic(), time.thread_time()
+    keeper.save(state, step)
+    waited, computed = time.monotonic() - begun, time.thread_time() - cpu
+    _gradients()
+    ready = time.monotonic()
+    keeper.before_change()
+    waited += time.monotonic() - ready
+    keeper.wait()
+    return waited, computed, time.monotonic() - begun
+
+
+def _gradients() -> None:
+    """What a step computes before it changes anything."""
+    begun, matrix = time.thread_time(), torch.ones(512, 512)
+    while time.thread_time() - begun < STEP:
+        matrix @ matrix
 
 
 def _state(megabytes: int, world: World) -> dict[str, Any]:
@@ -90,8 +111,13 @@ def main() -> None:
             spawn(measure, (megabytes, way, 29477 + number, folder), nprocs=PROCESSES)
         lines = [line.split("\t") for line in (Path(folder) / "figures").read_text().splitlines()]
     rows = [(name, *(round(float(value), 2) for value in values)) for name, *values in lines]
-    about = ABOUT.format(megabytes=megabytes)
-    record("Checkpoints of a sharded model", about, ("way", "s the step waits", "s in all", "MB more"), rows)
+    about = ABOUT.format(megabytes=megabytes, saves=SAVES, step=STEP)
+    record(
+        "Checkpoints of a sharded model",
+        about,
+        ("way", "s the step waits", "CPU s of its thread", "s until it is on the disk", "MB more"),
+        rows,
+    )
 
 
 if __name__ == "__main__":

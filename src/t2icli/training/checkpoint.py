@@ -14,6 +14,7 @@ import errno
 import os
 import pickle
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -141,7 +142,9 @@ class Keeper:
         """The process group of checkpoints, apart from that of training."""
         self.writer = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
-        self.copies: dict[str, Tensor] | None = None
+        self.copies = shards.Copies()
+        self.is_copied = threading.Event()
+        self.is_copied.set()
 
     def save(self, state: dict[str, Any], step: int) -> None:
         """Write a checkpoint; to be called by all processes."""
@@ -153,8 +156,20 @@ class Keeper:
         if not self.in_background:
             self._save_shards(parts, shards.outline(state), step)
             return
-        self.copies = shards.copy(parts, self.copies)
-        self.pending = self.writer.submit(self._save_shards, self.copies, shards.outline(state), step)
+        self.copies.begin(parts)
+        self.is_copied.clear()
+        self.pending = self.writer.submit(self._copy_and_save, shards.outline(state), step)
+
+    def before_change(self) -> None:
+        """To be called before what was to be saved is changed: it is copied while the next step computes gradients."""
+        self.is_copied.wait()
+
+    def _copy_and_save(self, outline: dict[str, Any], step: int) -> None:
+        try:
+            self.copies.end()
+        finally:
+            self.is_copied.set()
+        self._save_shards(self.copies.parts, outline, step)
 
     def wait(self) -> None:
         """Until the last checkpoint is whole."""

@@ -214,6 +214,7 @@ class Training:
                     if turn is self.turns[0]
                     else {f"{turn.turn.name}_loss": turn_figures.pop("loss"), **turn_figures}
                 )
+                self.keeper.before_change()
                 place = Place(self.step + 1, turn.turn.name, [row for read in reads for row in read.rows])
                 # With fp16 a gradient may overflow: the scaler leaves such a step out.
                 if self.losses.passes(place, loss, None if turn.scaler.is_enabled() else norm):
@@ -283,6 +284,7 @@ class Training:
         self.losses.catch_up()
         self.keeper.save(self.state(), self.step)
         if not self.keeper.in_background or is_last:
+            self.keeper.before_change()
             self._publish("model")
 
     def _publish(self, name: str) -> None:

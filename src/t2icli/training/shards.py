@@ -41,14 +41,39 @@ def tensors(state: Any) -> dict[str, Tensor]:
     return {trees.keystr(path): leaf for path, leaf in leaves if isinstance(leaf, Tensor)}
 
 
-@torch.no_grad()
-def copy(parts: dict[str, Tensor], earlier: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    """This process's parts as they are now, in the host's memory; faster where an earlier copy may be overwritten."""
-    if earlier is None or earlier.keys() != parts.keys():
-        return BlockingAsyncStager().stage(parts)
-    for name, part in parts.items():
-        _local(earlier[name]).copy_(_local(part))
-    return earlier
+class Copies:
+    """This process's parts in the host's memory, which is taken once: what is copied must not change meanwhile."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Tensor] = {}
+        self.rest: dict[str, Tensor] = {}
+        """What is still to be copied."""
+        self.stream: torch.cuda.Stream | None = None
+        """A GPU's, so that what it was told before is done when it copies, and not what it is told then."""
+
+    def begin(self, parts: dict[str, Tensor]) -> None:
+        """Copy what every forward may change, such as the buffers of a model: all that is not cut into shards."""
+        if self.parts.keys() != parts.keys():
+            self.parts, self.rest = BlockingAsyncStager().stage(parts), {}
+            return
+        self.rest = {name: part for name, part in parts.items() if isinstance(part, DTensor)}
+        self._copy({name: part for name, part in parts.items() if name not in self.rest})
+        if torch.cuda.is_available() and any(part.is_cuda for part in parts.values()):
+            self.stream = self.stream or torch.cuda.Stream()
+            self.stream.wait_stream(torch.cuda.current_stream())
+
+    def end(self) -> None:
+        """Copy the rest, in any thread, before the optimizer changes it."""
+        with torch.cuda.stream(self.stream):
+            self._copy(self.rest)
+        self.rest = {}
+        if self.stream is not None:
+            self.stream.synchronize()
+
+    @torch.no_grad()
+    def _copy(self, parts: dict[str, Tensor]) -> None:
+        for name, part in parts.items():
+            _local(self.parts[name]).copy_(_local(part), non_blocking=self.stream is not None)
 
 
 def _local(tensor: Tensor) -> Tensor:
