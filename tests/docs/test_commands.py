@@ -11,6 +11,7 @@ import pytest
 
 import t2i_brivl
 import t2i_serve
+from t2icli import cli
 from t2icli.testing import Runner
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,7 @@ def test_the_commands_of_a_page_exist_with_their_flags(
         if key not in helps:
             helps[key] = t2i.ok(*names, "--help").stdout
         flags = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        flags -= {*cli.ANYWHERE, *cli.WITH_VALUE}
         wrong += [
             f"t2i {' '.join(words)}: no {flag}" for flag in sorted(flags) if not re.search(rf"{flag}\b", helps[key])
         ]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.conftest import FolderServer
 
 Make = Callable[[Path, int, int], Path]
-WORDS = ["train", "tiny", "--output", "x", "--report-to", "none", "--max-steps", "14", "--save-every", "1"]
-WORDS += ["-o", "slow=0.01", "-o", "frozen=false"]
+WORDS = ["train", "tiny", "--output", "x", "--report-to", "none", "--max-steps", "11", "--save-every", "5"]
+WORDS += ["--eval-every", "0", "--preview-every", "0", "-o", "slow=0.01", "-o", "frozen=false"]
 TINY_CACHE = {"T2I_CACHE_SIZE": "60000"}
 """Room for two of four shards."""
 
