@@ -2,8 +2,9 @@
 
     python benchmarks/vectors.py [MOST]
 
-Random unit vectors of 512 numbers, 1,000 in a shard, from a quarter of MOST on; each search in a process of its own.
-What a process holds is counted apart from what it maps: the system can drop mapped pages whenever it wants the memory.
+Unit vectors of 512 numbers in 2,000 families, 1,000 in a shard, from a quarter of MOST on; each search in a process of
+its own. Then the same with an index of the last ones, and the near-duplicates among the first ones. What a process
+holds is counted apart from what it maps: the system can drop mapped pages whenever it wants the memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +27,14 @@ import torch
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.engine.run import run
-from t2icli.pipelines import embed
+from t2icli.pipelines import embed, vector_index
 from t2icli.pipelines.evaluate import pairs
+from t2icli.pipelines.vectors import Vectors
+from t2icli.prepare import duplicates
 
 WIDTH = 512
 SHARD = 1000
+FAMILIES = 2000
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -47,13 +52,18 @@ class Settings(msgspec.Struct, frozen=True): ...
 
 
 class Random:
-    """The vector of a text is drawn from a seed that the text gives."""
+    """The vector of a text is drawn from a seed that the text gives: its family's, and as much of its own."""
 
     width = WIDTH
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        drawn = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(WIDTH) for text in texts]
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        drawn = [self._middles[seed % FAMILIES] + np.random.default_rng(seed).standard_normal(WIDTH) for seed in seeds]
         return torch.nn.functional.normalize(torch.tensor(np.array(drawn), dtype=torch.float32), dim=1)
+
+    @functools.cached_property
+    def _middles(self) -> Any:
+        return np.random.default_rng(0).standard_normal((FAMILIES, WIDTH))
 
     def embed_images(self, images: Sequence[Any]) -> torch.Tensor:
         raise NotImplementedError
@@ -82,6 +92,10 @@ def main(most: int = 200_000) -> None:
             size = sum(path.stat().st_size for path in output.glob("shards/*")) / 1e6
             seconds, peak, held = searched(output)
             print(f"{n:8} {size:10.0f} {seconds:6.2f} {held / 1e3:8.0f} {peak / 1e3:21.0f}", flush=True)
+        indexed(output)
+        seconds, peak, held = searched(output)
+        print(f"{'indexed':>8} {'':10} {seconds:6.2f} {held / 1e3:8.0f} {peak / 1e3:21.0f}", flush=True)
+        repeated(Path(folder) / f"vectors-{most // 4}")
 
 
 def made(folder: Path, n: int) -> Path:
@@ -92,6 +106,38 @@ def made(folder: Path, n: int) -> Path:
     rows: list[pairs.CaptionedPicture] = embed.read(source, "texts")
     run(embed.job(rows, source, output, how, SHARD))
     return output
+
+
+def indexed(output: Path) -> None:
+    """Make an index, and say what that costs and what it is worth."""
+    stored = Vectors.at(output)
+    assert stored is not None
+    began = time.process_time()
+    recall = vector_index.build(stored)
+    spent, size = time.process_time() - began, (output / vector_index.FILE).stat().st_size / 1e6
+    print(
+        f"index: {spent:.1f} CPU s, {size:.0f} MB, {recall.share:.1%} of the 10 nearest of {recall.queries} {recall.of}"
+    )
+    index = vector_index.open_index(stored)
+    rows = stored.between(0, 100)
+    for name, search in (("exact", None), ("indexed", index)):
+        began = time.process_time()
+        for query in rows:
+            stored.nearest(query, 10, None if search is None else search.candidates(query, 10))
+        print(f"{name}: {10 * (time.process_time() - began):.1f} CPU ms a query in one process", flush=True)
+
+
+def repeated(output: Path) -> None:
+    """The near-duplicates among all vectors of a folder, by comparing each with each."""
+    stored = Vectors.at(output)
+    assert stored is not None
+    began = time.process_time()
+    found = duplicates.find(stored.rows, stored.between, 0.6)
+    spent = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(
+        f"near-duplicates among {stored.rows}: {len(found)} in {spent:.0f} CPU s; {peak:.0f} MB at most in all of this"
+    )
 
 
 def searched(output: Path) -> tuple[float, int, int]:

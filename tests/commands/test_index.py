@@ -76,9 +76,9 @@ def test_an_index_finds_what_comparing_all_finds(t2i: Runner, texts: Path, monke
     looked_at: list[int] = []
     of_rows = Vectors.of_rows
 
-    def counted(self: Vectors, rows: Any, width: int) -> Any:
+    def counted(self: Vectors, rows: Any) -> Any:
         looked_at.append(len(rows))
-        return of_rows(self, rows, width)
+        return of_rows(self, rows)
 
     monkeypatch.setattr(Vectors, "of_rows", counted)
     assert found(t2i) == exact

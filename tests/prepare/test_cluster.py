@@ -101,3 +101,27 @@ def test_a_node_that_is_lost_loses_nothing_and_ends_nothing(photos: Path, tmp_pa
     cluster.remove_node(lost, allow_graceful=False)
     assert run.wait(250) == 0
     everything_once(tmp_path / "out")
+
+
+def test_pairs_that_two_nodes_score_are_those_of_one_machine(tmp_path: Path, cluster: Any) -> None:
+    """And a prepared dataset is cleaned there by the scores in its rows."""
+    pytest.importorskip("t2i_brivl")
+    pytest.importorskip("t2i_starter")
+    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    (tmp_path / "photos").mkdir()
+    for i in range(30):
+        Image.effect_noise((40 + i, 30), 40 + i).convert("RGB").save(tmp_path / f"photos/{i:02d}.png")
+        (tmp_path / f"photos/{i:02d}.txt").write_text(("红烧牛肉面", "a red bowl")[i % 2])
+    words: list[Any] = [sys.executable, "-m", "t2icli", "prepare", tmp_path / "photos", "--shard-rows", "3"]
+    words += ["--filter", "brivl > 0.12", "--output"]
+    subprocess.run([*words, tmp_path / "here"], check=True, timeout=200)
+    there = ["--runner", "ray", "--address", cluster.address]
+    subprocess.run([*words, tmp_path / "there", *there], check=True, timeout=250)
+    made = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("0*")} for name in ("here", "there")]
+    assert made[0] == made[1] and len(made[0]) > 10
+    cards = [PreparedDataset.open(tmp_path / name).card for name in ("here", "there")]
+    assert cards[0] == cards[1] and 0 < cards[0].counts["ok"] < 30
+    again = [*words[:3], "prepare", tmp_path / "here", "--filter", "brivl > 0.15", "--output", tmp_path / "clean"]
+    subprocess.run([*again, *there], check=True, timeout=250)
+    assert 0 < len(PreparedDataset.open(tmp_path / "clean")) < cards[0].counts["ok"]

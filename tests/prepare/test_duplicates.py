@@ -224,3 +224,23 @@ def test_a_cosine_at_the_threshold_counts_whatever_float32_makes_of_it() -> None
     vectors = np.array([[0.6, 0.8], [0.6, 0.8], [0.8, 0.6]], np.float32)
     assert [each.row for each in duplicates.find(3, lambda start, end: vectors[start:end], 0.9999999)] == [1]
     assert [each.row for each in duplicates.find(3, lambda start, end: vectors[start:end], 0.96)] == [1, 2]
+
+
+def test_by_an_index_the_same_rows_are_found_though_a_family_is_larger_than_what_it_gives(
+    t2i: Runner, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    for number in range(4):
+        for copy in range(12):
+            ImageEnhance.Brightness(drawn(number)).enhance(1.01 + copy / 100).save(
+                photos / f"{number}-like-{copy:02}.png"
+            )
+    monkeypatch.setattr(Coarse, "embed_texts", lambda self, texts: torch.eye(self.width)[: len(texts)])
+    t2i.ok("embed", photos, *EMBED, "--index")
+    t2i.ok("prepare", photos, "--dedup", "vectors", "--output", "exact")
+    monkeypatch.setattr("t2icli.pipelines.vector_index.EXACT", 10)
+    monkeypatch.setattr(duplicates, "NEAREST", 5)
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    t2i.fails("prepare", photos, "--dedup", "vectors", "--output", "exact", says="compared=all, now compared=nearest")
+    t2i.ok("prepare", photos, "--dedup", "vectors", "--output", "clean")
+    assert listed() == listed("exact") and len(listed()) == 52

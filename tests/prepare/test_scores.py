@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
-from t2icli.prepare import report, scores
+from t2icli.prepare import cluster, report, scores
 from t2icli.prepare.check import problems
 from t2icli.testing import Runner
 
@@ -205,6 +206,16 @@ def test_what_cannot_be_asked_is_said_before_anything_is_written(
 def test_a_ranker_without_cosines_has_no_range(t2i: Runner, photos: Path) -> None:
     t2i.ok("prepare", photos, "--output", "data", "--filter", "width >= 7.5")
     assert set(kept()) == {"yellow", "white"} and kept()["white"] == ("red",)
+
+
+def test_a_process_of_a_cluster_has_one_scorer_for_all_chunks_of_a_job(t2i: Runner, photos: Path) -> None:
+    def sent(text: str) -> scores.Scoring:
+        scoring = scores.Scoring.of(scores.parse(text), [], {})
+        return pickle.loads(pickle.dumps(scoring))
+
+    one = cluster._scorer(sent("mean > 0.7"))
+    assert cluster._scorer(sent("mean > 0.7")) is one
+    assert cluster._scorer(sent("mean > 0.8")) is not one
 
 
 def test_conditions_are_parsed_with_and_without_spaces() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.ground.errors import T2IError
-from t2icli.pipelines import embed
+from t2icli.pipelines import embed, vector_index
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.vectors import Vectors
 from t2icli.prepare import duplicates
@@ -33,15 +33,24 @@ class Dedup:
         return cls(vectors, threshold)
 
     @property
+    def uses_index(self) -> bool:
+        """Whether there are so many vectors that only the nearest of each are compared."""
+        usable = vector_index.is_there(self.vectors) and vector_index.is_usable()
+        return usable and self.vectors.rows > vector_index.EXACT
+
+    @property
     def plan(self) -> dict[str, Any]:
         """What a plan notes of it."""
         of = self.vectors.plan
-        return {"threshold": self.threshold, "embedder": of["embedder"], "identity": of["identity"], "keys": of["keys"]}
+        compared = {"compared": "nearest" if self.uses_index else "all"}
+        return {"threshold": self.threshold, **{key: of[key] for key in ("embedder", "identity", "keys")}, **compared}
 
     @property
     def comparisons(self) -> int:
         """How many times `advance` is called with 1."""
-        return duplicates.comparisons(self.vectors.rows)
+        return (
+            -(-self.vectors.rows // duplicates.BLOCK) if self.uses_index else duplicates.comparisons(self.vectors.rows)
+        )
 
     def check(self, source: str, path: Path, options: Mapping[str, Any]) -> None:
         """Whether the vectors are those of the pictures in this source, all of them."""
@@ -59,7 +68,14 @@ class Dedup:
         """The list of near-duplicates in the folder of a dataset, made unless it is there."""
         path = output / duplicates.NAME
         if not path.is_file():
-            found = duplicates.find(self.vectors.rows, self.vectors.between, self.threshold, advance)
+            found = self._found(advance)
             keys = self.vectors.keys({row for each in found for row in (each.row, each.of)})
             duplicates.write(path, ((each.row, keys[each.row], keys[each.of], each.cosine) for each in found))
         return path
+
+    def _found(self, advance: Callable[[int], None]) -> list[duplicates.Duplicate]:
+        rows, read = self.vectors.rows, self.vectors.between
+        if not self.uses_index:
+            return duplicates.find(rows, read, self.threshold, advance)
+        of_rows, near = self.vectors.of_rows, vector_index.open_index(self.vectors).near
+        return duplicates.find_among_nearest(rows, read, of_rows, near, self.threshold, advance)

@@ -30,6 +30,8 @@ EXACT = 1_000_000
 BLOCK = 16_384
 TRAINED_ON = 50
 """Vectors for each middle that is looked for."""
+ROUNDS = 10
+"""Of looking for the middles; more change little."""
 QUERIES = 200
 FOUND = 10
 """Hits of each query that recall counts."""
@@ -60,8 +62,13 @@ class VectorIndex:
 
     def candidates(self, query: NDArray[np.float32], n: int) -> NDArray[np.int64]:
         """Rows among which the n nearest are."""
-        _, rows = self.near(query[None], 4 * n + 64)
+        _, rows = self.near(query[None], self.asked(n))
         return rows.ravel()
+
+    @staticmethod
+    def asked(n: int) -> int:
+        """How many candidates there are for n hits: scores of 8 bits may swap some."""
+        return 2 * n + 32
 
 
 def is_there(vectors: Vectors) -> bool:
@@ -99,9 +106,10 @@ def build(vectors: Vectors, ask: Ask | None = None, advance: Callable[[int], Non
     rows = vectors.rows - sum(1 for _ in vectors.problems())
     if not rows:
         raise T2IError(f"'{vectors.folder}' has no vectors to index")
-    middles = max(1, min(int(4 * math.sqrt(rows)), rows // TRAINED_ON))
+    middles = max(1, min(int(2 * math.sqrt(rows)), rows // TRAINED_ON))
     sample = np.concatenate([block for _, block in _blocks(vectors, max(1, rows // (middles * TRAINED_ON)))])
     index = faiss.index_factory(sample.shape[1], f"IVF{middles},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = ROUNDS
     index.train(sample)
     del sample
     for numbers, block in _blocks(vectors):
@@ -158,9 +166,12 @@ def _best(vectors: Vectors, queries: NDArray[np.float32]) -> NDArray[np.float32]
 
 def _share(index: VectorIndex, vectors: Vectors, queries: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     """How many of the hits are found; of those with the same score any will do."""
+    _, rows = index.near(queries, index.asked(FOUND))
+    looked_at = np.unique(rows[rows >= 0])
+    scores = queries @ vectors.of_rows(looked_at).T
     found = wanted = 0
-    for query, least in zip(queries, right.tolist(), strict=True):
-        hits = vectors.nearest(query, FOUND, index.candidates(query, FOUND))
-        found += sum(score >= least - 1e-5 for _, score in hits)
-        wanted += min(FOUND, vectors.rows) if math.isfinite(least) else len(hits)
+    for near, score, least in zip(rows, scores, right.tolist(), strict=True):
+        hits = score[np.searchsorted(looked_at, near[near >= 0])] >= least - 1e-5
+        found += min(FOUND, int(hits.sum()))
+        wanted += FOUND if math.isfinite(least) else len(hits)
     return min(1.0, found / wanted) if wanted else 1.0

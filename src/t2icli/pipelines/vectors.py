@@ -86,7 +86,7 @@ class Vectors:
         """The same as row and score: of all rows, or of those that an index names."""
         if among is not None:
             rows = np.unique(among[among >= 0])
-            return [(int(rows[place]), score) for place, score in search(query, self.of_rows(rows, len(query)), n)]
+            return [(int(rows[place]), score) for place, score in search(query, self.of_rows(rows), n)]
         best: list[tuple[float, int]] = []
         for path in self.shards:
             first = int(path.stem) * int(self.plan["shard_rows"])
@@ -108,14 +108,14 @@ class Vectors:
             parts.append(_numbers(column, path)[max(0, start - number * size) : end - number * size])
         return np.concatenate(parts)
 
-    def of_rows(self, rows: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of some rows, in rising order."""
-        vectors: NDArray[np.float32] = np.empty((len(rows), width), np.float32)
         size = int(self.plan["shard_rows"])
+        blocks: list[NDArray[np.float32]] = [self.between(0, 1)[:0]]
         for number in np.unique(rows // size).tolist():
-            path, here = self._shard(number), rows // size == number
-            vectors[here] = _numbers(_read(path).column("vector"), path, width)[rows[here] - number * size]
-        return vectors
+            path = self._shard(number)
+            blocks.append(_numbers(_read(path).column("vector"), path)[rows[rows // size == number] - number * size])
+        return np.concatenate(blocks)
 
     def captions(self, n: int) -> list[str]:
         """The first caption of at most n rows from all over them."""

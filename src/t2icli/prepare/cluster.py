@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from itertools import islice
 from threading import Lock
 from typing import Any, cast
@@ -23,7 +22,7 @@ from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.report import Reports
 from t2icli.prepare.runners import run_here
-from t2icli.prepare.scores import Scorer
+from t2icli.prepare.scores import Scorer, Scoring
 from t2icli.prepare.work import Progress, Work
 
 NAMESPACE = "t2icli"
@@ -31,6 +30,8 @@ TRIES = 3
 """Times a wave of chunks is begun when workers die under it; chunks with a report are not done again."""
 
 LOADING = Lock()
+SCORERS: dict[object, Scorer] = {}
+"""Of this process; at most one."""
 
 
 class Answer(msgspec.Struct):
@@ -98,22 +99,20 @@ def _work(job: bytes) -> bytes:
     output, plan, retry, chunk, name = pickle.loads(job)
     progress: list[tuple[str, int, int]] = []
     try:
-        scorer = _scorer(pickle.dumps(plan.scoring)) if plan.scoring else None
+        scorer = _scorer(plan.scoring) if plan.scoring else None
         run_here([chunk], Work(Reports(output), plan, _ClusterClaims(name), retry, _listing(progress), scorer=scorer))
     except T2IError as error:
         return msgspec.msgpack.encode(Answer(error=error.message))
     return msgspec.msgpack.encode(Answer(progress))
 
 
-def _scorer(scoring: bytes) -> Scorer:
+def _scorer(scoring: Scoring) -> Scorer:
     """The same one for all chunks of a job that this process works on, so that it loads its rankers once."""
     with LOADING:
-        return _of_process(scoring)
-
-
-@lru_cache(maxsize=1)
-def _of_process(scoring: bytes) -> Scorer:
-    return Scorer(pickle.loads(scoring))
+        if scoring.key not in SCORERS:
+            SCORERS.clear()
+            SCORERS[scoring.key] = Scorer(scoring)
+        return SCORERS[scoring.key]
 
 
 def _listing(calls: list[tuple[str, int, int]]) -> Progress:

@@ -7,10 +7,10 @@ near-duplicates, and the result depends on the order of the rows alone.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], NDArray[np.float32]]
     """The vectors of the rows from one number to another."""
+    OfRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+    Near = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+    """Rough scores and rows of what is nearest to each of some vectors; -1 where there is no more."""
 
 NAME = "duplicates.csv"
 """The list, beside the dataset without them."""
@@ -34,6 +37,12 @@ BLOCK = 4096
 """Rows compared with as many others at a time."""
 ROUNDING = 1e-4
 """Products in float32 are off by less; what is this near to the threshold is computed in float64."""
+
+
+NEAREST = 64
+"""Neighbours of each row that an index is asked for."""
+ROUGH = 0.03
+"""How far off its scores may be."""
 
 
 class Duplicate(NamedTuple):
@@ -71,6 +80,45 @@ def find(rows: int, read: Read, threshold: float, advance: Callable[[int], None]
     return found
 
 
+def find_among_nearest(
+    rows: int, read: Read, of_rows: OfRows, near: Near, threshold: float, advance: Callable[[int], None]
+) -> list[Duplicate]:
+    """The same among the nearest of each row, as an index gives them: quicker, and some may be missing."""
+    first: dict[int, int] = {}
+    found: list[Duplicate] = []
+    for start in range(0, rows, BLOCK):
+        here = _unit(read(start, min(rows, start + BLOCK)))
+        usable = np.flatnonzero(np.isfinite(here).all(1))
+        for row, *nearest in zip(usable.tolist(), *near(here[usable], NEAREST), strict=True):
+            if duplicate := _among_nearest(start + row, here[row], nearest, first, of_rows, near, threshold):
+                first[duplicate.row] = duplicate.of
+                found.append(duplicate)
+        advance(1)
+    return found
+
+
+def _among_nearest(
+    row: int,
+    vector: NDArray[np.float32],
+    nearest: Sequence[NDArray[Any]],
+    first: Mapping[int, int],
+    of_rows: OfRows,
+    near: Near,
+    threshold: float,
+) -> Duplicate | None:
+    """The row as a duplicate; where all that are given may be near, but none comes before it, more are asked for."""
+    while True:
+        rough, others = nearest
+        likely = others[(rough >= threshold - ROUGH) & (others >= 0)].tolist()
+        # One that is left out stands for the one that it is a duplicate of.
+        before = np.asarray(sorted({first.get(other, other) for other in likely if other < row}), np.int64)
+        if len(before) and (pair := _reaching(vector, _unit(of_rows(before)), np.arange(len(before)), threshold)):
+            return Duplicate(row, int(before[pair[0]]), pair[1])
+        if len(likely) < len(others):
+            return None
+        nearest = [each[0] for each in near(vector[None], 8 * len(others))]
+
+
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore", divide="ignore"):
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -101,10 +149,13 @@ def _reaching(
 ) -> tuple[int, float] | None:
     """The first of `places` whose cosine reaches the threshold, summed alike on every machine."""
     for place in places.tolist():
-        cosine = float((vector.astype(np.float64) * others[place]).sum())
-        if cosine >= threshold:
+        if (cosine := _cosine(vector, others[place])) >= threshold:
             return place, cosine
     return None
+
+
+def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float((one.astype(np.float64) * other).sum())
 
 
 def write(path: Path, found: Iterable[tuple[int, str, str, float]]) -> None:

@@ -116,6 +116,11 @@ class Scoring:
     def identities(self) -> dict[str, str]:
         return {name: choice.identity for name, choice in self.rankers.items()}
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two that ask for the same."""
+        return self.conditions, tuple(self.identities.items()), self.stored
+
     def judge(self, scores: Scores, captions: int) -> tuple[list[int], str]:
         """The places of the captions that stay, and the ranker for which the first one does not."""
         failing = [self._failing(scores, place) for place in range(captions)]
