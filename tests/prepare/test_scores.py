@@ -193,7 +193,7 @@ def test_the_page_shows_how_scores_lie(t2i: Runner, photos: Path) -> None:
         (("--filter", "meen > 0.3"), "no ranker called 'meen'"),
         (("--score", "meen"), "no ranker called 'meen'"),
         (("-o", "ranker.shift=1"), "ranker settings were given without a ranker"),
-        (("--filter", "mean > 0.3", "--dry-run"), "--dry-run opens no pictures"),
+        (("--filter", "mean > 0.3", "--dry-run"), "--dry-run looks at captions alone"),
     ],
 )
 def test_what_cannot_be_asked_is_said_before_anything_is_written(
