@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from t2icli.ground.errors import T2IError
+
 
 class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a VQGAN, in the words of taming-transformers' configuration.
@@ -52,6 +54,20 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     apart: Annotated[
         bool, Meta(description="each code sees only its own pixels: codes that small generators predict more easily")
     ] = False
+
+    transformer: Annotated[
+        int,
+        Meta(
+            description="layers of a transformer over all codes, ch wide, that draws each as one patch; 0 is none", ge=0
+        ),
+    ] = 0
+    coefficients: Annotated[
+        int, Meta(description="how many cosine waves such a patch is made of, at most 3 * patch * patch", ge=1)
+    ] = 384
+
+    def __post_init__(self) -> None:
+        if self.transformer and (len(self.ch_mult) > 1 or not self.apart or self.finish or self.ch % 64):
+            raise T2IError("a transformer needs shape.ch_mult=1, shape.apart=yes, no finish, and ch in multiples of 64")
 
     @property
     def factor(self) -> int:

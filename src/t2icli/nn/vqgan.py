@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2icli.nn.patches import PatchDecoder, PatchEncoder
 from t2icli.nn.shapes import VqganShape
 
 
@@ -171,6 +172,11 @@ class Decoder(nn.Module):
         """The layer that gives the pixels."""
         return self.finish or self.conv_out
 
+    @property
+    def hidden(self) -> list[nn.Parameter]:
+        """Matrices for Muon, which learns kernels of convolutions no faster than AdamW."""
+        return []
+
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
@@ -236,7 +242,8 @@ class Vqgan(nn.Module):
     def __init__(self, shape: VqganShape) -> None:
         super().__init__()
         self.shape = shape
-        self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+        self.encoder: PatchEncoder | Encoder = PatchEncoder(shape) if shape.transformer else Encoder(shape)
+        self.decoder: PatchDecoder | Decoder = PatchDecoder(shape) if shape.transformer else Decoder(shape)
         self.quantize = Gumbel(shape) if shape.quantizer == "gumbel" else Nearest(shape)
         self.quant_conv = nn.Conv2d(shape.z_channels, shape.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(shape.embed_dim, shape.z_channels, 1)

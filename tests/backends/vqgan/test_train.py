@@ -37,6 +37,17 @@ SMALL = {
     "embed_dim": 4,
     "n_embed": 16,
 }
+TRANSFORMER = {
+    "resolution": 16,
+    "patch": 8,
+    "ch": 64,
+    "ch_mult": [1],
+    "transformer": 1,
+    "apart": True,
+    "z_channels": 8,
+    "embed_dim": 4,
+    "n_embed": 16,
+}
 QUICK = {"perceptual": "laplacian", "adversary": {"width": 4, "layers": 1, "start": 0}, "codebook": {"begin": 0}}
 
 
@@ -64,6 +75,26 @@ def test_the_recipe_keeps_its_promises(
     check_recipe(discovery.find("recipe", "vqgan"), pictures, tmp_path / "model", **options)
     codec = load("codec", "vqgan", model=models.open_model(tmp_path / "model"))
     assert codec.grid == (4, 4) and codec.codes == 16
+
+
+def test_a_transformer_keeps_the_recipes_promises(pictures: dataset.PreparedDataset, tmp_path: Path) -> None:
+    check_recipe(discovery.find("recipe", "vqgan"), pictures, tmp_path / "model", **QUICK, shape=TRANSFORMER)
+    assert load("codec", "vqgan", model=models.open_model(tmp_path / "model")).grid == (2, 2)
+
+
+def test_matrices_of_the_transformer_alone_are_hidden() -> None:
+    recipe = VqganRecipe(RecipeSettings(shape=msgspec.convert(TRANSFORMER, VqganShape), perceptual_weight=0.0))
+    hidden, others = recipe.turns()[0].groups
+    assert hidden.hidden and [tuple(p.shape) for p in hidden.parameters] == [(192, 64), (64, 64), (256, 64), (64, 256)]
+    assert not others.hidden
+
+
+@pytest.mark.parametrize("wrong", ["ch=40", "ch_mult=1,2", "apart=no", "finish=6"])
+def test_a_transformer_says_which_settings_it_needs(t2i: Runner, pictures: dataset.PreparedDataset, wrong: str) -> None:
+    settings = {"ch": "64", "ch_mult": "1", "apart": "yes", "transformer": "1"} | dict([wrong.split("=")])
+    flags = [word for key, value in settings.items() for word in ("-o", f"shape.{key}={value}")]
+    says = "a transformer needs shape.ch_mult=1, shape.apart=yes, no finish, and ch in multiples of 64"
+    t2i.fails("train", "vqgan", "--train-data", pictures.folder, "--output", "run", *flags, says=says)
 
 
 def test_the_codebooks_loss_is_tamings(golden: Callable[[str], Path]) -> None:

@@ -17,6 +17,7 @@ from t2icli.backends.vqgan.convert import convert, read_shape, to_config
 from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.nn.patches import PatchDecoder, cosines
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan, meta
 from t2icli.registry import discovery
@@ -38,6 +39,10 @@ SMALL = VqganShape(
     embed_dim=4,
     n_embed=16,
     quantizer="cosine",
+)
+
+TRANSFORMER = VqganShape(
+    resolution=32, patch=8, ch=64, ch_mult=(1,), transformer=2, apart=True, z_channels=8, embed_dim=4, n_embed=16
 )
 
 
@@ -155,6 +160,37 @@ def test_a_last_convolution_mixes_pixels_across_the_edges_of_patches(tmp_path: P
         changed = (decoder.finish(pixels) - decoder.finish(pixels * 0)).abs().sum(1)[0].nonzero()
     assert changed.amin(0).tolist() == [6, 6] and changed.amax(0).tolist() == [8, 8]
     assert decoder.last is decoder.finish and decoder.conv_out.out_channels == 2 * SMALL.patch**2
+
+
+def test_a_transformer_draws_codes_that_see_their_own_pixels_alone(tmp_path: Path) -> None:
+    model = small(tmp_path, TRANSFORMER)
+    check_codec(discovery.find("codec", "vqgan"), model=model)
+    network = load("codec", "vqgan", model=model).model
+    images = torch.rand(1, 3, 32, 48)
+    others = images.clone()
+    others[:, :, 8:16, 16:24] = torch.rand(3, 8, 8)
+    changed = (network.latents(images) != network.latents(others)).any(1)
+    assert changed.nonzero().tolist() == [[0, 1, 2]]
+    assert network(images).shape == images.shape  # another size than it was trained for
+
+
+def test_patches_of_one_colour_make_a_picture_without_seams_or_edges() -> None:
+    decoder = Vqgan(TRANSFORMER).decoder
+    assert isinstance(decoder, PatchDecoder)
+    torch.nn.init.zeros_(decoder.outwards.weight)
+    with torch.no_grad():
+        decoder.outwards.bias.zero_()[0] = 1.0  # the coarsest wave, of light
+        picture = decoder(torch.randn(1, TRANSFORMER.z_channels, 4, 4))
+    assert picture.abs().min() > 0.01
+    torch.testing.assert_close(picture, picture[:, :, :1, :1].expand_as(picture))
+
+
+def test_all_cosine_waves_together_give_a_patch_back() -> None:
+    waves = cosines(8, 192, 8)
+    patch = torch.rand(192)
+    torch.testing.assert_close((patch @ waves) / waves.square().sum(0) @ waves.T, patch)
+    assert cosines(8, 3, 8).shape == (192, 3)
+    assert (cosines(8, 3, 8)[:, 0] > 0).all()  # light that is the same everywhere is the largest
 
 
 def test_latents_are_decoded_as_the_codes_nearest_to_them(tmp_path: Path) -> None:

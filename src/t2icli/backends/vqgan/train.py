@@ -122,7 +122,10 @@ class VqganRecipe:
         if isinstance(self.model.vqgan.quantize, Nearest) and self.settings.codebook.learning == "average":
             self.model.vqgan.quantize.requires_grad_(False)
         trained = [parameter for parameter in self.model.vqgan.parameters() if parameter.requires_grad]
-        turns = [Turn("codec", [ParamGroup(trained)], self.codec_loss, after=self._after)]
+        hidden = self.model.vqgan.decoder.hidden
+        groups = [ParamGroup(hidden, hidden=True)] if hidden else []
+        groups.append(ParamGroup(weights.besides(trained, hidden)))
+        turns = [Turn("codec", groups, self.codec_loss, after=self._after)]
         if self.settings.adversary.weight:
             judge = ParamGroup(list(self.model.adversary.parameters()))
             turns.append(Turn("adversary", [judge], self.adversary_loss))
