@@ -113,7 +113,7 @@ class VQGANRecipe:
         if not (self.has_adversary(step) and torch.is_grad_enabled()):
             return back.new_zeros(()), back.new_zeros(())
         fooled = -self.model.adversary(back).mean()
-        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.conv_out.weight)
+        return fooled, heed(unlike, fooled, self.model.vqgan.decoder.last.weight)
 
     def adversary_loss(self, images: Tensor, step: int) -> tuple[Tensor, Figures]:
         if not self.has_adversary(step):
