@@ -103,6 +103,7 @@ def test_a_node_that_is_lost_loses_nothing_and_ends_nothing(photos: Path, tmp_pa
     everything_once(tmp_path / "out")
 
 
+@pytest.mark.timeout(900)
 def test_pairs_that_two_nodes_score_are_those_of_one_machine(tmp_path: Path, cluster: Any) -> None:
     """And a prepared dataset is cleaned there by the scores in its rows."""
     pytest.importorskip("t2i_brivl")
@@ -117,11 +118,11 @@ def test_pairs_that_two_nodes_score_are_those_of_one_machine(tmp_path: Path, clu
     words += ["--filter", "brivl > 0.12", "--output"]
     subprocess.run([*words, tmp_path / "here"], check=True, timeout=200)
     there = ["--runner", "ray", "--address", cluster.address]
-    subprocess.run([*words, tmp_path / "there", *there], check=True, timeout=250)
+    subprocess.run([*words, tmp_path / "there", *there], check=True, timeout=400)
     made = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("0*")} for name in ("here", "there")]
     assert made[0] == made[1] and len(made[0]) > 10
     cards = [PreparedDataset.open(tmp_path / name).card for name in ("here", "there")]
     assert cards[0] == cards[1] and 0 < cards[0].counts["ok"] < 30
     again = [*words[:3], "prepare", tmp_path / "here", "--filter", "brivl > 0.15", "--output", tmp_path / "clean"]
-    subprocess.run([*again, *there], check=True, timeout=250)
+    subprocess.run([*again, *there], check=True, timeout=400)
     assert 0 < len(PreparedDataset.open(tmp_path / "clean")) < cards[0].counts["ok"]
