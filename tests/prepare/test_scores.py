@@ -236,6 +236,13 @@ def test_a_ranker_that_gives_no_number_is_an_error_and_keeps_no_shard(
     assert not list(Path("data").glob("*.tar"))
 
 
+def test_large_pictures_are_not_all_open_at_once(t2i: Runner, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "MOST_PIXELS", 160)  # of 8 x 8 to 12 x 8: two at a time, three would be too many
+    t2i.ok("prepare", photos, "--output", "data", "--score", "mean")
+    assert Colours.calls == [1, 2, 2] or Colours.calls == [2, 2, 1]
+    assert len(noted()) == 5
+
+
 def test_many_pictures_are_scored_in_few_calls_and_little_memory(
     t2i: Runner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,9 @@ FIELD = "scores"
 REASON = "score-"
 """How the reason of a row that was dropped begins; the ranker follows."""
 AT_ONCE = 64
-"""Pictures given to a ranker in one call."""
+"""Pictures given to a ranker in one call,"""
+MOST_PIXELS = 64_000_000
+"""if they do not have more than this between them: all are open at the same time."""
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -141,6 +143,7 @@ class Pair(NamedTuple):
     """A picture and its captions."""
 
     image: Callable[[], Image]
+    pixels: int
     captions: Sequence[str]
     extra: Mapping[str, Any]
     """What its row's JSON holds."""
@@ -171,12 +174,27 @@ class Scorer:
     def _scored(self, name: str, pairs: Sequence[Pair]) -> list[list[float]]:
         if name not in self._loaded:
             self._loaded[name] = self.scoring.rankers[name].open().thing
-        captions = [pair.captions for pair in pairs]
-        scores = of_captions(self._loaded[name], captions, [pair.image() for pair in pairs])
-        for values, wanted in zip(scores, captions, strict=True):
-            if len(values) != len(wanted) or not all(map(math.isfinite, values)):
+        scores = [values for some in _together(pairs) for values in _scored(self._loaded[name], some)]
+        for values, pair in zip(scores, pairs, strict=True):
+            if len(values) != len(pair.captions) or not all(map(math.isfinite, values)):
                 raise T2IError(f"ranker {name!r} did not give one number per image: {values[:8]}", code=1)
         return scores
+
+
+def _scored(ranker: Ranker, pairs: Sequence[Pair]) -> list[list[float]]:
+    return of_captions(ranker, [pair.captions for pair in pairs], [pair.image() for pair in pairs])
+
+
+def _together(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """The pairs in lists whose pictures may be open at the same time."""
+    some: list[Pair] = []
+    for pair in pairs:
+        if some and (len(some) == AT_ONCE or sum(each.pixels for each in some) + pair.pixels > MOST_PIXELS):
+            yield some
+            some = []
+        some.append(pair)
+    if some:
+        yield some
 
 
 def carried(extra: Mapping[str, Any], captions: int) -> Scores:

@@ -29,7 +29,7 @@ from t2icli.prepare.scores import Pair, Scorer, Scores, Scoring
 from t2icli.prepare.settings import PreparePlan, Rules
 from t2icli.sounds.clips import decode
 
-MOST_UNSCORED = 512
+MOST_UNSCORED = 256
 """Pictures that wait for their scores: reading them is faster than any ranker."""
 
 Progress = Callable[[str, int, int], None]
@@ -266,7 +266,8 @@ def _judged(row: RowResult, found: Scores, scoring: Scoring) -> RowResult:
 def _pair(row: RowResult) -> Pair:
     source, picture = row.candidate.source, row.picture
     assert picture is not None
-    return Pair(partial(images.stored, picture.content, repr(source.key)), source.captions, source.extra)
+    image, pixels = partial(images.stored, picture.content, repr(source.key)), picture.width * picture.height
+    return Pair(image, pixels, source.captions, source.extra)
 
 
 def _read(source: SourceRow) -> bytes:
