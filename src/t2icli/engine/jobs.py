@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from t2icli.ground import files, toml
 from t2icli.ground.errors import T2IError
 
-T = TypeVar("T")
 PLAN = "plan.toml"
 """The settings that the output was begun with."""
 FOLDER = "shards"
@@ -24,13 +22,6 @@ Chunk = Sequence[Any]
 """Some rows; it must pickle."""
 Make = Callable[[Any, Path], None]
 """Writes the shard of a chunk to a file."""
-
-
-def cut(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The rows in lists of at most `size`, read as they are needed."""
-    waiting = iter(rows)
-    while chunk := list(islice(waiting, size)):
-        yield chunk
 
 
 @dataclass(frozen=True)

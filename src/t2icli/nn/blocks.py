@@ -12,12 +12,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from t2icli.ground.batches import batched
 from t2icli.nn.devices import halved
 
 S = TypeVar("S")
@@ -98,8 +98,7 @@ def in_groups(
 
     `compute` gets items by their index among all, and how many a batch has, which is halved when memory runs out.
     """
-    waiting = enumerate(items)
-    while block := list(islice(waiting, batch)):
+    for block in batched(enumerate(items), batch):
         groups: dict[Hashable, list[tuple[int, S]]] = {}
         for index, item in block:
             groups.setdefault(kind(item), []).append((index, item))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.nn.blocks import by_themselves
 from t2icli.nn.devices import pick_precision
@@ -77,15 +78,10 @@ class Runner:
 
         parts = [torch.empty(0, self.width)]
         with torch.inference_mode(), ThreadPoolExecutor() as pool:
-            for some in chunks(items, self.batch):
+            for some in batched(items, self.batch):
                 columns = [torch.stack(column) for column in zip(*pool.map(prepare, some), strict=True)]
                 parts.append(by_themselves(compute, columns, self.device, self.batch))
         return torch.cat(parts)
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from t2icli.contract.kinds import Captioner
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
 from t2icli.ground import files
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import scoring
 from t2icli.pipelines.evaluate import pairs
@@ -63,7 +64,7 @@ def caption(
 
     The picture at position i is described with `seed + i`, whatever the size of a batch and what others can be opened.
     """
-    for some in cut(pictures, at_once or AT_ONCE):
+    for some in batched(pictures, at_once or AT_ONCE):
         results: list[CaptionedFile | UnreadableFile] = []
         for neighbours in _runs([_opened(position, picture) for position, picture in some]):
             images = [each.image for each in neighbours if each.image is not None]
@@ -132,7 +133,7 @@ def job(
         "captioner": how.captioner.plan,
         "ranker": scoring.plan(how.judges),
     }
-    return Job(output, plan, cut(enumerate(pictures), shard_rows), how, SUFFIX, reads)
+    return Job(output, plan, batched(enumerate(pictures), shard_rows), how, SUFFIX, reads)
 
 
 def _write(

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
 from t2icli.ground import runfile
+from t2icli.ground.batches import batched
 from t2icli.pictures import images
 from t2icli.pictures.album import Album
 from t2icli.pipelines import conditions, generate, scoring
@@ -83,7 +84,7 @@ def job(prompts: Callable[[], Iterable[str]], output: Path, how: Drawing, shard_
         "examples": {**conditions.record(how.examples), "weights": dict(how.examples.weights)},
         "audio": {"embedder": how.listener, "option": dict(how.listener_settings)},
     }
-    return Job(output, plan, cut(enumerate(prompts()), max(1, shard_rows // how.n)), how, SUFFIX)
+    return Job(output, plan, batched(enumerate(prompts()), max(1, shard_rows // how.n)), how, SUFFIX)
 
 
 def _write(plan: GenerationPlan, chunk: Numbered, draft: Path) -> None:

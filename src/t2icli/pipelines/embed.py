@@ -18,7 +18,8 @@ import numpy as np
 from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import prompts
 from t2icli.pipelines.evaluate import embeddings, pairs
@@ -122,7 +123,7 @@ def job(rows: Sequence[CaptionedPicture], source: Path, output: Path, how: Embed
         "identity": embedder["identity"],
         "option": embedder["option"],
     }
-    return Job(output, plan, cut(rows, shard_rows), how, SUFFIX, reads=places.on_this_machine(source))
+    return Job(output, plan, batched(rows, shard_rows), how, SUFFIX, reads=places.on_this_machine(source))
 
 
 def of_pairs(pairs: EvaluationSet, data: Path, output: Path, how: Embedding, shard_rows: int) -> Job:
@@ -153,8 +154,7 @@ def _vectors(
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     problems: dict[str, str] = {}
     blocks = []
-    for start in range(0, len(rows), embeddings.BLOCK):
-        some = rows[start : start + embeddings.BLOCK]
+    for some in batched(rows, embeddings.BLOCK):
         if of == "pictures":
             blocks.append(embeddings.embed_pictures(embedder, some, problems))
         elif of == "texts":

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
 from t2icli.ground import files, journal
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import image_files, scoring
 from t2icli.pipelines.caption import UnreadableFile
@@ -180,7 +181,7 @@ def job(paths: Sequence[Path], reads: tuple[Path, ...], output: Path, how: Scori
         "shard_rows": shard_rows,
         "ranker": scoring.plan(how.judges),
     }
-    return Job(output, plan, cut(paths, shard_rows), how, SUFFIX, reads)
+    return Job(output, plan, batched(paths, shard_rows), how, SUFFIX, reads)
 
 
 def _write(how: Scoring, judges: Sequence[scoring.Judge], paths: Sequence[Path], draft: Path) -> None:

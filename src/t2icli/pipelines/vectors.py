@@ -16,6 +16,7 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.data.places import CARD, where
 from t2icli.engine.jobs import FOLDER, PLAN
 from t2icli.ground import toml
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.images import read_file
 from t2icli.pipelines.embed import JOB, SUFFIX, Of
@@ -168,8 +169,7 @@ class Vectors:
         columns = [_read(path).column("vector") for path in self.shards]
         images = np.concatenate([_numbers(column, self.folder, source.thing.width) for column in columns])
         texts = sentences_of(pairs)
-        blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
-        vectors = np.concatenate([source.thing.embed_texts(block).numpy() for block in blocks])
+        vectors = np.concatenate([source.thing.embed_texts(some).numpy() for some in batched(texts, BLOCK)])
         embedded = Embedded(images if places is None else images[places], vectors, dict(self.problems()))
         return measured([source], pairs, [embedded], duplicates=duplicates)[0]
 

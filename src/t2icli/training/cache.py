@@ -22,6 +22,7 @@ from torch.utils.data import Sampler
 from t2icli.contract.recipes import Frozen, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.store import models
@@ -101,7 +102,7 @@ class _InOrder(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         every = [(row, view) for view in range(self.views) for row in range(self.n)]
-        yield from (every[start : start + BATCH] for start in range(0, len(every), BATCH))
+        yield from batched(every, BATCH)
 
 
 def _noted(final: Path) -> Path:

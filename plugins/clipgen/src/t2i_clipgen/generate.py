@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ from PIL.Image import Image
 from t2i_clipgen.model import Prior, PriorShape
 from t2icli.contract.kinds import Codec, Embedder
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import decode, devices, weights
@@ -47,12 +47,12 @@ class ClipGen:
 
     def draw(self, requests: Iterable[Request], watch: Watch = unwatched) -> Iterator[Image]:
         codes = decode.sample_rows(self.model, self._rows(requests), batch=self.batch, watch=watch)
-        while some := list(islice(codes, self.batch)):
+        for some in batched(codes, self.batch):
             yield from to_images(self.codec.decode(torch.stack(some)))
 
     def _rows(self, requests: Iterable[Request]) -> Iterator[decode.Row]:
-        conditions, waiting = Readings(self._condition), iter(requests)
-        while block := list(islice(waiting, self.batch)):
+        conditions = Readings(self._condition)
+        for block in batched(requests, self.batch):
             for request, condition in zip(block, conditions(block), strict=True):
                 yield decode.Row(condition, request.seed, replace(self.sampling, **request.settings))
 

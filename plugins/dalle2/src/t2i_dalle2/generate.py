@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ from t2i_dalle2.prior.model import Prior
 from t2i_dalle2.shapes import DecoderShape
 from t2icli.contract.kinds import Embedder, LatentCodec
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices, weights
@@ -103,8 +103,8 @@ class Dalle2:
         return in_groups(self._read(requests), kind, compute, self.sampling.batch)
 
     def _read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Reading]]:
-        readings, waiting = Readings(self._read_one), iter(requests)
-        while block := list(islice(waiting, self.sampling.batch)):
+        readings = Readings(self._read_one)
+        for block in batched(requests, self.sampling.batch):
             yield from zip(block, readings(block), strict=True)
 
     def _read_one(self, request: Request) -> Reading:

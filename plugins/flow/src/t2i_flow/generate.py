@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,7 @@ from t2i_flow.draw import FlowSampling, Given, draw
 from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.kinds import Embedder, LatentCodec, TokenEmbedder, Tokenizer
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import devices, weights
@@ -85,8 +85,8 @@ class FlowGenerator:
         return to_images(self.codec.decode_latents(latents[None]))[0]
 
     def _read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Given]]:
-        readings, waiting = Readings(self.read), iter(requests)
-        while block := list(islice(waiting, self.batch)):
+        readings = Readings(self.read)
+        for block in batched(requests, self.batch):
             yield from zip(block, readings(block), strict=True)
 
     def read(self, request: Request) -> Given:

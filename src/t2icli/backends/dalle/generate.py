@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice, tee
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.model import DallE
 from t2icli.contract.kinds import Codec, Tokenizer
 from t2icli.contract.requests import Abilities, Readings, Request, numbered
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn import decode, devices, weights
@@ -66,14 +67,13 @@ class DallEGenerator:
         """One picture for each row."""
         rows, again = tee(rows)
         drawn = zip(decode.sample_rows(self.model, rows, batch=self.batch, watch=watch), again, strict=False)
-        while some := list(islice(drawn, self.batch)):
+        for some in batched(drawn, self.batch):
             yield from to_images(self.codec.decode(torch.stack([_whole(row.condition, codes) for codes, row in some])))
 
     def _rows(self, requests: Iterable[Request]) -> Iterator[decode.Row]:
         nulls = Readings(lambda request: self.null(request.source))
         texts = Readings(lambda request: self.after(self.read(request.prompt), *nulls([replace(request, prompt="")])))
-        waiting = iter(requests)
-        while block := list(islice(waiting, self.batch)):
+        for block in batched(requests, self.batch):
             for request, (own, null) in zip(block, texts(block), strict=True):
                 yield self.row(own, null, request.seed, replace(self.sampling, **request.settings))
 

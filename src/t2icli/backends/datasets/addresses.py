@@ -20,6 +20,7 @@ from t2icli.backends.datasets.text import files, guess_encoding
 from t2icli.backends.datasets.text2img import as_the_notebook_does
 from t2icli.data.dataset import SourceRow
 from t2icli.data.places import ADDRESS
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 
 BLOCK = 4 << 20
@@ -43,7 +44,7 @@ class WukongSource:
     def columns(self, source: Path) -> Iterator[Any]:
         """Arrow tables of image and caption, or lists of rows where those cannot be had."""
         if self.settings.notebook:
-            yield from in_lists(self.rows(source))
+            yield from batched(self.rows(source), ROWS)
             return
         for path in files(source, ".csv"):
             header = next(read_cells(path, ",", self.settings.encoding), TableRow(1, []))
@@ -113,7 +114,7 @@ def _columns(
             yield pa.table([batch.column(i) for i in places], names=["image", "caption"])
             done += batch.num_rows
     except (Doubtful, pa.ArrowException, IndexError, UnicodeError, LookupError):
-        yield from in_lists(islice(rows, done, None))
+        yield from batched(islice(rows, done, None), ROWS)
 
 
 def _batches(path: Path, read: Any, parse: Any) -> Iterator[Any]:
@@ -155,8 +156,3 @@ def _all_text(path: Path, read: Any, parse: Any) -> dict[str, Any]:
 
     with arrow_csv.open_csv(path, read, parse) as batches:
         return dict.fromkeys(batches.schema.names, pa.string())
-
-
-def in_lists(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
-    while block := list(islice(rows, ROWS)):
-        yield block

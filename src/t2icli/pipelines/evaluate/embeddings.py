@@ -13,6 +13,7 @@ import numpy as np
 
 from t2icli.contract.kinds import BoxEmbedder, Embedder
 from t2icli.ground import files
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry import discovery
@@ -63,14 +64,13 @@ def embed(
     unreadable: dict[str, str] = {}
 
     def image_blocks() -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(pairs.pictures), BLOCK):
-            some = pairs.pictures[start : start + BLOCK]
+        for some in batched(pairs.pictures, BLOCK):
             yield embed_pictures(source.thing, some, unreadable)
             advance(len(some))
 
     def text_blocks() -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(texts), BLOCK):
-            yield source.thing.embed_texts(texts[start : start + BLOCK]).numpy()
+        for some in batched(texts, BLOCK):
+            yield source.thing.embed_texts(some).numpy()
 
     width = source.thing.width
     key = identity(source.entry, source.settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,8 @@ import numpy as np
 
 from t2icli.contract.kinds import Embedder, Generator
 from t2icli.contract.requests import Request, drawing, numbered
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.pipelines.doubts import OFTEN, identity
@@ -157,7 +157,7 @@ def _scored(
     for row in rows:
         own = (candidate.image for candidate in candidates(stream, n, seed=seed))
         fields = []
-        while images := list(itertools.islice(own, AT_ONCE)):
+        for images in batched(own, AT_ONCE):
             by_ranker = ranker(prompts, images)
             fields.append(_seen(row, by_ranker, by_ranker if judge is ranker else judge(prompts, images)))
             for each in distances:
@@ -226,7 +226,7 @@ def job(output: Path, how: Measuring, shard_rows: int) -> Job:
         "judge": how.judge.plan,
         "features": {name: choice.plan for name, choice in how.features.items()},
     }
-    return Job(output, plan, cut(rows, size), how, SUFFIX)
+    return Job(output, plan, batched(rows, size), how, SUFFIX)
 
 
 def _write(
@@ -342,8 +342,7 @@ class Distance:
 
     def features(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Those of the drawn pictures and of the real ones, after every drawn picture was seen."""
-        starts = range(0, len(self.real), AT_ONCE)
-        batches = ([picture.open() for picture in self.real[start : start + AT_ONCE]] for start in starts)
+        batches = batched((picture.open() for picture in self.real), AT_ONCE)
         real = [self.of(batch).numpy() for batch in batches]
         if not real:
             raise T2IError("a Frechet distance needs real pictures, and there are none")

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from t2icli.contract.kinds import Embedder
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pictures import album, images
 from t2icli.pipelines.evaluate import pairs
@@ -87,8 +88,7 @@ def _features(network: Features, pictures: Sequence[CaptionedPicture], advance: 
 
 
 def _opened(pictures: Sequence[CaptionedPicture], advance: Advance) -> Iterator[list[Image]]:
-    for start in range(0, len(pictures), AT_ONCE):
-        some = pictures[start : start + AT_ONCE]
+    for some in batched(pictures, AT_ONCE):
         yield [picture.open() for picture in some]
         advance(len(some))
 
@@ -98,8 +98,7 @@ def clip_score(
 ) -> float:
     """CLIPScore of pictures and their own sentences; of several sentences of a picture the mean."""
     scores: list[float] = []
-    for start, batch in zip(range(0, len(pictures), AT_ONCE), _opened(pictures, advance), strict=True):
-        vectors = embedder.embed_images(batch)
-        for picture, vector in zip(pictures[start : start + AT_ONCE], vectors, strict=True):
+    for some, opened in zip(batched(pictures, AT_ONCE), _opened(pictures, advance), strict=True):
+        for picture, vector in zip(some, embedder.embed_images(opened), strict=True):
             scores.append(float((embedder.embed_texts(picture.captions) @ vector).clamp(min=0).mean()) * 100)
     return float(np.mean(scores))

@@ -14,6 +14,7 @@ import numpy as np
 
 from t2icli.contract.kinds import AudioEmbedder, Embedder
 from t2icli.ground import files
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pictures.found import FoundPicture, page
 from t2icli.pipelines.evaluate import embeddings
@@ -276,7 +277,7 @@ class RetrievedSentence:
 
 def sentences(query: NDArray[np.float32], embedder: Embedder, texts: Sequence[str], n: int) -> list[RetrievedSentence]:
     """The n texts that fit the vector `query` best, best first."""
-    blocks = [embedder.embed_texts(texts[start : start + BLOCK]).numpy() for start in range(0, len(texts), BLOCK)]
+    blocks = [embedder.embed_texts(some).numpy() for some in batched(texts, BLOCK)]
     nearest = search(query, np.concatenate(blocks), n)
     return [RetrievedSentence(rank, texts[row], score) for rank, (row, score) in enumerate(nearest, start=1)]
 
