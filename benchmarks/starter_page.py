@@ -88,7 +88,7 @@ GOALS = (
         lambda figures: f"{figures['clipcap']['vessel']:.0f} / {figures['clipcap']['ingredients']:.0f} %",
     ),
     Goal(
-        "prompts outside its world that get a word of doubt",
+        "prompts outside its world that get a note",
         ">= 18 of 20",
         lambda figures: f"{figures['honest']['said']} of {figures['honest']['of']}",
     ),
@@ -119,7 +119,7 @@ def _goals(figures: Figures) -> str:
             rows.append([goal.what, goal.wanted, goal.reached(figures)])
         except KeyError:
             rows.append([goal.what, goal.wanted, ""])
-    return f"Empty where it was not measured.\n\n{table.as_markdown(['', 'goal', 'reached'], rows)}"
+    return f"Cells are empty where nothing was measured.\n\n{table.as_markdown(['', 'goal', 'reached'], rows)}"
 
 
 COLUMNS = {

@@ -125,7 +125,7 @@ def captioned(model: str, requests: Sequence[Request], pixels: Pixels) -> dict[s
 
 
 def honest(generator: str, ranker: str | None, n: int) -> dict[str, Any]:
-    """Which prompts that cannot be drawn get a word of doubt: of words that are not known, or of low scores.
+    """Which prompts that cannot be drawn get a note, about unknown words or low scores.
 
     Words alone must not doubt what can be drawn.
     """
