@@ -47,7 +47,7 @@ WORDS = {
     *("evaluate", "packages", "device", "cores", "plugins", "models"),
     *("home", "network", "installer", "source", "licence", "shards", "answers", "silent"),
     *("row {0}", "{0}, or {1}", "version of {0}", "setting {0}", "setting {0} of {1}"),
-    *("samples", "memory", "run", "val", "test", "stand-in", "(needed)", "none"),
+    *("samples", "memory", "run", "val", "test", "stand-in", "(required)", "none"),
     *("yes", "no", "needs {0}", "1 file"),
 }
 """Words that are shown alone, or between values: they stand in tables and bars, where no rule tells them from names."""

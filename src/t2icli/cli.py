@@ -145,9 +145,9 @@ def _read_environment(command: Any) -> None:
 
 app = typer.Typer(
     cls=Commands,
-    epilog="A flag such as --batch-size may also stand in a file (--config FILE: batch_size = 8) or be set for good "
-    "(T2I_BATCH_SIZE=8). What is typed wins over the variable, that over the file. T2I_LANG=en or T2I_LANG=zh sets the "
-    "language of messages, else the system's does.",
+    epilog="Flags such as --batch-size can also be set in a file (--config FILE: batch_size = 8) or by a variable "
+    "(T2I_BATCH_SIZE=8). The command line takes precedence over variables, and these over the file. "
+    "T2I_LANG=en or T2I_LANG=zh sets the language of messages; by default it is the system's.",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda word: word.replace("_", "-"),
@@ -187,7 +187,7 @@ def root(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Turn sentences into pictures, sort them, describe them, and train every model behind it."""
+    """Draw pictures of prompts, rank and caption pictures, and train every model involved."""
 
 
 def run(argv: Sequence[str]) -> int:

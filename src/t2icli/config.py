@@ -81,5 +81,5 @@ def resolved(context: typer.Context, option: Mapping[str, Any], **chosen: Any) -
     """
     values = {flag_name(parameter): context.params.get(parameter.name) for parameter in context.command.params}
     values |= chosen
-    kept = {key: value for key, value in values.items() if key not in NOT_SETTINGS and value not in (None, [], ())}
-    return {**kept, "option": dict(option)}
+    flags = {key: value for key, value in values.items() if key not in NOT_SETTINGS and value not in (None, [], ())}
+    return {**flags, "option": dict(option)}

@@ -70,7 +70,7 @@ def model(t2i: Runner, tmp_path: Path) -> Path:
 def calibrate(t2i: Runner, ranker: str = "red") -> None:
     Path("known.txt").write_text("noodles\nbeef noodles\n")
     words = ("known.txt", "-n", 4, "-m", "reds", "-r", ranker, "--calibrate")
-    assert "kept in the card of reds/small" in t2i.ok("evaluate", "generation", *words).stderr
+    assert "stored in the card of reds/small" in t2i.ok("evaluate", "generation", *words).stderr
 
 
 def doubts(t2i: Runner, *words: object) -> list[str]:

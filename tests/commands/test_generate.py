@@ -420,7 +420,7 @@ def test_fewer_distinct_pictures_than_top_are_kept_with_a_warning(t2i: Runner) -
     words = ["generate", "x", "-n", 6, "--seed", 0, "-o", "repeat=3", "--rerank", "red", "--top", 4, "--json"]
     done = t2i.ok(*words, "--output", "out")
     assert len(reds("out")) == 2 and done.json()["distinct"] == 2
-    assert "2 pictures are kept rather than 4" in done.stderr
+    assert "2 pictures are kept instead of 4" in done.stderr
 
 
 def test_without_top_every_picture_is_filed_and_duplicates_name_the_first(t2i: Runner) -> None:

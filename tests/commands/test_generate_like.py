@@ -77,7 +77,7 @@ def test_it_can_be_replayed_until_the_picture_changes(painter: Runner, flag: str
     ("words", "says"),
     [
         (("--like", "photo.png", "-m", "toy"), "'toy' cannot draw with --like"),
-        (("x", "--from", "photo.png", "-m", "toy"), "'toy' takes a prompt alone"),
+        (("x", "--from", "photo.png", "-m", "toy"), "'toy' takes only a prompt"),
         (("x", "--mask", "photo.png", "-m", "toy-painter"), "--mask needs a picture to change"),
         (("--from", "photo.png", "-m", "toy-painter"), "there is no prompt"),
         (("--like", "photo.png", "-m", "toy-painter", "--rerank", "colours"), "--rerank needs a prompt"),

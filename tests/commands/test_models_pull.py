@@ -367,7 +367,7 @@ def test_a_mirror_is_asked_without_the_token(pipes: Runner, fake_hub: FakeHub, m
     (pipes.home / hub.SETTINGS).write_text(f'mirrors = ["{fake_hub.url}/"]\nmodelscope = ""\n')
     result = pipes.ok("models", "pull", f"hf:{NAME}", "--as", "pipes")
     assert models.find("pipes/some-pipeline").card.source.startswith(f"hf:{NAME}@")
-    assert f"{NAME} is taken from 127.0.0.1" in result.stderr
+    assert f"{NAME} is downloaded from 127.0.0.1" in result.stderr
     assert {asked.token for asked in [*fake_hub.asked, *fake_hub.asked_of_store]} == {None}
 
 

@@ -12,9 +12,9 @@ from t2icli.training.settings import LoopSettings
 def test_the_help_of_a_recipe_shows_its_own_defaults(t2i: Runner) -> None:
     shown = " ".join(t2i.ok("train", "dalle", "--help").stdout.split())
     fields = {field.name: field.default for field in settings.describe(discovery.find("recipe", "dalle").settings)}
-    assert f"Peak learning rate, after warmup. Unless given, {fields['loop.lr']}." in shown
+    assert f"Peak learning rate, after warmup. Default: {fields['loop.lr']}." in shown
     assert "t2i plugins recipe dalle" in shown
-    assert "Unless given" not in t2i.ok("train", "--help").stdout
+    assert "Default:" not in t2i.ok("train", "--help").stdout
 
 
 def test_the_help_of_a_flag_is_what_the_setting_says(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

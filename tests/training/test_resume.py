@@ -128,9 +128,9 @@ def test_a_scheduler_may_repeat_its_signal_while_the_state_is_saved(monkeypatch:
     monkeypatch.setattr(os, "_exit", ended.append)
     asked = StopRequest(patient=True)
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
-        asked.hear(number, None)
+        asked.receive(number, None)
     assert asked.to_stop and not ended
-    asked.hear(signal.SIGINT, None)
+    asked.receive(signal.SIGINT, None)
     assert ended == [130]
 
 

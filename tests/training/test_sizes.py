@@ -217,7 +217,7 @@ def test_a_batch_is_never_more_than_the_data(tiny_t2i: Runner, tmp_path: Path) -
     rows = [SourceRow(f"p{i}", picture(i), (), {"split": "train"}) for i in range(3)]
     few = shards.write(tmp_path / "few", rows).folder
     said = tiny_t2i.ok("train", "tiny", "--train-data", few, "--max-steps", "2", "--output", "x").stderr
-    assert "batch size: 3 in place of 4, for the data has no more" in said
+    assert "batch size: 3 instead of 4, limited by the data" in said
     assert toml.read(Path("x/settings.toml"))["option"]["loop"]["batch_size"] == 3
     tiny_t2i.ok("train", "tiny", "--train-data", few, "--output", "y", "--batch-size", "3", "--max-steps", "2")
     assert Path("x/model", models.WEIGHTS).read_bytes() == Path("y/model", models.WEIGHTS).read_bytes()

@@ -255,7 +255,7 @@ def test_dpm_is_nearer_to_where_infinitely_many_steps_lead_than_ddim(name: str) 
         return Estimate(signal * spread**2 / (signal**2 * spread**2 + noise**2) * x)
 
     def passed(time: int) -> torch.Tensor:
-        return (schedule.kept[time] * spread**2 + 1 - schedule.kept[time]).sqrt() * start
+        return (schedule.alpha_bar[time] * spread**2 + 1 - schedule.alpha_bar[time]).sqrt() * start
 
     def error(way: list[DenoisingStep]) -> float:
         last = way[-1].time

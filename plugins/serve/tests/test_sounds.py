@@ -192,7 +192,7 @@ class Others:
         ({"audio": b64(b"RIFF")}, "audio", "the sound"),
         ({"audio": b64(toys.picture("red"))}, "audio", "the sound is not a"),
         ({"audio": {"format": "wav"}}, "audio.str", "valid string"),
-        ({"model": "toy"}, "audio", "draws from words alone"),
+        ({"model": "toy"}, "audio", "draws only from prompts"),
         ({"audio_embedder": "toy-vectors"}, "audio_embedder", "does not embed sounds"),
         ({"audio_embedder": "apart"}, "audio", "their vectors cannot be compared"),
         ({"rerank": "toy"}, "rerank", "cannot compare pictures with the sound"),

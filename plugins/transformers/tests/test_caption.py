@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import t2i_transformers
-from t2i_transformers.caption import GumbelNoise, kept
+from t2i_transformers.caption import GumbelNoise, filtered
 from t2icli import load
 from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner, check_captioner
@@ -73,9 +73,9 @@ def test_gumbel_noise_samples_the_distribution() -> None:
 
 def test_top_k_and_top_p_leave_the_likeliest() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert kept(logits, 2, None).isfinite().tolist() == [[True, True, False, False]]
-    assert kept(logits, None, 0.6).isfinite().tolist() == [[True, True, False, False]]
-    assert kept(logits, None, 0.9).isfinite().tolist() == [[True, True, True, False]]
+    assert filtered(logits, 2, None).isfinite().tolist() == [[True, True, False, False]]
+    assert filtered(logits, None, 0.6).isfinite().tolist() == [[True, True, False, False]]
+    assert filtered(logits, None, 0.9).isfinite().tolist() == [[True, True, True, False]]
 
 
 def test_chinese_users_are_answered_in_chinese(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ class _Report:
     def __init__(self, *, text: bool, journal: OutputFile | None, plain: bool) -> None:
         self.text, self.journal, self.plain = text, journal, plain
         self.described = 0
-        self.kept: list[CaptionedFile] = []
+        self.rows: list[CaptionedFile] = []
         self.unreadable: dict[Path, str] = {}
 
     def add(self, results: Sequence[CaptionedFile | UnreadableFile], *, written: bool = False) -> None:
@@ -177,18 +177,18 @@ class _Report:
         if self.plain:
             show.lines(f"{each.path}\t{caption}" for each in captioned for caption in each.captions)
         else:
-            self.kept += captioned
+            self.rows += captioned
 
     def end(self, seed: int, *, as_json: bool) -> None:
         if as_json:
-            results = [{"path": each.path, "captions": each.captions, "scores": each.scores} for each in self.kept]
+            results = [{"path": each.path, "captions": each.captions, "scores": each.scores} for each in self.rows]
             reasons = [{"path": path, "reason": reason} for path, reason in self.unreadable.items()]
             show.json({"seed": seed, "results": results, "unreadable": reasons})
             return
         if not self.plain:
             rows = [
                 [each.path, caption, each.scores[index] if each.scores else None]
-                for each in self.kept
+                for each in self.rows
                 for index, caption in enumerate(each.captions)
             ]
             show.table(rows, ["picture", "caption", "score"])

@@ -207,7 +207,8 @@ def generation(
         bool,
         typer.Option(
             "--calibrate",
-            help="Store the usual best scores in the model's card; t2i generate notes prompts that score less.",
+            help="Store the usual best scores in the model's card; t2i generate then warns about prompts that "
+            "score less.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
@@ -271,7 +272,7 @@ def generation(
             )
     if calibrate:
         work.calibrate(source, rankers[chooser], result)
-        show.note(f"kept in the card of {source.name}")
+        show.note(f"stored in the card of {source.name}")
     is_clip = rankers[decider].kind == "embedder"
     _show_generation(result, chooser, decider, plot, is_clip=is_clip, as_json=as_json)
 
@@ -357,7 +358,10 @@ def _show_pictures(result: PicturesResult, ranker: str | None, *, as_json: bool)
         show.line(f"FID  {result.fid:.4f}")
         show.line(f"KID  {result.kid:.6f}" + (f" ± {result.kid_deviation:.6f}" if result.kid_deviation else ""))
         if min(result.pictures, result.reference) < FEW:
-            show.note("FID is biased upwards for few pictures: compare figures of equally many; KID is unbiased")
+            show.note(
+                "FID is biased upwards for few pictures: compare only figures of the same number of pictures; KID "
+                "is unbiased"
+            )
     if result.clip_score is not None:
         show.line(f"CLIPScore-{ranker}  {result.clip_score:.4f}")
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 def generate(
     context: typer.Context,
     prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="PROMPT...", help="What to draw, each in quotes; - reads lines.")
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw, each in quotes; - reads lines from standard input."),
     ] = None,
     prompts_file: Annotated[
         Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one a line.")
@@ -69,7 +70,7 @@ def generate(
         typer.Option(
             "--weights",
             metavar="PART=W,...",
-            help="Mix the prompt with --like and --audio: words=0.7,audio=0.3; else these take its place.",
+            help="Mix the prompt with --like and --audio: words=0.7,audio=0.3; if omitted, these replace the prompt.",
         ),
     ] = None,
     audio_embedder: AudioEmbedder = None,
@@ -83,7 +84,7 @@ def generate(
     rerank: Rerank = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="N", min=1, help="Keep this many of each prompt, the best; equal ones once."),
+        typer.Option("--top", metavar="N", min=1, help="Keep only the best N of each prompt; of equal pictures one."),
     ] = None,
     seed: Seed = None,
     output: Annotated[
@@ -94,7 +95,7 @@ def generate(
     ] = None,
     job_flags: JobFlags = JobFlags(),
     shards: Annotated[
-        bool, typer.Option("--shards", help="With --engine: keep the WebDataset shards alone, and make no album.")
+        bool, typer.Option("--shards", help="With --engine: keep only the WebDataset shards and make no album.")
     ] = False,
     backend: BackendFlags = BackendFlags(),
     printing: PictureFlags = PictureFlags(),
@@ -171,7 +172,7 @@ def _check_job(output: Path | None, engine: str | None, *, shards: bool, force: 
     if engine is None and output is not None and (output / PLAN).is_file():
         raise T2IError(f"'{output}' holds a job of --engine", "add --engine here, or choose another --output")
     if engine is not None and force:
-        raise T2IError("--force is not for a job", "delete its folder to begin anew")
+        raise T2IError("--force is not for a job", "to start over, delete its folder")
     if engine is not None:
         output_folder(output)
 
@@ -232,25 +233,25 @@ def _prompts(words: list[str], file: Path | None, like: Path | None, audio: Path
 def _warn_of_duplicates(rows: ResultRows, wanted: int | None) -> None:
     from t2icli.pictures.album import distinct
 
-    different, kept = distinct(rows), sum(row["file"] is not None for row in rows)
+    different, files = distinct(rows), sum(row["file"] is not None for row in rows)
     if different < len(rows):
         show.note(f"{different} of {len(rows)} pictures are distinct")
-    if wanted is not None and kept < wanted:
+    if wanted is not None and files < wanted:
         show.warn(
-            f"{kept} pictures are kept rather than {wanted}: the others are equal to these; a larger -n draws more"
+            f"{files} pictures are kept instead of {wanted}: the others are copies of these; a larger -n draws more"
         )
 
 
 def _show(folder: Path, seed: int, rows: ResultRows, doubts: list[str], printing: PrintFlags) -> None:
     from t2icli.pictures.album import distinct
 
-    kept = ((folder / row["file"], row) for row in rows if row["file"] is not None)
+    best = ((folder / row["file"], row) for row in rows if row["file"] is not None)
     if printing.as_json:
         results = list(rows)
         about = {"folder": str(folder), "seed": seed, "distinct": distinct(results)}
         show.json({**about, "results": results, "doubts": doubts})
     elif printing.is_plain:
-        show.lines(path for path, _ in kept)
+        show.lines(path for path, _ in best)
     else:
-        shown = [[path, row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])] for path, row in kept]
+        shown = [[path, row["score"], row["seed"], row["same_as"], prompts.short(row["prompt"])] for path, row in best]
         show.table(shown, ["picture", "score", "seed", "same as", "prompt"])

@@ -236,7 +236,7 @@ def check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Read every byte of every model, whatever is remembered, and compare the hashes; exit code 1 if one is damaged."""
+    """Read every byte of every model and compare the hashes; exit code 1 if one is damaged."""
     checks = work.check(names or (), anew=True, tell=lambda name: show.note(f"reading {name}"))
     if json:
         show.json(msgspec.to_builtins(checks))

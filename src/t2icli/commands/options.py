@@ -82,7 +82,7 @@ BatchSize = Annotated[
 
 Device = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; the fastest there is unless given."),
+    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; the fastest available if omitted."),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, also for errors.")]
@@ -93,7 +93,8 @@ class PrintFlags(Struct, frozen=True):
 
     as_json: Json = False
     plain: Annotated[
-        bool, typer.Option("--plain", help="Paths alone, a line each: the default where the output is no terminal.")
+        bool,
+        typer.Option("--plain", help="Print only paths, one per line: the default if the output is not a terminal."),
     ] = False
 
     @property
@@ -160,7 +161,7 @@ class JobFlags(Struct, frozen=True):
     engine: Annotated[
         Literal["here", "ray"] | None,
         typer.Option(
-            "--engine", help="Work in shards that a later run continues: in this process, or on a Ray cluster."
+            "--engine", help="Work in shards, so that a later run can continue: in this process, or on a Ray cluster."
         ),
     ] = None
     address: Address = None

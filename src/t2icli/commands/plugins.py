@@ -105,7 +105,7 @@ def install(
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Upgrade to newer versions.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Install plugins into the environment `t2i` runs in, after showing what would come."""
+    """Install plugins into the environment `t2i` runs in, after showing what would be installed."""
     from t2icli.pipelines import install as work_of_pip
 
     wanted = work_of_pip.expand(what)
@@ -145,7 +145,7 @@ def uninstall(
     force: Annotated[bool, typer.Option("--force", help="Even if it is not a t2i plugin.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Remove a plugin's distribution; its dependencies stay. Works however broken the plugin is."""
+    """Remove a plugin's distribution; its dependencies stay. Works even if the plugin is broken."""
     from t2icli.pipelines import install as work_of_pip
 
     distribution = work_of_pip.owner(name)

@@ -41,7 +41,7 @@ def prepare(
         Path | None, typer.Option("--output", parser=named_path, metavar="FOLDER", help="Folder of the dataset.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="NAME", help="Rules that belong together: wukong-food.")
+        str | None, typer.Option("--preset", metavar="NAME", help="A predefined set of rules: wukong-food.")
     ] = None,
     option: Options = None,
     retry: Annotated[
@@ -74,7 +74,9 @@ def prepare(
     ] = 0.05,
     test: Annotated[float, typer.Option("--test", min=0, max=1, help="Fraction of the rows for the test split.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random choice.")] = 0,
-    shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Most pictures in one shard.")] = 5000,
+    shard_rows: Annotated[
+        int, typer.Option("--shard-rows", min=1, help="Largest number of pictures in a shard.")
+    ] = 5000,
     licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="The data's licence, for its card.")] = "",
     runner: Annotated[
         Literal["local", "ray"], typer.Option("--runner", help="This machine, or a Ray cluster.")
@@ -88,7 +90,7 @@ def prepare(
     report: Annotated[bool, typer.Option("--report", help="Write report.html about the dataset.")] = False,
     export: Annotated[
         Literal["openclip-csv", "dalle-jsonl", "brivl-jsonl", "clipcap"] | None,
-        typer.Option("--export", help="Write the dataset as another trainer reads it, into --output."),
+        typer.Option("--export", help="Write the dataset in another trainer's format, into --output."),
     ] = None,
     config_file: Config = None,
     as_json: Json = False,
@@ -225,15 +227,15 @@ def _show_summary(job: Preparation, done: Summary, seen: dict[str, Any], as_json
 def _try_out(job: Preparation, as_json: bool) -> int:
     from t2icli.pipelines.prepare import try_out
 
-    found = try_out(job)
+    trial = try_out(job)
     if as_json:
         show.json(
-            {"counts": {reason or "ok": count for reason, count in found.counts.items()}, "examples": found.examples}
+            {"counts": {reason or "ok": count for reason, count in trial.counts.items()}, "examples": trial.examples}
         )
         return 0
-    rows = [(reason or "ok", count, " / ".join(found.examples[reason])) for reason, count in found.counts.most_common()]
+    rows = [(reason or "ok", count, " / ".join(trial.examples[reason])) for reason, count in trial.counts.most_common()]
     show.table(
-        rows, ("caption", "rows", "for example"), f"{found.counts.total()} rows in {job.path}; nothing was written"
+        rows, ("caption", "rows", "for example"), f"{trial.counts.total()} rows in {job.path}; nothing was written"
     )
     return 0
 
@@ -267,17 +269,17 @@ def _show(seen: dict[str, Any]) -> None:
 def _check(data: PreparedDataset, as_json: bool) -> int:
     from t2icli.prepare.check import problems
 
-    found = []
+    damage = []
     for problem in problems(data):
-        found.append(problem)
+        damage.append(problem)
         if not as_json:
             show.text(problem)
     shards = len(data.card.shards)
     if as_json:
-        show.json({"images": len(data), "shards": shards, "problems": found})
-    elif not found:
+        show.json({"images": len(data), "shards": shards, "problems": damage})
+    elif not damage:
         show.text(f"{len(data)} pictures, all as the card says; shards: {shards}")
-    return 1 if found else 0
+    return 1 if damage else 0
 
 
 def _some(data: PreparedDataset, n: int) -> Iterator[dict[str, Any]]:

@@ -21,5 +21,5 @@ def add_defaults(command: Any, words: Sequence[str]) -> None:
     defaults = {field.name.removeprefix(WITHIN): field.default for field in fields if field.name.startswith(WITHIN)}
     for parameter in command.params:
         if parameter.name in defaults:
-            parameter.help = f"{parameter.help} Unless given, {defaults[parameter.name]}."
+            parameter.help = f"{parameter.help} Default: {defaults[parameter.name]}."
     command.epilog = f"All settings of {recipe}, for -o: t2i plugins recipe {recipe}"

@@ -39,7 +39,7 @@ def rerank(
         list[str],
         typer.Argument(
             metavar="PROMPT IMAGES...",
-            help="What the pictures should show, then files, folders or patterns; with --audio the pictures alone.",
+            help="What the pictures should show, then files, folders or patterns; with --audio only the pictures.",
         ),
     ],
     ranker: Annotated[
@@ -88,7 +88,9 @@ def rerank(
     paths = image_files.find(images)
     engine = job_flags.engine
     on = job_flags.cluster()
-    kept = None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
+    journal = (
+        None if output is None or engine is not None else context.with_resource(output_file.locked(output, "rerank"))
+    )
     options = backend.options(context)
     sound, listener = None, None
     if audio is not None:
@@ -107,12 +109,12 @@ def rerank(
         )
     else:
         opened = scorer.open()
-        if kept is not None:
-            kept.begin(work.made_with(prompt, opened, scorer.audio_sha256), force=force)
+        if journal is not None:
+            journal.begin(work.made_with(prompt, opened, scorer.audio_sha256), force=force)
         with show.watching(plain=printing.plain) as watch:
             advance = watch.counting("ranking", len(paths))
             ranking = work.rerank(
-                prompt, paths, opened, top=top, at_once=backend.batch_size, output=kept, scored=advance
+                prompt, paths, opened, top=top, at_once=backend.batch_size, output=journal, scored=advance
             )
     show.note(f"ranked by {', '.join(judges)}")
     best = ranking.ranked

@@ -54,8 +54,8 @@ def search(
         list[str],
         typer.Argument(
             metavar="PROMPT DATA",
-            help="What to look for, then a prepared dataset or its address, a folder, CSV or JSONL, sentences, a line "
-            "each, in a text file, or the vectors of t2i embed; with --audio the data alone.",
+            help="What to look for, then a prepared dataset or its address, a folder, CSV or JSONL, a text file with a "
+            "sentence in each line, or the vectors of t2i embed; with --audio only the data.",
         ),
     ],
     audio: Audio = None,
@@ -100,26 +100,26 @@ def search(
     if stored is not None:
         if cache is not None:
             raise T2IError("--cache has no use for pictures that are embedded already", "omit it")
-        lines, found = [], None
+        lines, collection = [], None
     else:
         of_texts = data.suffix.lower() == ".txt"
         if of_texts and (copy or page or printing.show_pictures):
             raise T2IError(f"'{data}' has sentences, not pictures", NO_PICTURES)
         lines = prompts.read(data) if of_texts else []
-        found = None if of_texts else pairs.read(data, root=root, captions=False)
+        collection = None if of_texts else pairs.read(data, root=root, captions=False)
     source = _embedder(ranker, sound, stored, options, **backend.limits)
     show.notes(models.stand_ins([source.model]))
     query = (source.thing.embed_texts([prompt])[0] if sound is None else sound.vector).numpy()
     if stored is not None:
         _show_stored(stored, prompt, _nearest(stored, query, top, exact), filing, printing)
         return
-    if found is None:
+    if collection is None:
         _show_sentences(prompt, retrieval.sentences(query, source.thing, lines, top), printing)
         return
     with show.watching(plain=printing.plain) as watch:
-        advance = watch.counting("embedding", len(found.pictures))
-        embedded = embeddings.embed(source, found, [], cache, advance)
-    hits = retrieval.hits(query, embedded, found, top)
+        advance = watch.counting("embedding", len(collection.pictures))
+        embedded = embeddings.embed(source, collection, [], cache, advance)
+    hits = retrieval.hits(query, embedded, collection, top)
     _show_hits(prompt, hits, filing, printing)
     for reason in embedded.unreadable.values():
         show.warn(f"skipped: {reason}")
@@ -196,7 +196,7 @@ def _show_hits(prompt: str, hits: Sequence[Hit], filing: _Filing, printing: Pict
 def _prompt_and_data(words: list[str], audio: Path | None) -> tuple[str, Path]:
     if audio is not None:
         if len(words) != 1:
-            raise T2IError("with --audio, search takes the data alone", f"write: t2i search --audio {audio} DATA")
+            raise T2IError("with --audio, search takes only the data", f"write: t2i search --audio {audio} DATA")
         return prompts.heard_in(audio.name), data_path(words[0])
     if len(words) != 2:
         raise T2IError("search takes a prompt and the data", 'write: t2i search "a red bowl" DATA')

@@ -43,7 +43,7 @@ def train(
             "--model",
             "-m",
             metavar="MODEL",
-            help="Model that the recipe continues from, or trains beside: a name or folder.",
+            help="Model to continue from, or base model of a LoRA: a name or folder.",
             autocompletion=complete.model_names,
         ),
     ] = None,
@@ -76,7 +76,7 @@ def train(
         str | None,
         typer.Option(
             metavar="N|auto",
-            help="Samples per step, over all devices; the recipe's if omitted, as far as data and memory allow.",
+            help="Samples per step, over all devices; if omitted, the recipe's, as far as data and memory allow.",
             rich_help_panel=HOW_LONG,
         ),
     ] = None,
@@ -93,7 +93,7 @@ def train(
         typer.Option(
             min=1,
             metavar="SECONDS",
-            help="Without an answer for so long, a process is lost and the others end; 600 unless given.",
+            help="Time without an answer after which a process counts as lost and the others end; 600 if omitted.",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -107,24 +107,24 @@ def train(
     ] = None,
     **of_the_loop: Any,
 ) -> None:
-    """Train a model: `runs/x` is one that `t2i generate -m` and the other commands take.
+    """Train a model, to be used as `t2i generate -m runs/x` or in other commands.
 
     Ctrl-C saves within seconds; `t2i train --resume --output runs/x` continues as if it had not been interrupted.
     """
     from t2icli.pipelines import train as pipeline
     from t2icli.pipelines.training_plan import silent
 
-    asked = _asked(context)
-    if recipe is None and not (resume or asked.get("recipe")):
+    flags = _given_flags(context)
+    if recipe is None and not (resume or flags.get("recipe")):
         show.table(([name, offer.entry.about] for name, offer in _recipes()), ("recipe", "trains"))
         return
-    folder = output or Path("runs") / str(asked.get("recipe", recipe))
+    folder = output or Path("runs") / str(flags.get("recipe", recipe))
     if dry_run:
-        show.table(pipeline.preview(asked, folder, resume=resume, tell=show.note), ("what", ""))
+        show.table(pipeline.preview(flags, folder, resume=resume, tell=show.note), ("what", ""))
         return
     tell = show.note if launch.is_first() else silent
     with show.watching() as watch:
-        outcome = pipeline.train(asked, folder, resume=resume, watch=watch, tell=tell)
+        outcome = pipeline.train(flags, folder, resume=resume, watch=watch, tell=tell)
     if outcome is not None and outcome.interrupted:
         if launch.speaks():
             show.note(f"saved at step {outcome.step} of {outcome.total}")
@@ -135,7 +135,7 @@ def train(
         show.notes(pipeline.what_next(folder))
 
 
-def _asked(context: typer.Context) -> dict[str, Any]:
+def _given_flags(context: typer.Context) -> dict[str, Any]:
     """The flags that were given, wherever they came from; those of the loop join the recipe's settings."""
     from t2icli.pipelines.training_plan import TrainingPlan
 

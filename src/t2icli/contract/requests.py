@@ -162,7 +162,7 @@ def check(
     """Whether a generator can draw this at all; `generators` names those that take a condition."""
     for name in sorted(request.conditions - abilities.conditions):
         known = " and ".join(flag for each, flag in CONDITIONS.items() if each in abilities.conditions)
-        takes = f"{owner} takes {known} besides a prompt" if known else f"{owner} takes a prompt alone"
+        takes = f"{owner} takes {known} besides a prompt" if known else f"{owner} takes only a prompt"
         if others := ", ".join(sorted(generators(name))):
             hint = f"{takes}; generators that take {CONDITIONS[name]}, to choose with -m: {others}"
         else:
@@ -180,13 +180,13 @@ class Readings(Generic[T]):
 
     def __init__(self, read: Callable[[Request], T]) -> None:
         self.read = read
-        self.kept: dict[tuple[Any, ...], tuple[Request, T]] = {}  # the request keeps its pictures, and so their ids
+        self.last: dict[tuple[Any, ...], tuple[Request, T]] = {}  # the request keeps its pictures, and so their ids
 
     def __call__(self, requests: Sequence[Request]) -> list[T]:
         keys = [(request.prompt, *(id(getattr(request, name)) for name in CONDITIONS)) for request in requests]
         readings: dict[tuple[Any, ...], tuple[Request, T]] = {}
         for key, request in zip(keys, requests, strict=True):
             if key not in readings:
-                readings[key] = self.kept.get(key) or (request, self.read(request))
-        self.kept = readings
+                readings[key] = self.last.get(key) or (request, self.read(request))
+        self.last = readings
         return [readings[key][1] for key in keys]

@@ -82,28 +82,28 @@ def _received(stream: IO[bytes]) -> Any:
 def main() -> None:
     """Answer the query on stdin, as long as the process that asks it lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # that is for the process that asks
-    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)  # Ray reports on both what the answers say better
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    query: Query = pickle.load(asked)
-    Thread(target=_end_with, args=(asked,), daemon=True).start()
-    said: Any = None
+    query: Query = pickle.load(questions)
+    Thread(target=_end_with, args=(questions,), daemon=True).start()
+    end: Any = None
     try:
         for answer in _answered(query):
             pickle.dump(answer, answers)
             answers.flush()
     except T2IError as error:
-        said = error
+        end = error
     except Exception as error:
-        said = RuntimeError(f"{type(error).__name__}: {error}")
-    pickle.dump(said, answers)
+        end = RuntimeError(f"{type(error).__name__}: {error}")
+    pickle.dump(end, answers)
     answers.flush()
     os._exit(0)  # Daft's threads may wait for what was lost
 
 
-def _end_with(asked: IO[bytes]) -> None:
-    asked.read()
+def _end_with(questions: IO[bytes]) -> None:
+    questions.read()
     os._exit(1)
 
 
@@ -169,7 +169,7 @@ def _answered(query: Query) -> Iterator[str]:
     except T2IError as error:
         if not query.again:
             raise
-        hint = f"{KEPT}, once there are machines again"
+        hint = f"{KEPT}, once machines are available again"
         raise T2IError(f"the cluster has lost machines: {error.message}", hint, code=1) from error
     yield from patient(_answers(daft, query, workers), lambda: room(ray.cluster_resources(), query) >= workers)
 

@@ -98,7 +98,7 @@ class ClusterWorker:
 def begun(mark: Path, chunk: Chunk) -> Iterator[None]:
     """Refuse a chunk under which `TRIES` workers have died; whichever of Ray, Daft and `run_on_ray` begins it again."""
     if mark.is_file() and mark.stat().st_size >= TRIES:
-        raise T2IError(f"{TRIES} workers have died while they worked on the rows from {jobs.name_of(chunk[0])!r} on")
+        raise T2IError(f"{TRIES} workers have died on the rows from {jobs.name_of(chunk[0])!r} on")
     with mark.open("ab") as stream:
         stream.write(b".")
     try:

@@ -22,8 +22,8 @@ def _extras() -> dict[str, str]:
     for requirement in requires("t2icli") or ():
         if match := EXTRA.match(requirement):
             packages.setdefault(match[2], []).append(match[1].replace("-", "_"))
-    found: dict[str, str] = {}
+    extras: dict[str, str] = {}
     for extra in sorted(packages, key=lambda extra: len(packages[extra])):
         for package in packages[extra]:
-            found.setdefault(package, extra)
-    return found
+            extras.setdefault(package, extra)
+    return extras

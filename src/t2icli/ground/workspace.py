@@ -22,10 +22,10 @@ class Workspace:
     locked.
     """
 
-    def __init__(self, parent: Path, found: Path | None = None) -> None:
+    def __init__(self, parent: Path, folder: Path | None = None) -> None:
         from filelock import FileLock
 
-        self.folder = found or Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         self._lock = FileLock(self.folder / LOCK)
         self._lock.acquire(timeout=0)
 

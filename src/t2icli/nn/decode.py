@@ -190,14 +190,14 @@ class Narrowing:
 
     def narrow(self, here: Sequence[int], device: torch.device) -> tuple[list[int], Tensor, Step] | None:
         """Which of the sequences `here` are kept, the rows of logits that are, and what appends to them."""
-        kept = [i for i, place in enumerate(here) if self.watch.is_wanted(self.indices[place])]
-        count = filled(len(kept))
-        if device.type != "cpu" or not kept or count >= self.count:
+        staying = [i for i, place in enumerate(here) if self.watch.is_wanted(self.indices[place])]
+        count = filled(len(staying))
+        if device.type != "cpu" or not staying or count >= self.count:
             return None
-        rows = torch.tensor([half * self.count + i for half in range(self.halves) for i in fill(kept, count)])
+        rows = torch.tensor([half * self.count + i for half in range(self.halves) for i in fill(staying, count)])
         self.stack.close()
         self.state, self.count = self.state.select(rows), count
-        return kept, rows, self._step()
+        return staying, rows, self._step()
 
 
 def _painted(paint: Paint, drawn: Sequence[Tensor], i: int) -> Image:
@@ -254,8 +254,8 @@ def decode(
             break
         logits = step(codes[rows])
         if (fewer := narrow(here, logits.device)) is not None:
-            kept, left, step = fewer
-            here, logits = [here[i] for i in kept], logits[left]
+            staying, left, step = fewer
+            here, logits = [here[i] for i in staying], logits[left]
             finished |= torch.ones_like(finished).index_fill(0, torch.tensor(here), False)
             rows = torch.tensor(fill(here, len(logits) // copies) * copies)
     drawn += [codes] * (length - len(drawn))  # only stops are left to be written

@@ -293,10 +293,10 @@ class Album:
                 n += 1
                 latest.append(row["file"])
         pages = max(1, -(-n // PAGE))
-        kept = filter(self._is_kept, self.rows())
+        rows = filter(self._is_kept, self.rows())
         about = gallery.summary(n, candidates, different)
         for number in range(1, pages + 1):
-            text = gallery.page(list(islice(kept, PAGE)), about, number, pages)
+            text = gallery.page(list(islice(rows, PAGE)), about, number, pages)
             files.write(self.space / gallery.name(number), text)
         for number in range(pages, 0, -1):
             os.replace(self.space / gallery.name(number), self.folder / gallery.name(number))

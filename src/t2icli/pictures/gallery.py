@@ -62,10 +62,10 @@ def _pages(number: int, pages: int) -> str:
     return f'<nav class="pages">{" ".join(links)}</nav>'
 
 
-def summary(kept: int, candidates: int, distinct: int) -> str:
+def summary(files: int, candidates: int, distinct: int) -> str:
     """How many pictures there are, of how many that were drawn, and how many of those are no duplicates."""
-    pictures = f"{kept} picture{'s' * (kept != 1)}"
-    best = "" if candidates == kept else f", the best of {candidates}"
+    pictures = f"{files} picture{'s' * (files != 1)}"
+    best = "" if candidates == files else f", the best of {candidates}"
     return f"{pictures}{best}" if distinct == candidates else f"{pictures}{best}, of which {distinct} are distinct"
 
 

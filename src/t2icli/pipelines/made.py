@@ -39,7 +39,7 @@ def filled(entry: Entry[Any], option: Mapping[str, Any], tell: Tell) -> dict[str
         if (other := _other(part)) is not None:
             options[name] = {"name": other}
             if part.kind != "tokenizer":
-                tell(f"{name}: {other}, for there is no model of {part.name}")
+                tell(f"{name}: {other}, because there is no model of {part.name}")
     return options
 
 

@@ -158,7 +158,7 @@ def embedding_generator(source: Opened[Any]) -> EmbeddingGenerator:
     """The generator, if it draws from embeddings."""
     if not isinstance(source.thing, EmbeddingGenerator):
         hint = "name one that draws from an embedding, such as -m clipgen or -m dalle2"
-        raise T2IError(f"{source.name!r} draws from words alone, not from a sound or a mixture", hint)
+        raise T2IError(f"{source.name!r} draws only from prompts, not from sounds or mixtures", hint)
     return source.thing
 
 
@@ -201,7 +201,7 @@ def parse_weights(text: str, *, has_words: bool) -> dict[str, float]:
     if not any(weights.values()):
         raise T2IError("all weights are 0", "write: --weights words=0.7,audio=0.3")
     if weights.get("words") and not has_words:
-        raise T2IError("--weights counts words, but there is no prompt", "add a prompt, or leave out words")
+        raise T2IError("--weights has a weight for words, but there is no prompt", "add a prompt, or leave out words")
     return weights
 
 
@@ -209,6 +209,6 @@ def _check(weights: Mapping[str, float], given: Mapping[str, bool]) -> None:
     """Every file that is given has a weight, and every weight has something to weigh."""
     for part, is_given in given.items():
         if is_given and part not in weights:
-            raise T2IError(f"--weights does not say how much --{part} counts", f"add {part}=WEIGHT to --weights")
+            raise T2IError(f"--weights has no weight for --{part}", f"add {part}=WEIGHT to --weights")
         if weights.get(part) and not is_given:
-            raise T2IError(f"--weights counts {part}, but there is no --{part}", f"add --{part} FILE")
+            raise T2IError(f"--weights has a weight for {part}, but there is no --{part}", f"add --{part} FILE")

@@ -226,10 +226,10 @@ def check(
     for name in names or models.places(discovery.installed().sources):
         tell(name)
         try:
-            found = list(problems(find(name), anew=anew))
+            damage = list(problems(find(name), anew=anew))
         except T2IError as error:
-            found = [error.message]
-        checks.append(Check(name, found))
+            damage = [error.message]
+        checks.append(Check(name, damage))
     return checks
 
 

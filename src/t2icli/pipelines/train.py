@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    asked: Mapping[str, Any], folder: Path, *, resume: bool = False, watch: Watch = unwatched, tell: Tell = silent
+    flags: Mapping[str, Any], folder: Path, *, resume: bool = False, watch: Watch = unwatched, tell: Tell = silent
 ) -> Outcome | None:
     """Train as asked, in `folder`; None when other processes were started to do it and have done it."""
     is_worker = int(os.environ.get("RANK", "0")) > 0
     with contextlib.nullcontext() if is_worker else _alone(folder):
-        configured = _begin(asked, folder, tell, resume=resume, may_write=not is_worker)
+        configured = _begin(flags, folder, tell, resume=resume, may_write=not is_worker)
         plan = configured.plan
         if not configured.has_steps:
             configured.fit().fit(captions(plan.train_data), folder / "model")
@@ -56,13 +56,13 @@ def train(
         return _trained(configured, folder, watch, tell)
 
 
-def _begin(asked: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, may_write: bool) -> Configured:
+def _begin(flags: Mapping[str, Any], folder: Path, tell: Tell, *, resume: bool, may_write: bool) -> Configured:
     is_there = (folder / runfile.NAME).is_file()
     if has_begun(folder) and not resume and may_write:
         raise T2IError(f"there is already a run in '{folder}'", "continue it with --resume, or choose another --output")
-    if resume and not (is_there or asked.get("train_data")):
+    if resume and not (is_there or flags.get("train_data")):
         raise T2IError(f"there is no run to continue in '{folder}'", "name its folder with --output")
-    configured = planned(asked, folder, resume=resume, tell=tell)
+    configured = planned(flags, folder, resume=resume, tell=tell)
     if may_write:
         folder.mkdir(parents=True, exist_ok=True)
         _write(configured.plan, folder)
@@ -125,12 +125,12 @@ def _trained(configured: Configured, folder: Path, watch: Watch, tell: Tell) -> 
         world.first(lambda: open_parts(plan))  # only one prepares
         data, held_out = open_parts(plan)
         configured = _with_vocabularies(configured, folder, data, world, tell)
-        configured, found = _with_batch(configured, data, world, watch, tell)
+        configured, fitting = _with_batch(configured, data, world, watch, tell)
         if world.is_first:
             _write(configured.plan, folder)
         recipe, chosen = build(configured)
-        if plan.size is not None or found is not None:
-            tell(_described(plan, chosen, parameters_of(recipe), found))
+        if plan.size is not None or fitting is not None:
+            tell(_described(plan, chosen, parameters_of(recipe), fitting))
         return loop(
             recipe,
             data,
@@ -184,11 +184,11 @@ def _with_batch(
     if configured.plan.batch_size is None:
         return configured, None
     recipe, chosen = build(configured)
-    found = _fitting(recipe, chosen, data, world, watch)
-    if found.batch < chosen.batch_size:
-        tell(f"batch size: {found.batch} in place of {chosen.batch_size}, for {found.bound} has no more")
-    fitted = configured.replace(loop=msgspec.structs.replace(chosen, batch_size=found.batch))
-    return fitted.with_plan(batch_size=None), found
+    fitting = _fitting(recipe, chosen, data, world, watch)
+    if fitting.batch < chosen.batch_size:
+        tell(f"batch size: {fitting.batch} instead of {chosen.batch_size}, limited by {fitting.bound}")
+    fitted = configured.replace(loop=msgspec.structs.replace(chosen, batch_size=fitting.batch))
+    return fitted.with_plan(batch_size=None), fitting
 
 
 def _fitting(recipe: Recipe, chosen: LoopSettings, data: PreparedDataset, world: World, watch: Watch) -> Fitting:
@@ -203,12 +203,12 @@ def _fitting(recipe: Recipe, chosen: LoopSettings, data: PreparedDataset, world:
     return fitting(recipe, samples, chosen, world)
 
 
-def _described(plan: TrainingPlan, loop: LoopSettings, parameters: int, found: Fitting | None) -> str:
+def _described(plan: TrainingPlan, loop: LoopSettings, parameters: int, fitting: Fitting | None) -> str:
     """`dalle, tiny: 2.1 million parameters, 16 samples a step, about 0.9 GB and 0.4 s a step`."""
     name = f"{plan.recipe}, {plan.size}" if plan.size else plan.recipe
     sizes = f"{name}: {parameters / 1e6:.1f} million parameters, {loop.batch_size} samples a step"
-    if found is not None and found.memory is not None and found.seconds is not None:
-        return f"{sizes}, about {found.memory / 1e9:.1f} GB of memory and {found.seconds:.2g} s a step"
+    if fitting is not None and fitting.memory is not None and fitting.seconds is not None:
+        return f"{sizes}, about {fitting.memory / 1e9:.1f} GB of memory and {fitting.seconds:.2g} s a step"
     return sizes
 
 
@@ -253,13 +253,13 @@ def captions_of(plan: TrainingPlan) -> Iterator[str]:
 
 
 def preview(
-    asked: Mapping[str, Any], folder: Path, *, resume: bool = False, tell: Tell = silent
+    flags: Mapping[str, Any], folder: Path, *, resume: bool = False, tell: Tell = silent
 ) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
     from t2icli.training.captions import check_captions
     from t2icli.training.devices import process_group
 
-    configured = planned(asked, folder, resume=resume, tell=tell)
+    configured = planned(flags, folder, resume=resume, tell=tell)
     plan = configured.plan
     if not configured.has_steps:
         texts = sum(1 for _ in captions(plan.train_data))

@@ -116,18 +116,18 @@ def _new(requested: Mapping[str, Any], tell: Tell) -> Configured:
 
 def _of_recipe(entry: Entry[Any], option: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     """The settings as given, with the model to start from, and without the loop's where there is no loop."""
-    kept = dict(option)
+    options = dict(option)
     if model is not None:
         name = settings.origin(entry.settings)
         if name is None:
             raise T2IError(f"recipe {entry.name!r} does not start from a model", "omit -m")
-        kept[name] = model
-    if "loop" in kept and not _has_steps(entry):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(sizes.of_loop(kept))) or "loop"
-        del kept["loop"]
+        options[name] = model
+    if "loop" in options and not _has_steps(entry):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(sizes.of_loop(options))) or "loop"
+        del options["loop"]
         problem = f"recipe {entry.name!r} reads the data once and has no steps; ignored: {names}"
         warnings.warn(problem, UserWarning, stacklevel=3)
-    return kept
+    return options
 
 
 def _has_steps(entry: Entry[Any]) -> bool:

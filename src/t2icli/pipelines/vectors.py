@@ -130,11 +130,11 @@ class Vectors:
     def keys(self, rows: Collection[int]) -> dict[int, str]:
         """The keys of some rows."""
         size = int(self.plan["shard_rows"])
-        found: dict[int, str] = {}
+        keys: dict[int, str] = {}
         for number, some in groupby(sorted(rows), lambda row: row // size):
             column = _read(self._shard(number)).column("key")
-            found.update((row, column[row - number * size].as_py()) for row in some)
-        return found
+            keys.update((row, column[row - number * size].as_py()) for row in some)
+        return keys
 
     def _shard(self, number: int) -> Path:
         return self.folder / FOLDER / f"{number:06d}{SUFFIX}"
@@ -192,8 +192,8 @@ class Vectors:
 
     def _picture(self, row: int) -> CaptionedPicture:
         shard, place = divmod(row, int(self.plan["shard_rows"]))
-        found = _read(self._shard(shard)).select(["key", "captions"]).slice(place, 1).to_pylist()[0]
-        key, captions = found["key"], tuple(found["captions"])
+        fields = _read(self._shard(shard)).select(["key", "captions"]).slice(place, 1).to_pylist()[0]
+        key, captions = fields["key"], tuple(fields["captions"])
         if self.of != "pictures" or not (self.source / CARD).is_file():
             return CaptionedPicture(key, captions, partial(read_file, Path(key)))
         data = PreparedDataset.open(self.source)

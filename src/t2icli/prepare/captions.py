@@ -115,8 +115,8 @@ def _without(words: Sequence[str]) -> Test:
     automaton = ac.BytesAhoCorasick(raw, implementation=kind)
 
     def test(texts: Any) -> Any:
-        found = automaton.find_matches_as_indexes(_joined(texts))
-        starts = np.fromiter((match[1] for match in found), dtype=np.int64, count=len(found))
+        matches = automaton.find_matches_as_indexes(_joined(texts))
+        starts = np.fromiter((match[1] for match in matches), dtype=np.int64, count=len(matches))
         bad = np.ones(len(texts), dtype=bool)
         bad[np.searchsorted(_ends(texts), starts, side="right")] = False
         return bad

@@ -57,7 +57,7 @@ class Fetcher:
 
     def _open(self) -> aiohttp.ClientSession:
         if os.environ.get("T2I_OFFLINE"):
-            raise T2IError("images cannot be fetched: offline, as --offline or T2I_OFFLINE asks", code=1)
+            raise T2IError("images cannot be fetched: offline because of --offline or T2I_OFFLINE", code=1)
         try:
             import aiohttp
         except ImportError as error:

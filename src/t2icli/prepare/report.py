@@ -203,13 +203,13 @@ def scores(output: Path) -> dict[str, Any]:
 
     paths = files(output)
     rows = sum(map(_rows, paths))
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     for path in paths[:: -(-rows // MOST_SCORED) or 1]:
         column = pa.concat_arrays(_read(path).column("scores").chunks or [pa.nulls(0, _schema().field("scores").type)])
         names, values = np.asarray(column.keys), np.asarray(column.items)
         for name in dict.fromkeys(names.tolist()):
-            found.setdefault(name, []).append(values[names == name])
-    return {name: np.concatenate(several) for name, several in found.items()}
+            columns.setdefault(name, []).append(values[names == name])
+    return {name: np.concatenate(several) for name, several in columns.items()}
 
 
 def _rows(path: Path) -> int:

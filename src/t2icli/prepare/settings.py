@@ -71,13 +71,13 @@ class FetchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How images are fetched. `-o fetch.KEY=VALUE`."""
 
     concurrency: Annotated[int, Meta(description="addresses fetched at once", ge=1)] = 128
-    per_host: Annotated[int, Meta(description="of these, to one host", ge=1)] = 16
+    per_host: Annotated[int, Meta(description="of these, largest number to one host", ge=1)] = 16
     timeout: Annotated[float, Meta(description="seconds for one try, from look-up to last byte", gt=0)] = 20.0
     tries: Annotated[
         int, Meta(description="tries for temporary failures: 429, 5xx, broken connections, time-outs", ge=1)
     ] = 3
     wait: Annotated[float, Meta(description="seconds before the second try, doubled each time", ge=0)] = 0.5
-    max_wait: Annotated[float, Meta(description="longest wait in seconds, also if Retry-After asks for more", ge=0)] = (
+    max_wait: Annotated[float, Meta(description="longest wait in seconds, even if Retry-After asks for more", ge=0)] = (
         30.0
     )
     max_bytes: Annotated[int, Meta(description="largest response body in bytes", ge=1)] = 32 << 20

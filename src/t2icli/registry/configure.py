@@ -96,10 +96,10 @@ def _with_start(
 
 def _with_base(entry: Entry[Any], values: Values, owner: str) -> Values:
     """The settings of a recipe with the model that it trains beside, which must be in the store."""
-    found = settings.base(entry.settings)
-    if found is None or values.get(found[0]) is None:
+    base = settings.base(entry.settings)
+    if base is None or values.get(base[0]) is None:
         return values
-    name, backend = found
+    name, backend = base
     word = values[name]
     if not isinstance(word, Model) and Path(word).is_dir() and models.folder_of(Path(word)) is None:
         raise T2IError(f"'{word}' is a folder, but no model", f"run: t2i models import {word} --as {backend}")

@@ -93,7 +93,7 @@ def value(chosen: msgspec.Struct, name: str, default: Any = None) -> Any:
     return getattr(chosen, name) if name in chosen.__struct_fields__ else default
 
 
-NEEDED = "(needed)"
+NEEDED = "(required)"
 """Stands where a setting has no default."""
 
 

@@ -109,7 +109,7 @@ def _from_wave(content: bytes, name: str) -> AudioClip | None:
     try:
         file = wave.open(io.BytesIO(content), "rb")
     except EOFError as error:
-        raise T2IError(f"{name} is cut short") from error
+        raise T2IError(f"{name} is truncated") from error
     except wave.Error:  # other than PCM
         return None
     with file:
@@ -117,7 +117,7 @@ def _from_wave(content: bytes, name: str) -> AudioClip | None:
         _check(name, count, rate, channels)
         frames = file.readframes(count)
     if len(frames) < count * channels * width:
-        raise T2IError(f"{name} is cut short")
+        raise T2IError(f"{name} is truncated")
     return AudioClip(_mono(_integers(frames, width), channels), rate)
 
 
@@ -146,10 +146,10 @@ def _from_soundfile(content: bytes, name: str) -> AudioClip:
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             _check(name, file.frames, file.samplerate, file.channels)
-            found: Any = file.read(dtype="float32", always_2d=True)
+            samples: Any = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise T2IError(f"{name} is not a sound of a known format") from error
-    return AudioClip(_mono(np.ascontiguousarray(found).ravel(), found.shape[1]), file.samplerate)
+    return AudioClip(_mono(np.ascontiguousarray(samples).ravel(), samples.shape[1]), file.samplerate)
 
 
 def _mono(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

@@ -119,8 +119,8 @@ def _difference(part: Path, remote: RemoteFile, sha256: str) -> str | None:
     """How a complete file differs from the expected one; None if it does not."""
     if remote.sha256 not in (None, sha256):
         return f"sha256 is {sha256}, expected {remote.sha256}"
-    if remote.sha256 is None and remote.git not in (None, found := git_hash(part)):
-        return f"git's hash is {found}, expected {remote.git}"
+    if remote.sha256 is None and remote.git not in (None, own := git_hash(part)):
+        return f"git's hash is {own}, expected {remote.git}"
     return None
 
 

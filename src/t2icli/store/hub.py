@@ -141,10 +141,10 @@ def snapshot(reference: Reference) -> Snapshot:
             if not answers:
                 raise TimeoutError("no answer")
             if place in hubs:
-                found = _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], modelscope)
+                snapshot = _of_hub(place, reference, [place, *(hub for hub in hubs if hub != place)], modelscope)
                 if place != hubs[0]:
                     _warn_of_another(reference, place)
-                return found
+                return snapshot
             return _of_modelscope(place, reference)
         except urllib.error.HTTPError as error:
             error.close()
@@ -159,7 +159,9 @@ def snapshot(reference: Reference) -> Snapshot:
 
 def _warn_of_another(reference: Reference, place: str) -> None:
     """Its list of files is what everything is compared with, so it is named."""
-    warnings.warn(f"the hub does not answer: {reference.id} is taken from {web.host(place)}", UserWarning, stacklevel=3)
+    warnings.warn(
+        f"the hub does not answer: {reference.id} is downloaded from {web.host(place)}", UserWarning, stacklevel=3
+    )
 
 
 def _of_hub(place: str, reference: Reference, hubs: Sequence[str], modelscope: str) -> Snapshot:
@@ -167,7 +169,7 @@ def _of_hub(place: str, reference: Reference, hubs: Sequence[str], modelscope: s
     about = _json(f"{place}/api/models/{reference.id}/revision/{branch}")[0]
     commit = str(about["sha"])
     if not re.fullmatch(r"[0-9a-f]{7,64}", commit):
-        raise ValueError("its answer names no commit")
+        raise ValueError("its answer contains no commit")
     elsewhere = [f"{modelscope}/models/{reference.id}/resolve/master/"] if modelscope else []
     return Snapshot(
         Reference("hf", reference.id, commit),

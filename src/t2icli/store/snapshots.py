@@ -88,9 +88,9 @@ def place(reference: Reference) -> Path:
 
 
 def _reference(word: str) -> Reference:
-    found = hub.parse(word) or hub.parse(f"hf:{word}")
-    assert found is not None  # else the parser has reported it
-    return found
+    reference = hub.parse(word) or hub.parse(f"hf:{word}")
+    assert reference is not None  # else the parser has reported it
+    return reference
 
 
 def _note(folder: Path) -> Note | None:

@@ -135,7 +135,7 @@ def _builtin(kind: Callable[..., Any], *allowed: type) -> Callable[..., Any]:
 
     def make(*args: Any) -> Any:
         if not all(isinstance(arg, allowed) for arg in args):
-            raise pickle.UnpicklingError(f"{kind} of something strange")
+            raise pickle.UnpicklingError(f"{kind} of an unexpected object")
         return kind(*args)
 
     return make
@@ -146,7 +146,7 @@ def _text(value: Any = "", encoding: str = "utf-8", errors: str = "strict") -> s
         return value.decode(encoding, errors)
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise pickle.UnpicklingError("text of something strange")
+    raise pickle.UnpicklingError("text of an unexpected object")
 
 
 CONTAINERS = (list, tuple, dict, set, frozenset, str, bytes)
@@ -200,11 +200,11 @@ class Reader:
                 return reader.find(module, name)
 
             def load(self) -> Any:
-                if (found := vars(self).get("persistent_load")) is not None:  # torch puts it there
+                if (load := vars(self).get("persistent_load")) is not None:  # torch puts it there
 
                     def checked(pid: Any) -> Any:
                         reader.check(pid)
-                        return found(pid)
+                        return load(pid)
 
                     vars(self)["persistent_load"] = checked
                 return super().load()

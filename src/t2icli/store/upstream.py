@@ -47,10 +47,10 @@ class Contents:
         if not isinstance(self.data, Mapping):
             raise T2IError(f"'{self.path}' holds no weights", _what_it_is(self.data))
         table = next((self.data[key] for key in keys if key in self.data), self.data)
-        kept = {k: v for k, v in table.items() if isinstance(v, torch.Tensor)} if isinstance(table, Mapping) else {}
-        if not kept:
+        tensors = {k: v for k, v in table.items() if isinstance(v, torch.Tensor)} if isinstance(table, Mapping) else {}
+        if not tensors:
             raise T2IError(f"'{self.path}' holds no weights", _what_it_is(table))
-        return kept
+        return tensors
 
 
 def read(path: Path) -> Contents:
@@ -109,8 +109,8 @@ def _read_torch(path: Path) -> tuple[Any, set[str]]:
         raise T2IError(
             f"'{path}' is a TorchScript program, not weights", "save its state_dict() with torch.save", code=1
         )
-    found: tuple[Any, set[str]] = unpickle.read_torch(path)
-    return found
+    content: tuple[Any, set[str]] = unpickle.read_torch(path)
+    return content
 
 
 def count(names: Iterable[str], pattern: str) -> int:
@@ -121,8 +121,8 @@ def count(names: Iterable[str], pattern: str) -> int:
 def _read_pickle(path: Path) -> tuple[Any, set[str]]:
     from t2icli.store import unpickle
 
-    found: tuple[Any, set[str]] = unpickle.read_pickle(path)
-    return found
+    content: tuple[Any, set[str]] = unpickle.read_pickle(path)
+    return content
 
 
 def _read_safetensors(path: Path) -> tuple[Any, set[str]]:

@@ -38,9 +38,9 @@ def is_set(variable: str) -> bool:
 def check_online(what: str) -> None:
     """Refuse to use the network where that is forbidden."""
     if os.environ.get("T2I_OFFLINE"):
-        raise CannotDownload(f"cannot download {what}: offline, as --offline or T2I_OFFLINE asks", code=1)
+        raise CannotDownload(f"cannot download {what}: offline because of --offline or T2I_OFFLINE", code=1)
     if is_set("HF_HUB_OFFLINE"):
-        raise CannotDownload(f"cannot download {what}: offline, as HF_HUB_OFFLINE asks", code=1)
+        raise CannotDownload(f"cannot download {what}: offline because of HF_HUB_OFFLINE", code=1)
 
 
 def endpoint() -> str:
@@ -70,7 +70,7 @@ def get(url: str, start: int = 0, timeout: float = READ_SECONDS) -> http.client.
         try:
             return _open(url, start, timeout)
         except HTTPError as error:
-            seconds = wait_asked(error)
+            seconds = retry_after(error)
             if seconds is None and error.code in HICCUPS:
                 seconds = attempt
             elif seconds is not None and seconds <= PATIENCE:
@@ -129,15 +129,15 @@ def host(url: str) -> str:
     return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
 
 
-def wait_asked(error: HTTPError) -> int | None:
+def retry_after(error: HTTPError) -> int | None:
     """Seconds after which an overloaded server wants to be asked again; None where it does not say."""
     if error.code not in (429, 503):
         return None
     headers: Message = error.headers
-    asked = re.fullmatch(r"\s*(\d+)\s*", headers.get("Retry-After", "")) or re.search(
+    seconds = re.fullmatch(r"\s*(\d+)\s*", headers.get("Retry-After", "")) or re.search(
         r"\bt\s*=\s*(\d+)", headers.get("RateLimit", "")
     )
-    return int(asked[1]) if asked else None
+    return int(seconds[1]) if seconds else None
 
 
 REPOSITORY = re.compile(r"^/(?:api/models/)?(?P<id>[^/]+(?:/[^/]+)?)/(?:resolve|revision|tree)/(?P<revision>[^/?]+)")

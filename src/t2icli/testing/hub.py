@@ -87,8 +87,8 @@ class FakeHub:
 
     def files_asked(self) -> list[str]:
         """The paths of the files that were asked for, in order, without those of the second server."""
-        marks = [asked.path.partition("/resolve/") for asked in self.asked]
-        return [urllib.parse.unquote(rest).partition("/")[2] for _, found, rest in marks if found]
+        marks = [request.path.partition("/resolve/") for request in self.asked]
+        return [urllib.parse.unquote(rest).partition("/")[2] for _, mark, rest in marks if mark]
 
     def commit(self, name: str, revision: str) -> str | None:
         repository = self.repositories[name]

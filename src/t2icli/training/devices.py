@@ -80,9 +80,9 @@ class World:
         """Whether it is so in any of the processes."""
         if self.size == 1:
             return flag
-        heard = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(heard, dist.ReduceOp.MAX)
-        return bool(heard.item())
+        flags = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
 
     def gathered(self, value: Any) -> list[Any]:
         """What every process says, by rank."""

@@ -33,7 +33,7 @@ class StopRequest:
         self._may_abandon = self._is_own = self._is_over = False
         self._lock = threading.Lock()
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
+    def receive(self, number: int, frame: FrameType | None) -> None:
         if self._is_own:
             self._is_own = False
             if self._may_abandon:
@@ -79,14 +79,14 @@ class StopRequest:
 @contextlib.contextmanager
 def listening(*, patient: bool = False) -> Iterator[StopRequest]:
     """Catch the signals for a while; only the main thread can."""
-    asked = StopRequest(patient=patient)
+    request = StopRequest(patient=patient)
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
-    before = {number: signal.signal(number, asked.hear) for number in SIGNALS}
+    before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
-        yield asked
+        yield request
     finally:
-        asked.close()
+        request.close()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -67,8 +67,8 @@ def train(
         tell(f"continues from step {training.step} of {training.total}")
     log = Log(folder, training.step, report_to) if world.is_first else None
     try:
-        with listening(patient=world.size > 1) as asked, _explained():
-            training.run_on(log, asked)
+        with listening(patient=world.size > 1) as interrupt, _explained():
+            training.run_on(log, interrupt)
             training.keeper.wait()
     except BaseException:
         with contextlib.suppress(Exception):
@@ -139,17 +139,17 @@ class Training:
         samples = self.samples if data is None else self._samples(data, "val")[0]
         return HeldOut(samples, self.settings, self.world, is_new=data is not None)
 
-    def run_on(self, log: Log | None, asked: StopRequest) -> None:
+    def run_on(self, log: Log | None, interrupt: StopRequest) -> None:
         """Step by step to the end, or until someone asks to stop; what takes too long then is abandoned and saved."""
         if log is not None:
             self.watch.progress("train", self.step, self.total)
         try:
-            if self.owed and self.follow_up(log, asked):
+            if self.owed and self.follow_up(log, interrupt):
                 return
             for reads in self.batches():
-                self.take_step(reads, asked)
+                self.take_step(reads, interrupt)
                 self.owed = self._duties()
-                if self.follow_up(log, asked):
+                if self.follow_up(log, interrupt):
                     return
         except Abandoned:
             self.save()
@@ -163,9 +163,9 @@ class Training:
         every = {"report": s.log_every, "evaluate": s.eval_every, "preview": s.preview_every}
         return [name for name, n in every.items() if self.due(n, is_last) and (n or name != "preview")]
 
-    def follow_up(self, log: Log | None, asked: StopRequest) -> bool:
+    def follow_up(self, log: Log | None, interrupt: StopRequest) -> bool:
         """Do what the step is to be followed by; returns whether to stop."""
-        stop = self.world.any(asked.to_stop)
+        stop = self.world.any(interrupt.to_stop)
         if log is not None:
             self.watch.progress("train", self.step, self.total)
         is_last = stop or self.step == self.total
@@ -176,7 +176,7 @@ class Training:
             if self.owed[0] == "report":
                 self.report(log)
             else:
-                (self.evaluate if self.owed[0] == "evaluate" else self.preview)(log, asked)
+                (self.evaluate if self.owed[0] == "evaluate" else self.preview)(log, interrupt)
             self.owed.pop(0)
         if is_saved:
             self.save(is_last=is_last)
@@ -199,14 +199,14 @@ class Training:
             warnings.warn(f"skipped sample {name_of(self.data, row)}: {reason}", UserWarning, stacklevel=2)
         return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))
 
-    def take_step(self, reads: list[Read], asked: StopRequest) -> None:
+    def take_step(self, reads: list[Read], interrupt: StopRequest) -> None:
         """For each turn: loss, backward, clip, step."""
         pieces = [read.batch for read in reads]
         figures: dict[str, Tensor] = {}
         is_whole = self.turns_done == 0
         for turn in self.turns[self.turns_done :]:
             with only(turn, self.turns):
-                with buffers_kept(self.model), asked.abandonable():
+                with buffers_kept(self.model), interrupt.abandonable():
                     loss, turn_figures = turn.gradients(pieces, self.step)
                 norm = turn.norm()
                 figures.update(
@@ -246,11 +246,11 @@ class Training:
             log.write(self.step, "train", **means, **scale, lr=lr, samples_per_second=round(rate, 2))
             self.watch.progress("train", self.step, self.total, {**means, "samples/s": rate})
 
-    def evaluate(self, log: Log | None, asked: StopRequest) -> None:
+    def evaluate(self, log: Log | None, interrupt: StopRequest) -> None:
         """Held-out figures; the best so far is kept as a model of its own."""
         if not self.held_out.is_new:
             return
-        with self.average.in_place(), asked.abandonable():
+        with self.average.in_place(), interrupt.abandonable():
             figures = evaluate(self.turns[0].turn, self.model, self.held_out, self.step)
         if not figures:
             return
@@ -264,14 +264,14 @@ class Training:
             self.best = figures["loss"]
             self._publish("best")
 
-    def preview(self, log: Log | None, asked: StopRequest) -> None:
+    def preview(self, log: Log | None, interrupt: StopRequest) -> None:
         """Pictures, in `previews/`; drawn by the first process, so only where it has the whole model."""
         if not self.is_sharded:
-            self.world.first(lambda: self._draw(log, asked))
+            self.world.first(lambda: self._draw(log, interrupt))
 
-    def _draw(self, log: Log | None, asked: StopRequest) -> None:
+    def _draw(self, log: Log | None, interrupt: StopRequest) -> None:
         n = min(PREVIEWS, len(self.held_out.samples))
-        with self.average.in_place(), asked.abandonable():
+        with self.average.in_place(), interrupt.abandonable():
             images = preview(self.recipe, self.held_out.read(range(n)), self.settings)
         if images and log is not None:
             self.run.previews.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,10 @@ def recompute(model: nn.Module) -> None:
 
     Losses and gradients stay the same: random numbers, such as dropout's, are drawn the same way again.
     """
-    found = list(blocks(model))
-    if not found:
+    checkpointed = list(blocks(model))
+    if not checkpointed:
         raise T2IError("this model has no blocks to compute again", "leave out --grad-checkpointing")
-    for block in found:
+    for block in checkpointed:
         block.forward = partial(_recomputed, block.forward)
 
 

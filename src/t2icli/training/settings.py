@@ -12,7 +12,7 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Flags of `t2i train` set these: `--lr 1e-4` is `loop.lr`."""
 
     epochs: Annotated[float, Meta(description="passes over the data, unless max_steps is given", gt=0)] = 20.0
-    max_steps: Annotated[int | None, Meta(description="optimizer steps in all; decides instead of epochs")] = None
+    max_steps: Annotated[int | None, Meta(description="total number of optimizer steps; overrides epochs")] = None
     batch_size: Annotated[int, Meta(description="samples in one step, over all devices and accumulation", ge=1)] = 32
     grad_accum: Annotated[int, Meta(description="micro-batches per device and step", ge=1)] = 1
     grad_checkpointing: Annotated[
@@ -43,7 +43,7 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["fp32", "bf16", "fp16"], Meta(description="number format of the forward pass; fp16 scales the loss")
     ] = "fp32"
     compile: Annotated[
-        bool, Meta(description="compile the training step with torch.compile: a minute's wait, then faster steps")
+        bool, Meta(description="compile the training step with torch.compile: takes a minute, then steps are faster")
     ] = False
     channels_last: Annotated[bool, Meta(description="keep image tensors channels-last; helps convolutions")] = False
     ema: Annotated[

@@ -160,4 +160,4 @@ def test_the_command_measures_folders(
     figures = dict(re.findall(r"(\w+)  ([\d.]+)", shown.stdout))
     assert float(figures["FID"]) == pytest.approx(frechet(drawn, real), rel=1e-6)
     assert float(figures["KID"]) == pytest.approx(kernel_distance(drawn, real)[0], rel=1e-6)
-    assert "compare figures of equally many" in shown.stderr
+    assert "compare only figures of the same number" in shown.stderr

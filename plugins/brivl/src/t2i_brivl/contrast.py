@@ -80,8 +80,8 @@ class Contrast(nn.Module):
         m = self.objective.momentum
         for slow, fast in zip(self.slow.parameters(), self.towers.parameters(), strict=True):
             slow.lerp_(fast, 1 - m)
-        for kept, buffer in zip(self.slow.buffers(), self.towers.buffers(), strict=True):
-            kept.copy_(buffer)
+        for followed, buffer in zip(self.slow.buffers(), self.towers.buffers(), strict=True):
+            followed.copy_(buffer)
         for image_keys, text_keys, who in self._fresh:
             self._enqueue(*(everywhere(part) for part in (image_keys, text_keys, who)))
         self._fresh.clear()

@@ -35,9 +35,9 @@ UNUSED = re.compile(r"(imgencoder_mom|textencoder_mom)\.|.*\bposition_ids$|.*\bb
 """Momentum towers and queues are for training; BERT's pooler and position numbers are never read."""
 
 
-def convert(found: Upstream, folder: Path) -> None:
+def convert(files: Upstream, folder: Path) -> None:
     """A model folder from `BriVL-1.0-5500w.pth` and `vocab.txt`; a config .yml beside them for other sizes."""
-    checkpoint, vocabulary, config = _sort(found.files)
+    checkpoint, vocabulary, config = _sort(files.files)
     state = renamed(upstream.read(checkpoint).tensors("learnable"))
     shape = inferred(state, config)
     model = Brivl(shape)

@@ -44,15 +44,15 @@ class Words:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption up to `stop`, the pieces as text."""
-        kept = []
+        ordinary = []
         for id in ids:
             if id == self.stop:
                 break
             if id not in self.special:
-                kept.append(id)
+                ordinary.append(id)
         if self.is_pieces:
-            return as_text(self.tokenizer.id_to_token(id) or "" for id in kept)
-        return " ".join(str(self.tokenizer.decode(kept)).split())
+            return as_text(self.tokenizer.id_to_token(id) or "" for id in ordinary)
+        return " ".join(str(self.tokenizer.decode(ordinary)).split())
 
 
 def as_text(pieces: Iterable[str]) -> str:

@@ -25,8 +25,8 @@ def betas(name: str, timesteps: int) -> Tensor:
     low, high = scale * 0.0001, scale * 0.02
     if name == "cosine":
         at = (torch.linspace(0, timesteps, timesteps + 1, dtype=torch.float64) / timesteps + 0.008) / 1.008
-        kept = torch.cos(at * math.pi / 2) ** 2
-        return (1 - kept[1:] / kept[:-1]).clamp(0, 0.999)
+        power = torch.cos(at * math.pi / 2) ** 2
+        return (1 - power[1:] / power[:-1]).clamp(0, 0.999)
     if name == "linear":
         return torch.linspace(low, high, timesteps, dtype=torch.float64)
     if name == "quadratic":
@@ -43,16 +43,16 @@ class NoiseSchedule:
 
     def __init__(self, name: str, timesteps: int) -> None:
         beta = betas(name, timesteps)
-        kept = (1 - beta).cumprod(0)
-        before = F.pad(kept[:-1], (1, 0), value=1.0)
-        variance = beta * (1 - before) / (1 - kept)
+        alpha_bar = (1 - beta).cumprod(0)
+        before = F.pad(alpha_bar[:-1], (1, 0), value=1.0)
+        variance = beta * (1 - before) / (1 - alpha_bar)
         self.timesteps = timesteps
         self.betas = beta.float()
-        self.kept = kept.float()
+        self.alpha_bar = alpha_bar.float()
         """How much of the clean thing's variance is left."""
-        self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
-        self.clean_part = (beta * before.sqrt() / (1 - kept)).float()
-        self.noisy_part = ((1 - before) * (1 - beta).sqrt() / (1 - kept)).float()
+        self.signal, self.noise = alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
+        self.clean_part = (beta * before.sqrt() / (1 - alpha_bar)).float()
+        self.noisy_part = ((1 - before) * (1 - beta).sqrt() / (1 - alpha_bar)).float()
         """The mean of the step before is clean_part * clean + noisy_part * noisy."""
         self.log_variance = variance.clamp(min=1e-20).log().float()
 
@@ -121,12 +121,12 @@ def ddim(schedule: NoiseSchedule, steps: int, *, eta: float = 0.0, shift: int = 
     """
     times = [int(t) for t in torch.linspace(-1.0, schedule.timesteps, steps + 2)[:-1].flip(0)]
 
-    def kept(time: int) -> float:
-        return float(schedule.kept[time - shift]) if time >= shift else 1.0
+    def alpha_bar(time: int) -> float:
+        return float(schedule.alpha_bar[time - shift]) if time >= shift else 1.0
 
     way = []
     for time, following in pairwise(times):
-        now, then = kept(time), kept(following)
+        now, then = alpha_bar(time), alpha_bar(following)
         fresh = eta * math.sqrt(max((1 - now / then) * (1 - then) / (1 - now), 0.0)) if now < 1 else 0.0
         way.append(DenoisingStep(time, math.sqrt(then), 0.0, math.sqrt(max(1 - then - fresh**2, 0.0)), fresh))
     return way
@@ -156,7 +156,7 @@ def way_back(
     who: str = "the network",
 ) -> list[DenoisingStep]:
     """The steps a user asked for; `auto` is DDPM where all are taken, else DDIM."""
-    if float(schedule.kept[-1]) <= 0:
+    if float(schedule.alpha_bar[-1]) <= 0:
         raise T2IError(
             f"{schedule.timesteps} timesteps of this noise schedule cannot be sampled: one of them keeps no signal",
             "linear, quadratic and sigmoid betas need more than 20 timesteps; cosine does with any",

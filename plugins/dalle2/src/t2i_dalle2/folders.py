@@ -65,17 +65,17 @@ def _short(embedder: str) -> str:
 
 
 def seal_prior(folder: Path, shape: PriorShape, embedder: str, **more: Any) -> None:
-    config = {"shape": _told(shape), "embedder": embedder}
+    config = {"shape": _plain(shape), "embedder": embedder}
     models.seal(folder, Card(kind="prior", backend=PRIOR, config=config, **more))
 
 
 def seal_decoder(folder: Path, shape: DecoderShape, embedder: str, settings: dict[str, Any], **more: Any) -> None:
-    config = {"shape": _told(shape), "embedder": embedder}
+    config = {"shape": _plain(shape), "embedder": embedder}
     guidance = {"cfg_scale": 2.0} if shape.dropped else {}
     models.seal(folder, Card(kind="generator", backend=DECODER, config=config, settings=guidance | settings, **more))
 
 
-def _told(shape: msgspec.Struct) -> dict[str, Any]:
+def _plain(shape: msgspec.Struct) -> dict[str, Any]:
     """As a table of TOML, which has no word for none."""
     return {key: value for key, value in msgspec.to_builtins(shape).items() if value is not None}
 

@@ -68,7 +68,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([turned * cos + across * sin, rest], dim=-1)
 
 
-def kept(keep: Tensor | None, x: Tensor, null: Tensor) -> Tensor:
+def or_null(keep: Tensor | None, x: Tensor, null: Tensor) -> Tensor:
     """Rows of x, or `null` where `keep` (b,) is false."""
     if keep is None:
         return x

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def encode(vae: Any, images: Tensor) -> Tensor:
     """(b, 3, h, w) in [0, 1] -> (b, c, rows, columns), of mean 0 and size 1 where the autoencoder says how."""
-    found = vae.encode(_framed(vae, (images * 2 - 1).to(vae.dtype)))
-    latents: Tensor = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
+    encoded = vae.encode(_framed(vae, (images * 2 - 1).to(vae.dtype)))
+    latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
     if hasattr(vae, "bn"):
         mean, std = _of_patches(vae)
         return (_patches(latents.float()) - mean) / std
@@ -118,8 +118,8 @@ class Autoencoder:
 
         def run(part: Tensor) -> Tensor:
             with torch.inference_mode():
-                found: Tensor = compute(self.vae, part.to(self.device)).float()
-                return found
+                result: Tensor = compute(self.vae, part.to(self.device)).float()
+                return result
 
         return by_themselves(run, [items], self.device, self.batch).to(items.device)
 
@@ -129,15 +129,15 @@ def load(settings: AutoencoderSettings) -> Autoencoder:
     if (place / folder.INDEX).is_file():
         place = place / "vae"
     kind = folder.autoencoder_class(place)
-    found = getattr(diffusers, kind, None)
-    if found is None:
+    cls = getattr(diffusers, kind, None)
+    if cls is None:
         raise T2IError(
             f"'{place}' needs {kind}, which diffusers does not have", "update it: t2i install --upgrade diffusers"
         )
     variant, _ = Component("vae", "diffusers", kind, place).weights()
     with quiet(), default_dtype_kept():
         try:
-            vae, report = found.from_pretrained(
+            vae, report = cls.from_pretrained(
                 place, variant=variant, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except DAMAGED as error:

@@ -54,8 +54,8 @@ def sibling(kind: type, condition: str) -> type | None:
     if needed in parameters(kind):
         return kind
     stem = kind.__name__.removesuffix("Pipeline")
-    found: type | None = getattr(diffusers, f"{stem}{SIBLINGS[condition]}Pipeline", None)
-    return found if found is not None and needed in parameters(found) else None
+    cls: type | None = getattr(diffusers, f"{stem}{SIBLINGS[condition]}Pipeline", None)
+    return cls if cls is not None and needed in parameters(cls) else None
 
 
 def needs_picture(kind: type) -> bool:
@@ -66,8 +66,8 @@ def needs_picture(kind: type) -> bool:
 def sizes(pipeline: Any) -> tuple[tuple[int, int], ...]:
     """Widths and heights of usual shapes, about as many pixels as the pipeline's own square, which comes first."""
     side, step = _side(pipeline), multiple(pipeline)
-    found = [(_near(side * (w / h) ** 0.5, step), _near(side * (h / w) ** 0.5, step)) for w, h in SHAPES]
-    return tuple(dict.fromkeys(found))
+    shapes = [(_near(side * (w / h) ** 0.5, step), _near(side * (h / w) ** 0.5, step)) for w, h in SHAPES]
+    return tuple(dict.fromkeys(shapes))
 
 
 def _side(pipeline: Any) -> int:
@@ -126,7 +126,7 @@ def call(pipeline: Any, request: Request, chosen: Settings, shape: tuple[int, in
 
 def cut(pipeline: Any, prompt: str) -> tuple[int, int] | None:
     """How many tokens a prompt has and how many are read, where none of the text encoders reads all of it."""
-    found: list[tuple[int, int]] = []
+    lengths: list[tuple[int, int]] = []
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         tokenizer = getattr(pipeline, name, None)
         if tokenizer is None:
@@ -134,10 +134,10 @@ def cut(pipeline: Any, prompt: str) -> tuple[int, int] | None:
         most = parameters(type(pipeline)).get("max_sequence_length")
         if not isinstance(most, int) or "CLIP" in type(tokenizer).__name__:
             most = int(tokenizer.model_max_length)
-        found.append((len(tokenizer(prompt, verbose=False)["input_ids"]), most))
-    if not found or any(count <= most for count, most in found):
+        lengths.append((len(tokenizer(prompt, verbose=False)["input_ids"]), most))
+    if not lengths or any(count <= most for count, most in lengths):
         return None
-    return max(found, key=lambda each: each[1])
+    return max(lengths, key=lambda each: each[1])
 
 
 def _guided(pipeline: Any, chosen: Settings) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def family(pipeline: Any) -> Family:
         raise T2IError(
             f"LoRAs cannot be trained here for {kind}", f"the base must be one of: {', '.join(sorted(FAMILIES))}"
         )
-    found: Family = FAMILIES[kind](pipeline)
-    return found
+    family: Family = FAMILIES[kind](pipeline)
+    return family
 
 
 def marked(rows: Tensor, mask: Tensor, length: int) -> Tensor:
@@ -63,10 +63,10 @@ class ZImage:
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
 
     def encode_texts(self, texts: Sequence[str], length: int) -> Tensor:
-        found, _ = self.pipeline.encode_prompt(
+        encodings, _ = self.pipeline.encode_prompt(
             list(texts), do_classifier_free_guidance=False, max_sequence_length=length
         )
-        return torch.cat([marked(one[None], torch.ones(1, len(one), device=one.device), length) for one in found])
+        return torch.cat([marked(one[None], torch.ones(1, len(one), device=one.device), length) for one in encodings])
 
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
@@ -75,8 +75,8 @@ class ZImage:
         noisy, sigma, velocity = noised(latents, self.pipeline.scheduler.config.get("shift") or 1.0)
         dtype = self.pipeline.transformer.dtype
         rows = list(noisy.to(dtype).unsqueeze(2).unbind())
-        found = self.pipeline.transformer(rows, 1 - sigma, self._texts(encodings), return_dict=False)[0]
-        return F.mse_loss(-torch.stack(list(found)).squeeze(2).float(), velocity)
+        predicted = self.pipeline.transformer(rows, 1 - sigma, self._texts(encodings), return_dict=False)[0]
+        return F.mse_loss(-torch.stack(list(predicted)).squeeze(2).float(), velocity)
 
     def call(self, encodings: Tensor) -> dict[str, Any]:
         return {"prompt_embeds": self._texts(encodings), "guidance_scale": 0.0}
@@ -92,9 +92,9 @@ class QwenImage:
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj")
 
     def encode_texts(self, texts: Sequence[str], length: int) -> Tensor:
-        found = [self.pipeline.encode_prompt([text], max_sequence_length=length) for text in texts]
-        masks = [torch.ones(rows.shape[:2], device=rows.device) if mask is None else mask for rows, mask in found]
-        return torch.cat([marked(rows, mask, length) for (rows, _), mask in zip(found, masks, strict=True)])
+        encodings = [self.pipeline.encode_prompt([text], max_sequence_length=length) for text in texts]
+        masks = [torch.ones(rows.shape[:2], device=rows.device) if mask is None else mask for rows, mask in encodings]
+        return torch.cat([marked(rows, mask, length) for (rows, _), mask in zip(encodings, masks, strict=True)])
 
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
@@ -103,7 +103,7 @@ class QwenImage:
         noisy, sigma, velocity = noised(latents)
         transformer, (height, width) = self.pipeline.transformer, latents.shape[2:]
         rows, mask = _rows(encodings)
-        found = transformer(
+        predicted = transformer(
             hidden_states=self._packed(noisy).to(transformer.dtype),
             timestep=sigma.to(transformer.dtype),
             encoder_hidden_states=rows.to(transformer.dtype),
@@ -111,7 +111,7 @@ class QwenImage:
             img_shapes=[[(1, height // 2, width // 2)]] * len(latents),
             return_dict=False,
         )[0]
-        return F.mse_loss(found.float(), self._packed(velocity))
+        return F.mse_loss(predicted.float(), self._packed(velocity))
 
     def call(self, encodings: Tensor) -> dict[str, Any]:
         rows, mask = _rows(encodings)
@@ -142,7 +142,7 @@ class Flux2Klein:
         noisy, sigma, velocity = noised(latents)
         transformer, rows = self.pipeline.transformer, encodings[..., :-1]
         ids = self.pipeline._prepare_latent_ids(latents).to(latents.device)
-        found = transformer(
+        predicted = transformer(
             hidden_states=noisy.flatten(2).transpose(1, 2).to(transformer.dtype),
             timestep=sigma.to(transformer.dtype),
             guidance=None,
@@ -151,7 +151,7 @@ class Flux2Klein:
             img_ids=ids,
             return_dict=False,
         )[0]
-        return F.mse_loss(found.float(), velocity.flatten(2).transpose(1, 2))
+        return F.mse_loss(predicted.float(), velocity.flatten(2).transpose(1, 2))
 
     def call(self, encodings: Tensor) -> dict[str, Any]:
         return {"prompt_embeds": encodings[..., :-1].to(self.pipeline.transformer.dtype), "guidance_scale": 1.0}
@@ -184,7 +184,7 @@ class StableDiffusionXL:
         unet, (rows, pooled) = self.pipeline.unet, self._parts(encodings)
         side = latents.shape[-1] * self.pipeline.vae_scale_factor
         shape = torch.tensor([side, side, 0, 0, side, side], device=latents.device, dtype=unet.dtype)
-        found = unet(
+        predicted = unet(
             noisy.to(unet.dtype),
             times,
             encoder_hidden_states=rows,
@@ -193,7 +193,9 @@ class StableDiffusionXL:
         )[0]
         aims = {"epsilon": noise, "sample": latents}
         kind = schedule.config.prediction_type
-        return F.mse_loss(found.float(), aims[kind] if kind in aims else schedule.get_velocity(latents, noise, times))
+        return F.mse_loss(
+            predicted.float(), aims[kind] if kind in aims else schedule.get_velocity(latents, noise, times)
+        )
 
     def call(self, encodings: Tensor) -> dict[str, Any]:
         rows, pooled = self._parts(encodings)

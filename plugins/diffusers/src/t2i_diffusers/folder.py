@@ -36,16 +36,16 @@ class Component:
 
     def weights(self) -> tuple[str | None, list[Path]]:
         """The files of weights, and which variant of them it is: `fp16`, or None."""
-        found: dict[str | None, list[Path]] = {}
+        variants: dict[str | None, list[Path]] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             if match := WEIGHTS.fullmatch(path.name):
-                found.setdefault(match[1] or match[2], []).append(path)
-        if not found:
+                variants.setdefault(match[1] or match[2], []).append(path)
+        if not variants:
             self._refuse_pickles()
             return None, []
-        variant = None if None in found else sorted(filter(None, found))[0]
+        variant = None if None in variants else sorted(filter(None, variants))[0]
         self._check_shards(variant)
-        return variant, found[variant]
+        return variant, variants[variant]
 
     def _refuse_pickles(self) -> None:
         pickles = [path.name for path in sorted(self.folder.glob("*")) if path.suffix in PICKLES]

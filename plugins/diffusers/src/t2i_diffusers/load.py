@@ -72,14 +72,14 @@ def component_class(component: Component) -> Any:
     """The class an index names: of diffusers, of transformers, or of one pipeline of diffusers."""
     libraries = {"diffusers": diffusers, "transformers": transformers}
     module = libraries.get(component.library) or getattr(diffusers.pipelines, component.library, None)
-    found = getattr(module, component.kind, None)
-    if not inspect.isclass(found):
+    cls = getattr(module, component.kind, None)
+    if not inspect.isclass(cls):
         raise T2IError(
             f"part {component.name!r} of '{component.folder.parent}' is a {component.library}.{component.kind}, "
             "which neither diffusers nor transformers has",
             "update them: t2i install --upgrade diffusers transformers; code from a repository is never run",
         )
-    return found
+    return cls
 
 
 def _check_flags(settings: Settings, device: torch.device) -> None:
@@ -117,18 +117,18 @@ def _network(kind: Any, component: Component, settings: Settings, dtype: torch.d
     if settings.quantize == "int8" and component.name != "vae":
         options["quantization_config"] = _int8(transformers if is_transformers else diffusers)
     try:
-        network, found = kind.from_pretrained(component.folder, output_loading_info=True, **options)
+        network, report = kind.from_pretrained(component.folder, output_loading_info=True, **options)
     except DAMAGED as error:
         raise T2IError(
             f"'{component.folder}' cannot be loaded: {first_line(error)}", "download the repository again", code=1
         ) from error
-    refuse_missing(component.folder, found)
+    refuse_missing(component.folder, report)
     return network.eval()
 
 
-def refuse_missing(place: Path, found: Any) -> None:
+def refuse_missing(place: Path, report: Any) -> None:
     """Tensors that the configuration promises and the files lack would be random numbers."""
-    missing: Sequence[str] = sorted(map(str, found["missing_keys"]))
+    missing: Sequence[str] = sorted(map(str, report["missing_keys"]))
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise T2IError(

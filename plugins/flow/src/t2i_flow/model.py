@@ -108,10 +108,10 @@ class Flow(nn.Module):
         """(b, text_length) ids or (b, text_length, encodings), and (b, embedding) -> positions of the sequence."""
         read = self.ids if self.encodings is None else self.encodings
         assert read is not None
-        found = [read(text)]
+        parts = [read(text)]
         if self.embedding is not None:
-            found.append(self.embedding(embedding[:, None]))
-        return found
+            parts.append(self.embedding(embedding[:, None]))
+        return parts
 
     def cut(self, x: Tensor) -> Tensor:
         """(b, c, rows, columns) -> (b, places, c * patch * patch)."""

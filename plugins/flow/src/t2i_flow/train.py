@@ -48,11 +48,11 @@ class FlowRecipe:
         self.embedder = None if settings.embedder.is_none else settings.embedder.load()
         self.shape = self._fresh()
         if settings.start is not None:
-            kept = msgspec.convert(settings.start.card.config, FlowShape)
-            weights.check_start(settings.start, kept, self.shape, sorted({*OF_NETWORK} & chosen_in(settings)))
-            self.shape = kept
+            shape = msgspec.convert(settings.start.card.config, FlowShape)
+            weights.check_start(settings.start, shape, self.shape, sorted({*OF_NETWORK} & chosen_in(settings)))
+            self.shape = shape
             hint = "omit the embedder to use the model's own"
-            check_fit(kept, self.codec, self.tokenizer, self.embedder, settings.start.name, hint)
+            check_fit(shape, self.codec, self.tokenizer, self.embedder, settings.start.name, hint)
         self.model = weights.go_on(Flow(self.shape), settings.start)
 
     def _fresh(self) -> FlowShape:
@@ -73,11 +73,11 @@ class FlowRecipe:
     def frozen(self) -> Sequence[Frozen]:
         s, size, length = self.settings, side(self.codec.size), self.shape.text_length
         codec, embedder = parts.identity(s.codec), parts.identity(s.embedder)
-        found = [Frozen("latents", f"{codec} middle {size}", partial(Squares, size=size), self.encode_images)]
+        frozen = [Frozen("latents", f"{codec} middle {size}", partial(Squares, size=size), self.encode_images)]
         if self.shape.embedding:
-            found.append(Frozen("images", embedder, FullSize, self.embed_images))
+            frozen.append(Frozen("images", embedder, FullSize, self.embed_images))
         if self.shape.encodings:
-            found.append(
+            frozen.append(
                 Frozen(
                     "encodings",
                     f"{embedder} {length} tokens",
@@ -85,7 +85,7 @@ class FlowRecipe:
                     self.encode_texts,
                 )
             )
-        return found
+        return frozen
 
     def encode_images(self, images: Tensor) -> Tensor:
         return self.codec.encode_latents(images).half()
@@ -119,8 +119,8 @@ class FlowRecipe:
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         clean, (text, embedding) = standard(batch["latents"], self.shape), conditions(batch)
         if self.model.training and self.settings.dropped:
-            kept = torch.rand(len(clean), device=clean.device) >= self.settings.dropped
-            text, embedding = (only(each, kept) for each in (text, embedding))
+            with_text = torch.rand(len(clean), device=clean.device) >= self.settings.dropped
+            text, embedding = (only(each, with_text) for each in (text, embedding))
         noise = torch.randn_like(clean)
         time = torch.randn(len(clean), device=clean.device).sigmoid()  # the middle of the way is hardest
         noisy = torch.lerp(noise, clean, time[:, None, None, None])
@@ -152,9 +152,9 @@ def conditions(batch: Batch) -> tuple[Tensor, Tensor]:
     return text.float() if text.is_floating_point() else text, batch["embedding"].float()
 
 
-def only(rows: Tensor, kept: Tensor) -> Tensor:
+def only(rows: Tensor, mask: Tensor) -> Tensor:
     """Rows of `rows` where `kept` (b,), zeros elsewhere."""
-    return rows * kept.to(rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
+    return rows * mask.to(rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
 
 
 class LatentTextPairs(Dataset[dict[str, Tensor]]):

@@ -59,9 +59,9 @@ class Offers:
         """The default first."""
         if kind == "generator" and self._chosen:
             return self._chosen
-        found = {offer.name: offer for offer in _installed(kind)}
+        offers = {offer.name: offer for offer in _installed(kind)}
         usual = _default(kind)
-        return sorted(found.values(), key=lambda offer: (offer.name != usual, offer.name))
+        return sorted(offers.values(), key=lambda offer: (offer.name != usual, offer.name))
 
     def find(self, kind: str, word: str | None) -> ServedModel:
         """By its name, or by that of its backend; the default if none is named."""

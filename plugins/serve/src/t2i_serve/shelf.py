@@ -70,8 +70,8 @@ class Shelf:
         album = Album(self.folder / _name(order.prompt))
         rows: list[dict[str, Any]] = []
         with album.opened():
-            examples = {name: _kept(album.folder, name, image) for name, image in order.examples.items()}
-            sound = order.sound.kept(album.folder) if order.sound is not None else None
+            examples = {name: _saved(album.folder, name, image) for name, image in order.examples.items()}
+            sound = order.sound.saved(album.folder) if order.sound is not None else None
             shown = conditions.Examples(examples, sound, mixture=mixed)
             plan = generate.GenerationPlan([order.prompt], order.n, order.seed, opened, judges, order.top, shown)
             written = album.keep_settings(_tables(order, record, judges, sound))
@@ -82,8 +82,8 @@ class Shelf:
     def names(self) -> list[str]:
         """Albums, ours and those of `t2i generate`, the newest first."""
         with contextlib.suppress(OSError):
-            found = [(_changed(folder), folder.name) for folder in self.folder.iterdir()]
-            return [name for changed, name in sorted(found, reverse=True) if changed]
+            folders = [(_changed(folder), folder.name) for folder in self.folder.iterdir()]
+            return [name for changed, name in sorted(folders, reverse=True) if changed]
         return []
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
@@ -116,9 +116,9 @@ class Shelf:
 
     def sound(self, name: str) -> Path | None:
         """The sound that an album was drawn from, if the album holds it."""
-        heard = next((row.get("audio") for row in self.rows(name)), None)
-        path = self.folder / name / Path(str(heard)).name
-        return path if heard and path.is_file() else None
+        noted = next((row.get("audio") for row in self.rows(name)), None)
+        path = self.folder / name / Path(str(noted)).name
+        return path if noted and path.is_file() else None
 
 
 def _is_name(name: str) -> bool:
@@ -159,7 +159,7 @@ def _name(prompt: str) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{prompts.slug(prompt) or 'pictures'}-{secrets.token_hex(4)}"
 
 
-def _kept(folder: Path, name: str, image: Any) -> conditions.Example:
+def _saved(folder: Path, name: str, image: Any) -> conditions.Example:
     """An example picture, stored in the album so that `t2i replay` finds it."""
     path = (folder / f"{name}.png").absolute()
     images.save_png(image, path)

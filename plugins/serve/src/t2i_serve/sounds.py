@@ -36,7 +36,7 @@ class AudioInput:
         """Of its file in the album."""
         return "audio" + next((kind for start, kind in KINDS.items() if self.content.startswith(start)), "")
 
-    def kept(self, folder: Path) -> mixture.AudioFile:
+    def saved(self, folder: Path) -> mixture.AudioFile:
         """The sound in an album, so that `t2i replay` has it."""
         path = (folder / self.name).absolute()
         path.write_bytes(self.content)

@@ -91,8 +91,10 @@ class Plates:
         thing = random.choice(things())
         drawing = self._drawing(thing.character, random.getrandbits(32), crew)
         names = random.choice(thing.chinese), thing.english
-        asked = random.random() < 2 * ASKED
-        names = words.ask(names, thing.measure, words.PRETTY, random) if asked else (names[0], words.one(names[1]))
+        is_question = random.random() < 2 * ASKED
+        names = (
+            words.ask(names, thing.measure, words.PRETTY, random) if is_question else (names[0], words.one(names[1]))
+        )
         return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names)
 
     def _drawing(self, what: Dish | Serving | str, seed: int, crew: Crew | None) -> PlateDrawing:

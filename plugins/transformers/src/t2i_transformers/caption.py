@@ -38,13 +38,13 @@ class GumbelNoise:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if not self.settings.temperature:
             return scores
-        logits = kept(scores.float() / self.settings.temperature, self.settings.top_k, self.settings.top_p)
+        logits = filtered(scores.float() / self.settings.temperature, self.settings.top_k, self.settings.top_p)
         uniform = torch.stack([torch.rand(logits.shape[-1], generator=each) for each in self.generators])
         noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
         return logits + noise.to(logits.device)
 
 
-def kept(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+def filtered(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
     """Logits of the likeliest classes; the class that crosses the threshold of `top_p` is kept."""
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k).values[:, -1:]
@@ -96,9 +96,9 @@ class VlmCaptioner:
                 ids = self.model.generate(**rows, generation_config=self.generation, logits_processor=noise)
             except ValueError as error:
                 raise T2IError(f"the model cannot describe this picture: {first_line(error)}", code=1) from error
-        asked = rows.get("input_ids")
-        if asked is not None and ids[:, : asked.shape[1]].equal(asked):
-            ids = ids[:, asked.shape[1] :]
+        prompt = rows.get("input_ids")
+        if prompt is not None and ids[:, : prompt.shape[1]].equal(prompt):
+            ids = ids[:, prompt.shape[1] :]
         texts = self.processor.batch_decode(ids, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 

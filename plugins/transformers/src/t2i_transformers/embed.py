@@ -76,9 +76,9 @@ class HubClip:
         return self.processor.image_processor(images=[image.convert("RGB")], return_tensors="pt")
 
 
-def _vectors(found: Any) -> Tensor:
+def _vectors(output: Any) -> Tensor:
     """transformers before version 5 gave the features themselves."""
-    vectors: Tensor = getattr(found, "pooler_output", found)
+    vectors: Tensor = getattr(output, "pooler_output", output)
     return vectors
 
 

@@ -43,7 +43,7 @@ def network(auto: Any, folder: Path, dtype: torch.dtype, device: torch.device) -
     repository.refuse_pickles(folder)
     with quiet():
         try:
-            found, report = auto.from_pretrained(
+            model, report = auto.from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
@@ -62,7 +62,7 @@ def network(auto: Any, folder: Path, dtype: torch.dtype, device: torch.device) -
             "download the repository again",
             code=1,
         )
-    return found.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False).to(device)
 
 
 def processor(folder: Path) -> Any:

@@ -59,8 +59,8 @@ class Vqa:
     @torch.inference_mode()
     def _score(self, text: str, image: Image, yes: set[int], no: set[int]) -> float:
         inputs = self.processor(text=[text], images=[image.convert("RGB")], return_tensors="pt")
-        found = self.model(**inputs.to(self.model.device, self.model.dtype), **self.last)
-        logits = found.logits[0, -1].double().cpu()
+        output = self.model(**inputs.to(self.model.device, self.model.dtype), **self.last)
+        logits = output.logits[0, -1].double().cpu()
         return float(torch.sigmoid(_total(logits, yes) - _total(logits, no)))
 
 

@@ -59,12 +59,12 @@ class Clap:
 
         how: dict[str, Any] = {"local_files_only": True}
         try:
-            model, found = ClapModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **how)
+            model, report = ClapModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **how)
             self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **how)
             self.features = ClapFeatureExtractor.from_pretrained(folder, **how)
         except (OSError, ValueError, RuntimeError) as error:
             raise T2IError(f"the CLAP in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
-        if missing := sorted(name for name in found["missing_keys"] if not name.endswith("position_ids")):
+        if missing := sorted(name for name in report["missing_keys"] if not name.endswith("position_ids")):
             raise T2IError(f"the CLAP in '{folder}' lacks weights: {', '.join(missing[:4])}", "pull it again")
         device = pick_device(settings.device)
         self.model = model.eval().requires_grad_(False).to(device)
@@ -73,8 +73,8 @@ class Clap:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         def prepare(text: str) -> tuple[Tensor, Tensor]:
-            found = self.tokenizer(text, truncation=True, return_tensors="pt")
-            return found["input_ids"][0], found["attention_mask"][0]
+            tokens = self.tokenizer(text, truncation=True, return_tensors="pt")
+            return tokens["input_ids"][0], tokens["attention_mask"][0]
 
         return self.run(texts, prepare, self._of_texts)
 
@@ -87,8 +87,8 @@ class Clap:
         return averaged(vectors, cut)
 
     def _prepare(self, samples: Tensor) -> tuple[Tensor]:
-        found = self.features(np.asarray(samples), sampling_rate=RATE, return_tensors="pt")
-        return (found["input_features"][0],)
+        features = self.features(np.asarray(samples), sampling_rate=RATE, return_tensors="pt")
+        return (features["input_features"][0],)
 
     def _of_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         return _vector(self.model.get_text_features(input_ids=ids, attention_mask=mask))
@@ -99,7 +99,7 @@ class Clap:
         return _vector(self.model.get_audio_features(input_features=features, is_longer=longer))
 
 
-def _vector(found: Any) -> Tensor:
+def _vector(output: Any) -> Tensor:
     """Of a version of transformers that gives the vector, or one that gives all outputs."""
-    vector: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    vector: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return vector

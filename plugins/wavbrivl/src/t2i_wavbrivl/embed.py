@@ -58,8 +58,8 @@ class AudioTower:
 
 def pieces(clip: AudioClip, rate: int, seconds: float, shortest: float = 0.0) -> list[Tensor]:
     """The samples at `rate` in pieces of at most so many seconds, without a last one that is too short."""
-    found = list(torch.from_numpy(resampled(clip, rate).copy()).split(int(seconds * rate)))
-    return found if len(found) == 1 or len(found[-1]) >= shortest * rate else found[:-1]
+    parts = list(torch.from_numpy(resampled(clip, rate).copy()).split(int(seconds * rate)))
+    return parts if len(parts) == 1 or len(parts[-1]) >= shortest * rate else parts[:-1]
 
 
 def averaged(vectors: Tensor, cut: Sequence[Sequence[Tensor]]) -> Tensor:

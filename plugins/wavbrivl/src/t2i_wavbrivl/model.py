@@ -41,20 +41,20 @@ class Tower(nn.Module):
         return [self.look.get_parameter("weight"), self.out[-1].get_parameter("weight")]
 
     def forward(self, mel: Tensor, frames: Tensor) -> Tensor:
-        """(b, bands, n), of which the first `frames` (b,) are heard -> (b, out); what comes after changes nothing."""
+        """(b, bands, n), of which the first `frames` (b,) hold sound -> (b, out); what comes after changes nothing."""
         x, left = mel * _mask(frames, mel.shape[2])[:, None], frames
         for convolution in self.enter:
             x = F.gelu(convolution(x))
             left = (left + 1) // 2
             x = x * _mask(left, x.shape[2])[:, None]
-        heard = _mask(left, x.shape[2])
+        inside = _mask(left, x.shape[2])
         x = x.transpose(1, 2)  # (b, n, w)
         for block in self.blocks:
-            x = block(x, heard)
-        x = x + self.attention(self.norms[0](x), heard)
+            x = block(x, inside)
+        x = x + self.attention(self.norms[0](x), inside)
         x = x + self.narrow(F.gelu(self.widen(self.norms[1](x))))
         x = self.norms[2](x)
-        weights = self.look(x).masked_fill(~heard[..., None], -math.inf).softmax(dim=1)  # (b, n, pools)
+        weights = self.look(x).masked_fill(~inside[..., None], -math.inf).softmax(dim=1)  # (b, n, pools)
         vector: Tensor = self.out((weights.transpose(1, 2) @ x).flatten(1))
         return F.normalize(vector, dim=-1)
 
@@ -68,8 +68,8 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, heard: Tensor) -> Tensor:
-        mixed = self.over_time((x * heard[..., None]).transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        mixed = self.over_time((x * inside[..., None]).transpose(1, 2)).transpose(1, 2)
         return x + self.narrow(F.gelu(self.widen(self.norm(mixed))))
 
 
@@ -79,15 +79,15 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x: Tensor, heard: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
         q, k, v = split_heads(self.qkv(x), 3, self.heads)
-        mask = heard[:, None, None].expand(-1, -1, x.shape[1], -1)
+        mask = inside[:, None, None].expand(-1, -1, x.shape[1], -1)
         gathered: Tensor = self.out(join_heads(attend(q, k, v, mask)))
         return gathered
 
 
 def _mask(frames: Tensor, n: int) -> Tensor:
-    """(b, n), True where something is heard."""
+    """(b, n), True for the frames that hold sound."""
     return torch.arange(n, device=frames.device) < frames[:, None]
 
 

@@ -67,8 +67,8 @@ def _run(text: str, voice: str, speed: int, pitch: int, *flags: str) -> np.ndarr
         raise missing() from error
     if done.returncode:
         raise T2IError(f"espeak-ng cannot speak with voice {voice!r}: {done.stderr.decode(errors='replace').strip()}")
-    heard = np.frombuffer(done.stdout[HEADER : HEADER + (len(done.stdout) - HEADER) // 2 * 2], "<i2")
-    samples: np.ndarray = heard.astype(np.float32) / np.float32(32768)
+    integers = np.frombuffer(done.stdout[HEADER : HEADER + (len(done.stdout) - HEADER) // 2 * 2], "<i2")
+    samples: np.ndarray = integers.astype(np.float32) / np.float32(32768)
     return samples if (np.abs(samples) > QUIET).any() else samples[:0]
 
 

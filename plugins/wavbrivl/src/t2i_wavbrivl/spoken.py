@@ -88,17 +88,17 @@ def _file(group: SpokenGroup, place: int) -> bytes:
 def _clip(group: SpokenGroup, place: int) -> AudioClip:
     how, chance = group.settings, Random(f"{group.settings.seed} {group.name} {place}")
     with _SPEAKING:  # rows that are read at the same time are mostly of one group
-        said = _said(group)[place]
-    if not len(said.samples):
+        spoken = _spoken(group)[place]
+    if not len(spoken.samples):
         raise UnreadableImage("not-spoken", f"espeak-ng cannot speak {group.captions[place]!r}")
-    return AudioClip(speech.disturbed(resampled(said, speech.RATE), how.noise, chance), speech.RATE)
+    return AudioClip(speech.disturbed(resampled(spoken, speech.RATE), how.noise, chance), speech.RATE)
 
 
 _SPEAKING = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _said(group: SpokenGroup) -> list[AudioClip]:
+def _spoken(group: SpokenGroup) -> list[AudioClip]:
     how, chance = group.settings, Random(f"{group.settings.seed} {group.name}")
     voice = speech.variant(how, chance, speech.UNSEEN if group.is_test else speech.VARIANTS)
     try:

@@ -62,23 +62,23 @@ class Distillation(nn.Module):
 
     def forward(self, batch: Batch, cosine: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Each sound has to find its target among all there are, and each target its sound; equal targets share."""
-        found, targets, n = self._heard(batch).float(), batch["target"].float(), len(batch["mel"])
-        with torch.autocast(found.device.type, enabled=False):  # in 16 bits a vector is not equal to itself
+        vectors, targets, n = self._vectors(batch).float(), batch["target"].float(), len(batch["mel"])
+        with torch.autocast(vectors.device.type, enabled=False):  # in 16 bits a vector is not equal to itself
             gallery = torch.cat([targets, self.others])
-            logits = found @ gallery.T * self.scale.clamp(max=math.log(100)).exp()
+            logits = vectors @ gallery.T * self.scale.clamp(max=math.log(100)).exp()
             same = (targets @ gallery.T > 1 - 1e-4).float()
         of_targets, of_sounds = (each / each.sum(dim=1, keepdim=True) for each in (same, same[:, :n].T))
         contrast = (F.cross_entropy(logits, of_targets) + F.cross_entropy(logits[:, :n].T, of_sounds)) / 2
-        near = (found * targets).sum(dim=1).mean()
+        near = (vectors * targets).sum(dim=1).mean()
         right = same.gather(1, logits[:, :n].argmax(dim=1, keepdim=True)).mean()
         return contrast + cosine * (1 - near), {"cosine": near.detach(), "accuracy": right.detach()}
 
-    def _heard(self, batch: Batch) -> Tensor:
+    def _vectors(self, batch: Batch) -> Tensor:
         """Sounds of about the same length go through the tower together: a fifth of the time is saved."""
         order = batch["frames"].argsort()
         parts = [(batch["mel"][some], batch["frames"][some]) for some in order.chunk(PARTS)]
-        found = [self.tower(mel[..., : int(frames.max())], frames) for mel, frames in parts]
-        return torch.cat(found)[order.argsort()]
+        vectors = [self.tower(mel[..., : int(frames.max())], frames) for mel, frames in parts]
+        return torch.cat(vectors)[order.argsort()]
 
 
 class AudioRecipe:
@@ -112,18 +112,18 @@ class AudioRecipe:
         return self.embedder.embed_images(to_images(images))
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
-        heard = [i for i in range(len(data)) if data.has_audio(i)]
+        rows = [i for i in range(len(data)) if data.has_audio(i)]
         kind = self.settings.sounds
         if kind == "auto":
-            kind = "data" if heard else "speech"
-        if kind == "data" and not heard:
+            kind = "data" if rows else "speech"
+        if kind == "data" and not rows:
             raise T2IError("the data has no sounds", "prepare some with t2i prepare audio-folder, or -o sounds=speech")
         if kind == "speech":
             speech.check()
         if split == "train":
             some = torch.randperm(len(encoded["targets"]), generator=torch.Generator().manual_seed(0))
             self.model.others = encoded["targets"][some[: self.settings.others]].to(self.model.others)
-        return Sounds(data, encoded["targets"], self.settings, self.shape, heard if kind == "data" else None, split)
+        return Sounds(data, encoded["targets"], self.settings, self.shape, rows if kind == "data" else None, split)
 
     def turns(self) -> Sequence[Turn]:
         linear = [part.get_parameter("weight") for part in self.model.modules() if isinstance(part, nn.Linear)]
@@ -161,15 +161,15 @@ class Sounds(Dataset[dict[str, Tensor]]):
         targets: Tensor,
         settings: RecipeSettings,
         shape: TowerShape,
-        heard: list[int] | None,
+        rows: list[int] | None,
         split: str,
     ) -> None:
         self.data, self.targets, self.how, self.bands = data, targets, settings.speech, shape.bands
         self.by_caption = settings.targets == "captions"
         self.first = [0, *accumulate(len(data.captions(i)) for i in range(len(data)))]
-        self.speaks, self.varied = heard is None, split == "train"
-        wanted = {i: self._wanted(i) for i in (range(len(data)) if heard is None else heard)}
-        self.wanted = {i: found for i, found in wanted.items() if found or not (self.speaks or self.by_caption)}
+        self.speaks, self.varied = rows is None, split == "train"
+        wanted = {i: self._wanted(i) for i in (range(len(data)) if rows is None else rows)}
+        self.wanted = {i: texts for i, texts in wanted.items() if texts or not (self.speaks or self.by_caption)}
         self.rows = list(self.wanted)
         if not self.rows:
             raise T2IError(f"there are no captions in the language {self.how.language!r} to learn from")

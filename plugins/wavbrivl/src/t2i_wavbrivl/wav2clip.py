@@ -45,17 +45,17 @@ class Wav2Clip(nn.Module):
         return self.second(self.first(features).relu())
 
 
-def convert(found: Upstream, folder: Path) -> None:
+def convert(files: Upstream, folder: Path) -> None:
     """A model folder from `ResNet_CX.ckpt`; `--part space=FOLDER` is OpenAI's ViT-B/32 as a model of ours."""
-    if len(found.files) != 1:
+    if len(files.files) != 1:
         raise T2IError("Wav2CLIP is one file", "import ResNet_CX.ckpt alone")
     model = Wav2Clip()
-    weights.fill(model, renamed(upstream.read(found.files[0]).tensors("state_dict")), found.files[0].name)
+    weights.fill(model, renamed(upstream.read(files.files[0]).tensors("state_dict")), files.files[0].name)
     weights.save(model, folder)
-    parts.convert("embedder", "clip", found, "space", folder)
+    parts.convert("embedder", "clip", files, "space", folder)
     about = "Wav2CLIP: sounds in the space of CLIP ViT-B/32"
     models.seal(
-        folder, Card(kind="embedder", backend="wav2clip", about=about, licence="MIT", source=found.files[0].name)
+        folder, Card(kind="embedder", backend="wav2clip", about=about, licence="MIT", source=files.files[0].name)
     )
 
 

@@ -17,10 +17,10 @@ NEEDED = (("config.json",), ("preprocessor_config.json", "processor_config.json"
 WEIGHTS = "model.safetensors"
 
 
-def convert(given: Upstream, folder: Path) -> None:
+def convert(files: Upstream, folder: Path) -> None:
     """Keep the repository's small files as they are, and its weights as safetensors."""
-    names = {path.name: path for path in given.files}
-    weights = [path for path in given.files if path.suffix in (".safetensors", ".bin", ".pt")]
+    names = {path.name: path for path in files.files}
+    weights = [path for path in files.files if path.suffix in (".safetensors", ".bin", ".pt")]
     missing = [" or ".join(each) for each in NEEDED if names.keys().isdisjoint(each)]
     if len(weights) != 1:
         missing.append("one file of weights")

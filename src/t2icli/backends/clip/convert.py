@@ -26,9 +26,9 @@ HEADS = {1280: 80, 1408: 88, 1664: 104}
 """Width of a head in open_clip's ViT-H, ViT-g and ViT-bigG, by the tower's width: it leaves no trace in the weights."""
 
 
-def convert(found: Upstream, folder: Path) -> None:
+def convert(upstream: Upstream, folder: Path) -> None:
     """A model folder from a checkpoint and, where the shape cannot be seen in it, open_clip's JSON or params.txt."""
-    checkpoint, described = _sort(found.files)
+    checkpoint, described = _sort(upstream.files)
     state, from_trainer, run = read(checkpoint)
     architecture = described.get("model_cfg") or inferred(state, quick_gelu=not from_trainer or "quickgelu" in run)
     network = build(architecture)
@@ -37,7 +37,7 @@ def convert(found: Upstream, folder: Path) -> None:
     about = f"CLIP, {_summary(architecture)}"
     config = {"architecture": architecture, "preprocess": preprocessing(architecture, described)}
     if architecture["text_cfg"].get("vocab_size", OWN_VOCABULARY) != OWN_VOCABULARY:
-        config["frame"] = _keep_vocabulary(found, folder)
+        config["frame"] = _keep_vocabulary(upstream, folder)
     models.seal(folder, Card(kind="embedder", backend="clip", about=about, source=checkpoint.name, config=config))
 
 
@@ -55,13 +55,13 @@ def _sort(files: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     return checkpoints[0], described
 
 
-def _keep_vocabulary(found: Upstream, folder: Path) -> list[int]:
+def _keep_vocabulary(upstream: Upstream, folder: Path) -> list[int]:
     """Keep the vocabulary the model was trained with; returns the ids a text stands between."""
-    if "tokenizer" not in found.parts:
+    if "tokenizer" not in upstream.parts:
         raise T2IError(
             "this CLIP was not trained with CLIP's own vocabulary", "give the one it reads: --part tokenizer=vocab.txt"
         )
-    parts.convert("tokenizer", "chinese", found, "tokenizer", folder)
+    parts.convert("tokenizer", "chinese", upstream, "tokenizer", folder)
     lines = (folder / "tokenizer/vocab.txt").read_text(encoding="utf-8").splitlines()
     return [lines.index("[CLS]"), lines.index("[SEP]")]
 

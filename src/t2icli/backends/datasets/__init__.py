@@ -21,7 +21,7 @@ class Folder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["auto", "txt", "class", "none"],
         Meta(
             description="a .txt beside each image (a line each), else the prompt in a PNG that t2i drew; the folder's "
-            "name; or none; auto: what is there"
+            "name; or none; auto: whichever exists"
         ),
     ] = "auto"
 
@@ -38,8 +38,10 @@ class TableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Csv(TableSettings, frozen=True, forbid_unknown_fields=True):
-    delimiter: Annotated[str, Meta(description="between cells; auto: as in the first line")] = "auto"
-    header: Annotated[bool, Meta(description="the first row names the columns; else they are called 0, 1, ...")] = True
+    delimiter: Annotated[str, Meta(description="separator of cells; auto: as in the first line")] = "auto"
+    header: Annotated[
+        bool, Meta(description="whether the first row has the names of the columns; else they are 0, 1, ...")
+    ] = True
 
 
 class Jsonl(TableSettings, frozen=True, forbid_unknown_fields=True):

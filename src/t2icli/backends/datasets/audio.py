@@ -59,7 +59,7 @@ class VggSoundSource:
                     continue
                 video, second, label, split = record.cells[:4]
                 key = f"{video}_{int(second):06d}"
-                yield _found(key, [key, video], (label,), root, {"split": split} if split in ("train", "test") else {})
+                yield _row_at(key, [key, video], (label,), root, {"split": split} if split in ("train", "test") else {})
 
 
 class AudioCapsSource:
@@ -81,7 +81,7 @@ class AudioCapsSource:
                     yield bad_record(path, record)
                     continue
                 number, video, second, caption = record.cells[:4]
-                yield _found(number, [number, f"{video}_{second}", video], (caption,), root, {})
+                yield _row_at(number, [number, f"{video}_{second}", video], (caption,), root, {})
 
 
 def sound_files(root: Path) -> Iterator[Path]:
@@ -93,7 +93,7 @@ def sound_files(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _found(key: str, names: list[str], captions: tuple[str, ...], root: Path, extra: dict[str, str]) -> SourceRow:
+def _row_at(key: str, names: list[str], captions: tuple[str, ...], root: Path, extra: dict[str, str]) -> SourceRow:
     """The row whose sound has one of these names, with any ending."""
     paths = (root / f"{name}{suffix}" for name in names for suffix in sorted(clips.SUFFIXES))
     try:

@@ -199,7 +199,7 @@ def files(source: Path, *endings: str) -> list[Path]:
     named = sorted(path for path in source.rglob("*") if path.name.lower().endswith(endings) and not path.is_dir())
     readable = [path for path in named if path.is_file()]
     for path in set(named) - set(readable):
-        warnings.warn(f"'{path}' is left out: it is not a file", UserWarning, stacklevel=2)
+        warnings.warn(f"'{path}' is ignored: it is not a file", UserWarning, stacklevel=2)
     if not readable:
         what = "no such file or folder" if not source.exists() else f"no {' or '.join(endings)} file in it"
         raise T2IError(f"cannot read '{source}': {what}")

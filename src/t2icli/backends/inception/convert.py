@@ -15,11 +15,11 @@ CLASSES = "fc."
 """The layer of ImageNet's classes, which lies behind the features."""
 
 
-def convert(found: Upstream, folder: Path) -> None:
+def convert(files: Upstream, folder: Path) -> None:
     """Keep what the features need."""
-    if len(found.files) != 1:
-        raise T2IError(f"Inception is one file, not {len(found.files)}", "name the .pth file alone")
-    path = found.files[0]
+    if len(files.files) != 1:
+        raise T2IError(f"Inception is one file, not {len(files.files)}", "name the .pth file alone")
+    path = files.files[0]
     tensors = upstream.read(path).tensors()
     network = Network()
     weights.fill(network, {name: value for name, value in tensors.items() if not name.startswith(CLASSES)}, path.name)

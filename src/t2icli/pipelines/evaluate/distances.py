@@ -47,8 +47,8 @@ def kernel_distance(features: NDArray[Any], others: NDArray[Any]) -> tuple[float
     if size == len(a) == len(b):
         return _discrepancy(a, b), None
     random = np.random.default_rng(0)
-    found = [_discrepancy(*(x[random.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(SUBSETS)]
-    return float(np.mean(found)), float(np.std(found))
+    distances = [_discrepancy(*(x[random.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(SUBSETS)]
+    return float(np.mean(distances)), float(np.std(distances))
 
 
 def _discrepancy(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -58,5 +58,5 @@ def _discrepancy(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def _kernel(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = (a @ b.T / a.shape[1] + 1) ** 3
-    return found
+    kernel: NDArray[Any] = (a @ b.T / a.shape[1] + 1) ** 3
+    return kernel

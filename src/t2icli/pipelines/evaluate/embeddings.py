@@ -75,12 +75,12 @@ def embed(
     width = source.thing.width
     key = identity(source.entry, source.settings)
     of_texts = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    images = _kept(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
-    text_table = _kept(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
+    images = _cached(cache, f"{key}-{pairs.identity}-images", (len(pairs.pictures), width), image_blocks, unreadable)
+    text_table = _cached(cache, f"{key}-{of_texts}-texts", (len(texts), width), text_blocks)
     return Embedded(images, text_table, unreadable)
 
 
-def _kept(
+def _cached(
     cache: Path | None,
     name: str,
     shape: tuple[int, int],

@@ -310,8 +310,8 @@ def of_embedder(embedder: Embedder) -> Judge:
 
     def judge(prompts: Sequence[str], images: Sequence[Image]) -> NDArray[np.float64]:
         pictures = embedder.embed_images(images)
-        found: NDArray[np.float64] = (texts(tuple(prompts)) @ pictures.T).double().numpy()
-        return found
+        cosines: NDArray[np.float64] = (texts(tuple(prompts)) @ pictures.T).double().numpy()
+        return cosines
 
     return judge
 

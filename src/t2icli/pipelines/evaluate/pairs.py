@@ -85,10 +85,10 @@ def read(
         return EvaluationSet([row for row in prepared(data) if row.captions or not captions], data.sha256)
     if not path.exists():
         raise T2IError(f"there is no data at '{path}'")
-    found = [row for row in rows(path, text, root) if row.captions or not captions]
-    if not found:
+    pictures = [row for row in rows(path, text, root) if row.captions or not captions]
+    if not pictures:
         raise T2IError(f"no picture of '{path}' has a sentence" if captions else f"there is no picture in '{path}'")
-    return EvaluationSet(found, _identity(found))
+    return EvaluationSet(pictures, _identity(pictures))
 
 
 def keys(rows: Iterable[CaptionedPicture]) -> str:

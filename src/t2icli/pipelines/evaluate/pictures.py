@@ -34,10 +34,10 @@ def read(path: Path, *, root: Path | None = None, captions: bool) -> Sequence[Ca
     if not (path / album.RESULTS).is_file():
         return pairs.read(path, root=root, captions=captions).pictures
     rows = (row for row in album.read(path) if row["file"] is not None and (path / row["file"]).is_file())
-    found = [_drawn(path / row["file"], row["prompt"]) for row in rows]
-    if not found:
+    pictures = [_drawn(path / row["file"], row["prompt"]) for row in rows]
+    if not pictures:
         raise T2IError(f"there is no picture in '{path}'")
-    return found
+    return pictures
 
 
 def _drawn(path: Path, prompt: str) -> CaptionedPicture:

@@ -68,10 +68,10 @@ class RetrievalResult:
     @property
     def directions(self) -> dict[str, Direction]:
         """All that were measured, by name."""
-        found = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+        directions = {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
         if self.audio_to_text is not None and self.audio_to_image is not None:
-            found |= {"audio_to_text": self.audio_to_text, "audio_to_image": self.audio_to_image}
-        return found
+            directions |= {"audio_to_text": self.audio_to_text, "audio_to_image": self.audio_to_image}
+        return directions
 
     def table(self) -> dict[str, Any]:
         """As plain data."""
@@ -248,12 +248,12 @@ def search(
     """The n rows of `table` nearest to `query`, best first, reading it a block at a time."""
     places, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, len(table), block):
-        found = np.asarray(table[start : start + block]) @ query
-        found[~np.isfinite(found)] = -np.inf
-        places = np.concatenate([places, np.arange(start, start + len(found))])
-        scores = np.concatenate([scores, found])
-        kept = np.argsort(-scores, kind="stable")[:n]
-        places, scores = places[kept], scores[kept]
+        products = np.asarray(table[start : start + block]) @ query
+        products[~np.isfinite(products)] = -np.inf
+        places = np.concatenate([places, np.arange(start, start + len(products))])
+        scores = np.concatenate([scores, products])
+        order = np.argsort(-scores, kind="stable")[:n]
+        places, scores = places[order], scores[order]
     return [(int(p), float(s)) for p, s in zip(places, scores, strict=True) if np.isfinite(s)]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i_dalle2.layers import Attention, Waves, kept
+from t2i_dalle2.layers import Attention, Waves, or_null
 from t2i_dalle2.shapes import DecoderShape, UnetShape
 
 
@@ -178,9 +178,9 @@ class Unet(nn.Module):
         if self.reads_embedding:
             assert embedding is not None
             vector = F.gelu(self.to_image_hiddens(embedding))
-            time = time + kept(keep, vector, self.null_image_hiddens)
+            time = time + or_null(keep, vector, self.null_image_hiddens)
             image = self.image_to_tokens(embedding).unflatten(-1, (self.shape.image_tokens, -1))
-            tokens = torch.cat([tokens, kept(keep, image, self.null_image_embed)], dim=1)
+            tokens = torch.cat([tokens, or_null(keep, image, self.null_image_embed)], dim=1)
         return time, tokens
 
     def with_text(self, tokens: Tensor, text: Tensor | None) -> Tensor:

@@ -80,18 +80,18 @@ class DecoderRecipe:
     def frozen(self) -> Sequence[Frozen]:
         identity, size = parts.identity(self.settings.embedder), self.shape.unets[-1].size
         # By the names that other recipes have for them, so that whichever comes second finds them in the cache.
-        found = [Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch)))]
+        frozen = [Frozen("images", identity, FullSize, lambda batch: self.embedder.embed_images(from_full_size(batch)))]
         if self.codec is None:
             squares = partial(Squares, size=size)
-            found.append(Frozen("pixels", f"{size} pixels", squares, lambda x: (x * 255).round().byte()))
+            frozen.append(Frozen("pixels", f"{size} pixels", squares, lambda x: (x * 255).round().byte()))
         else:
             pixels, codec = side(self.codec.size), parts.identity(self.settings.codec)
             squares = partial(Squares, size=pixels)
-            found.append(Frozen("latents", f"{codec} middle {pixels}", squares, self.encode_images))
+            frozen.append(Frozen("latents", f"{codec} middle {pixels}", squares, self.encode_images))
         if length := self.shape.text_length:
             captions = partial(Captions, hint="train with -o encodings=no")
-            found.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode_texts))
-        return found
+            frozen.append(Frozen("encodings", f"{identity} {length} tokens", captions, self.encode_texts))
+        return frozen
 
     def encode_images(self, images: Tensor) -> Tensor:
         assert self.codec is not None

@@ -15,10 +15,10 @@ def encoded(embedder: Embedder, texts: Sequence[str], width: int, length: int, w
     """Encodings (b, length, width), zeros being none; None for a network that reads none."""
     if not width:
         return None
-    found = padded(tokens(embedder, texts, length), length)
-    if found.shape[-1] != width:
-        raise T2IError(f"the {who} reads text encodings of {width} numbers, not of {found.shape[-1]}")
-    return found
+    encodings = padded(tokens(embedder, texts, length), length)
+    if encodings.shape[-1] != width:
+        raise T2IError(f"the {who} reads text encodings of {width} numbers, not of {encodings.shape[-1]}")
+    return encodings
 
 
 def padded(encodings: Tensor, length: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i_dalle2.layers import Attention, Waves, kept
+from t2i_dalle2.layers import Attention, Waves, or_null
 from t2i_dalle2.shapes import PriorShape
 
 
@@ -98,9 +98,9 @@ class Prior(nn.Module):
         """
         tokens = [
             self.words(encodings, keep_text, len(noisy)),
-            kept(keep_text, self.tokens(self.text(text)), self.null_text),
+            or_null(keep_text, self.tokens(self.text(text)), self.null_text),
             self.tokens(self.time(times)),
-            kept(keep_image, self.tokens(self.image(noisy)), self.null_image),
+            or_null(keep_image, self.tokens(self.image(noisy)), self.null_image),
         ]
         if self.shape.self_cond:
             tokens.append((torch.zeros_like(noisy) if before is None else before)[:, None])

@@ -27,14 +27,14 @@ class Format:
     as_url: bool
 
     @classmethod
-    def of(cls, asked: PicturesRequest) -> Format:
-        name = asked.output_format or "png"
-        if name == "png" and asked.output_compression not in (None, 100):
+    def of(cls, body: PicturesRequest) -> Format:
+        name = body.output_format or "png"
+        if name == "png" and body.output_compression not in (None, 100):
             raise ApiError(
                 400, "png is lossless: it takes no output_compression below 100", "invalid_value", "output_compression"
             )
-        quality = 90 if asked.output_compression is None else asked.output_compression
-        return cls(name, quality, asked.response_format == "url")
+        quality = 90 if body.output_compression is None else body.output_compression
+        return cls(name, quality, body.response_format == "url")
 
     def encoded(self, image: Image) -> bytes:
         stream = io.BytesIO()

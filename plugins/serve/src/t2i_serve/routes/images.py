@@ -47,10 +47,10 @@ EVENTS = {"generations": "image_generation", "edits": "image_edit"}
 
 
 @router.post("/generations", response_model=PicturesAnswer)
-async def generations(request: Request, asked: GenerationRequest) -> Response:
+async def generations(request: Request, body: GenerationRequest) -> Response:
     """Draw pictures of a prompt, of a sound, or of both."""
-    sound = await sounds.sent(asked, request.app.state.studio.pool.offers)
-    return await _answer(request, asked, asked.prompt, {}, sound, "image_generation")
+    sound = await sounds.sent(body, request.app.state.studio.pool.offers)
+    return await _answer(request, body, body.prompt, {}, sound, "image_generation")
 
 
 @router.post(
@@ -64,11 +64,11 @@ async def edits(request: Request) -> Response:
     async with request.form(max_files=20, max_fields=100, max_part_size=limits.json) as form:
         files = {key: form.getlist(key) for key in ("image", "image[]", "mask")}
         fields = {key: value for key, value in form.items() if not isinstance(value, UploadFile)}
-        examples, asked = await uploads.examples(files, _checked(EditRequest, fields))
+        examples, body = await uploads.examples(files, _checked(EditRequest, fields))
         audio = form.get("audio")
         file = await audio.read() if isinstance(audio, UploadFile) else None
-    sound = await sounds.sent(asked, request.app.state.studio.pool.offers, file)
-    return await _answer(request, asked, asked.prompt, examples, sound, "image_edit")
+    sound = await sounds.sent(body, request.app.state.studio.pool.offers, file)
+    return await _answer(request, body, body.prompt, examples, sound, "image_edit")
 
 
 def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
@@ -82,17 +82,17 @@ def _checked(kind: type[A], fields: Mapping[str, Any]) -> A:
 
 async def _answer(
     request: Request,
-    asked: PicturesRequest,
+    body: PicturesRequest,
     prompt: str,
     examples: Mapping[str, Image],
     sound: AudioInput | None,
     event: str,
 ) -> Response:
     studio: Studio = request.app.state.studio
-    form = Format.of(asked)
-    order = _order(studio, asked, prompt, examples, sound, request.client.host if request.client else "?")
-    if asked.stream:
-        stream = Stream(studio, order, form, event, bool(asked.progress), request)
+    form = Format.of(body)
+    order = _order(studio, body, prompt, examples, sound, request.client.host if request.client else "?")
+    if body.stream:
+        stream = Stream(studio, order, form, event, bool(body.progress), request)
         return StreamingResponse(stream.lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
     done, begun = await _unless_gone(request, _drawn(studio, order))
     answer = await asyncio.to_thread(_document, order, form, done, begun, str(request.base_url))
@@ -131,14 +131,14 @@ async def _gone(request: Request) -> None:
 
 def _order(
     studio: Studio,
-    asked: PicturesRequest,
+    body: PicturesRequest,
     prompt: str,
     examples: Mapping[str, Image],
     sound: AudioInput | None,
     host: str,
 ) -> Order:
     """The body as an order, with everything refused that needs no model to be known as wrong."""
-    limits, n = studio.limits, asked.n or 1
+    limits, n = studio.limits, body.n or 1
     if len(prompt) > limits.prompt:
         message = f"the prompt has {len(prompt):,} characters, more than {limits.prompt:,}"
         raise ApiError(400, message, "string_above_max_length", "prompt")
@@ -147,17 +147,17 @@ def _order(
     has_prompt = bool(prompt.strip())
     if sound is not None and not has_prompt:
         prompt = prompts.heard_in(sound.name)
-    words = [asked.rerank] if isinstance(asked.rerank, str) else asked.rerank or []
+    words = [body.rerank] if isinstance(body.rerank, str) else body.rerank or []
     rerank = scoring.weights(words)
-    if asked.top is not None and not rerank:
+    if body.top is not None and not rerank:
         raise ApiError(400, "top needs rerank, the ranker that says which are best", "invalid_value", "top")
-    if asked.top is not None and asked.top > n:
-        raise ApiError(400, f"top is {asked.top}, more than the {n} pictures to draw", "invalid_value", "top")
-    if asked.background == "transparent":
+    if body.top is not None and body.top > n:
+        raise ApiError(400, f"top is {body.top}, more than the {n} pictures to draw", "invalid_value", "top")
+    if body.background == "transparent":
         raise ApiError(400, "transparent backgrounds are not supported", "invalid_value", "background")
-    offer = studio.pool.offers.find("generator", asked.model)
+    offer = studio.pool.offers.find("generator", body.model)
     known = {field["name"] for field in offer.fields()}
-    size, settings = _size(asked.size, limits), _settings(asked, known)
+    size, settings = _size(body.size, limits), _settings(body, known)
     if size is not None and "size" in known:  # the model draws any size, within reason
         settings, size = {**settings, "size": f"{size[0]}x{size[1]}"}, None
     for name in rerank:
@@ -165,8 +165,8 @@ def _order(
     return Order(
         prompt=prompts.clean(prompt),
         n=n,
-        seed=secrets.randbelow(1_000_000) if asked.seed is None else asked.seed,
-        client=asked.safety_identifier or asked.user or host,
+        seed=secrets.randbelow(1_000_000) if body.seed is None else body.seed,
+        client=body.safety_identifier or body.user or host,
         model=offer.name,
         settings=settings,
         size=size,
@@ -174,20 +174,20 @@ def _order(
         sound=sound,
         has_prompt=has_prompt,
         rerank=rerank,
-        top=asked.top,
-        previews=(asked.partial_images or 0) if asked.stream else 0,
+        top=body.top,
+        previews=(body.partial_images or 0) if body.stream else 0,
     )
 
 
-def _settings(asked: PicturesRequest, known: set[str]) -> dict[str, Any]:
+def _settings(body: PicturesRequest, known: set[str]) -> dict[str, Any]:
     """The further fields, each a setting of the model."""
-    found = {}
-    for name, value in (asked.model_extra or {}).items():
+    settings = {}
+    for name, value in (body.model_extra or {}).items():
         own = name if name in known else ALIASES.get(name, name)
         if own not in known:
             raise ApiError(400, f"unknown parameter: {name!r}", "unknown_parameter", name)
-        found[own] = value
-    return found
+        settings[own] = value
+    return settings
 
 
 def _size(word: str | None, limits: ServerLimits) -> tuple[int, int] | None:
@@ -204,12 +204,12 @@ def _size(word: str | None, limits: ServerLimits) -> tuple[int, int] | None:
 
 def _document(order: Order, form: Format, done: Done, begun: Begun, base: str) -> dict[str, Any]:
     filed = done.filed
-    kept = [picture(filed, row, form, base) for row in filed.rows if row["file"] is not None]
-    sizes = [image.pop("size") for image in kept]
+    pictures = [picture(filed, row, form, base) for row in filed.rows if row["file"] is not None]
+    sizes = [image.pop("size") for image in pictures]
     return {
         **_about(order, form, sizes[0] if sizes else None),
         "created": int(time.time()),
-        "data": kept,
+        "data": pictures,
         **_summary(order, filed, done, begun),
     }
 

@@ -35,13 +35,13 @@ router = APIRouter(prefix="/v1", responses=ERRORS, tags=["pictures"])
 
 
 @router.post("/rankings")
-async def rankings(request: Request, asked: RankingRequest) -> RankingAnswer:
+async def rankings(request: Request, body: RankingRequest) -> RankingAnswer:
     """Score pictures against a prompt, best first."""
     studio: Studio = request.app.state.studio
-    prompt = prompts.clean(_short(studio, asked.prompt))
-    words = [asked.model] if isinstance(asked.model, str) else asked.model or []
+    prompt = prompts.clean(_short(studio, body.prompt))
+    words = [body.model] if isinstance(body.model, str) else body.model or []
     weights = scoring.weights(words) or {studio.pool.offers.find("ranker", None).name: 1.0}
-    images = await decoded(asked.images)
+    images = await decoded(body.images)
     judges, scores = [], [dict[str, float]() for _ in images]
     with studio.admitted(len(images)):
         for name, weight in weights.items():
@@ -60,48 +60,48 @@ async def rankings(request: Request, asked: RankingRequest) -> RankingAnswer:
 
 
 @router.post("/captions")
-async def captions(request: Request, asked: CaptionRequest) -> CaptionAnswer:
+async def captions(request: Request, body: CaptionRequest) -> CaptionAnswer:
     """Describe pictures."""
     studio: Studio = request.app.state.studio
-    images = await decoded(asked.images)
-    seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
+    images = await decoded(body.images)
+    seed = secrets.randbelow(1_000_000) if body.seed is None else body.seed
     with studio.admitted(len(images)):
-        async with studio.pool.using("captioner", asked.model) as resident:
+        async with studio.pool.using("captioner", body.model) as resident:
             name = resident.opened.name
-            found = await resident.run(_captions, resident.opened.thing, images, asked.n, seed)
-    data = [ImageCaptions(index=index, captions=each) for index, each in enumerate(found)]
+            captions_of = await resident.run(_captions, resident.opened.thing, images, body.n, seed)
+    data = [ImageCaptions(index=index, captions=each) for index, each in enumerate(captions_of)]
     return CaptionAnswer(model=name, seed=seed, data=data)
 
 
 def _captions(captioner: Any, images: Sequence[Image], n: int, seed: int) -> list[list[str]]:
-    found = captioner.caption(images, n, seed=seed)
-    if len(found) != len(images) or any(len(each) != n for each in found):
+    texts = captioner.caption(images, n, seed=seed)
+    if len(texts) != len(images) or any(len(each) != n for each in texts):
         raise T2IError(f"the captioner did not give {n} captions for each of {len(images)} pictures", code=1)
-    return [[" ".join(caption.split()) for caption in each] for each in found]
+    return [[" ".join(caption.split()) for caption in each] for each in texts]
 
 
 @router.post("/embeddings")
-async def embeddings(request: Request, asked: EmbeddingRequest) -> EmbeddingAnswer:
+async def embeddings(request: Request, body: EmbeddingRequest) -> EmbeddingAnswer:
     """Texts, or pictures, as vectors of length 1."""
     studio: Studio = request.app.state.studio
-    if (asked.input is None) == (asked.images is None):
+    if (body.input is None) == (body.images is None):
         raise ApiError(400, "give input or images, not both", "invalid_value", "input")
-    texts = [asked.input] if isinstance(asked.input, str) else asked.input or []
+    texts = [body.input] if isinstance(body.input, str) else body.input or []
     if len(texts) > studio.limits.texts:
         raise ApiError(400, f"{len(texts)} texts are more than {studio.limits.texts}", "invalid_value", "input")
     clean = [prompts.clean(_short(studio, text, "input")) for text in texts]
-    images = await decoded(asked.images or [])
+    images = await decoded(body.images or [])
     if not (clean or images):
         raise ApiError(400, "there is nothing to embed", "invalid_value", "input")
     with studio.admitted(len(clean) + len(images)):
-        async with studio.pool.using("embedder", asked.model) as resident:
+        async with studio.pool.using("embedder", body.model) as resident:
             name, embedder = resident.opened.name, resident.opened.thing
-            if asked.dimensions not in (None, embedder.width):
+            if body.dimensions not in (None, embedder.width):
                 raise ApiError(400, f"model {name!r} gives {embedder.width} numbers", "invalid_value", "dimensions")
             work = embedder.embed_texts if clean else embedder.embed_images
             vectors = await resident.run(_vectors, work, clean or images)
     data = [
-        Embedding(index=index, embedding=_encoded(vector) if asked.encoding_format == "base64" else vector.tolist())
+        Embedding(index=index, embedding=_encoded(vector) if body.encoding_format == "base64" else vector.tolist())
         for index, vector in enumerate(vectors)
     ]
     return EmbeddingAnswer(model=name, data=data)

@@ -16,33 +16,31 @@ from t2icli.sounds import clips
 PicturesBody = GenerationRequest | EditRequest
 
 
-async def sent(asked: PicturesBody, offers: Offers, file: bytes | None = None) -> AudioInput | None:
+async def sent(body: PicturesBody, offers: Offers, file: bytes | None = None) -> AudioInput | None:
     """The sound, from `file` or the body, with everything refused that needs no model to be known as wrong."""
-    if asked.audio is None and file is None:
-        _check_alone(asked)
+    if body.audio is None and file is None:
+        _check_alone(body)
         return None
-    weights = _weights(
-        asked, ("like", "audio") if isinstance(asked, EditRequest) and asked.use == "like" else ("audio",)
-    )
-    listener = _listener(asked.audio_embedder, offers)
+    weights = _weights(body, ("like", "audio") if isinstance(body, EditRequest) and body.use == "like" else ("audio",))
+    listener = _listener(body.audio_embedder, offers)
     if file is None:
-        word = asked.audio.data if isinstance(asked.audio, InputAudio) else asked.audio or ""
+        word = body.audio.data if isinstance(body.audio, InputAudio) else body.audio or ""
         file = await asyncio.to_thread(content, word, "the sound", "audio")
     with about("audio"):
         clip = await asyncio.to_thread(clips.decode, file, "the sound")
     return AudioInput(file, clip, listener, weights)
 
 
-def _check_alone(asked: PicturesBody) -> None:
+def _check_alone(body: PicturesBody) -> None:
     for name in ("weights", "audio_embedder"):
-        if getattr(asked, name) is not None:
+        if getattr(body, name) is not None:
             raise ApiError(400, f"{name} needs audio", "invalid_value", name)
 
 
-def _weights(asked: PicturesBody, given: Sequence[str]) -> dict[str, float]:
+def _weights(body: PicturesBody, given: Sequence[str]) -> dict[str, float]:
     """How much words and what is `given` count."""
-    weights = {str(part): weight for part, weight in (asked.weights or {}).items()}
-    if asked.weights is None:
+    weights = {str(part): weight for part, weight in (body.weights or {}).items()}
+    if body.weights is None:
         weights = dict.fromkeys(given, 1.0)
     for part in given:
         if part not in weights:
@@ -51,7 +49,7 @@ def _weights(asked: PicturesBody, given: Sequence[str]) -> dict[str, float]:
         raise ApiError(400, "weights counts like, but use is not like", "invalid_value", "weights")
     if not any(weights.values()):
         raise ApiError(400, "all weights are 0", "invalid_value", "weights")
-    if weights.get("words") and not asked.prompt.strip():
+    if weights.get("words") and not body.prompt.strip():
         raise ApiError(400, "weights counts words, but the prompt is empty", "invalid_value", "prompt")
     return weights
 

@@ -50,10 +50,10 @@ async def models(request: Request) -> ModelList:
 async def model(request: Request, name: str) -> ModelCard:
     """One model."""
     cards = (await models(request)).data
-    found = next((card for card in cards if card.id == name), None)
-    if found is None:
+    named = next((card for card in cards if card.id == name), None)
+    if named is None:
         raise ApiError(404, f"there is no model called {name!r}", "model_not_found", "model")
-    return found
+    return named
 
 
 def _cards(pool: Pool, language: str) -> list[ModelCard]:
@@ -75,20 +75,20 @@ def _cards(pool: Pool, language: str) -> list[ModelCard]:
 
 
 def _card(offer: ServedModel, language: str) -> ModelCard:
-    def said(text: str) -> str:
+    def translated(text: str) -> str:
         return catalogue("zh").translate(text) if language.lower().startswith("zh") else text
 
     fields = offer.fields() if offer.kind == "generator" else []
     for field in fields:
-        field["about"] = said(_about(field["schema"]))
+        field["about"] = translated(_about(field["schema"]))
     return ModelCard(
         id=offer.name,
         created=int(_created(offer)),
         owned_by=offer.entry.name,
         kinds=[],
         default_of=[],
-        about=said(offer.about),
-        stand_in=said(offer.stand_in),
+        about=translated(offer.about),
+        stand_in=translated(offer.stand_in),
         size=offer.size,
         loaded=False,
         settings=fields,
@@ -102,8 +102,8 @@ def _about(schema: Any) -> str:
     if isinstance(schema, dict):
         if isinstance(schema.get("description"), str):
             return str(schema["description"])
-        return next((found for value in schema.values() if (found := _about(value))), "")
-    return next((found for value in schema if (found := _about(value))), "") if isinstance(schema, list) else ""
+        return next((about for value in schema.values() if (about := _about(value))), "")
+    return next((about for value in schema if (about := _about(value))), "") if isinstance(schema, list) else ""
 
 
 def _created(offer: ServedModel) -> float:
@@ -139,8 +139,8 @@ def _history(shelf: Shelf, after: str | None, limit: int) -> History:
     names = shelf.names()
     start = names.index(after) + 1 if after in names else 0
     some = names[start : start + limit]
-    found = [album for name in some if (album := _album(shelf, name)) is not None]
-    return History(data=found, has_more=start + limit < len(names))
+    albums = [album for name in some if (album := _album(shelf, name)) is not None]
+    return History(data=albums, has_more=start + limit < len(names))
 
 
 def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> AlbumAnswer | None:
@@ -172,10 +172,10 @@ def _album(shelf: Shelf, name: str, *, is_whole: bool = False) -> AlbumAnswer | 
 @router.get("/v1/history/{album}")
 async def album(request: Request, album: str) -> AlbumAnswer:
     """One album."""
-    found = await asyncio.to_thread(_album, request.app.state.studio.shelf, album, is_whole=True)
-    if found is None:
+    answer = await asyncio.to_thread(_album, request.app.state.studio.shelf, album, is_whole=True)
+    if answer is None:
         raise ApiError(404, "there is no such album", "not_found")
-    return found
+    return answer
 
 
 @router.get("/v1/history/{album}/sound", response_class=FileResponse)

@@ -29,7 +29,7 @@ def schema() -> dict[str, Any]:
 
 
 async def examples(
-    files: Mapping[str, Sequence[UploadFile | str]], asked: EditRequest
+    files: Mapping[str, Sequence[UploadFile | str]], body: EditRequest
 ) -> tuple[dict[str, Image], EditRequest]:
     """The pictures of the form by the condition they are, and the form."""
     sent = [file for key in ("image", "image[]") for file in files[key] if isinstance(file, UploadFile)]
@@ -37,10 +37,10 @@ async def examples(
     if len(sent) != 1:
         raise ApiError(400, f"{len(sent)} pictures were sent where one is expected", "invalid_value", "image")
     picture = await sent[0].read()
-    found: dict[str, Image] = {asked.use: await asyncio.to_thread(images.decode, picture, "the picture")}
+    pictures: dict[str, Image] = {body.use: await asyncio.to_thread(images.decode, picture, "the picture")}
     if masks:
-        found["mask"] = await asyncio.to_thread(_mask, await masks[0].read())
-    return found, asked
+        pictures["mask"] = await asyncio.to_thread(_mask, await masks[0].read())
+    return pictures, body
 
 
 def _mask(content: bytes) -> Image:
