@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from t2icli.contract.kinds import Captioner
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
+from t2icli.ground.batches import batched
 from t2icli.pipelines import scoring
 from t2icli.pipelines.evaluate import caption_scores
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
@@ -75,7 +76,7 @@ def _described(
     advance: Callable[[int], None] = lambda n: None,
 ) -> Iterator[DescribedPicture]:
     """The picture at position i is described with `seed + i`."""
-    for some in cut(rows, AT_ONCE):
+    for some in batched(rows, AT_ONCE):
         images = [picture.open() for _, picture in some]
         captions = captioner.caption(images, n, seed=seed + some[0][0])
         for (_, picture), image, texts in zip(some, images, captions, strict=True):
@@ -128,7 +129,7 @@ def job(pairs: EvaluationSet, data: Path, output: Path, how: Measuring, shard_ro
         "captioner": how.captioner.plan,
         "ranker": scoring.plan(how.judges),
     }
-    return Job(output, plan, cut(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
+    return Job(output, plan, batched(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
 
 
 def _write(

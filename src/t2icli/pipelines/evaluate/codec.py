@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t2icli.contract.kinds import Codec, LatentCodec
-from t2icli.engine.jobs import Job, Make, cut
+from t2icli.engine.jobs import Job, Make
+from t2icli.ground.batches import batched
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
 from t2icli.registry.open import Choice, Opened
 
@@ -80,7 +81,7 @@ def _measured(
     kinds = codec.codes if isinstance(codec, Codec) else 0
     counts = torch.zeros(kinds, dtype=torch.int64)
     psnr, ssim, before, after = [], [], [], []
-    for some in cut(rows, batch):
+    for some in batched(rows, batch):
         images = torch.stack([to_tensor(square(picture.open(), codec.size[1])) for _, picture in some])
         with torch.inference_mode():
             if isinstance(codec, Codec):
@@ -136,7 +137,7 @@ def job(pairs: EvaluationSet, data: Path, output: Path, how: Measuring, shard_ro
         "shard_rows": shard_rows,
         "codec": how.codec.plan,
     }
-    return Job(output, plan, cut(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
+    return Job(output, plan, batched(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
 
 
 def _write(
