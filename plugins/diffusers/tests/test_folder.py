@@ -49,7 +49,7 @@ def test_a_layer_that_the_weights_lack_is_named(refused: Callable[..., str], own
     folder = own("z-image")
     edit(folder / "transformer/config.json", n_layers=2)
     said = refused(folder)
-    assert "lack" in said and "tensors that its config.json promises: layers.1.adaLN_modulation" in said
+    assert "lack" in said and "tensors that its config.json requires: layers.1.adaLN_modulation" in said
 
 
 def test_a_layer_that_a_text_encoder_lacks_is_named(refused: Callable[..., str], own: Own) -> None:

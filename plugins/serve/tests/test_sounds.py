@@ -145,7 +145,7 @@ def test_a_picture_a_sound_and_words_are_mixed(form: str, serve: Any, t2i: Runne
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
-        ({"weights": '{"audio": 1}'}, "weights", "how much like counts"),
+        ({"weights": '{"audio": 1}'}, "weights", "no weight for like"),
         ({"weights": '{"audio": 1, "like": 1}', "use": "source"}, "weights", "use is not like"),
         ({"weights": "words"}, "weights", "Invalid JSON"),
         ({"audio": "%%"}, "audio", "is not base64"),
@@ -197,7 +197,7 @@ class Others:
         ({"audio_embedder": "apart"}, "audio", "their vectors cannot be compared"),
         ({"rerank": "toy"}, "rerank", "cannot compare pictures with the sound"),
         ({"weights": {"words": 1, "audio": 1}}, "prompt", "the prompt is empty"),
-        ({"weights": {"words": 1}, "prompt": "x"}, "weights", "how much audio counts"),
+        ({"weights": {"words": 1}, "prompt": "x"}, "weights", "no weight for audio"),
         ({"weights": {"audio": 0}}, "weights", "all weights are 0"),
         ({"weights": {"audio": -1}}, "weights.audio", "greater than or equal to 0"),
         ({"audio": None, "prompt": "x", "audio_embedder": None, "weights": {"audio": 1}}, "weights", "needs audio"),

@@ -40,7 +40,7 @@ def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
 def test_tensors_that_are_missing_are_named(own: Path) -> None:
     vision = json.loads((own / "config.json").read_text())["vision_config"]
     edit(own / "config.json", vision_config={**vision, "num_hidden_layers": 2})
-    assert "tensors that its config.json promises: vision_model.encoder.layers.1." in refused(own)
+    assert "tensors that its config.json requires: vision_model.encoder.layers.1." in refused(own)
 
 
 def test_a_cut_file(own: Path) -> None:

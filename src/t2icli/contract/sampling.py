@@ -31,11 +31,11 @@ CfgScale = Annotated[
 ]
 Batch = Annotated[int, Meta(description="pictures drawn at once; does not change the result", ge=1)]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 where the processor has it")
+    Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 if the processor supports it")
 ]
 CodePrecision = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
-    Meta(description="number format; auto is bf16 where the processor has it; int8 suits large networks on a CPU"),
+    Meta(description="number format; auto is bf16 if the processor supports it; int8 suits large networks on a CPU"),
 ]
 """Of networks that draw codes one after another: few rows at a time, so that the weights' size is what counts."""
 Device = Annotated[str, Meta(description="auto, cpu, cuda, cuda:1, mps")]

@@ -55,7 +55,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tokenizer: Annotated[
         Part[Tokenizer], Meta(description="vocabulary of a GPT-2 trained from scratch; learnt from the captions")
     ] = part("tokenizer", "json")
-    tune: Annotated[bool, Meta(description="train the GPT-2 too, not the mapper alone")] = True
+    tune: Annotated[bool, Meta(description="train the GPT-2 too, not only the mapper")] = True
     mapper: Annotated[
         Literal["mlp", "bert", "transformer"], Meta(description="network that maps an embedding to the prefix")
     ] = "mlp"

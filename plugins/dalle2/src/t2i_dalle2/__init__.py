@@ -22,7 +22,7 @@ EMBEDDER = "embedder it works with"
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model: Annotated[Model, Meta(description="a decoder, imported or trained with t2i, optionally with a prior inside")]
-    prior: Annotated[str | None, Meta(description="a prior's name or folder, in place of the one inside")] = None
+    prior: Annotated[str | None, Meta(description="a prior's name or folder, instead of the one inside")] = None
     embedder: Annotated[Part[Embedder], Meta(description=EMBEDDER)] = part("embedder", "clip")
     codec: Annotated[
         Part[LatentCodec], Meta(description="codec of a decoder that draws latents; the model has its own")
@@ -30,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sampler: Annotated[
         Literal["auto", "ddpm", "ddim", "dpm"],
         Meta(
-            description="auto is ddpm where all steps are taken, else ddim; dpm is DPM-Solver++, for few steps",
+            description="auto is ddpm if all steps are taken, else ddim; dpm is DPM-Solver++, for few steps",
             extra=PER_PICTURE,
         ),
     ] = "auto"
@@ -88,13 +88,13 @@ class DecoderRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     codec: Annotated[
         Part[LatentCodec],
         Meta(
-            description="draw this codec's latents in place of pixels: with `first` alone, which takes their size and "
+            description="draw this codec's latents instead of pixels: only with `first`, which takes their size and "
             "learns no variance; none draws pixels"
         ),
     ] = part("codec", NONE)
     encodings: Annotated[bool, Meta(description="read the text token by token, beside the image's embedding")] = False
     text_length: Annotated[int, Meta(description="tokens of a text to read", ge=1)] = 77
-    unets: Annotated[Literal[1, 2], Meta(description="1 draws with `first` alone")] = 2
+    unets: Annotated[Literal[1, 2], Meta(description="1 draws only with `first`")] = 2
     first: Annotated[UnetShape, Meta(description="draws from an embedding")] = FIRST
     second: Annotated[UnetShape, Meta(description="enlarges what the first drew")] = UPSAMPLER
     timesteps: Annotated[int, Meta(description="steps between a picture and noise", ge=1)] = 100

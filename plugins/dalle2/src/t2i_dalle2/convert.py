@@ -126,7 +126,7 @@ def state_of(checkpoint: Path) -> dict[str, Tensor]:
     if "betas" in names or is_old_prior:
         raise T2IError(
             f"'{checkpoint}' is of dalle2-pytorch before 1.0, such as the 0.2.4 some projects pin",
-            "its networks are others (no learned null embeddings, other norms): train again, or save with 1.15.6",
+            "its networks differ (no learned null embeddings, other norms): train again, or save with 1.15.6",
         )
     return tensors
 

@@ -345,5 +345,5 @@ def prior_steps(prior: Prior, count: int | None, sampler: str = "auto") -> list[
 
 def warn_of_guidance(what: str, scale: float, dropped: float) -> None:
     if scale != 1 and not dropped:
-        message = f"the {what} was trained without dropping its condition: a guidance of {scale} leads nowhere"
+        message = f"the {what} was trained without dropping its condition: a guidance of {scale} has no meaning"
         warnings.warn(f"{message}; 1 is none", UserWarning, stacklevel=2)

@@ -28,7 +28,7 @@ class PriorShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image_tokens: Annotated[int, Meta(description="tokens made of a noisy embedding", ge=1)] = 1
     self_cond: Annotated[bool, Meta(description="read what the step before took for the clean embedding")] = False
     timesteps: Annotated[int, Meta(description="steps between an embedding and noise", ge=1)] = 100
-    time_table: Annotated[bool, Meta(description="a learned vector for each timestep, in place of waves")] = False
+    time_table: Annotated[bool, Meta(description="a learned vector for each timestep, instead of sine waves")] = False
     betas: Annotated[Betas, Meta(description=SCHEDULE)] = "cosine"
     predicts: Annotated[Target, Meta(description=TARGET)] = "x0"
     scale: Annotated[float | None, Meta(description="length embeddings are brought to; none is √width")] = None

@@ -18,11 +18,11 @@ from t2icli.contract.sampling import Device
 from t2icli.store.models import Model
 from t2icli.training.settings import LoopSettings
 
-Steps = Annotated[int, Meta(description="denoising steps; none is what the pipeline takes", ge=1, extra=PER_PICTURE)]
+Steps = Annotated[int, Meta(description="denoising steps; none is the pipeline's default", ge=1, extra=PER_PICTURE)]
 Guidance = Annotated[
     float,
     Meta(
-        description="guidance, as defined on the model's own page; none is what the pipeline takes",
+        description="guidance, as defined on the model's own page; none is the pipeline's default",
         ge=0,
         extra=PER_PICTURE,
     ),
@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     strength: Annotated[
         float,
         Meta(
-            description="of --from: how much of the picture is drawn again, 1 is all of it",
+            description="with --from: how much of the picture is drawn again; 1 is all of it",
             gt=0,
             le=1,
             extra=PER_PICTURE,
@@ -62,13 +62,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = ()
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Meta(description="number format; auto is bf16 where the processor has it"),
+        Meta(description="number format; auto is bf16 if the processor supports it"),
     ] = "auto"
     quantize: Annotated[
         Literal["none", "int8"], Meta(description="weights of denoiser and text encoders in int8, by torchao")
     ] = "none"
     gguf: Annotated[
-        Path | None, Meta(description="a GGUF file of the denoiser, in place of the folder's own weights")
+        Path | None, Meta(description="a GGUF file of the denoiser, instead of the folder's own weights")
     ] = None
     offload: Annotated[
         Literal["none", "model", "group"],
@@ -96,8 +96,10 @@ class AutoencoderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is trained beside which base, and the loop."""
 
-    base: Annotated[Model, Meta(description="the pipeline to train beside: `t2i train lora -m NAME`", extra=BASE)]
-    rank: Annotated[int, Meta(description="of the LoRA's matrices: more learn more, and need more memory", ge=1)] = 16
+    base: Annotated[Model, Meta(description="the pipeline to train the LoRA for: `t2i train lora -m NAME`", extra=BASE)]
+    rank: Annotated[
+        int, Meta(description="of the LoRA's matrices: a higher rank learns more and needs more memory", ge=1)
+    ] = 16
     targets: Annotated[
         tuple[str, ...], Meta(description="layers it adapts, by name suffix; none at all: the usual ones")
     ] = ()

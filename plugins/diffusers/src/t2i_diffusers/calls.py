@@ -171,4 +171,4 @@ def _pictures(request: Request, shape: tuple[int, int]) -> dict[str, Any]:
 def _check_strength(known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     steps = options.get("num_inference_steps", known.get("num_inference_steps"))
     if "strength" in known and "image" in options and isinstance(steps, int) and int(steps * options["strength"]) < 1:
-        raise T2IError(f"a strength of {options['strength']} leaves none of {steps} steps", "set more of either")
+        raise T2IError(f"a strength of {options['strength']} leaves none of {steps} steps", "increase either")

@@ -122,7 +122,7 @@ class Diffusers:
             raise T2IError(f"{self.kind.__name__} edits pictures", "give it one: --from IMAGE")
         kind = self.kind if condition is None else calls.sibling(self.kind, condition)
         if kind is None:
-            raise T2IError(f"{self.kind.__name__} draws from words alone", "omit --from and --mask")
+            raise T2IError(f"{self.kind.__name__} draws only from prompts", "omit --from and --mask")
         if kind not in self.pipelines:
             self.pipelines[kind] = _sharing(kind, self.pipelines[self.kind])
         return self.pipelines[kind]

@@ -127,12 +127,12 @@ def _network(kind: Any, component: Component, settings: Settings, dtype: torch.d
 
 
 def refuse_missing(place: Path, report: Any) -> None:
-    """Tensors that the configuration promises and the files lack would be random numbers."""
+    """Tensors that the configuration requires and the files lack would be random numbers."""
     missing: Sequence[str] = sorted(map(str, report["missing_keys"]))
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise T2IError(
-            f"the weights in '{place}' lack {len(missing)} tensors that its config.json promises: "
+            f"the weights in '{place}' lack {len(missing)} tensors that its config.json requires: "
             f"{', '.join(missing[:SHOWN])}{more}",
             "download the repository again",
             code=1,

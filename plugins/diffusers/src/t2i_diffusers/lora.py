@@ -37,7 +37,7 @@ def _base(model: Model) -> Model:
     try:
         return model.part(BASE)
     except T2IError as error:
-        way = f"to use it beside another all the same: -m BASE -o lora={model.name}"
+        way = f"to use it with another base anyway: -m BASE -o lora={model.name}"
         raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, way])), error.code) from error
 
 

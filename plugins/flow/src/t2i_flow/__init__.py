@@ -49,7 +49,7 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     codec: Annotated[Part[LatentCodec], Meta(description="codec whose latents it learns")] = part("codec", "vqgan")
     tokenizer: Annotated[Part[Tokenizer], Meta(description="tokenizer")] = part("tokenizer", "chinese")
     embedder: Annotated[
-        Part[Embedder], Meta(description="embedder of pictures, so that --like can be used; none is without")
+        Part[Embedder], Meta(description="embedder of pictures, needed for --like; none leaves it out")
     ] = part("embedder", NONE)
     text: Annotated[
         Literal["tokens", "encodings"],

@@ -36,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 128
     seed: Annotated[int, Meta(description="another seed draws other dishes")] = 0
     look: Annotated[
-        Look, Meta(description="photo composes path-traced layers, of dishes alone; the shipped models know drawn ones")
+        Look,
+        Meta(description="photo composes path-traced layers and has only dishes; the shipped models know drawn ones"),
     ] = LOOK
     things: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,

@@ -16,9 +16,7 @@ from t2icli.contract.sampling import Device, Precision, Temperature, TopK, TopP
 from t2icli.store.models import Model
 
 Source = Annotated[Path, Meta(description="a folder with a config.json", extra=ELSEWHERE)]
-Language = Annotated[
-    Literal["auto", "zh", "en"], Meta(description="of the question; auto is Chinese where the prompt is")
-]
+Language = Annotated[Literal["auto", "zh", "en"], Meta(description="of the question; auto is Chinese if the prompt is")]
 
 
 class DualEncoderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,7 +39,7 @@ class VqaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = "auto"
     language: Language = "auto"
     question: Annotated[
-        str | None, Meta(description="with {prompt} where the prompt belongs; none is one of our own")
+        str | None, Meta(description="with {prompt} in place of the prompt; none is the built-in question")
     ] = None
     yes: Annotated[str | None, Meta(description="the word for yes; none is that of the language")] = None
     no: Annotated[str | None, Meta(description="the word for no; none is that of the language")] = None

@@ -57,7 +57,7 @@ def network(auto: Any, folder: Path, dtype: torch.dtype, device: torch.device) -
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise T2IError(
-            f"the weights in '{folder}' lack {len(missing)} tensors that its config.json promises: "
+            f"the weights in '{folder}' lack {len(missing)} tensors that its config.json requires: "
             f"{', '.join(missing[:SHOWN])}{more}",
             "download the repository again",
             code=1,

@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     batch: Annotated[int, Meta(description="pictures at once; does not change the result", ge=1)] = 16
     device: Device = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Meta(description="number format; auto is bf16 on GPUs that have it, else fp32")
+        Literal["auto", "fp32", "bf16"],
+        Meta(description="number format; auto is bf16 on GPUs that support it, else fp32"),
     ] = "auto"
 
 

@@ -44,13 +44,13 @@ def _weights(body: PicturesBody, given: Sequence[str]) -> dict[str, float]:
         weights = dict.fromkeys(given, 1.0)
     for part in given:
         if part not in weights:
-            raise ApiError(400, f"weights does not say how much {part} counts", "invalid_value", "weights")
+            raise ApiError(400, f"weights has no weight for {part}", "invalid_value", "weights")
     if weights.get("like") and "like" not in given:
-        raise ApiError(400, "weights counts like, but use is not like", "invalid_value", "weights")
+        raise ApiError(400, "weights has a weight for like, but use is not like", "invalid_value", "weights")
     if not any(weights.values()):
         raise ApiError(400, "all weights are 0", "invalid_value", "weights")
     if weights.get("words") and not body.prompt.strip():
-        raise ApiError(400, "weights counts words, but the prompt is empty", "invalid_value", "prompt")
+        raise ApiError(400, "weights has a weight for words, but the prompt is empty", "invalid_value", "prompt")
     return weights
 
 
