@@ -1,4 +1,4 @@
-"""How well a tower recognises dish names: held-out names, spoken by voices it was never trained on.
+"""How well a tower recognises held-out dish names, spoken by voices that it was not trained on.
 
     make bench-audio                     # the starter's, once there is one
     python benchmarks/audio.py MODEL     # any other

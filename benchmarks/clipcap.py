@@ -51,7 +51,7 @@ def speed(tokens: int) -> None:
     record(
         "ClipCap sampling",
         f"Captions of {tokens} words with the default sizes and random weights.",
-        ("captions at once", "the original's way, CPU s", "t2i, CPU s", "times", "int8, CPU s", "times"),
+        ("captions at once", "the original algorithm, CPU s", "t2i, CPU s", "times", "int8, CPU s", "times"),
         rows,
     )
 
@@ -81,7 +81,7 @@ def batch(folder: Path) -> None:
     at_once = seconds(lambda: captioner.caption(pictures, 1, seed=0))
     record(
         "ClipCap in batches",
-        "200 pictures described by a small model.",
+        "200 pictures captioned by a small model.",
         ("run", "CPU s", "times"),
         [("one by one", one_by_one, 1), ("in batches of 16", at_once, one_by_one / at_once)],
     )

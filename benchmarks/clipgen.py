@@ -49,10 +49,10 @@ def speed(images: int) -> None:
     record(
         "CLIP-GEN sampling",
         f"{images} images of 256 codes with the default sizes, 337 million weights that are random: single steps at\n"
-        f"{len(LENGTHS)} lengths, with a straight line between them.",
+        f"{len(LENGTHS)} lengths, interpolated linearly between them.",
         (f"run, {images} images", "CPU s", "times faster"),
         [
-            ("the original's way: no cache, fp32", theirs, 1),
+            ("the original algorithm: no cache, fp32", theirs, 1),
             (f"t2i, {kind}", ours, theirs / ours),
             ("t2i, int8", eight_bits, theirs / eight_bits),
         ],
@@ -117,7 +117,7 @@ def shapes(folder: Path, steps: int) -> None:
     known, unmet = (len(shapes_data.scenes(held_out=held_out)) for held_out in (False, True))
     record(
         "CLIP-GEN on held-out scenes",
-        f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, on pictures alone but in\n"
+        f"Shape and colour right, in percent of {known + unmet} prompts; {steps} steps, without captions except in\n"
         f"the last row. It saw pictures of {known} scenes, not their captions; {unmet} were held out, of CLIP's\n"
         f"training too, which distinguishes {seen:.0%} of them. Drawn with top_k=1, in the last column with 10.",
         ("noise", "share of captions", "right", "of known scenes", "of held-out ones", "right, of 10 codes"),

@@ -1,4 +1,4 @@
-"""DALL-E 2's sampling, ours beside dalle2-pytorch: the sizes and steps of the seed's project, the same weights.
+"""DALL-E 2's sampling, t2i compared with dalle2-pytorch: the sizes and steps of the seed's project, the same weights.
 
     make bench-dalle2
 

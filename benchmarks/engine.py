@@ -117,9 +117,9 @@ def main(address: str | None = None) -> None:
     about = (
         f"Jobs of `t2icli.engine` (`make bench-engine`): 100 chunks that do nothing, and 40 that wait {PAUSE} s each.\n"
         f"Loading is not counted. After kill -9 of one of two workers another had loaded in {again:.1f} s and made a\n"
-        f"shard in {first:.1f} s; the other one worked on meanwhile."
+        f"shard in {first:.1f} s; the other worker kept working."
     )
-    columns = ["engine", "ms a chunk of nothing", "chunks of work a second", "of what is possible, %"]
+    columns = ["engine", "ms a chunk of nothing", "chunks of work a second", "of the ideal, %"]
     table.record("Jobs in shards", about, columns, measured)
 
 

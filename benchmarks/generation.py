@@ -1,4 +1,4 @@
-"""DALL-E's reference task, ours beside dalle-pytorch: 16 images of 256 codes with a network of 56 million weights.
+"""DALL-E's reference task, compared with dalle-pytorch: 16 images of 256 codes, a network of 56 million weights.
 
     make bench-generation
 

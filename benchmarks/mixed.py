@@ -1,4 +1,4 @@
-"""16 prompts with one picture each beside one prompt with 16, from the same generator; every picture as drawn alone.
+"""16 prompts with one picture each, compared with one prompt with 16; every picture is the same as drawn alone.
 
     make bench-mixed
 

@@ -174,7 +174,8 @@ def bench_fetch(folder: Path, images: int, other: str | None) -> None:
             rows.append(_img2dataset(other, folder / "urls.csv", out / "theirs", images, name))
     server.kill()
     about = (
-        f"{images:,} good images of 256 x 256 pixels and {images // 20} that are not there, from a server beside it."
+        f"{images:,} good images of 256 x 256 pixels and {images // 20} that are missing, from a server on the "
+        "same machine."
     )
     record("Fetching images", about, COLUMNS, rows)
 
@@ -219,7 +220,9 @@ def bench_read(folder: Path, images: int) -> None:
         for way, numbers in (("in order", list(range(images))), ("at random", order)):
             found.append(measured(f"{name} {way}", images, lambda n=numbers, w=what: read(n, w)))
     shares = [at_random[2] / in_order[2] for in_order, at_random in (found[:2], found[2:])]
-    about = f"At random is {shares[0]:.0%} (bytes) and {shares[1]:.0%} (decoded) of in order, by processor time."
+    about = (
+        f"At random is {shares[0]:.0%} (bytes) and {shares[1]:.0%} (decoded) of the speed in order, by processor time."
+    )
     record("Reading prepared data", about, COLUMNS, found)
 
 

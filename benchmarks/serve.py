@@ -1,4 +1,4 @@
-"""Requests of 100 clients to `t2i serve`, drawn together, beside the same server drawing one at a time.
+"""Requests of 100 clients to `t2i serve`, drawn together, compared with the same server drawing one at a time.
 
     make bench-serve
 
@@ -72,7 +72,7 @@ def main() -> None:
     one, many = asyncio.run(costs())
     record(
         "Requests drawn together",
-        f"What the server computes for {AT_ONCE} pictures of {TOGETHER}, in CPU seconds: its clients' are not counted.",
+        f"CPU seconds of the server for {AT_ONCE} pictures of {TOGETHER}, without those of its clients.",
         ["one request", f"{AT_ONCE} requests", "ratio"],
         [[one, many, many / one]],
     )

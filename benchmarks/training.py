@@ -1,4 +1,4 @@
-"""A training step of DALL-E's reference network, ours beside dalle-pytorch: batch 8, the same weights and pairs.
+"""A training step of DALL-E's reference network, t2i compared with dalle-pytorch: batch 8, the same weights and pairs.
 
     make reference
     OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
