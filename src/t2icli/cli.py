@@ -113,7 +113,7 @@ def loaded(offer: CommandOffer) -> Any:
 
 
 def _function(offer: CommandOffer) -> Any:
-    """What a command is announced with. A stranger's module may do anything while it is imported."""
+    """What a command is announced with. Another plugin's module may do anything while it is imported."""
     place = offer.command.function
     if place.startswith("t2icli."):
         return pkgutil.resolve_name(place)
@@ -134,7 +134,7 @@ def _single(function: Any) -> Any:
 
 
 def _read_environment(command: Any) -> None:
-    """Let T2I_BATCH_SIZE stand for `--batch-size`, in a command and all below it."""
+    """Let T2I_BATCH_SIZE set `--batch-size`, in a command and all below it."""
     for parameter in command.params:
         if parameter.param_type_name == "option" and parameter.envvar is None and parameter.name != "option":
             parameter.envvar = f"T2I_{config.flag_name(parameter).upper()}"
@@ -206,7 +206,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of `t2i` itself, wherever they stand before `--`, and all the other words."""
+    """The flags of `t2i` itself, anywhere before `--`, and all the other words."""
     end = argv.index("--") if "--" in argv else len(argv)
     own: list[str] = []
     others: list[str] = []

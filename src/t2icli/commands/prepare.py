@@ -179,7 +179,7 @@ def _source(words: list[str]) -> tuple[str | None, Path]:
 
 
 class Counts:
-    """The rows of a run by what became of them, for its watch."""
+    """The rows of a run by status, for its watch."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch

@@ -287,7 +287,7 @@ class LineWatch(Watch):
         _write(sys.stderr, text)
 
     def end(self) -> None:
-        """The last line of jobs whose length nobody knew."""
+        """The last line of jobs of unknown length."""
         for job in self.jobs.values():
             self.over(job)
 

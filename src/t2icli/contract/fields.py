@@ -56,7 +56,7 @@ def part(kind: str, name: str) -> Any:
 
 
 def in_place_of(*others: str) -> dict[str, Any]:
-    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that stands in the place of others where it is given."""
+    """`Meta(extra=in_place_of("tokenizer"))` marks a setting that replaces others if it is given."""
     return {"in_place_of": others}
 
 

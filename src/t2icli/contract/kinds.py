@@ -109,7 +109,7 @@ class AudioEmbedder(Embedder, Protocol):
     """
 
     space: str
-    """Whose vectors its own can be compared with: `registry.parts.space` of the embedder that it learnt from."""
+    """Whose vectors its own can be compared with: `registry.parts.space` of the embedder that it was trained with."""
 
     def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         """Unit vectors (b, width), each of its own clip alone."""

@@ -1,4 +1,4 @@
-"""What training needs of a backend: a `Recipe`, or a `Fit` for what is learnt without steps."""
+"""What training needs of a backend: a `Recipe`, or a `Fit` for what is trained without steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sample = TypeVar("Sample", covariant=True)
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters that are optimised alike; None means the loop's own setting."""
+    """Parameters with the same optimizer settings; None means the loop's own setting."""
 
     parameters: Sequence[nn.Parameter]
     weight_decay: float | None = None
@@ -137,7 +137,7 @@ class CaptionedRecipe(Recipe, Protocol):
 
 @runtime_checkable
 class Fit(Protocol):
-    """A recipe without steps, for what is learnt by reading the captions once: a tokenizer.
+    """A recipe without steps, for what is trained by reading the captions once: a tokenizer.
 
     Its settings have no `loop`, and so none of the loop's flags.
     """

@@ -58,7 +58,7 @@ class Abilities:
     conditions: frozenset[str] = frozenset()
     """Names among `CONDITIONS`."""
     sizes: tuple[tuple[int, int], ...] = ()
-    """Width and height of its pictures; the first is the usual one. Empty if they are not known beforehand."""
+    """Width and height of its pictures; the first is the usual one. Empty if they are not known in advance."""
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ class EmbeddingGenerator(BatchGenerator, Protocol):
     """
 
     embedder: Embedder
-    """What it learnt to draw the vectors of."""
+    """The embedder whose vectors it was trained to draw from."""
     space: str
     """`registry.parts.space` of the embedder: vectors of another space are refused."""
 

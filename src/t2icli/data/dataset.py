@@ -225,7 +225,7 @@ class PreparedDataset:
         return stored(self.image_bytes(i), f"image {self.key(i)!r} in '{self.place}'")
 
     def image_bytes(self, i: int) -> bytes:
-        """The image file as it lies in the shard: one positioned read."""
+        """The bytes of the image file in the shard: one positioned read."""
         return self._read(i, "")
 
     def audio_bytes(self, i: int) -> bytes | None:

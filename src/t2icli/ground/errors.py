@@ -11,7 +11,7 @@ LISTED = 20
 
 
 class T2IError(Exception):
-    """Something the user can understand and mostly put right: what was wrong, then what to do.
+    """Something the user can understand and usually fix: what was wrong, then what to do.
 
     `code` is the exit code: 2 when the words typed or the files given are at fault, 1 when the
     operation itself failed, 3 when it was done in part.

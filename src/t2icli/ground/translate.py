@@ -101,7 +101,7 @@ class Template:
         self.quoted = [before.endswith(QUOTES) and after.startswith(QUOTES) for before, after in around]
 
     def values(self, text: str) -> Sequence[str] | None:
-        """What stands in the holes, if `text` was made from this template."""
+        """The values of the placeholders, if `text` was made from this template."""
         if not (text.startswith(self.parts[0]) and text.endswith(self.parts[-1])):
             return None
         if any(part not in text for part in self.parts):

@@ -44,7 +44,7 @@ class Watch:
         return advance
 
     def is_wanted(self, index: int) -> bool:
-        """Whether anybody still waits for picture `index`. One that nobody wants may come out as anything."""
+        """Whether picture `index` is still wanted; if not, its content does not matter."""
         return True
 
 

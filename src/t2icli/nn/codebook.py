@@ -1,4 +1,4 @@
-"""A codebook in training: gradients past the choice of code, averages of what each code stands for, a start from
+"""A codebook in training: gradients past the choice of code, averages of the latents of each code, a start from
 k-means, and reseeding of unused codes. With all of it small VQGANs train well in minutes."""
 
 from __future__ import annotations

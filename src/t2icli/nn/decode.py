@@ -167,7 +167,7 @@ def _sample_group(model: Autoregressive, rows: Mapping[int, Row], batch: int, wa
 
 @dataclass
 class Narrowing:
-    """Sequences in the making, on a CPU without those that nobody waits for any more, once that saves a block."""
+    """Sequences being sampled; on a CPU, those that are no longer wanted are dropped once that saves a block."""
 
     model: Autoregressive
     state: State

@@ -66,7 +66,7 @@ def hinge(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def heed(reconstruction: Tensor, adversary: Tensor, last_layer: Tensor) -> Tensor:
-    """How much the adversary's loss should weigh, so that both pull alike on the decoder's last layer."""
+    """The weight of the adversarial loss that makes both gradients of the decoder's last layer equally large."""
     (pull,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (push,) = torch.autograd.grad(adversary, last_layer, retain_graph=True)
     weight: Tensor = pull.norm() / (push.norm() + 1e-4)

@@ -55,7 +55,7 @@ def by_fbgemm(weight: Tensor, scales: Tensor, steps: int) -> Callable[[Tensor], 
         packed = torch.ops.quantized.linear_prepack(whole, None)
     finally:
         torch.backends.quantized.engine = before
-    # Bytes have no sign: 0 stands in their middle.
+    # Bytes have no sign: 0 is stored as their middle.
     product: Callable[..., Tensor] = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
     return lambda x: product(x, 1 / steps, steps + 1, packed)
 

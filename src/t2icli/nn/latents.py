@@ -12,7 +12,7 @@ MEASURED = 4096
 
 
 class Spread(Protocol):
-    """How latents are spread, as it stands in a model's card."""
+    """Mean and deviation of latents, as stored in a model's card."""
 
     @property
     def mean(self) -> tuple[float, ...]: ...

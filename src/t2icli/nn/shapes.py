@@ -71,7 +71,7 @@ class VqganShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def factor(self) -> int:
-        """Pixels of a side that one code stands for."""
+        """Side, in pixels, of the square that one code represents."""
         return int(self.patch * 2 ** (len(self.ch_mult) - 1))
 
     @property

@@ -5,7 +5,7 @@ are made from it again after every run. A later run continues the numbering and 
 
 Lines are appended, and what other runs append is read once, so that a picture costs the same however many there are.
 
-Whatever is not finished lies in the run's own hidden folder. A picture leaves it after its row is in `results.jsonl`,
+Unfinished files are in the run's own hidden folder. A picture leaves it after its row is in `results.jsonl`,
 so leftovers of a killed run are either put in place or removed by the next run when it files pictures.
 """
 
@@ -249,7 +249,7 @@ class Album:
         return self._number
 
     def _free(self, number: int) -> int:
-        """The number, or the next one that nobody has taken since the folder was looked through."""
+        """The number, or the next one that has not been taken since the folder was listed."""
         while (self.folder / f"{number:03d}.png").exists():
             number += 1
         return number

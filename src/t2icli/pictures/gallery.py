@@ -79,7 +79,7 @@ def _section(rows: Sequence[Row]) -> str:
 
 def _card(row: Row, group: Sequence[Row]) -> str:
     score = "" if row["score"] is None else f'<span class="score">{row["score"]:.4f}</span>'
-    address = escape(quote(row["file"], safe=""))  # a colon too: no name is taken for `javascript:`
+    address = escape(quote(row["file"], safe=""))  # a colon too: no name can act as `javascript:`
     replay = escape(f"t2i replay {shlex.quote(row['file'])}")
     return (
         f'<a class="card" href="{address}" data-prompt="{escape(row["prompt"])}" data-replay="{replay}" '

@@ -35,7 +35,7 @@ MAX_BYTES = 512 << 20
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """No others, whatever a file is called: some of Pillow's readers start programs for a file."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
-"""What is taken for an image when a folder is given; a file named outright may be called anything."""
+"""Endings of images in a folder; a file that is named itself may have any."""
 
 CHUNK = "t2i"
 """The text chunk of a PNG that says how the picture was made, as JSON."""

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 
 FUNCTION_WORDS = frozenset("a an and at by for in of on or some the to with".split()) | frozenset("的和与及或在里上一")
-"""Function words, which need not be learnt."""
+"""Function words, which need not be in the vocabulary."""
 RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W\d_\u3400-\u9fff\uf900-\ufaff]+")
 """Chinese characters in a row, or letters of any other script."""
 ENDINGS = ("s", "es", "ies")

@@ -19,7 +19,7 @@ CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)/snapshots/(?P<commit>
 
 
 def adopt_folder(entry: Entry[object], folder: Path, draft: Path) -> None:
-    """A repository that lies in a folder; of a large file there is then one more name and no copy."""
+    """A repository in a folder; large files are hard-linked, not copied."""
     wanted = layout.choose(layout.in_folder(folder), lambda name: (folder / name).read_bytes())
     place(folder, wanted, draft)
     models.seal(draft, msgspec.structs.replace(card(entry, draft), source=origin(folder) or folder.name))

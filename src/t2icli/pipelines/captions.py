@@ -1,4 +1,4 @@
-"""Captions alone, from wherever they are: a text file, a folder of text files, or data with pictures."""
+"""Captions without pictures, from a text file, a folder of text files, or data with pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A word on prompts that a generator may not know: words it never learnt, scores below those of prompts it knows."""
+"""Notes on prompts that may be beyond a generator: unknown words, or scores below those of prompts it knows."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class GenerationPlan:
     """The conditions besides the prompts."""
 
     def __post_init__(self) -> None:
-        # All share the conditions: what cannot be drawn is refused beforehand.
+        # All share the conditions: what cannot be drawn is refused before anything is drawn.
         for request in islice(self._firsts(), 1):
             conditions.check(request, drawing(self.source.thing).abilities, repr(self.source.name))
 

@@ -1,4 +1,4 @@
-"""Parts that a training needs and that are not there: other models take their place, and vocabularies are learnt."""
+"""Parts that a training needs and that are not installed: other models replace them, and vocabularies are trained."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _other(part: Part[Any]) -> str | None:
 
 
 def unlearnt(entry: Entry[Any], chosen: Any) -> list[str]:
-    """The parts that are vocabularies still to be learnt."""
+    """The parts that are vocabularies still to be trained."""
     return [
         name
         for name, _ in _parts(entry)
@@ -79,7 +79,7 @@ def unlearnt(entry: Entry[Any], chosen: Any) -> list[str]:
 
 
 def vocabulary(folder: Path) -> Part[Any]:
-    """The part that reads the vocabulary learnt in `folder`."""
+    """The part that reads the vocabulary trained in `folder`."""
     return configure.part(Part("tokenizer", LEARNT_AS), {"model": str(folder)}, "tokenizer")
 
 

@@ -108,7 +108,7 @@ def backend_of(name: str) -> str:
 
 
 def stand_ins(used: Iterable[Model | None]) -> list[str]:
-    """A line for those of the models that only stand in: what they are, and how to get another for the first."""
+    """A line for those of the models that are placeholders: what they are, and how to get another for the first."""
     by_words: dict[str, list[Model]] = {}
     for model in used:
         if model is not None and model.card.stand_in:

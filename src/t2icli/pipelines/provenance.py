@@ -65,7 +65,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def decoded(record: Mapping[str, Any], path: Path) -> Record:
-    """The record of the PNG `path`, which anybody may have written, with every type checked."""
+    """The record of the PNG `path`, with every type checked: it may be from an untrusted source."""
     try:
         return msgspec.convert(record, Record)
     except msgspec.ValidationError as error:

@@ -58,7 +58,7 @@ class PullPlan:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files; None where they are unknown beforehand."""
+        """Bytes of all files; None if they are unknown before the download."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size)
 
@@ -273,7 +273,7 @@ def _downloaded(source: ModelSource, folder: Path, watch: Watch) -> Upstream:
 
 
 def _fetched(remotes: Sequence[RemoteFile], folder: Path, watch: Watch) -> tuple[Path, ...]:
-    """Side by side under their own names; each in a folder of its own where two are called alike."""
+    """Side by side under their own names; each in a folder of its own if two have the same name."""
     names = [download.file_name(remote) for remote in remotes]
     apart = len(set(names)) < len(names)
     return tuple(download.fetch(file, folder / str(i) if apart else folder, watch) for i, file in enumerate(remotes))

@@ -163,7 +163,7 @@ def check_hosts(world: World, folder: Path) -> None:
 def _with_vocabularies(
     configured: Configured, folder: Path, data: PreparedDataset, world: World, tell: Tell
 ) -> Configured:
-    """With the vocabularies that were still to be learnt; the first process learns them, in `folder`."""
+    """With the vocabularies that were still to be trained; the first process trains them, in `folder`."""
     learnt = {}
     for name in made.unlearnt(configured.entry, configured.settings):
         place = folder.absolute() / name

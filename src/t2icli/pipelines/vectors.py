@@ -201,7 +201,7 @@ class Vectors:
 
 
 def _read(path: Path) -> Any:
-    """A shard as an arrow batch whose columns lie in the mapped file."""
+    """A shard as an arrow batch whose columns are in the mapped file."""
     try:
         import pyarrow as pa
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Cutting a source into chunks: the same rows in the same chunk in every run, whatever became of them before.
+"""Cutting a source into chunks: the same rows in the same chunk in every run, whatever their status.
 
 Most rows of a web-scale list are dropped for their caption; those stay in arrow columns from the file to the report,
 and only rows whose picture is wanted become objects.
@@ -93,7 +93,7 @@ def blocks(
 
 
 def _until(stop: Event, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
-    # A source that makes its pictures beforehand can take a minute for a block of rows.
+    # A source that makes its pictures in advance can take a minute for a block of rows.
     return takewhile(lambda row: not stop.is_set(), rows)
 
 

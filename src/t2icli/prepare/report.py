@@ -1,4 +1,4 @@
-"""The report: one row for every input row, saying what became of it. Also what a second run goes by."""
+"""The report: one row for every input row, with its status. A second run starts from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_SCORED = 1_000_000
 
 
 class ReportRow(msgspec.Struct):
-    """What became of one input row."""
+    """The status of one input row."""
 
     row: int
     """Its number in the source, from 0."""
@@ -45,7 +45,7 @@ class ReportRow(msgspec.Struct):
     sha256: str = ""
     look: int | None = None
     shard: str = ""
-    """The shard it lies in, if it is `ok`."""
+    """The shard it is in, if it is `ok`."""
     scores: list[tuple[str, float]] | None = None
     """By ranker, that of the caption which fits best."""
 

@@ -38,7 +38,7 @@ def names(struct: type) -> set[str]:
 
 
 def is_replaced(struct: type, values: Mapping[str, Any], name: str) -> bool:
-    """Whether `values` have a setting that stands in the place of `name`."""
+    """Whether `values` have a setting that replaces `name`."""
     for field in msgspec.structs.fields(struct):
         marked = any(name in extra.get("in_place_of", ()) for extra in _extras(field.type))
         if marked and not is_none(values.get(field.name)):

@@ -32,7 +32,7 @@ MOST_CHANNELS = 8
 SILENCE = 1e-4
 """A sound is silent if no sample is larger: that is three steps of 16 bits."""
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"})
-"""What is taken for a sound when a folder is given; a file named outright may be called anything."""
+"""Endings of sounds in a folder; a file that is named itself may have any."""
 ZEROS, SHARPNESS = 16, 8.0
 """Of the resampling filter: zero crossings on each side, and the Kaiser window's beta."""
 

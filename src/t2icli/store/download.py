@@ -29,7 +29,7 @@ from t2icli.store.verified import file_sha256
 from t2icli.store.web import CannotDownload
 
 CONNECT_SECONDS = 1.0
-"""A host that has not answered by then is taken for unreachable."""
+"""A host that has not answered by then counts as unreachable."""
 SILENT_SECONDS = 20.0
 """How long it is not asked again then: a large download asks for many files."""
 BLOCK = 1 << 18

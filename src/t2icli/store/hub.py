@@ -37,7 +37,7 @@ PAGE = re.compile(
 )
 """The address of a repository, as browsers show it."""
 ANSWER = 64 << 20
-"""Bytes of an answer of a hub's API, or of a small file, from which on it is taken for broken."""
+"""Bytes of an answer of a hub's API, or of a small file, above which it counts as broken."""
 NONCOMMERCIAL = re.compile(r"(^|[^a-z])(nc|non-?commercial|research)([^a-z]|$)", re.IGNORECASE)
 
 

@@ -323,7 +323,7 @@ def default(backend: str, sources: Iterable[ModelSource] = ()) -> Model | None:
 
 
 def preferred(known: Iterable[Model]) -> Model | None:
-    """The largest; one that stands in only if there is no other, and then the one its plugin lists first."""
+    """The largest; a placeholder only if there is no other, and then the one its plugin lists first."""
     listed = list(known)
     others = [model for model in listed if not model.card.stand_in]
     return max(others, key=lambda model: (model.size, model.name), default=next(iter(listed), None))

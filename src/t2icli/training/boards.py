@@ -114,7 +114,7 @@ def opened(report_to: str, folder: Path, step: int) -> list[Board]:
 
 
 def run_id(folder: Path, step: int) -> str:
-    """By which a board recognises a run that is continued; one that begins anew is another run."""
+    """The id by which a board recognises a resumed run; a run started over gets another."""
     path = folder / "run-id"
     if step and path.is_file():
         return path.read_text(encoding="utf-8").strip()

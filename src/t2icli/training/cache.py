@@ -1,6 +1,6 @@
-"""Results of the parts that are not trained, worked out once and kept: image codes, embeddings.
+"""Results of the parts that are not trained, computed once and cached: image codes, embeddings.
 
-They lie in `$T2I_HOME/cache/encoded`, one file for each (part, transform, data), are shared by all runs,
+They are stored in `$T2I_HOME/cache/encoded`, one file for each (part, transform, data), are shared by all runs,
 mapped into memory, and appear by renaming: a killed run leaves nothing half done under the final name.
 """
 
@@ -52,7 +52,7 @@ def encoded(
     skip: bool = False,
     watch: Watch = unwatched,
 ) -> Encoded:
-    """The results of every part for every sample, from the cache or worked out now by the first process."""
+    """The results of every part for every sample, from the cache or computed now by the first process."""
     missing = [part for part in parts if not place(part, data).is_file()]
 
     def encode() -> None:

@@ -132,7 +132,7 @@ class Run:
 
 
 class Keeper:
-    """Writes the checkpoints of one run; those of a sharded model, if wanted, while training goes on."""
+    """Writes the checkpoints of one run; those of a sharded model, if wanted, while training continues."""
 
     def __init__(self, run: Run, world: World, keep: int, *, is_sharded: bool, in_background: bool) -> None:
         self.run, self.world, self.keep, self.is_sharded = run, world, keep, is_sharded

@@ -27,7 +27,7 @@ class HeldOut:
     settings: LoopSettings
     world: World
     is_new: bool
-    """False where there are none and training samples stand in: good for previews only."""
+    """False if there are none and training samples are used instead, for previews only."""
 
     def batches(self) -> Iterator[Any]:
         """This process's part of every batch; what does not fill a batch is left out."""

@@ -1,7 +1,7 @@
 """Several processes on this machine, as `torchrun` would start them. Light: no torch.
 
 Not torchrun itself, for its agent answers a child's message and exit code with a traceback of its own.
-Whoever needs several machines runs `torchrun ... -m t2icli train ...`; the processes find themselves alike.
+For several machines run `torchrun ... -m t2icli train ...`; the processes find each other in the same way.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest matrix whose singular values are all alike, near 1."""
+    """About the nearest matrix whose singular values are all near 1."""
     a, b, c = POLYNOMIAL
     wide = matrix.shape[0] <= matrix.shape[1]
     # bf16 is exact enough, but a processor that only imitates it takes thirty times as long.

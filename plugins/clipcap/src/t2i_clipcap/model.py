@@ -36,7 +36,7 @@ class MapperShape(msgspec.Struct, frozen=True):
 
 
 class ClipCapShape(msgspec.Struct, frozen=True):
-    """The network's sizes, as they stand in a model's card. The language model's are the Chinese GPT-2's."""
+    """The network's sizes, as stored in a model's card. The language model's are the Chinese GPT-2's."""
 
     mapper: MapperShape = MapperShape()
     words: int = 21128

@@ -1,4 +1,4 @@
-"""ClipCap as a recipe: embeddings worked out once, captions as ids, one cross-entropy."""
+"""ClipCap as a recipe: embeddings computed once, captions as ids, one cross-entropy."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class CodecShape(msgspec.Struct, frozen=True):
-    """The VQGAN's sizes, as they stand in a model's card."""
+    """The VQGAN's sizes, as stored in a model's card."""
 
     codes: Annotated[int, Meta(description="entries of the codebook", ge=1)] = 16384
     width: Annotated[int, Meta(description="numbers per code", ge=1)] = 256

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ClipGen:
-    """Trained on images alone: their embeddings stand in for those of texts, which lie in the same space."""
+    """Trained on images alone: to generate, embeddings of texts replace those of images, in the same space."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from t2icli.nn.transformer import pick
 
 
 class PriorShape(msgspec.Struct, frozen=True):
-    """The network's sizes, as they stand in a model's card. These are CLIP-GEN's `gpt2_medium`."""
+    """The network's sizes, as stored in a model's card. These are CLIP-GEN's `gpt2_medium`."""
 
     codes: int = 16384
     length: int = 256

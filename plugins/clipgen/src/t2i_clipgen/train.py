@@ -1,4 +1,4 @@
-"""CLIP-GEN's prior as a recipe: from the embeddings and codes of images, worked out once."""
+"""CLIP-GEN's prior as a recipe: from the embeddings and codes of images, computed once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class PriorRecipe:
     def frozen(self) -> Sequence[Frozen]:
         # Both parts draw the same random crops: the loop seeds each sample before it is read.
         size, views = side(self.codec.size), self.settings.views
-        # One view is the middle, by the same name as DALL-E's: the codes of a codec are worked out once for both.
+        # One view is the middle, by the same name as DALL-E's: the codes of a codec are computed once for both.
         crops = f"middle {size}" if views == 1 else f"{size} pixels, {views} views"
         codec, embedder = parts.identity(self.settings.codec), parts.identity(self.settings.embedder)
 

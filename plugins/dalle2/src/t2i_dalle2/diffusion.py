@@ -39,7 +39,7 @@ def betas(name: str, timesteps: int) -> Tensor:
 
 
 class NoiseSchedule:
-    """Everything that follows from the betas, worked out in float64 and kept in float32; index t is a timestep."""
+    """Everything that follows from the betas, computed in float64 and stored in float32; index t is a timestep."""
 
     def __init__(self, name: str, timesteps: int) -> None:
         beta = betas(name, timesteps)

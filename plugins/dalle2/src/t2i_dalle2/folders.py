@@ -89,7 +89,7 @@ def decoder_shape(model: Model) -> DecoderShape:
 
 
 def find_prior(word: str) -> Model:
-    """A prior by its name or folder; a whole model stands for the one inside."""
+    """A prior by its name or folder; of a whole model, the prior inside."""
     model = models.find(word, discovery.installed().sources)
     if model.card.backend == DECODER and "prior" in model.card.parts:
         return model.part("prior")

@@ -1,4 +1,4 @@
-"""The networks' sizes, as they stand in recipes' settings and in model cards. Light: no torch."""
+"""The networks' sizes, as stored in recipes' settings and in model cards. Light: no torch."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ UPSAMPLER = UnetShape(
 
 
 class DecoderShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A cascade of unets, as it stands in a model's card."""
+    """A cascade of unets, as stored in a model's card."""
 
     embedding: int
     """Numbers in the image embedding that the first unet draws from."""

@@ -124,7 +124,7 @@ LORA_SIZES: dict[SizeName, dict[str, Any]] = {
     "small": {**SAVING, "rank": 16, "loop": {"batch_size": 2, "max_steps": 2000}},
     "base": {"rank": 32, "pixels": 1024, "checkpointing": True, "loop": {"batch_size": 2, "max_steps": 3000}},
 }
-"""Meant for GPUs of 8, 12 and 24 GB; which bases fit there, the README reckons."""
+"""Meant for GPUs of 8, 12 and 24 GB; the README estimates which bases fit."""
 
 adopt = lazily("t2i_diffusers.folder:adopt")
 adopt_autoencoder = lazily("t2i_diffusers.folder:adopt_autoencoder")

@@ -28,7 +28,7 @@ class Family(Protocol):
 
     def loss(self, latents: Tensor, encodings: Tensor) -> Tensor: ...
     def call(self, encodings: Tensor) -> dict[str, Any]:
-        """The arguments of the pipeline that stand for one text, (1, rows, width + 1)."""
+        """The pipeline's arguments for one text, (1, rows, width + 1)."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""LoRAs beside a pipeline's weights: loaded once, chosen anew for each batch."""
+"""LoRAs beside a pipeline's weights: loaded once, selected for each batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline needs, against what is there; reckoned from the headers of its files before any is loaded."""
+"""The memory a pipeline needs, against what is free; computed from the headers of its files before any is loaded."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def draw(
 ) -> Tensor:
     """Latents (b, c, rows, columns) on the CPU; `on_step` gets the clean ones that each step expects.
 
-    Rows that nobody wants any more are left as they are.
+    Rows that are no longer wanted are left as they are.
     """
     start, times = noise(seeds, network.shape.latents), sampling.times(given.source is not None)
     x, steps = start, len(times) - 1

@@ -115,7 +115,7 @@ class FlowGenerator:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingFlow(FlowGenerator):
-    """One that learnt to draw embeddings of pictures too."""
+    """One that was trained to draw from embeddings of pictures too."""
 
     embedder: Embedder
     space: str

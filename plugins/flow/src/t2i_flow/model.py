@@ -16,7 +16,7 @@ WAVES = 64
 
 
 class FlowShape(msgspec.Struct, frozen=True):
-    """The network's sizes, as they stand in a model's card."""
+    """The network's sizes, as stored in a model's card."""
 
     latents: tuple[int, int, int]
     """Channels, rows and columns."""

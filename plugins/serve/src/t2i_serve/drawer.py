@@ -183,7 +183,7 @@ class Drawer:
             wave.check_complete()
         except Gone:
             return
-        except BaseException as error:  # whatever a plugin raises, the thread goes on
+        except BaseException as error:  # whatever a plugin raises, the thread continues
             jobs = wave.jobs()
             for job in jobs:
                 if len(jobs) == 1:

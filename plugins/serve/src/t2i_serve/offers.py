@@ -1,4 +1,4 @@
-"""What may be asked for by name. Nothing that a request says is taken for a path: names are looked up here."""
+"""The models that requests can name. No name in a request is used as a path: names are looked up here."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SHIPPED = {
 """What the models of each backend can do; where several would do, the first one installed is used."""
 Look = Literal["drawn", "photo"]
 LOOK: Look = "drawn"
-"""Of the pictures that the shipped models learnt from; their vocabulary is that of this look."""
+"""The look that the shipped models were trained on; their vocabulary is that of this look."""
 STAND_IN = "a small model of drawn dishes, to try things with"
 
 

@@ -40,7 +40,7 @@ class ClapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class TowerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The tower's sizes, as they stand in a model's card."""
+    """The tower's sizes, as stored in a model's card."""
 
     bands: Annotated[int, Meta(description="mel bands", ge=8)] = 64
     width: Annotated[int, Meta(description="channels", ge=8, multiple_of=8)] = 192

@@ -176,7 +176,7 @@ class Sounds(Dataset[dict[str, Tensor]]):
         self.frames = 1 + (int(SECONDS * RATE) - WINDOW) // HOP
 
     def _wanted(self, i: int) -> list[int]:
-        """The numbers of row i's captions that are learnt."""
+        """The numbers of row i's captions that are trained on."""
         captions = self.data.captions(i)
         return [k for k in range(len(captions)) if not self.speaks or speech.is_wanted(captions[k], self.how)]
 

@@ -36,7 +36,7 @@ COLOURS = {
 
 
 def named(prompt: str) -> list[str]:
-    """The colours a prompt names: English ones as whole words, Chinese ones wherever the character stands."""
+    """The colours a prompt names: English ones as whole words, Chinese ones wherever the character occurs."""
     words = set(re.findall(r"[a-z]+", prompt.lower()))
     return [
         colour

@@ -49,7 +49,7 @@ class Config(Options, frozen=True, kw_only=True):
 
     @property
     def text_classes(self) -> int:
-        """Every text position has a padding class of its own, so that padding can be learnt."""
+        """Every text position has a padding class of its own, so that padding has trained embeddings."""
         return self.text_vocabulary + self.text_length
 
     @property

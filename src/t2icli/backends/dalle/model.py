@@ -153,7 +153,7 @@ class DallE(nn.Module):
         return torch.where(text == 0, padding, text)
 
     def _masks(self) -> Iterable[tuple[str, Tensor]]:
-        """Who sees whom, for the kinds of attention that are not simply causal."""
+        """Which positions attend to which, for the kinds of attention that are not simply causal."""
         return [(kind, getattr(self, f"seen_{kind}")) for kind in set(self.config.attention) - {"full"}]
 
     def _reserve(self, x: Tensor, room: int) -> State[KVCache]:

@@ -1,6 +1,6 @@
 """Address lists of the web-scale sets: Wukong's CSV files and Conceptual Captions' TSV.
 
-They are read twice as it were: whole columns at a time by arrow, at some million rows a second, and row by row from
+They are read in two ways: whole columns at a time by arrow, at some million rows a second, and row by row from
 where arrow finds something it cannot read, so that every such row is reported or named.
 """
 
@@ -150,7 +150,7 @@ def _is_doubtful(column: Any) -> bool:
 
 
 def _all_text(path: Path, read: Any, parse: Any) -> dict[str, Any]:
-    """No column is to be taken for numbers or dates."""
+    """No column is to be read as numbers or dates."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 

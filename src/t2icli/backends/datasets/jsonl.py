@@ -86,7 +86,7 @@ def _extra(record: Mapping[str, Any], image: Path | str | None, root: Path) -> d
 
 
 def is_boxes(value: Any) -> bool:
-    """BriVL's `[[x1, y1, x2, y2], ...]`: nothing else that a stranger wrote is carried on."""
+    """BriVL's `[[x1, y1, x2, y2], ...]`; anything else in the file is dropped."""
     return isinstance(value, list) and all(
         isinstance(box, list) and all(isinstance(number, (int, float)) and abs(number) < 1e9 for number in box)
         for box in value

@@ -57,7 +57,7 @@ class VaeRecipe:
         return loss, {"pixels": unlike.detach(), "kl": uneven.detach() / len(images)}
 
     def held_out_loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """How far pictures are from what their codes, taken whole, give back; and the part of all codes in use."""
+        """The error of pictures reconstructed from hard codes, and the fraction of all codes in use."""
         codes = self.model.to_codes(images)
         loss = F.mse_loss(self.model.look_up(codes), self.model.normalise(images))
         return loss, {"codes_used": codes.unique().numel() / torch.tensor(float(self.shape.num_tokens))}

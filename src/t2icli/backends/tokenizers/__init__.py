@@ -50,7 +50,7 @@ class JsonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A vocabulary of one's own, learnt from captions."""
+    """A vocabulary trained on captions."""
 
     pieces: Annotated[
         Literal["wordpiece", "bytes"],

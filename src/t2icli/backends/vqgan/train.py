@@ -54,7 +54,7 @@ class Trainee(nn.Module):
             )
             self.codebook.total.copy_(
                 self.vqgan.quantize.embedding.weight.detach()
-            )  # averages go on from what is there
+            )  # averages continue from the existing ones
         if settings.adversary.weight:
             a = settings.adversary
             self.adversary = PatchDiscriminator(a.width, a.layers, act_norm=a.act_norm)

@@ -28,7 +28,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class CodecResult:
-    """What one codec gave back."""
+    """The reconstructions of one codec."""
 
     model: str
     pictures: int

@@ -51,7 +51,7 @@ class Features(Protocol):
 
 
 class PicturesResult(msgspec.Struct, frozen=True):
-    """How alike they are, and how well they fit their prompts."""
+    """How similar they are, and how well they fit their prompts."""
 
     pictures: int
     reference: int

@@ -187,7 +187,7 @@ def gallery(pairs: EvaluationSet, readable: Sequence[int], duplicates: Duplicate
 
 @dataclass(frozen=True)
 class VectorRows:
-    """Some rows of a table that may lie in a file, read a block at a time."""
+    """Some rows of a table, possibly in a file, read a block at a time."""
 
     table: NDArray[np.float32]
     which: NDArray[np.int64]

@@ -219,7 +219,7 @@ def attention(width: int, shape: UnetShape, level: int) -> nn.Module:
 
 
 def larger(inner: int, outer: int) -> nn.Module:
-    """Twice the size; the four pixels of one begin alike, so that no grid shows."""
+    """Twice the size; the four pixels of one are initialised equal, so that no grid shows."""
     conv = nn.Conv2d(inner, 4 * outer, 1)
     one = torch.empty(outer, inner, 1, 1)
     nn.init.kaiming_uniform_(one)

@@ -1,4 +1,4 @@
-"""The decoder as a recipe: each unet has its turn; embeddings and small pictures or latents are worked out once."""
+"""The decoder as a recipe: each unet has its turn; embeddings and small pictures or latents are computed once."""
 
 from __future__ import annotations
 

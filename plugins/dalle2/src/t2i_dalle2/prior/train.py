@@ -1,4 +1,4 @@
-"""The prior as a recipe: from embeddings and text encodings, worked out once."""
+"""The prior as a recipe: from embeddings and text encodings, computed once."""
 
 from __future__ import annotations
 

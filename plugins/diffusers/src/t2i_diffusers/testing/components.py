@@ -14,7 +14,7 @@ VISION_IDS = {"image_token_id": 261, "video_token_id": 262, "vision_start_token_
 
 
 def vae(latents: int = 4, **options: Any) -> Any:
-    """Four levels: the pipelines reckon with pictures eight times as large as latents."""
+    """Four levels: the pipelines assume pictures eight times as large as latents."""
     shape = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4, "latent_channels": latents, "sample_size": 64}
     return diffusers.AutoencoderKL(**shape, **FOUR_DOWN, **options)
 

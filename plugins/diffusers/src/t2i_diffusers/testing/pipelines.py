@@ -38,7 +38,7 @@ OTHERS: Mapping[str, Callable[[], Any]] = {
     "qwen-image-edit": qwen.qwen_image_edit,
     "latent-consistency": clip.latent_consistency,
 }
-"""Of one that needs a picture, and of one that stands for all that are named nowhere here."""
+"""A family that needs a picture, and one that this plugin names nowhere."""
 
 
 def build(family: str, folder: Path) -> Path:

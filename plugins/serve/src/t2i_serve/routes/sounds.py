@@ -1,4 +1,4 @@
-"""The sound of a request: base64 in JSON, or a file of a form, opened as a stranger's file."""
+"""The sound of a request: base64 in JSON, or a file of a form, treated as untrusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that clients send: as files of a form, or as base64 in JSON. All are opened as strangers' files."""
+"""Pictures that clients send: as files of a form, or as base64 in JSON. All are treated as untrusted."""
 
 from __future__ import annotations
 
