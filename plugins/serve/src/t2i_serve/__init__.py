@@ -6,7 +6,8 @@ How a request is handled:
 2. `routes` turn the body (`schema`) into an `Order`: prompt, seed, number, settings, pictures to go by, rankers.
 3. `studio.Studio.draw` admits it, or answers 429, and asks `pool` for the model, which is loaded if need be.
 4. The model's `drawer` has one thread. It draws waves of up to 64 pictures of waiting requests, in which clients take
-   turns, and reports steps, previews and pictures to each order. A picture is the same in any wave, by the contract of generators.
+   turns, and reports steps, previews and pictures to each order. A picture is the same in any wave, by the contract of
+   generators.
 5. The rankers score an order's pictures, each ranker in its own thread. No order holds two models at once, so that
    models can be dropped under `--memory` without a deadlock.
 6. `shelf` files the pictures as an ordinary album in the output folder, as `t2i generate` does.
