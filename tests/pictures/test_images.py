@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 from pathlib import Path
@@ -124,6 +125,17 @@ def test_a_png_remembers_its_record(tmp_path: Path) -> None:
     assert images.read_record(path) == record
     with Image.open(path) as image:
         assert image.text["Description"] == "红烧牛肉面 🍜"  # type: ignore[attr-defined]
+
+
+def test_a_png_has_every_pixel_in_about_as_few_bytes_as_slower_ways_to_compress(tmp_path: Path) -> None:
+    slope = Image.linear_gradient("L").resize((96, 96))
+    picture = Image.merge("RGB", [slope, slope.rotate(90), Image.effect_noise((96, 96), 20)])
+    written = images.png(picture)
+    slower = io.BytesIO()
+    picture.save(slower, format="PNG", compress_level=9)
+    assert len(written) < 1.1 * len(slower.getvalue())
+    with Image.open(io.BytesIO(written)) as image:
+        assert image.tobytes() == picture.tobytes()
 
 
 def test_a_picture_without_a_record_is_said_to_have_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -176,7 +177,8 @@ def png(image: Image.Image, record: Mapping[str, Any] | None = None) -> bytes:
         info.add_itxt("Software", "t2i")
         info.add_itxt(CHUNK, json.dumps(record, ensure_ascii=False, sort_keys=True))
     stream = io.BytesIO()
-    image.save(stream, format="PNG", pnginfo=info)
+    # Of pictures that are no flat drawings, matching longer repetitions saves 1 or 2 % and takes four times as long.
+    image.save(stream, format="PNG", pnginfo=info, compress_type=zlib.Z_RLE)
     return stream.getvalue()
 
 
