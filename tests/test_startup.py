@@ -13,7 +13,8 @@ import pytest
 from t2icli.pipelines import scaffold
 
 HEAVY = ("torch", "torchvision", "transformers", "open_clip", "timm", "PIL", "pyarrow", "daft", "safetensors", "pandas")
-SLOW = (*HEAVY, "pydantic")
+BOARDS = ("tensorboard", "wandb", "swanlab")
+SLOW = (*HEAVY, *BOARDS, "pydantic")
 PROGRAM = f"""
 import json, sys
 from t2icli import cli

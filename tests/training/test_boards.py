@@ -58,7 +58,6 @@ def test_several_boards_get_every_figure_and_every_preview(
 def test_wandb_writes_a_run_offline_and_prints_nothing_into_stdout(
     tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(tiny_t2i, data, "wandb")
     (run,) = Path("x/wandb").glob("offline-run-*")
@@ -72,7 +71,6 @@ def test_wandb_writes_a_run_offline_and_prints_nothing_into_stdout(
 def test_swanlab_writes_a_run_offline_and_prints_nothing_into_stdout(
     tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("swanlab", "0.10")
     monkeypatch.setenv("SWANLAB_MODE", "offline")
     train(tiny_t2i, data, "swanlab")
     (run,) = Path("x/swanlog").glob("run-*")
@@ -100,8 +98,10 @@ def test_a_board_that_is_unknown_or_missing_is_refused_before_anything_is_writte
 ) -> None:
     words = ("train", "tiny", "--train-data", data, "--output", "x", "--report-to")
     tiny_t2i.fails(*words, "wandbb", says="did you mean 'wandb'?")
-    for name in ("tensorboard", "swanlab"):
+    for name in ("tensorboard", "swanlab", "wandb"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     tiny_t2i.fails(*words, "tensorboard,swanlab", says="t2icli[train]")
     tiny_t2i.fails(*words, "swanlab", says="t2icli[swanlab]")
+    tiny_t2i.fails(*words, "wandb", says="wandb is not installed")
+    tiny_t2i.fails(*words, "wandb", says="t2icli[wandb]")
     assert not Path("x").exists() and boards.names("auto") == []
