@@ -64,3 +64,29 @@ def test_nobody_waits_for_a_thread_that_works_on(tmp_path: Path, name: str, code
     process.send_signal(getattr(signal, name))
     process.stdout.close()
     assert process.wait(60) == code
+
+
+LEAVING = """
+import atexit, sys, threading, types
+from t2icli import __main__, cli
+sys.modules["torch"] = types.ModuleType("torch")  # as if a model had been used
+class Left:
+    def __del__(self): print("taken apart")
+left = Left()
+atexit.register(print, "exit function")
+def work():
+    print("result", end="")
+    if sys.argv[1] == "thread":
+        threading.Timer(0.2, print, ["\\nthread"]).start()
+    sys.exit(3)
+cli.main = work
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "out"), [("alone", "resultexit function\n"), ("thread", "result\nthread\nexit function\ntaken apart\n")]
+)
+def test_after_torch_was_imported_it_ends_without_taking_everything_apart(case: str, out: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING, case], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, out, "")

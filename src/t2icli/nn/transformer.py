@@ -135,10 +135,10 @@ def _grows(like: Tensor) -> bool:
     return like.dtype is torch.bfloat16 and like.device.type == "cpu"
 
 
-def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """(b, n, parts * heads * d) -> `parts` of (b, heads, n, d): q, k and v from one projection."""
+def split_heads(x: Tensor, parts: int, heads: int) -> Tensor:
+    """(b, n, parts * heads * d) -> (parts, b, heads, n, d): q, k and v from one projection."""
     split: Tensor = x.unflatten(-1, (parts, heads, -1))
-    return split.permute(2, 0, 3, 1, 4).unbind(0)
+    return split.permute(2, 0, 3, 1, 4)
 
 
 def join_heads(x: Tensor) -> Tensor:

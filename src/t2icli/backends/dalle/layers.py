@@ -131,9 +131,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turn: Tensor | None, visible: Tensor | None, cache: Cache | None) -> Tensor:
         """`visible` says which places are looked at, see `KVCache.attend`; None for all up to each position itself."""
-        q, k, v = split_heads(self.qkv(x), 3, self.heads)
-        if turn is not None:
-            q, k, v = (rotate(part, turn) for part in (q, k, v))  # values are turned as well
+        qkv = split_heads(self.qkv(x), 3, self.heads)
+        q, k, v = qkv if turn is None else rotate(qkv, turn)  # values are turned as well
         gathered = attend(q, k, v, visible) if cache is None else cache.attend(q, k, v, visible)
         return self.dropout(self.out(join_heads(gathered)))
 
