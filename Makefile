@@ -12,7 +12,7 @@ EDITABLE := $(foreach part,$(filter-out plugins/reference/% $(NOT_HERE),$(PARTS)
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: setup browser demo starter test test-slow test-processors test-pythons test-wheels test-cluster wheels lint fix types docs docs-check docs-site ray clean \
-	bench bench-startup bench-prepare bench-mixed bench-captions bench-filing bench-vectors bench-engine bench-workers bench-serve bench-training bench-checkpointing bench-shards bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
+	bench bench-startup bench-prepare bench-mixed bench-captions bench-filing bench-vectors bench-engine bench-workers bench-serve bench-training bench-recipes bench-checkpointing bench-shards bench-clipgen bench-clipcap bench-dalle2 bench-shapes bench-starter bench-audio speech campaign
 
 setup: $(VENV)/ready
 
@@ -142,7 +142,7 @@ starter-layers: .venv-layers/ready
 	@touch $@
 
 # Everything that is measured, each beside what it replaces; hours on a small machine. One: make bench-generation
-bench: bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-generation bench-training bench-checkpointing bench-shards bench-clipgen bench-clipcap bench-dalle2 bench-shapes
+bench: bench-startup bench-prepare bench-mixed bench-filing bench-vectors bench-serve bench-generation bench-training bench-recipes bench-checkpointing bench-shards bench-clipgen bench-clipcap bench-dalle2 bench-shapes
 
 bench-startup bench-prepare bench-mixed bench-captions bench-filing bench-vectors bench-serve bench-checkpointing bench-shards: setup
 	$(BIN)/python benchmarks/$(@:bench-%=%).py
@@ -150,6 +150,9 @@ bench-engine: ray
 	$(BIN)/python benchmarks/engine.py
 bench-workers: ray
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/workers.py
+# Which recipe and size fits which GPU, and steps on this processor, into docs/sizes.md. Some: make bench-recipes RECIPES="clip flow"
+bench-recipes: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recipes.py $(RECIPES)
 bench-training: setup .venv-reference/ready
 	OMP_NUM_THREADS=1 .venv-reference/bin/python benchmarks/training.py
 bench-dalle2: setup .venv-reference/ready
