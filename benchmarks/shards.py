@@ -33,8 +33,9 @@ ABOUT = """\
 {saves} saves after a first one, for which memory is taken, and a step of {step:.1f} CPU s after each. In the background
 a part is copied while the next step computes gradients, and written after that. What a save costs a step is the time
 for which the training thread waits for it, up to the optimizer's change. Memory is the most that a process took beside
-its own part. Gathered is how `t2i` did it at first: every process made the whole state, and the first wrote it."""
-SAVES = 5
+its own part. Gathered is how `t2i` did it at first: every process made the whole state, and the first wrote it.
+A step shorter than the copy would wait for the rest of it."""
+SAVES = 4
 
 
 class Gathering(Keeper):
@@ -68,16 +69,16 @@ def measure(rank: int, megabytes: int, way: str, port: int, folder: str) -> None
             before = memory.in_use() or 0
             keeper.save(state, 0)
             keeper.wait()
-            figures = torch.tensor([_saved(keeper, state, step) for step in range(1, SAVES + 1)]).mean(0).tolist()
+        figures = torch.tensor([_saved(keeper, state, step) for step in range(1, SAVES + 1)]).mean(0).tolist()
         highest = max(world.gathered(peak.bytes - before))
         if world.is_first:
             with (Path(folder) / "figures").open("a") as lines:
                 lines.write("\t".join(map(str, [way, *figures, highest / 1e6])) + "\n")
 
 
-def _saved(keeper: Keeper, state: dict[str, Any], step: int) -> tuple[float, float, float]:
-    """How long the training thread waits for a save, and computes for it; and how long the save takes."""
-    begun, cpu = time.monotonic(), time.thread_time()
+def _saved(keeper: Keeper, state: dict[str, Any], step: int) -> tuple[float, float, float, float]:
+    """How long the training thread waits for a save, and computes for it; and the same for the save as a whole."""
+    begun, cpu, all_cpu = time.monotonic(), time.thread_time(), time.process_time()
     keeper.save(state, step)
     waited, computed = time.monotonic() - begun, time.thread_time() - cpu
     _gradients()
@@ -85,7 +86,7 @@ def _saved(keeper: Keeper, state: dict[str, Any], step: int) -> tuple[float, flo
     keeper.before_change()
     waited += time.monotonic() - ready
     keeper.wait()
-    return waited, computed, time.monotonic() - begun
+    return waited, computed, time.monotonic() - begun, time.process_time() - all_cpu - STEP
 
 
 def _gradients() -> None:
@@ -110,12 +111,12 @@ def main() -> None:
         for number, way in enumerate(WAYS):
             spawn(measure, (megabytes, way, 29477 + number, folder), nprocs=PROCESSES)
         lines = [line.split("\t") for line in (Path(folder) / "figures").read_text().splitlines()]
-    rows = [(name, *(round(float(value), 2) for value in values)) for name, *values in lines]
+    rows = [(name, *(round(float(value), 3) for value in values)) for name, *values in lines]
     about = ABOUT.format(megabytes=megabytes, saves=SAVES, step=STEP)
     record(
         "Checkpoints of a sharded model",
         about,
-        ("way", "s the step waits", "CPU s of its thread", "s until it is on the disk", "MB more"),
+        ("way", "s the step waits", "CPU s of its thread", "s until it is on the disk", "CPU s in all", "MB more"),
         rows,
     )
 

@@ -16,7 +16,7 @@ import pytest
 
 from t2icli.data import places, room
 from t2icli.data.dataset import PreparedDataset
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.testing import Runner
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_wrong_bytes_are_an_error_and_stay_out_of_the_cache(
     in_shards(folder_server.folder, 1, 4)
     data = PreparedDataset.open(folder_server.url)
     folder_server.spoilt = {name}
-    with pytest.raises(T2IError, match=f"{name}' is not what the dataset's card says"):
+    with pytest.raises(Unreachable, match=f"{name}' is not what the dataset's card says"):
         data.image(0)
     assert name not in files(home)
     folder_server.spoilt = set()
@@ -146,7 +146,7 @@ def test_a_picture_that_was_replaced_in_the_store_is_noticed(folder_server: Fold
     content = tar.read_bytes()
     at = content.index(b"IDAT") + 10
     tar.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-    with pytest.raises(T2IError, match="the picture of '0-0' has another sha256"):
+    with pytest.raises(Unreachable, match="the picture of '0-0' has another sha256"):
         PreparedDataset.open(folder_server.url).image(3)
 
 
@@ -165,7 +165,7 @@ def test_a_store_that_goes_away_is_an_error_with_its_address(
     data = PreparedDataset.open(folder_server.url)
     monkeypatch.setattr(places, "PATIENCE", 0.4)
     folder_server.failures["000000.parquet"] = 1000
-    with pytest.raises(T2IError, match=r"000000\.parquet' could not be read for 0 seconds") as raised:
+    with pytest.raises(Unreachable, match=r"000000\.parquet' could not be read for 0 seconds") as raised:
         data.image(0)
     assert raised.value.code == 1 and "run the same command again" in str(raised.value.hint)
 
@@ -201,7 +201,7 @@ def test_without_a_network_what_was_downloaded_is_read(
     asked = len(folder_server.asked)
     data = PreparedDataset.open(folder_server.url)
     assert data.image_bytes(1) == before.image_bytes(1)
-    with pytest.raises(T2IError, match="offline"):
+    with pytest.raises(Unreachable, match="offline"):
         data.image(3)
     with pytest.raises(T2IError, match="offline"):
         PreparedDataset.open(f"{folder_server.url}/other")
@@ -351,6 +351,24 @@ def test_every_command_that_reads_data_takes_an_address(
     assert folder_server.url in (tmp_path / "vectors/plan.toml").read_text()
     assert t2i.ok("search", "dish 1", tmp_path / "vectors", "--copy", tmp_path / "found", "--top", "1")
     assert [path.suffix for path in (tmp_path / "found").iterdir()] == [".png"]
+
+
+def test_a_store_that_is_away_leaves_out_no_rows(
+    t2i: Runner, folder_server: FolderServer, in_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from t2icli.testing import toys
+
+    monkeypatch.setattr(places, "PATIENCE", 0.4)
+    t2i.use(toys)
+    in_shards(folder_server.folder, 2, 2)
+    folder_server.failures["000001.tar"] = 1000
+    output = tmp_path / "vectors"
+    says = "000001.tar' could not be read"
+    t2i.fails("embed", folder_server.url, "-m", "toy-vectors", "--output", output, code=1, says=says)
+    assert not list(output.glob("shards/*.arrow"))
+    t2i.fails("caption", folder_server.url, "-m", "toy", code=1, says=says)
+    folder_server.failures.clear()
+    t2i.ok("embed", folder_server.url, "-m", "toy-vectors", "--output", output)
 
 
 def test_the_size_of_the_cache_may_be_typed_anywhere(t2i: Runner, folder_server: FolderServer, in_shards: Make) -> None:

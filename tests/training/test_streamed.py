@@ -95,6 +95,21 @@ def together(data: str, folder: Path) -> bytes:
     return (folder / "x/model" / models.WEIGHTS).read_bytes()
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_store_that_goes_away_ends_the_training_and_skips_no_sample(
+    folder_server: FolderServer, in_shards: Make, tmp_path: Path, workers: str
+) -> None:
+    in_shards(folder_server.folder, 2, 8)
+    (folder_server.folder / "000001.tar").rename(tmp_path / "lost")
+    more = ["--on-bad-sample", "skip", "--workers", workers]
+    (tmp_path / "x").mkdir()
+    process = forked.start([*WORDS, "--train-data", folder_server.url, *more], tmp_path / "x")
+    process.join(100)
+    said = (tmp_path / "x/said").read_text()
+    assert process.exitcode == 1 and f"error: there is nothing at '{folder_server.url}/000001.tar'" in said
+    assert "skipped" not in said and "Traceback" not in said
+
+
 def test_the_settings_of_a_run_name_the_address(tiny_t2i: Runner, folder_server: FolderServer, in_shards: Make) -> None:
     in_shards(folder_server.folder, 1, 8)
     tiny_t2i.ok("train", "tiny", "--train-data", f"{folder_server.url}/", "--output", "x", "--max-steps", "1")
@@ -159,11 +174,13 @@ def test_data_that_the_cache_cannot_hold_are_told_of(
     streamed: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(room.VARIABLE, "50KB")
+    ahead = Ahead(streamed, SampleOrder(0, len(streamed), 4), 0)
+    ahead.most = room.bound()
     with pytest.warns(UserWarning, match=r"set --cache-size, or shuffle less"):
-        with Ahead(streamed, SampleOrder(0, len(streamed), 4), 0).following():
-            pass
-    with Ahead(streamed, SampleOrder(0, len(streamed), 4, 8), 0).following():
-        pass  # no warning, which would be an error
+        ahead.check_size()
+    windowed = Ahead(streamed, SampleOrder(0, len(streamed), 4, 8), 0)
+    windowed.most = room.bound()
+    windowed.check_size()  # no warning, which would be an error
 
 
 def test_rows_know_their_shard(streamed: PreparedDataset) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from t2icli.ground import extras
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.ground.translate import translate
 from t2icli.ground.watch import NO_FIGURES, Watch, unwatched
 
@@ -403,7 +403,7 @@ def error(problem: Exception, *, as_json: bool = False) -> int:
 
 
 def _explained(problem: Exception) -> tuple[str, str | None, int]:
-    if isinstance(problem, T2IError):
+    if isinstance(problem, (T2IError, Unreachable)):
         return problem.message, problem.hint, problem.code
     if hasattr(problem, "format_message"):  # wrong flags: Typer's own errors, of whichever click it stands on
         return _lowered(problem.format_message()), _where_it_stands(problem), 2

@@ -25,7 +25,7 @@ from t2icli.data import places
 from t2icli.data.index import Index, ShardEntry
 from t2icli.data.places import CARD, Folder, Mirror
 from t2icli.ground import files, toml
-from t2icli.ground.errors import T2IError, did_you_mean
+from t2icli.ground.errors import T2IError, Unreachable, did_you_mean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -181,7 +181,9 @@ class PreparedDataset:
         rows = np.flatnonzero(self._splits == SPLITS.index(name))
         if self._rows is not None:
             rows = self._rows[np.isin(self._rows, rows)]
-        return PreparedDataset(self.place, self.card, rows)
+        view = PreparedDataset(self.place, self.card, rows)
+        view._indexes = self._indexes
+        return view
 
     @cached_property
     def _splits(self) -> np.ndarray:
@@ -292,7 +294,7 @@ class PreparedDataset:
 
     def bring(self, shard: int) -> None:
         """Get a shard here, unless another process does; whoever reads it reports what goes wrong."""
-        with contextlib.suppress(T2IError, OSError):
+        with contextlib.suppress(T2IError, Unreachable, OSError):
             self._index(shard).bring()
 
     def _index(self, shard: int) -> Index:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, ClassVar, Protocol
+from typing import IO, ClassVar, Protocol, TypeVar
 
 from t2icli.data import room
 from t2icli.ground import files, locks, toml
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.store import remote
 
+T = TypeVar("T")
 CARD = "dataset.toml"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 """How something on the web starts, as opposed to a path."""
@@ -91,22 +92,24 @@ class Mirror:
         before = _shards(path)
         if os.environ.get("T2I_OFFLINE") and path.is_file():
             return
-        self._begin()
         try:
-            with files.whole(path) as draft:
-                patiently(self.address, FIRST, lambda: self._card(draft), lambda: 0)
+            card = patiently(self.address, FIRST, self._card, lambda: 0)
         except remote.NotThere as error:
             hint = "prepare one with t2i prepare, and copy its folder there"
             raise T2IError(f"there is no prepared dataset at '{self.address}': it has no {CARD}", hint) from error
+        self._begin()
+        with files.whole(path) as draft:
+            draft.write_bytes(card)
         for name in (name for name, _ in before - _shards(path)):
             for ending in ("tar", "parquet"):  # what is downloaded is compared with the card, and then trusted
                 (self.folder / f"{name}.{ending}").unlink(missing_ok=True)
 
-    def _card(self, draft: Path) -> None:
+    def _card(self) -> bytes:
         with remote.opened(f"{self.address}/{CARD}", seconds=FIRST) as stream:
-            draft.write_bytes(b"".join(stream.blocks))
-            if draft.stat().st_size != stream.total:
-                raise remote.NoAnswer("the connection was lost")
+            card = b"".join(stream.blocks)
+            if len(card) != stream.total:
+                raise remote.NoAnswer(f"only {len(card)} of {stream.total} bytes came")
+            return card
 
     def _begin(self) -> None:
         if not (self.folder / ORIGIN).is_file():
@@ -119,7 +122,10 @@ class Mirror:
     def held(self, name: str, check: Check) -> Iterator[Path]:
         stream = room.use(self.folder / name)
         while stream is None:
-            stream = self._brought(name, check, wait=True)
+            try:
+                stream = self._brought(name, check, wait=True)
+            except T2IError as error:  # caught as that, it would be an error of a single row
+                raise Unreachable(error.message, error.hint) from error
         with stream:
             yield self.folder / name
 
@@ -150,9 +156,9 @@ class Mirror:
             draft = self._draft(name)
             assert draft is not None
             files.fsync(draft)
-            stream = room.use(draft)
+            stream = room.use(draft) if room.fcntl is not None else None  # Windows renames no file that is open
             os.replace(draft, path)
-            return stream
+            return stream or room.use(path)
 
     def _draft(self, name: str) -> Path | None:
         """What there is of a file that is not complete."""
@@ -201,13 +207,12 @@ def _size(draft: Path | None) -> int:
     return 0 if draft is None else draft.stat().st_size
 
 
-def patiently(address: str, seconds: float, work: Callable[[], object], progress: Callable[[], int]) -> None:
+def patiently(address: str, seconds: float, work: Callable[[], T], progress: Callable[[], int]) -> T:
     """Try until it works, or until nothing has come for so many seconds."""
     deadline, wait, before = time.monotonic() + seconds, 0.2, progress()
     while True:
         try:
-            work()
-            return
+            return work()
         except remote.NoAnswer as problem:
             if progress() > before:
                 deadline, wait, before = time.monotonic() + seconds, 0.2, progress()

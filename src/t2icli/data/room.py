@@ -131,5 +131,6 @@ def use(path: Path) -> IO[bytes] | None:
         if not os.fstat(stream.fileno()).st_nlink:  # removed in between
             stream.close()
             return None
-    os.utime(path)
+    with contextlib.suppress(FileNotFoundError):  # a dataset that was replaced goes even while it is read
+        os.utime(path)
     return stream

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from t2icli.engine import jobs
 from t2icli.engine.jobs import Chunk, Job
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 
 TRIES = 3
 """Times a chunk is begun when workers die under it."""
@@ -67,7 +67,7 @@ class ClusterWorker:
         """The number of the chunk whose shard is there now, or what is wrong."""
         try:
             return self._made(place)
-        except T2IError as error:
+        except (T2IError, Unreachable) as error:
             return f"{socket.gethostname()}: {error.message}"
 
     def _made(self, place: int) -> str:

@@ -24,6 +24,19 @@ class T2IError(Exception):
         self.code = code
 
 
+class Unreachable(Exception):
+    """Data that cannot be read now, such as a store that is away.
+
+    It is shown as a `T2IError` is, but whoever catches those to leave out single rows lets it pass: no row is at fault.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = 1
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the nearest known word, or listing them all when none is near."""
     import difflib  # slow to import, and most commands go well

@@ -13,7 +13,7 @@ from typing import Any
 from t2icli.data.dataset import PreparedDataset
 from t2icli.data.index import Index, ShardEntry, digest_of, read_parquet, wrong_index
 from t2icli.data.shards import member_name
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.prepare import report
 from t2icli.prepare.outcome import Refused
 from t2icli.prepare.pictures import finish
@@ -33,7 +33,7 @@ def problems(data: PreparedDataset) -> Iterator[str]:
             yield from _index(shard, index)
             with data.place.held(f"{shard.name}.tar", partial(_wrong, data, shard)) as path:
                 yield from _tar(path, index)
-        except T2IError as error:
+        except (T2IError, Unreachable) as error:
             yield error.message
     yield from (f"key {key!r} is there {count} times" for key, count in keys.items() if count > 1)
     yield from _report(data)

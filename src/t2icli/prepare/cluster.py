@@ -17,7 +17,7 @@ from typing import Any, cast
 import msgspec
 
 from t2icli.engine.query import connect
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.prepare.chunks import Chunk
 from t2icli.prepare.claims import LocalClaims
 from t2icli.prepare.report import Reports
@@ -101,7 +101,7 @@ def _work(job: bytes) -> bytes:
     try:
         scorer = _scorer(plan.scoring) if plan.scoring else None
         run_here([chunk], Work(Reports(output), plan, _ClusterClaims(name), retry, _listing(progress), scorer=scorer))
-    except T2IError as error:
+    except (T2IError, Unreachable) as error:
         return msgspec.msgpack.encode(Answer(error=error.message))
     return msgspec.msgpack.encode(Answer(progress))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from t2icli.data import room
 from t2icli.data.dataset import PreparedDataset
 from t2icli.data.places import Mirror
+from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.training.order import SampleOrder, shuffled
 
 PART = 2
@@ -40,14 +41,14 @@ class Ahead:
             yield self
             return
         self.most = room.bound()
-        self._check_size()
         threading.Thread(target=self._follow, daemon=True).start()
         try:
             yield self
         finally:
             self.over.set()
 
-    def _check_size(self) -> None:
+    def check_size(self) -> None:
+        """Say what it means that the cache is smaller than the data."""
         size = sum(map(self.data.size_of, range(len(self.data.card.shards))))
         if size > self.most and not self.order.window:
             warnings.warn(
@@ -62,10 +63,12 @@ class Ahead:
         while room.last_use(self.data.folder) < self.begun:
             if self.over.wait(PAUSE):
                 return
-        while not self.over.wait(PAUSE):
-            for shard in self.coming():
-                if not self.over.is_set():
-                    self.data.bring(shard)
+        with contextlib.suppress(T2IError, Unreachable):  # whoever reads the samples reports it
+            self.check_size()
+            while not self.over.wait(PAUSE):
+                for shard in self.coming():
+                    if not self.over.is_set():
+                        self.data.bring(shard)
 
     def coming(self) -> list[int]:
         """The shards of the next samples, those first that are needed first, as far as there is room for them."""

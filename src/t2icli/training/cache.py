@@ -128,7 +128,7 @@ def _fill(
     watch.progress(f"encode {part.name}", 0, part.views * n)
     for read in batches:
         if read.batch is None:
-            raise unreadable_error(data, *read.problems[0])
+            raise read.lost or unreadable_error(data, *read.problems[0])
         problems.update(read.problems)  # their places hold the next sample's results, which are never read
         result = part.run(read.batch).detach().cpu().numpy()
         if rows is None:

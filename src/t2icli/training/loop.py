@@ -194,7 +194,7 @@ class Training:
 
     def _ready(self, read: Read) -> Read:
         if read.batch is None:
-            raise unreadable_error(self.data, *read.problems[0])
+            raise read.lost or unreadable_error(self.data, *read.problems[0])
         for row, reason in read.problems:
             warnings.warn(f"skipped sample {name_of(self.data, row)}: {reason}", UserWarning, stacklevel=2)
         return dataclasses.replace(read, batch=to_device(read.batch, self.world.device, self.settings))

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from t2icli.contract.recipes import Samples
-from t2icli.ground.errors import T2IError
+from t2icli.ground.errors import T2IError, Unreachable
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, T2IError, Image.DecompressionBombError)
 """What Pillow and the data formats raise for a broken sample."""
@@ -100,6 +100,8 @@ class Read:
     rows: list[int]
     problems: list[tuple[int, str]]
     """(row, reason) of samples that could not be read."""
+    lost: Unreachable | None = None
+    """Why no sample can be read now."""
 
 
 class Seeded(Dataset[Any]):
@@ -123,6 +125,10 @@ class Seeded(Dataset[Any]):
                 if row in self.unreadable:
                     raise ValueError(self.unreadable[row])
                 return self.samples[row], row, problems
+            except Unreachable as error:
+                if get_worker_info() is None:
+                    raise
+                return error, row, problems  # raised in the training process, as it is
             except UNREADABLE as error:
                 problems.append((row, str(error) or type(error).__name__))
             row = (row + 1) % len(self.samples)
@@ -131,6 +137,9 @@ class Seeded(Dataset[Any]):
 
 def collate(items: Sequence[tuple[Any, int, list[tuple[int, str]]]]) -> Read:
     samples, rows, problems = zip(*items, strict=True)
+    lost = next((sample for sample in samples if isinstance(sample, Unreachable)), None)
+    if lost is not None:
+        return Read(None, list(rows), [], lost)
     whole = all(sample is not None for sample in samples)
     return Read(default_collate(list(samples)) if whole else None, list(rows), [p for some in problems for p in some])
 
