@@ -156,7 +156,7 @@ class Mirror:
             draft = self._draft(name)
             assert draft is not None
             files.fsync(draft)
-            stream = room.use(draft) if room.fcntl is not None else None  # Windows renames no file that is open
+            stream = room.use(draft) if room.RENAMES_OPEN else None  # Windows renames no file that is open
             os.replace(draft, path)
             return stream or room.use(path)
 

@@ -19,6 +19,8 @@ try:
 except ImportError:  # Windows removes no file that is open
     fcntl = None  # type: ignore[assignment]
 
+RENAMES_OPEN = fcntl is not None
+"""Whether a file that is open may be renamed."""
 VARIABLE = "T2I_CACHE_SIZE"
 MOST = 50 * 10**9
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}

@@ -26,6 +26,7 @@ OPTIONS = {"s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": SECOND
 """Of fsspec's file systems: ours is the only waiting and trying again."""
 MISSING_SECRETS = (
     "NoCredentialsError",
+    "ProfileNotFound",
     "PartialCredentialsError",
     "CredentialRetrievalError",
     "DefaultCredentialsError",
@@ -113,6 +114,8 @@ def _of_connection(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _by_fsspec(address: str, start: int, seconds: float) -> Iterator[Stream]:
     files, path = _file_system(address)  # each time: fsspec keeps what may be kept, and makes another after a fork
+    if address.startswith("s3://"):
+        _answered(address, files.connect, SECONDS)  # asks nobody yet, and takes seconds of a busy machine
     total = int(_answered(address, lambda: files.info(path), seconds)["size"])
 
     def blocks() -> Iterator[bytes]:
