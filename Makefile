@@ -84,7 +84,7 @@ ray: setup
 
 # On a cluster of Ray's that is started for it.
 test-cluster: ray
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/engine/test_cluster.py tests/engine/test_lost.py tests/prepare/test_cluster.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/engine/test_cluster.py tests/engine/test_lost.py tests/engine/test_nodes.py tests/prepare/test_cluster.py
 
 # The README's main command, with the small models that ship; it ends with where the gallery is.
 demo: setup

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from t2icli.engine import cluster, query
-from t2icli.engine.query import Lost, Query, check_address, check_answer, check_room, patient, room
+from t2icli.engine.query import Lost, Query, check_address, check_answer, check_room, connect, patient, room
 from t2icli.engine.run import Ray, run
 from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, ClusterWorker, Given, versions
 from t2icli.ground.errors import T2IError
@@ -96,6 +97,22 @@ def test_a_server_that_is_not_ray_is_an_error() -> None:
         check_address(address)
         with pytest.raises(T2IError, match=f"what answers at {address} is not a Ray cluster: timed out"):
             check_answer(address)
+
+
+def test_without_an_address_a_cluster_is_started_whatever_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **words: object) -> None:
+        asked.append(address)
+        if len(asked) > 1:
+            raise Exception("The current node\ntimed out")  # as Ray's own
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    monkeypatch.setitem(sys.modules, "daft", SimpleNamespace(get_or_infer_runner_type=lambda: "ray"))
+    connect(None)
+    assert asked == ["local"]
+    with pytest.raises(T2IError, match="cannot use the Ray cluster at this machine: The current node timed out"):
+        connect(None)
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])

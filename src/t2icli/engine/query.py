@@ -118,8 +118,8 @@ def connect(address: str | None) -> tuple[Any, Any]:
         check_address(address)
         check_answer(address)
     try:
-        ray.init(address=address or None, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
+        ray.init(address=address or "local", ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+    except Exception as error:  # it raises plain ones too
         reason = " ".join(str(error).split())
         raise T2IError(f"cannot use the Ray cluster at {address or 'this machine'}: {reason}", code=1) from error
     if daft.get_or_infer_runner_type() != "ray":
