@@ -37,8 +37,6 @@ ANYWHERE = ("--debug", "--offline", "--quiet", "-q")
 """Flags of `t2i` itself that may also stand behind the command."""
 WITH_VALUE = ("--cache-size",)
 """Those of them that take a value."""
-OF_TYPER = ("help", "install_completion", "show_completion")
-"""Flags that Typer adds, without a default."""
 
 
 class Commands(typer.core.TyperGroup):
@@ -46,7 +44,7 @@ class Commands(typer.core.TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)
-        _set_defaults(params)
+        _leave_missing(params)
         return params
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -62,7 +60,7 @@ class Commands(typer.core.TyperGroup):
         gc.enable()  # see __main__
         if (offer := offered(name)) is not None:
             command = loaded(offer)
-            _set_defaults_below(command, ctx)
+            _leave_missing_below(command, ctx)
             if name == "train":
                 recipe_help.add_defaults(command, rest)
             return name, in_users_language(command), rest
@@ -71,17 +69,32 @@ class Commands(typer.core.TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def _set_defaults(params: list[Any]) -> None:
-    """Typer imports pydantic to convert a missing value; a flag that is False needs no conversion."""
+class _Converter:
+    """Converts values as Typer does, which imports pydantic for that; a missing value needs no conversion."""
+
+    def __init__(self, parameter: Any) -> None:
+        self.of_typer = parameter.get_runtime_param
+
+    def __call__(self) -> _Converter:
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None and not param.multiple and param.nargs == 1:
+            return None
+        return self.of_typer().coerce(value, param=param, ctx=ctx)
+
+
+def _leave_missing(params: list[Any]) -> None:
     for parameter in params:
-        if parameter.name in OF_TYPER and parameter.default is None:
-            parameter.default = False
+        of_typer = getattr(parameter, "get_runtime_param", None)  # older versions of Typer have none
+        if of_typer is not None and not isinstance(of_typer, _Converter):
+            parameter.get_runtime_param = _Converter(parameter)
 
 
-def _set_defaults_below(command: Any, ctx: Any) -> None:
-    _set_defaults(command.get_params(ctx))
+def _leave_missing_below(command: Any, ctx: Any) -> None:
+    _leave_missing(command.get_params(ctx))
     for below in getattr(command, "commands", {}).values():
-        _set_defaults_below(below, ctx)
+        _leave_missing_below(below, ctx)
 
 
 def offered(name: str) -> CommandOffer | None:
