@@ -65,8 +65,7 @@ def test_data_from_s3_are_the_same_rows(s3: Callable[[Path, str], str], in_shard
 
 
 def test_data_from_any_file_system_of_fsspec_are_the_same_rows(in_shards: Make, tmp_path: Path) -> None:
-    import fsspec
-
+    fsspec = pytest.importorskip("fsspec")
     local = in_shards(tmp_path / "set", 2, 3)
     fsspec.filesystem("memory").put(str(local), "/any/set", recursive=True)
     assert contents(PreparedDataset.open("memory://any/set")) == contents(PreparedDataset.open(local))
@@ -214,13 +213,18 @@ def test_without_a_network_what_was_downloaded_is_read(
     [
         ("https://user:word@127.0.0.1/set", "'https://127.0.0.1/set' comes with a password or a query"),
         ("s3://bucket/set?X-Amz-Signature=word", "'s3://bucket/set' comes with a password or a query"),
-        ("nothing://bucket/set", "there is no kind of store called 'nothing'"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_without_its_secrets(address: str, says: str) -> None:
     with pytest.raises(T2IError) as raised:
         PreparedDataset.open(address)
     assert says in raised.value.message and "word" not in str(raised.value.hint)
+
+
+def test_a_kind_of_store_that_nobody_knows_is_an_error() -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(T2IError, match="there is no kind of store called 'nothing'"):
+        PreparedDataset.open("nothing://bucket/set")
 
 
 def test_a_place_without_a_dataset_is_an_error(folder_server: FolderServer, s3: Any, tmp_path: Path) -> None:
@@ -333,6 +337,7 @@ def test_processes_share_what_one_of_them_downloads(folder_server: FolderServer,
 def test_every_command_that_reads_data_takes_an_address(
     t2i: Runner, folder_server: FolderServer, in_shards: Make, tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch")
     from t2icli.testing import toys
 
     t2i.use(toys)
@@ -357,6 +362,7 @@ def test_every_command_that_reads_data_takes_an_address(
 def test_a_store_that_is_away_leaves_out_no_rows(
     t2i: Runner, folder_server: FolderServer, in_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("torch")
     from t2icli.testing import toys
 
     monkeypatch.setattr(places, "PATIENCE", 0.4)

@@ -50,7 +50,7 @@ def test_a_change_waits_for_the_copy_and_not_for_the_file(keeper: Keeper, monkey
     monkeypatch.setattr(keeper, "_save_shards", write)
     keeper.copies = slow = Slow()
     state = {"weight": torch.zeros(3)}
-    for step in (0.0, 1.0):  # the first copy is another one, for there is no room yet
+    for step in (0.0, 1.0):  # the first time, room is taken
         state["weight"].fill_(step)
         may_write.clear()
         keeper.save(state, int(step))

@@ -53,9 +53,8 @@ class Copies:
 
     def begin(self, parts: dict[str, Tensor]) -> None:
         """Copy what every forward may change, such as the buffers of a model: all that is not cut into shards."""
-        if self.parts.keys() != parts.keys():
-            self.parts, self.rest = BlockingAsyncStager().stage(parts), {}
-            return
+        if not self.parts.keys() <= parts.keys():
+            self.parts = {}
         self.rest = {name: part for name, part in parts.items() if isinstance(part, DTensor)}
         self._copy({name: part for name, part in parts.items() if name not in self.rest})
         if torch.cuda.is_available() and any(part.is_cuda for part in parts.values()):
@@ -72,7 +71,9 @@ class Copies:
 
     @torch.no_grad()
     def _copy(self, parts: dict[str, Tensor]) -> None:
-        for name, part in parts.items():
+        known = [name for name in parts if name in self.parts]
+        self.parts |= BlockingAsyncStager().stage({name: part for name, part in parts.items() if name not in known})
+        for name, part in ((name, parts[name]) for name in known):
             _local(self.parts[name]).copy_(_local(part), non_blocking=self.stream is not None)
 
 
