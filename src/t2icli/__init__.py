@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Ranker,
         Tokenizer,
     )
-    from t2icli.contract.recipes import Fit, Frozen, ParamGroup, Recipe, Samples, Turn
+    from t2icli.contract.recipes import Estimate, Fit, Frozen, ParamGroup, Recipe, Samples, Turn
     from t2icli.contract.requests import Abilities, Request
     from t2icli.data.dataset import PreparedDataset, SourceRow
     from t2icli.ground.watch import Watch
@@ -44,6 +44,7 @@ __all__ = [
     "DatasetPreparer",
     "Embedder",
     "Entry",
+    "Estimate",
     "Fit",
     "Frozen",
     "Generator",
@@ -77,7 +78,7 @@ _HOMES = {
     "contract.hookspecs": ("hookimpl",),
     "contract.entries": ("Command", "Entry", "Upstream", "lazily"),
     "contract.fields": ("PER_PICTURE", "Part", "Start", "part"),
-    "contract.recipes": ("Fit", "Frozen", "ParamGroup", "Recipe", "Samples", "Turn"),
+    "contract.recipes": ("Estimate", "Fit", "Frozen", "ParamGroup", "Recipe", "Samples", "Turn"),
     "contract.requests": ("Abilities", "Request"),
     "data.dataset": ("PreparedDataset", "SourceRow"),
     "ground.watch": ("Watch",),

@@ -320,7 +320,8 @@ def test_a_repository_that_cannot_work_is_refused_before_its_weights_are_fetched
     pipes: Runner, fake_hub: FakeHub, files: dict[str, bytes], says: str, code: int
 ) -> None:
     fake_hub.add(NAME, files)
-    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=code, says=says)
+    refused = pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", code=code, says=says)
+    assert str(pipes.home) not in refused.stderr, "a folder that is gone by then"
     assert not fake_hub.asked_of_store and not left_behind(pipes)
 
 
@@ -503,3 +504,4 @@ def test_a_listed_name_stands_for_its_repository(t2i: Runner, fake_hub: FakeHub)
     assert (model.card.about, model.card.source) == ("draws well", f"hf:{NAME}@{commit}")
     t2i.ok("models", "pull", "pipes/known")
     t2i.ok("models", "check", "pipes/known")
+    assert "pipes/again" in t2i.ok("models", "pull", f"hf:{NAME}", "--name", "again", "--dry-run").stderr

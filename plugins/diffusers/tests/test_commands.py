@@ -9,7 +9,7 @@ import t2i_diffusers
 from t2icli import load
 from t2icli.contract.requests import Request
 from t2icli.pictures.images import open_image
-from t2icli.testing import Runner
+from t2icli.testing import FakeHub, Runner
 
 QUICK = ("-o", "steps=2", "-o", "size=64x64", "-o", "precision=fp32")
 
@@ -45,6 +45,19 @@ def test_a_repository_without_a_pipeline_is_not_taken_in(t2i: Runner, own: Calla
     (folder / "model_index.json").unlink()
     t2i.fails("models", "import", folder, "--as", "diffusers", says="holds no pipeline: model_index.json is missing")
     assert not (t2i.home / "models/diffusers").exists()
+
+
+def test_a_pipeline_of_an_unknown_class_is_refused_before_its_weights_are_fetched(
+    t2i: Runner, fake_hub: FakeHub, tiny: Callable[[str], Path]
+) -> None:
+    t2i.use(t2i_diffusers)
+    place = tiny("z-image")
+    files = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    files["model_index.json"] = files["model_index.json"].replace(b"ZImagePipeline", b"FuturePipeline")
+    fake_hub.add("Some/Future", files)
+    says = "error: 'hf:Some/Future' needs FuturePipeline, which diffusers"
+    t2i.fails("models", "pull", "hf:Some/Future", "--as", "diffusers", "--yes", says=says)
+    assert not fake_hub.asked_of_store and not (t2i.home / "models/diffusers").exists()
 
 
 def test_a_turbo_model_takes_few_steps_without_being_asked_to(t2i: Runner, own: Callable[[str], Path]) -> None:

@@ -16,6 +16,7 @@ from t2icli.contract.requests import Request
 from t2icli.ground.errors import T2IError
 
 PROMPT = "红烧牛肉面"
+GGUF = "-o gguf=FILE of 4 bits"
 Load = Callable[..., Any]
 
 
@@ -248,9 +249,19 @@ def test_the_memory_needed_is_that_of_the_weights(load: Load) -> None:
     need = memory.Need({"transformer": 6_000_000_000, "text_encoder": 4_000_000_000, "vae": 80_000_000}, "bf16")
     assert memory.size(need.bytes()) == "20.2 GB"
     flags = dict(need.smaller(on_gpu=True))
-    assert list(flags) == ["-o quantize=int8", "-o offload=model", "-o offload=group", "-o gguf=FILE of 4 bits"]
+    assert list(flags) == ["-o quantize=int8", "-o offload=model", "-o offload=group", GGUF, f"-o quantize=int8 {GGUF}"]
+    assert list(dict(need.smaller(on_gpu=False))) == ["-o quantize=int8", GGUF, f"-o quantize=int8 {GGUF}"]
     assert memory.size(flags["-o offload=model"].bytes()) == "12.0 GB"
     assert all(less.bytes() < need.bytes() for less in flags.values())
+
+
+def test_flags_that_make_it_fit_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = memory.Need({"transformer": 6_000_000_000, "text_encoder": 4_000_000_000, "vae": 80_000_000}, "bf16")
+    monkeypatch.setattr(memory, "free", lambda device: 9_000_000_000)
+    with pytest.raises(T2IError, match=r"need 20\.2 GB and the GPU has 9\.0 GB") as caught:
+        memory.check(need, torch.device("cuda"))
+    flags = f"-o offload=group (1.2 GB), -o quantize=int8 {GGUF} (8.0 GB), -o quantize=int8 (10.7 GB)"
+    assert caught.value.hint is not None and flags in caught.value.hint
 
 
 def test_the_global_generator_is_left_alone(load: Load) -> None:

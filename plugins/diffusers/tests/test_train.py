@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,9 +253,3 @@ def test_the_denoiser_comes_to_the_gpu_when_the_text_encoders_have_gone(
 
 def test_other_families_cannot_be_trained(t2i: Runner, base: Base, data: Path) -> None:
     t2i.fails("train", *words(base("sana"), data), says="LoRAs cannot be trained here for SanaPipeline")
-
-
-def test_presets_are_for_8_12_and_24_gb() -> None:
-    sizes = t2i_diffusers.t2i_recipes()[0].sizes
-    assert json.dumps(sizes["tiny"]) != json.dumps(sizes["small"]) != json.dumps(sizes["base"])
-    assert sizes["tiny"]["quantize"] == "int8" and sizes["base"]["pixels"] == 1024

@@ -37,7 +37,7 @@ def list_(json: Json = False) -> None:
         show.json(msgspec.to_builtins(rows))
     elif rows:
         columns = ("model", "kind", "size", "", "Chinese", "licence", "about")
-        show.table([_cells(row) for row in rows], columns)
+        show.table([_cells(row) for row in rows], columns, named=True)
     else:
         show.note("no model is installed and no plugin lists one; train one, or see: t2i models import --help")
 

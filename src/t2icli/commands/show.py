@@ -99,10 +99,13 @@ class Percent(float):
     """A share of a hundred, shown as 86.7 %."""
 
 
-def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
+def table(
+    rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None, *, named: bool = False
+) -> None:
     """Rows under headings; numbers stand to the right, and an empty column is left out.
 
-    A path is never broken: where it is wider than the terminal, so is the table.
+    A path is never broken: where it is wider than the terminal, so is the table. Nor is a name, in the first column of
+    `named` rows: on a narrow terminal each is a paragraph.
     """
     listed = [list(row) for row in rows]
     used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
@@ -115,8 +118,30 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | No
         lines_of = _aligned([headings, *cells], {used.index(index) for index in right})
         lines([*lines_of[:1], "-" * max(map(len, lines_of)), *lines_of[1:], ""])
         return
+    if named and not _fits(headings, cells):
+        _paragraphs(headings, cells)
+        return
     paths = {index: width for index in used if (width := _width_of_paths(row[index] for row in listed))}
     _rich_table(headings, cells, [index in right for index in used], [paths.get(index) for index in used])
+
+
+def _fits(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> bool:
+    """Whether a terminal has room for all columns and a few words of the last."""
+    widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
+    return sum(widths[:-1]) + 3 * len(widths) + NARROW <= console(sys.stdout).width
+
+
+def _paragraphs(headings: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
+    """A name, and under it what there is to say of it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out = console(sys.stdout)
+    for name, *facts, about in cells:
+        out.print(Text(name, "bold"))
+        known = [f"{heading} {fact}".strip() for heading, fact in zip(headings[1:], facts, strict=False) if fact]
+        for text in filter(None, (", ".join(known), about)):
+            out.print(Padding(Text(text), (0, 0, 0, 4)))
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:

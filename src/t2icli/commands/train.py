@@ -68,7 +68,7 @@ def train(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="tiny, small, base, or original (the authors'); chosen to suit the machine if omitted.",
+            help="tiny, small, base, or original (the authors'); of a LoRA 8gb, 12gb, 24gb; by machine if omitted.",
             rich_help_panel=HOW_LONG,
         ),
     ] = None,

@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from t2icli.store.models import Card
 
+if TYPE_CHECKING:
+    from t2icli.contract.recipes import Estimate
+
 T = TypeVar("T")
-Size = Literal["tiny", "small", "base"]
-"""How large a model to train: for two cores, for many cores, for one GPU."""
+Size = Literal["tiny", "small", "base", "8gb", "12gb", "24gb"]
+"""How large a model to train: for two cores, for many cores, for one GPU; or for a GPU of that memory."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Entry(Generic[T]):
     sizes: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     """Of a recipe: the settings that make each size, in place of the defaults; those are `--size original`. No sizes
     mean one size. A setting whose default is none may not be among them, except for `loop.max_steps`."""
+    suited: Callable[[Size, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Of a recipe whose sizes depend on its other settings, such as its base: a size and those settings in; what
+    differs from `sizes` out."""
+    estimate: Callable[[Any], Estimate] | None = None
+    """Of a recipe that is too large to be loaded for a look: settings in; what training takes out, without loading."""
     conditions: Collection[str] = ()
     """Of a generator: the pictures it takes besides a prompt, names in `contract.requests.CONDITIONS`. They are in
     `Abilities.conditions` too; here they are known before anything is loaded."""

@@ -117,6 +117,18 @@ class Recipe(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a training takes, computed before anything is loaded."""
+
+    trained: int
+    """Parameters that are trained."""
+    memory: Mapping[str, int]
+    """Bytes at the moment that takes the most, by what takes them: "weights", "activations"."""
+    without_caption: str
+    """As a `CaptionedRecipe` has it."""
+
+
 @runtime_checkable
 class LossModel(Protocol):
     """A recipe's `model` with a method `loss` that is called in place of the module itself."""

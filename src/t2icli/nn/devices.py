@@ -71,6 +71,11 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes that a GPU has in all."""
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 

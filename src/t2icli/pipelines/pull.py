@@ -114,12 +114,22 @@ def plan(
     reference = hub.parse(word)
     if reference is None:
         return _plan_known(_source(word), variant)
+    backend = backend or _listed_for(reference)
     if backend is None:
         choices = ", ".join(making.backends())
         raise T2IError(f"which backend is {reference} for?", f"add --as BACKEND, one of: {choices}")
     full = making.full_name(backend, name or making.as_name(reference.title))
     source = ModelSource(full, "", "", repository=str(reference), wanted=tuple(patterns), variant=variant)
     return _of_repository(source, reference)
+
+
+def _listed_for(reference: Reference) -> str | None:
+    """The backend that a listed model of this repository has."""
+    for source in discovery.installed().sources:
+        listed = hub.parse(source.repository) if source.repository else None
+        if listed is not None and listed.id.lower() == reference.id.lower():
+            return work.backend_of(source.name)
+    return None
 
 
 def _plan_known(source: ModelSource, variant: str | None) -> PullPlan | Model:
@@ -239,7 +249,11 @@ def _adopt(plan: PullPlan, snapshot: Snapshot, folder: Path, draft: Path, watch:
     for file in small:
         download.fetch(snapshot.remote(file), folder, watch)
     adopt.place(folder, small, draft)
-    card = adopt.card(plan.entry, draft)
+    try:
+        card = adopt.card(plan.entry, draft)
+    except T2IError as error:  # by the name that the user knows, not that of a folder which will be gone
+        message = error.message.replace(str(draft), plan.source.repository)
+        raise T2IError(message, error.hint, error.code) from error
     weights = [file for file in plan.wanted if not layout.is_small(file)]
     _borrow(weights, folder)
     for file in weights:

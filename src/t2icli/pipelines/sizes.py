@@ -27,7 +27,7 @@ def pick(entry: Entry[Any], word: str | None, option: Mapping[str, Any], device:
             return None
         raise T2IError(f"recipe {entry.name!r} has one size only", "leave --size out, and set what you want with -o")
     if word == AUTO:
-        return ORIGINAL if settings.begins_from_weights(entry.settings, option) else by_machine(device)
+        return ORIGINAL if settings.begins_from_weights(entry.settings, option) else by_machine(entry, device)
     if word in (None, ORIGINAL):
         return ORIGINAL
     if word not in entry.sizes:
@@ -35,13 +35,23 @@ def pick(entry: Entry[Any], word: str | None, option: Mapping[str, Any], device:
     return word
 
 
-def by_machine(device: str) -> Size:
-    """tiny on few cores, small on many, base with a GPU."""
-    from t2icli.nn.devices import pick_device
+def by_machine(entry: Entry[Any], device: str) -> Size:
+    """tiny on few cores, small on many, base with a GPU; of sizes for GPUs the largest that there is memory for."""
+    from t2icli.nn.devices import memory_of, pick_device
 
-    if pick_device(device).type != "cpu":
+    chosen = pick_device(device)
+    of_memory = [size for size in entry.sizes if size.endswith("gb")]
+    if of_memory:
+        there = memory_of(chosen) if chosen.type == "cuda" else 0
+        return max((size for size in of_memory if _gigabytes(size) <= there), key=_gigabytes, default=of_memory[0])
+    if chosen.type != "cpu":
         return "base"
     return "small" if machine.cores() >= MANY_CORES else "tiny"
+
+
+def _gigabytes(size: str) -> float:
+    """Bytes that a GPU of that size has at least: some tell less than is written on the box."""
+    return 0.95e9 * int(size.removesuffix("gb"))
 
 
 def of_loop(option: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -55,6 +65,8 @@ def under(entry: Entry[Any], size: str | None, option: Mapping[str, Any]) -> dic
     if size in (None, ORIGINAL):
         return dict(option)
     chosen = dict(entry.sizes[size])  # type: ignore[index]
+    if entry.suited is not None:
+        chosen = settings.merge(chosen, entry.suited(size, option))  # type: ignore[arg-type]
     if settings.begins_from_weights(entry.settings, option):
         chosen = {name: value for name, value in chosen.items() if name == "loop"}
     loop = of_loop(option)

@@ -256,28 +256,40 @@ def preview(
     flags: Mapping[str, Any], folder: Path, *, resume: bool = False, tell: Tell = silent
 ) -> list[tuple[str, str]]:
     """What would be trained: sizes, steps and the memory that weights, gradients and optimizer take."""
-    from t2icli.training.captions import check_captions
-    from t2icli.training.devices import process_group
-
     configured = planned(flags, folder, resume=resume, tell=tell)
     plan = configured.plan
     if not configured.has_steps:
         texts = sum(1 for _ in captions(plan.train_data))
         return [("recipe", plan.recipe), ("captions", str(texts)), ("run", str(folder))]
     data, held_out = open_parts(plan)
-    with TemporaryDirectory() as place, process_group("cpu") as world:
-        recipe, chosen = build(_with_vocabularies(configured, Path(place), data, world, silent))
-    check_captions(recipe, data)
-    trained = parameters_of(recipe)
+    chosen: LoopSettings = configured.settings.loop
+    trained, need = _taken(configured, data)
     batch = min(chosen.batch_size, len(data)) if plan.batch_size else chosen.batch_size
     steps = chosen.max_steps or -int(-chosen.epochs * len(data) // batch)
-    copies = 4 + bool(chosen.ema)  # weights, gradients, two averages of Adam's
     return [
         ("recipe", plan.recipe),
         *([("size", plan.size)] if plan.size else []),
         ("samples", f"{len(data)} to train on, {len(held_out) if held_out else 0} held out"),
         ("steps", f"{steps} of at most {batch} samples" if plan.batch_size else f"{steps} of {batch} samples"),
         ("trained parameters", f"{trained / 1e6:.1f} million"),
-        ("memory", f"{trained * 4 * copies / 2**30:.2f} GiB, and the activations of a batch"),
+        ("memory", need),
         ("run", str(folder)),
     ]
+
+
+def _taken(configured: Configured, data: PreparedDataset) -> tuple[int, str]:
+    """How many numbers are trained, and the memory that takes: estimated by the recipe, or seen by building it."""
+    from t2icli.training.captions import check_captioned, check_captions
+    from t2icli.training.devices import process_group
+
+    if configured.entry.estimate is not None:
+        found = configured.entry.estimate(configured.settings)
+        check_captioned(data, found.without_caption)
+        parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in found.memory.items())
+        return found.trained, f"{sum(found.memory.values()) / 1e9:.1f} GB: {parts}"
+    with TemporaryDirectory() as place, process_group("cpu") as world:
+        recipe, chosen = build(_with_vocabularies(configured, Path(place), data, world, silent))
+    check_captions(recipe, data)
+    trained = parameters_of(recipe)
+    copies = 4 + bool(chosen.ema)  # weights, gradients, two averages of Adam's
+    return trained, f"{trained * 4 * copies / 2**30:.2f} GiB, and the activations of a batch"

@@ -49,8 +49,12 @@ class Ids:
 
 def check_captions(recipe: Recipe, data: PreparedDataset) -> None:
     """Refuse to train a recipe that learns from captions without any, and say how many pictures have none."""
-    if not isinstance(recipe, CaptionedRecipe):
-        return
+    if isinstance(recipe, CaptionedRecipe):
+        check_captioned(data, recipe.without_caption)
+
+
+def check_captioned(data: PreparedDataset, without_caption: str) -> None:
+    """The same for data alone; what happens to a picture without a caption, to be read after "they are"."""
     missing = sum(not data.captions(i) for i in range(len(data)))
     if missing and missing == len(data):
         raise T2IError(
@@ -58,5 +62,5 @@ def check_captions(recipe: Recipe, data: PreparedDataset) -> None:
             "write one beside each, as NAME.txt, by hand or with: t2i caption FOLDER --txt",
         )
     if missing and launch.speaks():
-        message = f"{missing} of {len(data)} pictures to train on have no caption: they are {recipe.without_caption}"
+        message = f"{missing} of {len(data)} pictures to train on have no caption: they are {without_caption}"
         warnings.warn(message, UserWarning, stacklevel=1)

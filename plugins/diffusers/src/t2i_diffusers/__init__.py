@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from t2i_diffusers.presets import LORA_SIZES, suited
 from t2icli.contract.entries import Entry, lazily
-from t2icli.contract.entries import Size as SizeName
 from t2icli.contract.fields import ELSEWHERE, FILE_PER_PICTURE, PER_PICTURE, base_of
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Generator, LatentCodec
@@ -118,14 +118,6 @@ class LoraRecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     )
 
 
-SAVING: dict[str, Any] = {"quantize": "int8", "checkpointing": True}
-LORA_SIZES: dict[SizeName, dict[str, Any]] = {
-    "tiny": {**SAVING, "rank": 8, "loop": {"batch_size": 1, "max_steps": 1500}},
-    "small": {**SAVING, "rank": 16, "loop": {"batch_size": 2, "max_steps": 2000}},
-    "base": {"rank": 32, "pixels": 1024, "checkpointing": True, "loop": {"batch_size": 2, "max_steps": 3000}},
-}
-"""Meant for GPUs of 8, 12 and 24 GB; the README estimates which bases fit."""
-
 adopt = lazily("t2i_diffusers.folder:adopt")
 adopt_autoencoder = lazily("t2i_diffusers.folder:adopt_autoencoder")
 
@@ -143,7 +135,17 @@ def t2i_codecs() -> list[Entry[LatentCodec]]:
 @hookimpl
 def t2i_recipes() -> list[Entry[Recipe]]:
     about = "a LoRA for Z-Image, Qwen-Image, FLUX.2 klein or SDXL: from pairs of text and image"
-    return [Entry("lora", about, LoraRecipeSettings, lazily("t2i_diffusers.train:LoraRecipe"), sizes=LORA_SIZES)]
+    return [
+        Entry(
+            "lora",
+            about,
+            LoraRecipeSettings,
+            lazily("t2i_diffusers.train:LoraRecipe"),
+            sizes=LORA_SIZES,
+            suited=suited,
+            estimate=lazily("t2i_diffusers.estimate:estimate"),
+        )
+    ]
 
 
 @hookimpl

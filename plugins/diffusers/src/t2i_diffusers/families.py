@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from t2i_diffusers import autoencoder
 from t2i_diffusers.libraries import diffusers
 from t2icli.ground.errors import T2IError
+
+CLIP_ROWS = 77
+"""Tokens of a text as Stable Diffusion XL reads it, whatever its length."""
 
 
 class Family(Protocol):
@@ -22,6 +26,10 @@ class Family(Protocol):
     """The layers that a LoRA changes, by the ends of their names."""
 
     def encode_texts(self, texts: Sequence[str], length: int) -> Tensor: ...
+    def text_shape(self, length: int) -> tuple[int, int]:
+        """Rows and width of a text's encoding, without encoding one."""
+        ...
+
     def encode_images(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> latents as the denoiser sees them, of mean 0 and size 1."""
         ...
@@ -32,9 +40,8 @@ class Family(Protocol):
         ...
 
 
-def family(pipeline: Any) -> Family:
-    """That of a pipeline; others than these cannot be trained."""
-    kind = type(pipeline).__name__
+def family(pipeline: Any, kind: str) -> Family:
+    """That of a pipeline of this class; others than these cannot be trained."""
     if kind not in FAMILIES:
         raise T2IError(
             f"LoRAs cannot be trained here for {kind}", f"the base must be one of: {', '.join(sorted(FAMILIES))}"
@@ -68,6 +75,9 @@ class ZImage:
         )
         return torch.cat([marked(one[None], torch.ones(1, len(one), device=one.device), length) for one in encodings])
 
+    def text_shape(self, length: int) -> tuple[int, int]:
+        return length, self.pipeline.transformer.config.cap_feat_dim + 1
+
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
 
@@ -83,7 +93,7 @@ class ZImage:
 
     def _texts(self, encodings: Tensor) -> list[Tensor]:
         dtype = self.pipeline.transformer.dtype
-        return [one[one[:, -1] > 0][:, :-1].to(dtype) for one in encodings]
+        return [one[:rows, :-1].to(dtype) for one, rows in zip(encodings, _lengths(encodings), strict=True)]
 
 
 @dataclass
@@ -95,6 +105,9 @@ class QwenImage:
         encodings = [self.pipeline.encode_prompt([text], max_sequence_length=length) for text in texts]
         masks = [torch.ones(rows.shape[:2], device=rows.device) if mask is None else mask for rows, mask in encodings]
         return torch.cat([marked(rows, mask, length) for (rows, _), mask in zip(encodings, masks, strict=True)])
+
+    def text_shape(self, length: int) -> tuple[int, int]:
+        return length, self.pipeline.transformer.config.joint_attention_dim + 1
 
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
@@ -135,6 +148,9 @@ class Flux2Klein:
         rows, _ = self.pipeline.encode_prompt(list(texts), max_sequence_length=length)
         return marked(rows, torch.ones(rows.shape[:2], device=rows.device), length)
 
+    def text_shape(self, length: int) -> tuple[int, int]:
+        return length, self.pipeline.transformer.config.joint_attention_dim + 1
+
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
 
@@ -173,6 +189,9 @@ class StableDiffusionXL:
         both = torch.cat([rows, last], dim=1)
         return marked(both, torch.ones(both.shape[:2], device=both.device), both.shape[1])
 
+    def text_shape(self, length: int) -> tuple[int, int]:
+        return CLIP_ROWS + 1, self.pipeline.unet.config.cross_attention_dim + 1
+
     def encode_images(self, images: Tensor) -> Tensor:
         return autoencoder.encode(self.pipeline.vae, images)
 
@@ -208,9 +227,16 @@ class StableDiffusionXL:
 
 def _rows(encodings: Tensor) -> tuple[Tensor, Tensor]:
     """Texts without the padding that none of them needs, and their mask."""
-    mask = encodings[..., -1] > 0
-    longest = int(mask.sum(1).max())
-    return encodings[:, :longest, :-1], mask[:, :longest].long()
+    longest = max(_lengths(encodings))
+    return encodings[:, :longest, :-1], (encodings[:, :longest, -1] > 0).long()
+
+
+def _lengths(encodings: Tensor) -> list[int]:
+    """Rows of each text that are not padding; all of them where only shapes are known."""
+    if isinstance(encodings, FakeTensor):
+        return [encodings.shape[1]] * len(encodings)
+    lengths: list[int] = (encodings[..., -1] > 0).sum(1).tolist()
+    return lengths
 
 
 FAMILIES: dict[str, Any] = {

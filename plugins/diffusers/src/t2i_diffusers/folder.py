@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,24 @@ def open_repository(folder: Path) -> PipelineFolder:
 def adopt(folder: Path) -> Card:
     """The card of a repository with a pipeline; weights need not be there yet."""
     repository = open_repository(folder)
+    if _is_unknown(repository.pipeline):
+        raise unknown(repository)
     return Card(kind="generator", backend="diffusers", about=repository.pipeline.removesuffix("Pipeline"))
+
+
+def _is_unknown(pipeline: str) -> bool:
+    """Whether the installed diffusers has no class of that name, as far as its list of names says without an import."""
+    spec = importlib.util.find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return False
+    return f'"{pipeline}"' not in Path(spec.origin).read_text(encoding="utf-8")
+
+
+def unknown(repository: PipelineFolder) -> T2IError:
+    return T2IError(
+        f"'{repository.folder}' needs {repository.pipeline}, which diffusers {version('diffusers')} does not have",
+        "update it: t2i install --upgrade diffusers",
+    )
 
 
 def autoencoder_class(folder: Path) -> str:

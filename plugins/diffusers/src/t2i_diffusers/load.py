@@ -61,10 +61,7 @@ def default_dtype_kept() -> Iterator[None]:
 def pipeline_class(repository: PipelineFolder) -> Any:
     kind = getattr(diffusers, repository.pipeline, None)
     if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
-        raise T2IError(
-            f"'{repository.folder}' needs {repository.pipeline}, which diffusers {diffusers.__version__} does not have",
-            "update it: t2i install --upgrade diffusers",
-        )
+        raise folder.unknown(repository)
     return kind
 
 

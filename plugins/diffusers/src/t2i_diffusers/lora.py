@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FILE = "pytorch_lora_weights.safetensors"
 BASE = "base"
 """The part of a LoRA's model that is the pipeline it was trained beside."""
+WITHOUT_CAPTION = "learnt without words"
 ANOTHER_BASE = "a LoRA fits only the base that it was trained for"
 
 
@@ -39,6 +41,16 @@ def _base(model: Model) -> Model:
     except T2IError as error:
         way = f"to use it with another base anyway: -m BASE -o lora={model.name}"
         raise T2IError(error.message, "\n  ".join(filter(None, [error.hint, way])), error.code) from error
+
+
+def adapt(denoiser: Any, rank: int, targets: Sequence[str]) -> None:
+    """Put fresh matrices of a LoRA beside these layers, which alone are to be trained."""
+    from peft import LoraConfig
+
+    denoiser.requires_grad_(False)
+    with quiet():
+        warnings.filterwarnings("ignore", "TorchaoLoraLinear", UserWarning)  # about merging, which is not done here
+        denoiser.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets)))
 
 
 class Loras:

@@ -33,8 +33,12 @@ class Need:
     gguf: int | None = None
     """Bytes of the file in place of the denoiser's weights."""
 
+    def held(self) -> dict[str, float]:
+        """Bytes of each component."""
+        return {name: count * self._each(name) for name, count in self.parts.items()}
+
     def bytes(self) -> int:
-        held = {name: count * self._each(name) for name, count in self.parts.items()}
+        held = self.held()
         if self.gguf is not None:
             held |= {name: float(self.gguf) for name in held if name in DENOISERS}
         if self.offload == "group":  # a layer or two at a time
@@ -56,7 +60,10 @@ class Need:
             yield "-o offload=group", replace(self, offload="group")
         if self.gguf is None:
             largest = max((count for name, count in self.parts.items() if name in DENOISERS), default=0)
-            yield "-o gguf=FILE of 4 bits", replace(self, gguf=int(largest * 0.6))
+            fewer_bits = replace(self, gguf=int(largest * 0.6))
+            yield "-o gguf=FILE of 4 bits", fewer_bits
+            if self.quantize == "none":
+                yield "-o quantize=int8 -o gguf=FILE of 4 bits", replace(fewer_bits, quantize="int8")
 
 
 def need(repository: PipelineFolder, settings: Settings, precision: str) -> Need:
@@ -74,7 +81,8 @@ def check(wanted: Need, device: torch.device) -> None:
     if there is None or wanted.bytes() < SMALL or wanted.bytes() <= there:
         return
     where = "the GPU" if device.type == "cuda" else "this machine"
-    flags = [f"{flag} ({size(less.bytes())})" for flag, less in wanted.smaller(device.type == "cuda")][:3]
+    helpful = sorted(wanted.smaller(device.type == "cuda"), key=lambda each: each[1].bytes() > there)  # what fits first
+    flags = [f"{flag} ({size(less.bytes())})" for flag, less in helpful[:3]]
     raise T2IError(
         f"the weights need {size(wanted.bytes())} and {where} has {size(there)} of memory left",
         f"use one or several of: {', '.join(flags)}; or a smaller model: t2i models list",

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from t2i_diffusers import Settings, lora, schedulers, steps
+from t2i_diffusers import Settings, estimate, lora, schedulers, steps
 from t2i_diffusers.families import Family, family
 from t2i_diffusers.libraries import quiet
 from t2i_diffusers.load import load_pipeline
@@ -50,7 +50,7 @@ class Adapter(nn.Module):
 
 
 class LoraRecipe:
-    without_caption = "learnt without words"
+    without_caption = lora.WITHOUT_CAPTION
 
     def __init__(self, settings: LoraRecipeSettings) -> None:
         if importlib.util.find_spec("peft") is None:
@@ -61,9 +61,10 @@ class LoraRecipe:
         self.settings, self.base = settings, settings.base
         self.device = devices.pick_device("auto")
         precision = devices.pick_precision(settings.base_precision, self.device)
+        estimate.check(settings, self.device)
         opened = Settings(model=self.base, quantize=settings.quantize)
         self.pipeline = load_pipeline(opened, torch.device("cpu"), precision)
-        self.kind = family(self.pipeline)
+        self.kind = family(self.pipeline, type(self.pipeline).__name__)
         self.name = "unet" if hasattr(self.pipeline, "unet") else "transformer"
         self.denoiser = self._prepared(getattr(self.pipeline, self.name))
         self.model = Adapter(self.denoiser, self.kind)
@@ -73,15 +74,9 @@ class LoraRecipe:
 
     def _prepared(self, denoiser: Any) -> Any:
         """The denoiser with fresh matrices of the LoRA, which alone are to be trained."""
-        from peft import LoraConfig
-
         for network in (value for value in self.pipeline.components.values() if isinstance(value, nn.Module)):
             network.requires_grad_(False)
-        targets = list(self.settings.targets or self.kind.targets)
-        with quiet():
-            denoiser.add_adapter(
-                LoraConfig(r=self.settings.rank, lora_alpha=self.settings.rank, target_modules=targets)
-            )
+        lora.adapt(denoiser, self.settings.rank, self.settings.targets or self.kind.targets)
         for parameter in denoiser.parameters():
             if parameter.requires_grad:  # in fp32, whatever the base is in
                 parameter.data = parameter.data.float()
