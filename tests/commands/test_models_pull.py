@@ -504,4 +504,4 @@ def test_a_listed_name_stands_for_its_repository(t2i: Runner, fake_hub: FakeHub)
     assert (model.card.about, model.card.source) == ("draws well", f"hf:{NAME}@{commit}")
     t2i.ok("models", "pull", "pipes/known")
     t2i.ok("models", "check", "pipes/known")
-    assert "pipes/again" in t2i.ok("models", "pull", f"hf:{NAME}", "--name", "again", "--dry-run").stderr
+    assert "pipes/again" in t2i.ok("models", "pull", f"hf:{NAME}", "--name", "again", "--dry-run").stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_path_is_not_broken_by_a_narrow_terminal(monkeypatch: pytest.MonkeyPat
 def test_names_are_not_broken_by_a_narrow_terminal(about: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "vqa/" + "x" * 30
     table = shown(monkeypatch, [(name, "ranker", "", about)] * 2, ("model", "kind", "size", "about"), named=True)
-    lines = [line.rstrip() for line in table.splitlines()]
+    lines = [re.sub("\x1b\\[[0-9]*m", "", line).rstrip() for line in table.splitlines()]
     assert lines[:2] == [name, "    kind ranker"] and all(show._width(line) <= 40 for line in lines)
     assert "".join(line.strip() for line in lines[2 : len(lines) // 2]).replace(" ", "") == about.replace(" ", "")
 
