@@ -54,7 +54,8 @@ def check(settings: LoraRecipeSettings, device: torch.device) -> None:
     if needed <= there:
         return
     where = "the GPU" if device.type == "cuda" else "this machine"
-    flags = [f"{flag} ({memory.size(_sum(less))})" for flag, less in islice(smaller(settings), 3)]
+    less = ((flag, _sum(changed)) for flag, changed in smaller(settings))
+    flags = [f"{flag} ({memory.size(count)})" for flag, count in islice((each for each in less if each[1] < needed), 3)]
     raise T2IError(
         f"training needs {memory.size(needed)} and {where} has {memory.size(there)} of memory left",
         f"use one or several of: {', '.join([*flags, 'a smaller base'])}",
