@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from t2icli.nn.discriminator import ActNorm, PatchDiscriminator, heed, hinge
 
 
 @pytest.fixture(params=["tiny_a", "tiny_b"])
-def folder(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> Path:
-    return golden(f"clipgen/{request.param}/vqgan.pt").parent
+def io(request: pytest.FixtureRequest, golden: Callable[[str], Path]) -> dict[str, Tensor]:
+    """What CLIP-GEN's own code computed, and its discriminator's weights."""
+    folder = f"clipgen/{request.param}"
+    if request.param == "tiny_a":
+        state = load_file(golden(f"{folder}/discriminator.safetensors"))
+    else:
+        state = torch.load(golden(f"{folder}/vqgan.pt"), weights_only=True)["model"]
+    return {**state, **load_file(golden(f"{folder}/io.safetensors"))}
 
 
-def discriminator(folder: Path) -> PatchDiscriminator:
+def discriminator(state: dict[str, Tensor]) -> PatchDiscriminator:
     """CLIP-GEN's, which is taming's under other names."""
-    state = torch.load(folder / "vqgan.pt", weights_only=True)["model"]
-    mine = {name.removeprefix("discriminator."): value for name, value in state.items() if "discriminator" in name}
+    mine = {name.removeprefix("discriminator."): v for name, v in state.items() if name.startswith("discriminator.")}
     widths = [value.shape[0] for name, value in mine.items() if name.endswith("weight") and value.ndim == 4]
     network = PatchDiscriminator(widths[0], len(widths) - 2)
     last = len(network.main) - 1
@@ -30,9 +36,8 @@ def discriminator(folder: Path) -> PatchDiscriminator:
     return network.eval()
 
 
-def test_it_judges_as_upstream(folder: Path) -> None:
-    io = load_file(folder / "io.safetensors")
-    network = discriminator(folder)
+def test_it_judges_as_upstream(io: dict[str, Tensor]) -> None:
+    network = discriminator(io)
     with torch.no_grad():
         real, fake = network(io["vq/x"]), network(io["vq/recon"])
     assert torch.allclose(real, io["vq/disc_real"], atol=1e-4)
@@ -52,10 +57,10 @@ def test_what_the_codec_heeds_balances_both_pulls() -> None:
 
 
 def test_taming_names_its_parameters_so(golden: Callable[[str], Path]) -> None:
-    keys = torch.load(golden("vqgan/f4_attn16") / "last.ckpt", weights_only=True)["state_dict"]
-    own = PatchDiscriminator(8, 2).state_dict()
+    shapes = json.loads(golden("vqgan/keys_imagenet_f16_1024.json").read_text())
+    own = PatchDiscriminator(64, 2).state_dict()
     for name in ("main.0.weight", "main.2.weight"):
-        assert keys[f"loss.discriminator.{name}"].shape == own[name].shape
+        assert shapes[f"loss.discriminator.{name}"] == list(own[name].shape)
 
 
 def test_an_act_norm_begins_with_the_first_batch_whitened() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,12 @@ def test_a_file_that_is_no_prior_is_refused_by_name(tmp_path: Path) -> None:
         t2i_clipgen.import_prior(Upstream((tmp_path / "vqgan.pt",), {}), tmp_path)
 
 
-def test_a_prior_without_its_codec_is_refused(tiny: Any, tmp_path: Path) -> None:
-    (tmp_path / "shape.json").write_text(json.dumps({"heads": tiny.sizes["n_head"]}))
+def test_a_prior_without_its_codec_is_refused(golden: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "shape.json").write_text(json.dumps({"heads": 2}))
     with pytest.raises(T2IError, match="the model's codec is missing"):
-        t2i_clipgen.import_prior(Upstream((tiny.find("gpt.pt"), tmp_path / "shape.json"), {}), tmp_path / "model")
+        t2i_clipgen.import_prior(
+            Upstream((golden("clipgen/tiny_a/gpt.pt"), tmp_path / "shape.json"), {}), tmp_path / "model"
+        )
 
 
 @pytest.mark.parametrize("more", [0, 8])

@@ -170,7 +170,7 @@ def test_a_prompt_that_is_cut_can_lose_its_end_token_as_in_clip_gen(tiny_clip: M
 
 
 def test_ids_are_those_of_clip_gen_also_where_a_text_is_cut(golden: Callable[[str], Path]) -> None:
-    folder = golden("clipgen/clip")
+    folder = golden("clipgen/clip_ids")
     texts = json.loads((folder / "texts.json").read_text())
     known = load_file(folder / "io.safetensors")["tokens"]
     cut: list[str] = []
