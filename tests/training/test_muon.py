@@ -85,4 +85,4 @@ def test_a_stopped_run_with_muon_ends_with_the_same_bytes(
 
 def test_a_recipe_without_hidden_matrices_is_told_so(tiny_t2i: Runner, data: Path) -> None:
     run = ["train", "tiny", "--train-data", data, "--output", "x", "--optimizer", "muon"]
-    tiny_t2i.fails(*run, says="turn 'draw' has no matrices for the optimizer 'muon'")
+    tiny_t2i.fails(*run, says="this recipe has no matrices for the optimizer 'muon'")

@@ -26,7 +26,7 @@ from t2icli.training.evaluate import to_device
 from t2icli.training.order import SampleOrder, Seeded, collate
 from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
-from t2icli.training.turns import RunningTurn, only
+from t2icli.training.turns import only, running
 
 SHARE = 0.7
 """Of the memory that is free, what a step may take by its estimate."""
@@ -131,7 +131,7 @@ class Trial:
         model = recipe.model.to(world.device).train()
         if settings.grad_checkpointing:
             recompute(model)
-        self.turns = [RunningTurn(turn, self.settings, 1, World(world.device)) for turn in recipe.turns()]
+        self.turns = running(recipe.turns(), self.settings, 1, World(world.device))
         trained = sum({id(p): p.numel() for turn in self.turns for p in turn.parameters}.values())
         averages = sum(p.numel() for p in model.parameters()) if settings.ema else 0
         self.kept = 4 * (2 * trained + averages)

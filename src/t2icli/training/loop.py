@@ -33,7 +33,7 @@ from t2icli.training.log import Log
 from t2icli.training.order import Pieces, Read, SampleOrder, Seeded, loader, seed_all
 from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
-from t2icli.training.turns import RunningTurn, buffers_kept, interruptible, only
+from t2icli.training.turns import buffers_kept, interruptible, only, running
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Training:
             raise T2IError("precision 'fp16' cannot train in shards", "use --precision bf16, or --strategy ddp")
         if self.is_sharded and len(turns) > 1:
             raise T2IError("strategy 'fsdp' supports one optimizer, and this recipe has two", "use ddp")
-        self.turns = [RunningTurn(turn, settings, self.total, world) for turn in turns]
+        self.turns = running(turns, settings, self.total, world)
         if world.size == 1 and not settings.compile:
             interruptible(parameter for turn in self.turns for parameter in turn.parameters)
         self.average = Average(self.model, settings.ema)

@@ -116,6 +116,14 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
         raise
 
 
+def running(turns: Iterable[Turn], settings: LoopSettings, total: int, world: World) -> list[RunningTurn]:
+    """All turns of a recipe. With Muon, a turn without matrices for it, as an adversary's, is left to AdamW."""
+    turns = list(turns)
+    if settings.optimizer == "muon" and not any(group.hidden for turn in turns for group in turn.groups):
+        raise T2IError("this recipe has no matrices for the optimizer 'muon'", "try: --optimizer adamw")
+    return [RunningTurn(turn, settings, total, world) for turn in turns]
+
+
 def interruptible(parameters: Iterable[nn.Parameter]) -> None:
     """Python handles signals between its own instructions, of which a backward pass has none; these are some."""
     for parameter in parameters:
@@ -147,8 +155,6 @@ def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.
 
 
 def _muon(turn: Turn, groups: list[dict[str, Any]], settings: LoopSettings) -> Muon:
-    if not any(group.hidden for group in turn.groups):
-        raise T2IError(f"turn {turn.name!r} has no matrices for the optimizer 'muon'", "try: --optimizer adamw")
     if any(isinstance(p, DTensor) for group in turn.groups for p in group.parameters):
         raise T2IError("the optimizer 'muon' cannot train in shards", "use --strategy ddp, or --optimizer adamw")
     marked = [{**values, "hidden": group.hidden} for values, group in zip(groups, turn.groups, strict=True)]

@@ -89,6 +89,22 @@ def test_matrices_of_the_transformer_alone_are_hidden() -> None:
     assert not others.hidden
 
 
+def test_with_muon_the_adversary_is_left_to_adamw(t2i: Runner, pictures: dataset.PreparedDataset) -> None:
+    shape = {"resolution": 16, "patch": 8, "ch": 64, "ch_mult": 1, "apart": "yes", "transformer": 1}
+    words = [f"shape.{key}={value}" for key, value in shape.items()]
+    words += [
+        "perceptual_weight=0",
+        "adversary.weight=0.5",
+        "adversary.width=4",
+        "adversary.layers=1",
+        "adversary.start=0",
+    ]
+    flags = [flag for word in words for flag in ("-o", word)]
+    end = ["--optimizer", "muon", "--max-steps", 2, "--batch-size", 4, "--output", "run"]
+    t2i.ok("train", "vqgan", "--train-data", pictures.folder, *flags, *end)
+    assert "fooled" in Path("run/log.jsonl").read_text()
+
+
 @pytest.mark.parametrize("wrong", ["ch=40", "ch_mult=1,2", "apart=no", "finish=6"])
 def test_a_transformer_says_which_settings_it_needs(t2i: Runner, pictures: dataset.PreparedDataset, wrong: str) -> None:
     settings = {"ch": "64", "ch_mult": "1", "apart": "yes", "transformer": "1"} | dict([wrong.split("=")])
