@@ -64,7 +64,7 @@ FEW = (2, 8)
 CARDS = (8, 16, 24)
 """Gigabytes of GPUs, of which `USABLE` is for a training."""
 USABLE = 0.9
-LONGEST = 1.5
+LONGEST = 1.0
 """Seconds that a timed step may take by its floor; fewer samples otherwise."""
 MANY = 4096
 """A larger batch is of no interest."""
@@ -73,7 +73,7 @@ WITHOUT = {"tokenizer", "lora"}
 PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("sizes.md", "sizes.zh.md")]
 TABLE = re.compile(r"(?<=\n\n)(\|.*\n)+")
 MEASURED = re.compile("<!-- measured -->.*<!-- end -->")
-PICTURES, SIDE = 8, 300
+PICTURES, SIDE = 2, 300
 CHARACTERS = range(0x4E00, 0x4E00 + 4000)
 """Of captions: a vocabulary as it is learnt from some."""
 ORIGINAL_WORDS = 21_128
@@ -195,19 +195,13 @@ class Sized:
     def turns(self) -> list[RunningTurn]:
         return [RunningTurn(turn, self.loop, 1, CPU) for turn in self.recipe.turns()]
 
-    def timed(self, speed: float) -> tuple[int, float] | None:
-        """A batch and the CPU seconds of a step with it, the best of three; None if a step takes too long."""
-        turns = self.turns()
+    def timed(self, batch: int) -> tuple[float, int]:
+        """CPU seconds of a step, the best of three, with all that the loop does in it; and its operations."""
+        turns, samples = self.turns(), self.batch(batch)
         with FlopCounterMode(display=False) as operations:
-            begun = time.process_time()
-            self._whole_step(turns, self.batch(2))
-            taken = time.process_time() - begun
-        largest = int(2 * LONGEST / max(operations.get_total_flops() / speed, taken / 4))
-        if largest < 2:
-            return None
-        batch = min(self.loop.batch_size, largest)
-        samples = self.batch(batch)
-        return batch, min(seconds(partial(self._whole_step, turns, samples)) for _ in range(3))
+            self._whole_step(turns, samples)
+        taken = min(seconds(partial(self._whole_step, turns, samples)) for _ in range(3))
+        return taken, operations.get_total_flops()
 
     def _whole_step(self, turns: list[RunningTurn], batch: Any) -> None:
         for turn in turns:
@@ -299,7 +293,6 @@ def rows(make: Callable[[], Sized], speed: float) -> Iterator[list[str]]:
     """What a GPU needs; then, of steps that are short enough, what they take here."""
     sized = make()
     parameters = f"{train.parameters_of(sized.recipe) / 1e6:.1f}"
-    timed = sized.timed(speed)
     try:
         plain, again = sized.counted()
     except (DataDependentOutputException, DynamicOutputShapeException):
@@ -308,10 +301,10 @@ def rows(make: Callable[[], Sized], speed: float) -> Iterator[list[str]]:
     batches = [" / ".join(shown(c.largest(USABLE * gb * 1e9)) for gb in CARDS) if c else "" for c in (plain, again)]
     name = [f"`{sized.name}`", sized.size]
     yield [*name, parameters, f"{plain.fixed / 1e9:.2g}", f"{plain.flop / 1e9:.3g}", *each, *batches]
-    if timed is not None:
-        batch, taken = timed
-        floor = plain.flop * batch / speed
-        yield [*name, str(batch), f"{taken:.2g}", f"{floor:.2g}", f"{taken / floor:.1f}"]
+    batch = min(sized.loop.batch_size, int(LONGEST * speed / plain.flop))
+    if batch >= 2:
+        taken, flop = make().timed(batch)
+        yield [*name, str(batch), f"{taken:.2g}", f"{flop / speed:.2g}", f"{taken * speed / flop:.1f}"]
 
 
 def shown(batch: int) -> str:
@@ -330,7 +323,13 @@ def put(page: Path, number: int, cells: list[str]) -> None:
     places = [i for i, each in enumerate(lines) if each.startswith(line(cells[:2])[:-1])]
     place = places[0] if places else len(lines)
     lines[place : place + 1] = [line(cells)]
+    lines[2:] = sorted(lines[2:], key=_order)
     files.write(page, text[: table.start()] + "\n".join(lines) + "\n" + text[table.end() :])
+
+
+def _order(row: str) -> tuple[str, int]:
+    name, size = row.split(" | ")[:2]
+    return name, ("tiny", "small", "base", sizes.ORIGINAL).index(size)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,11 @@ def _threads_work() -> bool:
 
 
 def _end_at_once(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # the reader has gone
+            pass
     os._exit(code)
 
 
