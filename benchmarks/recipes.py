@@ -57,9 +57,10 @@ from t2icli.training.recompute import blocks, recompute
 from t2icli.training.settings import LoopSettings
 from t2icli.training.turns import RunningTurn, only
 
-BATCHES = (2, 16)
-"""What is counted. Memory is a convex function of the batch, so that lines between these are never below it."""
-FEW = (2, 8)
+BATCHES = (4, 256)
+"""What is counted. Memory is a convex function of the batch, of gradients at first and of activations then: so the line
+between these is never below it, and the second is large."""
+FEW = (4, 64)
 """The same where shapes depend on contents, so that the steps have to be taken."""
 CARDS = (8, 16, 24)
 """Gigabytes of GPUs, of which `USABLE` is for a training."""
@@ -156,7 +157,9 @@ class Bench:
         return folder
 
     def built(self, name: str, size: str) -> tuple[Recipe, LoopSettings]:
-        option = {field: str(self.part(recipe, size)) for field, recipe in PARTS.get(name, {}).items()}
+        option: dict[str, Any] = {field: str(self.part(part, size)) for field, part in PARTS.get(name, {}).items()}
+        if name == "clipcap":
+            option["padding_in_loss"] = True  # the rows that count would depend on the captions
         requested = {"recipe": name, "train_data": str(self.data), "size": size, "option": option}
         return train.build(planned(requested, self.place / "run", resume=False, tell=silent))
 
