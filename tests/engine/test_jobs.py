@@ -99,6 +99,15 @@ def test_a_server_that_is_not_ray_is_an_error() -> None:
             check_answer(address)
 
 
+def test_a_cluster_that_wants_a_token_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    def client(address: str) -> None:
+        raise RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.")
+
+    monkeypatch.setattr(query, "resolve_name", lambda name: client)
+    with pytest.raises(T2IError, match="the Ray cluster at head:6379 wants its token"):
+        check_answer("head:6379")
+
+
 def test_without_an_address_a_cluster_is_started_whatever_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -85,8 +85,11 @@ def test_a_node_with_something_else_is_named(tmp_path: Path, photos: Path, clust
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_one_host_does_not_see_is_named(tmp_path: Path, photos: Path) -> None:
+def test_a_folder_that_one_host_does_not_see_is_named(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("daft")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of a cluster that nothing outside the two hosts can reach
     with two_hosts(tmp_path, "a job") as (head, other):
         start_ray(head, "--head", "--port", "6379")
         start_ray(other, "--address", f"{head.address}:6379", hidden=photos)

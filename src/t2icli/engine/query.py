@@ -33,6 +33,7 @@ LOST_AFTER = 20.0
 PARTITIONS = 10_000
 """Of one query at most: what Daft remembers of each must fit into memory. Longer jobs have several chunks in each."""
 STARTED = "start one: ray start --head; its first lines show the address"
+TOKEN = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE, here and on all machines"
 SAME = "install the same packages on all machines"
 KEPT = "finished shards are kept: run the same command again"
 STARTS = "import sys; sys.path[:] = sys.argv[1:]; from t2icli.engine.query import main; main()"
@@ -150,6 +151,8 @@ def check_answer(address: str) -> None:
         error = answers.get(timeout=ANSWER_WITHIN)
     except Empty:
         error = TimeoutError("timed out")
+    if error is not None and "AuthToken" in str(error):
+        raise T2IError(f"the Ray cluster at {address} wants its token", TOKEN, code=1) from error
     if error is not None:
         raise T2IError(f"what answers at {address} is not a Ray cluster: {error}", STARTED, code=1) from error
 
