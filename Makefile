@@ -107,7 +107,7 @@ starter: $(STARTER:%=starter-%)
 	done; done
 
 $(PLATES): | setup
-	$(BIN)/t2i prepare plates 60000 -o look=photo -o size=240 -o rules.duplicates=keep --output $(@D)
+	$(BIN)/t2i prepare plates 60000 -o look=photo -o size=240 -o rules.duplicates=keep -o rules.store=jpg --output $(@D)
 
 $(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume
