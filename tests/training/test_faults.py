@@ -123,6 +123,8 @@ def test_an_empty_data_set_is_refused(tiny_t2i: Runner, tmp_path: Path) -> None:
 
 def test_a_data_set_smaller_than_a_batch_is_refused(tiny_t2i: Runner, data: Path) -> None:
     tiny_t2i.fails(*train(data, "--batch-size", "11"), says="the data has 10 samples, fewer than one batch of 11")
+    cut = tiny_t2i.fails(*train(data, "--batch-size", "11", "--grad-accum", "11"), says="fewer than one batch").stderr
+    assert "try --batch-size 10 --grad-accum 1" in cut
 
 
 def test_what_to_train_and_on_what_must_be_said(tiny_t2i: Runner, data: Path) -> None:

@@ -285,7 +285,7 @@ def _taken(configured: Configured, data: PreparedDataset) -> tuple[int, str]:
     if configured.entry.estimate is not None:
         found = configured.entry.estimate(configured.settings)
         check_captioned(data, found.without_caption)
-        parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in found.memory.items())
+        parts = "; ".join(f"{name} {size / 1e9:.1f}" for name, size in found.memory.items())
         return found.trained, f"{sum(found.memory.values()) / 1e9:.1f} GB: {parts}"
     with TemporaryDirectory() as place, process_group("cpu") as world:
         recipe, chosen = build(_with_vocabularies(configured, Path(place), data, world, silent))

@@ -337,7 +337,9 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:
     if n == 0:
         raise T2IError("there is nothing to train on: the dataset is empty")
     if n < batch:
-        raise T2IError(f"the data has {n} samples, fewer than one batch of {batch}", f"try --batch-size {n}")
+        fits = n // parts * parts
+        hint = f"try --batch-size {fits}" if fits else f"try --batch-size {n} --grad-accum 1"
+        raise T2IError(f"the data has {n} samples, fewer than one batch of {batch}", hint)
     if batch % parts:
         near = max(parts, batch // parts * parts)
         raise T2IError(
