@@ -160,6 +160,9 @@ class Bench:
         option: dict[str, Any] = {field: str(self.part(part, size)) for field, part in PARTS.get(name, {}).items()}
         if name == "clipcap":
             option["padding_in_loss"] = True  # the rows that count would depend on the captions
+            if size == sizes.ORIGINAL:
+                option["vocabulary"] = str(self.place / "vocab.txt")
+                del option["tokenizer"]
         requested = {"recipe": name, "train_data": str(self.data), "size": size, "option": option}
         return train.build(planned(requested, self.place / "run", resume=False, tell=silent))
 
