@@ -352,7 +352,7 @@ def test_every_command_that_reads_data_takes_an_address(
         place = 2 if words[0] == "search" else 1 if words[0] != "evaluate" else 2
         here, there = (t2i.ok(*words[:place], data, *words[place:]).stdout for data in (local, f"{folder_server.url}/"))
         assert here == there != ""
-    t2i.fails("prepare", folder_server.url, "--report", says="has no room for a page")
+    t2i.fails("prepare", folder_server.url, "--report", says="a page cannot be written to the address")
     t2i.ok("embed", folder_server.url, "-m", "toy-vectors", "--output", tmp_path / "vectors")
     assert folder_server.url in (tmp_path / "vectors/plan.toml").read_text()
     assert t2i.ok("search", "dish 1", tmp_path / "vectors", "--copy", tmp_path / "found", "--top", "1")

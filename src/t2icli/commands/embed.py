@@ -56,7 +56,7 @@ def embed(
     ] = None,
     root: Root = None,
     index: Annotated[
-        bool, typer.Option("--index", help="Also make an index, with which t2i search need not compare all vectors.")
+        bool, typer.Option("--index", help="Also build an index, so that t2i search does not compare all vectors.")
     ] = False,
     job_flags: JobFlags = JobFlags(engine="here", shard_rows=1000),
     backend: BackendFlags = BackendFlags(),

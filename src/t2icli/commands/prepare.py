@@ -56,15 +56,19 @@ def prepare(
     ] = None,
     score: Annotated[
         list[str] | None,
-        named("ranker", "--score", help="Note each pair's score in its JSON, and show how the scores lie."),
+        named("ranker", "--score", help="Record each pair's score in its JSON and print the quantiles of the scores."),
     ] = None,
     dedup: Annotated[
         Path | None,
-        typer.Option("--dedup", metavar="VECTORS", help="Leave out near-duplicates, by what t2i embed made of SOURCE."),
+        typer.Option(
+            "--dedup",
+            metavar="VECTORS",
+            help="Leave out near-duplicates, found by the vectors that t2i embed made of SOURCE.",
+        ),
     ] = None,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", min=-1, max=1, help="Cosine from which on two pictures are near-duplicates."),
+        typer.Option("--threshold", min=-1, max=1, help="Lowest cosine similarity of two near-duplicates."),
     ] = 0.95,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Also fetch from private and loopback addresses.")
@@ -157,7 +161,9 @@ def _look(path: Path, views: _Views, *, check: bool, as_json: bool) -> int:
 
     data = PreparedDataset.open(path)
     if views.report and not data.place.is_writable:
-        raise T2IError(f"'{data.place}' has no room for a page", "copy the dataset into a folder first")
+        raise T2IError(
+            f"a page cannot be written to the address '{data.place}'", "copy the dataset into a folder first"
+        )
     if check:
         return _check(data, as_json)
     if not (seen := _seen(data, views)):
@@ -216,7 +222,7 @@ def _show_summary(job: Preparation, done: Summary, seen: dict[str, Any], as_json
     if done.scores:
         percents = [f"{percent} %" for percent in SHOWN]
         lies = [(name, lie.rows, *(lie.below[percent] for percent in SHOWN)) for name, lie in done.scores.items()]
-        show.table(lies, ("score", "rows", *percents), "scores that so many rows are not above, with dropped ones")
+        show.table(lies, ("score", "rows", *percents), "quantiles of the scores, including dropped rows")
     if failed := done.of("failed"):
         some = ", ".join(f"{name} ({reason})" for name, reason in done.failed)
         more = ", ..." * (failed > len(done.failed))

@@ -74,7 +74,7 @@ def search(
         typer.Option("--page", parser=named_path, metavar="FILE.html", help="Write the pictures found as a web page."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Compare all vectors, although there is an index of t2i embed.")
+        bool, typer.Option("--exact", help="Compare all vectors even if t2i embed built an index.")
     ] = False,
     cache: Cache = None,
     root: Root = None,
@@ -137,7 +137,7 @@ def _nearest(stored: Vectors, query: NDArray[np.float32], top: int, exact: bool)
     if indexed and not exact:
         show.warn("the index is not used, because faiss is not installed; run: t2i install 't2icli[search]'")
     elif not indexed and stored.rows > vector_index.EXACT:
-        show.note(f"all of {stored.rows} vectors are compared; t2i embed --index makes an index")
+        show.note(f"all of {stored.rows} vectors are compared; t2i embed --index builds an index")
     return stored.search(query, top)
 
 

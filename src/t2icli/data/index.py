@@ -81,7 +81,7 @@ class Index:
                         return f"the {'sound' if kind else 'picture'} of {row['key']!r} has another sha256"
                 tar.seek(row["json_offset"])
                 if not _is_record(tar.read(row["json_size"]), row):
-                    return f"the record of {row['key']!r} is not its own"
+                    return f"the JSON of {row['key']!r} does not match the index"
         return None
 
     def _members(self) -> list[dict[str, Any]]:

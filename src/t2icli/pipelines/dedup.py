@@ -29,7 +29,7 @@ class Dedup:
     def of(cls, folder: Path, threshold: float) -> Dedup:
         vectors = Vectors.at(folder)
         if vectors is None:
-            raise T2IError(f"'{folder}' holds no vectors", f"make them: t2i embed SOURCE --output {folder}")
+            raise T2IError(f"'{folder}' holds no vectors", f"compute them: t2i embed SOURCE --output {folder}")
         return cls(vectors, threshold)
 
     @property
@@ -58,7 +58,7 @@ class Dedup:
         if source not in SOURCES or Path(self.vectors.plan["source"]) != path.resolve():
             raise T2IError(
                 f"the vectors in '{self.vectors.folder}' are of '{self.vectors.plan['source']}', not of '{path}'",
-                f"make some: t2i embed {path} --output FOLDER",
+                f"compute some: t2i embed {path} --output FOLDER",
             )
         root = options.get("root")
         if pairs.keys(embed.read(path, "pictures", Path(root) if root else None)) != self.vectors.plan["keys"]:

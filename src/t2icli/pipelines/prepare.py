@@ -138,7 +138,7 @@ class ScoreQuantiles:
 
     rows: int
     below: Mapping[int, float]
-    """By percent of the rows, the score that so many are not above."""
+    """Quantiles of the scores, by percent of the rows."""
 
 
 @dataclass(frozen=True)

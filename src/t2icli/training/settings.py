@@ -51,7 +51,11 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.0
     seed: Annotated[int, Meta(description="random seed", ge=0)] = 0
     shuffle_window: Annotated[
-        int, Meta(description="shuffle so many samples at a time, in runs of neighbours; 0 is all of them", ge=0)
+        int,
+        Meta(
+            description="shuffle this many samples at a time, which are runs of neighbours; 0 shuffles all of them",
+            ge=0,
+        ),
     ] = 0
     workers: Annotated[int, Meta(description="processes that read data; 0 reads in the training process", ge=0)] = 0
     log_every: Annotated[int, Meta(description="steps between lines of log.jsonl", ge=1)] = 10
