@@ -134,7 +134,7 @@ def test_a_dry_run_tells_the_memory_and_loads_nothing(
             stream.seek(8 + int.from_bytes(stream.read(8), "little"))
             stream.write(b"\xff" * (weights.stat().st_size - stream.tell()))
     said = t2i.ok("train", "lora", "-m", base, "--train-data", data, "--dry-run", "-o", "pixels=128")
-    assert re.search(r"memory\W+\d+\.\d GB: weights \d+\.\d, LoRA", said.stdout), said.stdout
+    assert re.search(r"memory\W+\d+\.\d GB: weights \d+\.\d; LoRA", said.stdout), said.stdout
     assert "1 of 2 pictures to train on have no caption: they are learnt without words" in said.stderr
 
 

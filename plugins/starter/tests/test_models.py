@@ -26,6 +26,7 @@ import t2i_starter
 import t2i_wavbrivl
 from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
+from t2icli.nn.weights import from_int8
 from t2icli.registry import configure
 from t2icli.sounds import clips
 from t2icli.store import models
@@ -55,7 +56,8 @@ def runs(tmp_path: Path) -> Path:
     """A codec, a generator that holds a copy of it, and a model whose config names the generator's codec."""
     weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     vqgan = tmp_path / "runs/vqgan/model"
-    codec = put(vqgan, Card(kind="codec", backend="vqgan"), w=weights, large=torch.tensor([1e6]), n=torch.tensor(7))
+    numbers = {"w": weights, "b": weights[0].clone(), "large": torch.tensor([1e6]), "n": torch.tensor(7)}
+    codec = put(vqgan, Card(kind="codec", backend="vqgan"), **numbers)
     for backend in ("dalle", "dalle2"):
         shutil.copytree(vqgan, tmp_path / "runs" / backend / "model/codec")
         config = {"made_with": codec.sha256} if backend == "dalle2" else {}
@@ -70,10 +72,11 @@ def shipped(runs: Path, tmp_path: Path, recipe: ModuleType) -> Path:
     return tmp_path / "models"
 
 
-def test_every_run_becomes_a_model_of_16_bit_numbers(shipped: Path, runs: Path) -> None:
+def test_every_run_becomes_a_model_of_8_and_16_bit_numbers(shipped: Path, runs: Path) -> None:
     assert {path.name for path in shipped.iterdir()} == {"vqgan", "dalle", "dalle2"}
     before, after = (load_file(folder / models.WEIGHTS) for folder in (runs / "vqgan/model", shipped / "vqgan"))
-    assert after["w"].dtype == torch.float16 and torch.allclose(after["w"].float(), before["w"], atol=2e-3)
+    assert after["w"].dtype == torch.int8 and torch.allclose(from_int8(after)["w"], before["w"], atol=2e-2)
+    assert after["b"].dtype == torch.float16 and torch.allclose(after["b"].float(), before["b"], atol=2e-3)
     assert after["large"].dtype == torch.float32, "16 bits cannot hold it"
     assert after["n"].dtype == torch.int64
 
