@@ -134,6 +134,7 @@ def test_what_does_not_go_together_is_refused(t2i: Runner) -> None:
     assert not Path("y").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """By the program itself, in a process of its own, with the models that come with it."""
     pytest.importorskip("t2i_starter")

@@ -52,7 +52,7 @@ def killed(data: str, folder: Path, step: int, environment: Mapping[str, str] | 
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("more", [(), ("-o", "loop.shuffle_window=16")])
+@pytest.mark.parametrize("more", [pytest.param((), marks=pytest.mark.slow), ("-o", "loop.shuffle_window=16")])
 def test_killed_and_resumed_on_a_web_server_it_ends_with_the_bytes_of_a_folder(
     folder_server: FolderServer, in_shards: Make, tmp_path: Path, more: tuple[str, ...]
 ) -> None:

@@ -95,7 +95,8 @@ def test_a_step_takes_what_was_estimated(family: str, chosen: dict[str, Any], ti
     assert made.drawing(latents) == pytest.approx(decoding, rel=0.25)
 
 
-@pytest.mark.parametrize("checkpointing", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_blocks_that_repeat_count_as_often_as_there_are(
     checkpointing: bool, own: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
