@@ -67,10 +67,6 @@ class Index:
         """Get the tar here, where it is elsewhere."""
         self.place.bring(self.tar, self.wrong)
 
-    @property
-    def is_here(self) -> bool:
-        return self.place.is_here(self.tar)
-
     def wrong(self, path: Path) -> str | None:
         """What is wrong with a tar: every picture, sound and record in it is compared with the index."""
         with path.open("rb") as tar:

@@ -21,11 +21,11 @@ HEAD = 64
 COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
 """Directions of red, green and blue: light, and two colours."""
 FALLS = ((1.0, 1.0), (0.35, 1.3), (0.2, 1.3))
-"""Of light and of each colour: how large the coarsest coefficient is, how soon finer ones fall off."""
+"""For light and each colour: size of the coarsest coefficient, and how fast finer ones get smaller."""
 FLATTER = 0.35
-"""Power of that size that coefficients are divided by: at 0 fine ones are learnt too slowly, at 1 their noise is."""
+"""Power of these sizes that scales the waves: 0 trains fine ones too slowly, 1 amplifies their noise."""
 OVERLAP = 3
-"""A patch that is drawn reaches this part of a code's side into its neighbours, all together, and fades out there."""
+"""Adjacent patches overlap by the side of a code divided by this, and fade into each other there."""
 
 
 @functools.lru_cache(maxsize=8)

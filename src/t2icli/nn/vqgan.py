@@ -174,7 +174,7 @@ class Decoder(nn.Module):
 
     @property
     def hidden(self) -> list[nn.Parameter]:
-        """Matrices for Muon, which learns kernels of convolutions no faster than AdamW."""
+        """Matrices for Muon: none, for it trains convolution kernels no faster than AdamW."""
         return []
 
     def forward(self, z: Tensor) -> Tensor:

@@ -37,8 +37,6 @@ BLOCK = 4096
 """Rows compared with as many others at a time."""
 ROUNDING = 1e-4
 """Products in float32 are off by less; what is this near to the threshold is computed in float64."""
-
-
 NEAREST = 64
 """Neighbours of each row that an index is asked for."""
 ROUGH = 0.03

@@ -12,6 +12,17 @@ FOUR_DOWN = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": 
 
 VISION_IDS = {"image_token_id": 261, "video_token_id": 262, "vision_start_token_id": 259, "vision_end_token_id": 260}
 
+TEXT = {
+    "vocab_size": tokenizers.VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+}
+"""Sizes of a text encoder."""
+
 
 def vae(latents: int = 4, **options: Any) -> Any:
     """Four levels: the pipelines assume pictures eight times as large as latents."""
@@ -119,13 +130,4 @@ def qwen_vl_processor(kind: str, patch: int) -> Any:
 
 
 def gemma2() -> Any:
-    config = transformers.Gemma2Config(
-        vocab_size=tokenizers.VOCABULARY,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-    )
-    return transformers.Gemma2Model(config).eval()
+    return transformers.Gemma2Model(transformers.Gemma2Config(**TEXT)).eval()

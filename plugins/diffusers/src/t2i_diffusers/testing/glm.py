@@ -13,13 +13,7 @@ from t2icli.testing import tokenizers
 
 def cogview4() -> Any:
     config = transformers.GlmConfig(
-        vocab_size=tokenizers.VOCABULARY,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
+        **components.TEXT,
         pad_token_id=0,
         eos_token_id=0,
     )
@@ -87,13 +81,7 @@ def kolors() -> Any:
 def ernie_image() -> Any:
     text = {
         "model_type": "mistral",
-        "vocab_size": tokenizers.VOCABULARY,
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
+        **components.TEXT,
     }
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.Mistral3Config(text_config=text, vision_config={"model_type": "pixtral", **vision})

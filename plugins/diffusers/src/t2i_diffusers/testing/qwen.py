@@ -62,13 +62,7 @@ def qwen_image_edit() -> Any:
 
 def qwen_image_21() -> Any:
     text = {
-        "vocab_size": tokenizers.VOCABULARY,
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
+        **components.TEXT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [2, 1, 1]},
     }
     vision = {
