@@ -5,16 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pyarrow.feather as feather
 import pytest
-import torch
-from PIL import Image, ImageColor
-from torch import Tensor
+from PIL import Image
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
@@ -24,43 +20,15 @@ from t2icli.data.dataset import SourceRow
 from t2icli.registry import defaults
 from t2icli.sounds.clips import save_wave
 from t2icli.testing import Runner, toys
+from t2icli.testing.toys import Colours, ColoursSettings
 
 COLOURS = ("blue", "green", "orange", "red", "yellow")
-
-
-class Settings(msgspec.Struct, frozen=True):
-    shift: float = 0.0
-    batch: int = 8
-
-
-class Colours:
-    """A text is a colour's name, a picture its mean colour, a sound the colour of its loudness."""
-
-    width = 3
-    space = "colours"
-    loaded = 0
-
-    def __init__(self, settings: Settings) -> None:
-        Colours.loaded += 1
-        self.shift = settings.shift
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self._unit(ImageColor.getrgb(text)) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        return torch.stack([self._unit(image.resize((1, 1)).getpixel((0, 0))) for image in images])
-
-    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
-        return torch.stack([self._unit((255 * np.abs(clip.samples).max(), 0, 40)) for clip in clips])
-
-    def _unit(self, colour: object) -> Tensor:
-        return torch.nn.functional.normalize(torch.tensor(colour, dtype=torch.float32) + self.shift, dim=0)
 
 
 class Plugin:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Embedder]]:
-        return [Entry("colour-vectors", "mean colours", Settings, Colours, embeds_audio=True)]
+        return [Entry("colour-vectors", "mean colours", ColoursSettings, Colours, embeds_audio=True)]
 
 
 @pytest.fixture

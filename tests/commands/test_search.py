@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import pytest
-import torch
-from PIL import Image, ImageColor
-from torch import Tensor
+from PIL import Image
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
@@ -15,32 +11,13 @@ from t2icli.contract.kinds import Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
 from t2icli.testing import Runner
-
-
-class Settings(msgspec.Struct, frozen=True): ...
-
-
-class MeanColour:
-    """A sentence is a colour's name, a picture its mean colour."""
-
-    width = 3
-    seen = 0
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self._unit(ImageColor.getrgb(text)) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        MeanColour.seen += len(images)
-        return torch.stack([self._unit(image.resize((1, 1)).getpixel((0, 0))) for image in images])
-
-    def _unit(self, colour: object) -> Tensor:
-        return torch.nn.functional.normalize(torch.tensor(colour, dtype=torch.float32), dim=0)
+from t2icli.testing.toys import Colours, ColoursSettings
 
 
 class Plugin:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Embedder]]:
-        return [Entry("mean", "mean colours", Settings, lambda settings: MeanColour())]
+        return [Entry("mean", "mean colours", ColoursSettings, Colours)]
 
 
 @pytest.fixture
@@ -53,13 +30,13 @@ def collection(tmp_path: Path) -> Path:
 
 def test_the_pictures_that_fit_best_are_found_and_embedded_once(t2i: Runner, collection: Path, tmp_path: Path) -> None:
     t2i.use(Plugin())
-    MeanColour.seen = 0
+    Colours.calls = []
     words = ("-r", "mean", "--top", 2, "--cache", tmp_path / "cache")
     found = t2i.ok("search", "red", collection, *words, "--json").json()["results"]
     assert [Path(each["picture"]).stem for each in found] == ["red", "orange"]
     assert found[0]["score"] == pytest.approx(1)
     assert "green" in t2i.ok("search", "green", collection, *words).stdout
-    assert MeanColour.seen == 3
+    assert sum(Colours.calls) == 3
 
 
 def test_a_file_that_is_no_picture_is_named_and_the_rest_is_searched(t2i: Runner, collection: Path) -> None:

@@ -11,13 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import pytest
-import torch
-from PIL import Image, ImageColor
-from torch import Tensor
+from PIL import Image
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
@@ -26,32 +24,10 @@ from t2icli.ground.errors import T2IError
 from t2icli.prepare import cluster, report, scores
 from t2icli.prepare.check import problems
 from t2icli.testing import Runner
+from t2icli.testing.toys import Colours, ColoursSettings
 
 
-class Settings(msgspec.Struct, frozen=True):
-    shift: float = 0.0
-
-
-class Colours:
-    """A text is a colour's name, a picture its mean colour."""
-
-    width = 3
-    loaded = 0
-    calls: ClassVar[list[int]] = []
-
-    def __init__(self, settings: Settings) -> None:
-        Colours.loaded += 1
-        self.shift = settings.shift
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([self._unit(ImageColor.getrgb(text)) for text in texts])
-
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        Colours.calls.append(len(images))
-        return torch.stack([self._unit(image.resize((1, 1)).getpixel((0, 0))) for image in images])
-
-    def _unit(self, colour: object) -> Tensor:
-        return torch.nn.functional.normalize(torch.tensor(colour, dtype=torch.float32) + self.shift, dim=0)
+class Settings(msgspec.Struct, frozen=True): ...
 
 
 class Width:
@@ -64,7 +40,7 @@ class Width:
 class Plugin:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Any]]:
-        return [Entry("mean", "mean colours", Settings, Colours)]
+        return [Entry("mean", "mean colours", ColoursSettings, Colours)]
 
     @hookimpl
     def t2i_rankers(self) -> list[Entry[Any]]:

@@ -6,7 +6,8 @@ The module is a plugin, so a test can set its own beside it:
     t2i.ok("generate", "a red apple", "-m", "mine", "--rerank", "toy")
 
 `generator`, `ranker` and `captioner` are called `toy`, the embedder `toy-vectors`, one of sounds `toy-audio`, and a
-generator that takes every condition and draws mixed requests `toy-painter`.
+generator that takes every condition and draws mixed requests `toy-painter`. `Colours` is an embedder for a test to
+announce itself, where it must be clear which picture fits which text.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
-from PIL import Image
+from PIL import Image, ImageColor
 
 from t2icli.contract.entries import Entry
 from t2icli.contract.fields import PER_PICTURE
@@ -182,6 +183,42 @@ class AudioEmbedder(Embedder):
 
     def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
         return self.embed_texts([f"{clip.seconds:g} seconds" for clip in clips])
+
+
+class ColoursSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    shift: Annotated[float, Meta(description="added to red, green and blue")] = 0.0
+    batch: Annotated[int, Meta(description="pictures at once", ge=1)] = 8
+
+
+class Colours:
+    """A text is a colour's name, a picture its mean colour, a sound is redder the louder it is."""
+
+    width = 3
+    space = "colours"
+    loaded = 0
+    """How often a test has loaded it,"""
+    calls: ClassVar[list[int]] = []
+    """and how many pictures it has embedded in each call; a fixture sets both back."""
+
+    def __init__(self, settings: ColoursSettings) -> None:
+        Colours.loaded += 1
+        self.shift = settings.shift
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return self._vectors(ImageColor.getrgb(text) for text in texts)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        Colours.calls.append(len(images))
+        return self._vectors(image.resize((1, 1)).getpixel((0, 0)) for image in images)
+
+    def embed_audio(self, clips: Sequence[AudioClip]) -> Tensor:
+        return self._vectors((255 * abs(clip.samples).max(), 0, 40) for clip in clips)
+
+    def _vectors(self, colours: Iterable[Any]) -> Tensor:
+        import torch
+
+        vectors = torch.stack([torch.tensor(colour, dtype=torch.float32) for colour in colours])
+        return torch.nn.functional.normalize(vectors + self.shift, dim=1)
 
 
 @hookimpl
