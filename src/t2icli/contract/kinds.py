@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,6 +262,12 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def check_scores(ranker: str, scores: Sequence[float], images: int) -> None:
+    """Whether a ranker has kept its promise: one finite number for each image."""
+    if len(scores) != images or not all(map(math.isfinite, scores)):
+        raise T2IError(f"ranker {ranker!r} did not give one number per image: {scores[:8]}", code=1)
 
 
 def lacking(kind: str, thing: object) -> str:

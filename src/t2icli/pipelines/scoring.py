@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from t2icli.contract.kinds import Ranker
+from t2icli.contract.kinds import Ranker, check_scores
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines import mixture
 from t2icli.registry.cosine import CosineRanker
@@ -55,8 +55,7 @@ class Judge:
 
     def score(self, prompt: str, images: Sequence[Image]) -> list[float]:
         scores = [float(score) for score in self.ranker.score(prompt, images)]
-        if len(scores) != len(images) or not all(map(math.isfinite, scores)):
-            raise T2IError(f"ranker {self.name!r} did not give one number per image: {scores[:8]}", code=1)
+        check_scores(self.name, scores, len(images))
         return scores
 
 

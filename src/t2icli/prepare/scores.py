@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from t2icli.contract.kinds import Ranker
+from t2icli.contract.kinds import Ranker, check_scores
 from t2icli.ground.errors import T2IError
 from t2icli.registry import discovery
 from t2icli.registry.cosine import CosineRanker
@@ -176,8 +176,7 @@ class Scorer:
             self._loaded[name] = self.scoring.rankers[name].open().thing
         scores = [values for some in _together(pairs) for values in _scored(self._loaded[name], some)]
         for values, pair in zip(scores, pairs, strict=True):
-            if len(values) != len(pair.captions) or not all(map(math.isfinite, values)):
-                raise T2IError(f"ranker {name!r} did not give one number per image: {values[:8]}", code=1)
+            check_scores(name, values, len(pair.captions))
         return scores
 
 
