@@ -37,9 +37,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def start(output: Path, address: str, deadly: str = "") -> subprocess.Popen[str]:
+def start(output: Path, address: str, deadly: str = "", seconds: float = 0.5) -> subprocess.Popen[str]:
     script = Path(__file__).with_name("jobs_to_do.py")
-    words = [sys.executable, script, output, str(CHUNKS), "0.5", deadly, address]
+    words = [sys.executable, script, output, str(CHUNKS), str(seconds), deadly, address]
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
 
 
@@ -75,7 +75,7 @@ def test_a_lost_node_leaves_its_chunks_to_the_other(tmp_path: Path, cluster: Any
 def test_a_node_in_place_of_a_lost_one_takes_its_chunks(tmp_path: Path, cluster: Any) -> None:
     cluster.add_node(num_cpus=1)
     lost = cluster.add_node(num_cpus=1)
-    run = start(tmp_path / "out", cluster.address)
+    run = start(tmp_path / "out", cluster.address, seconds=4)  # longer in all than a node takes to start
     begun(tmp_path / "out", run)
     cluster.add_node(num_cpus=1)
     cluster.remove_node(lost, allow_graceful=False)
