@@ -89,8 +89,9 @@ def caption(
         folder = output_folder(output)
         if text:
             work.check_text_files(paths, force=True)
-        how = work.Captioning(choice, n, job_seed(seed, folder), chosen_judges, backend.batch_size)
-        job = work.job(pictures, image_files.sources(images), folder, how, job_flags.shard_rows)
+        how = work.Captioning(choice, n, job_seed(seed, folder), chosen_judges)
+        reads = image_files.sources(images)
+        job = work.job(pictures, reads, folder, how, job_flags.shard_rows, backend.batch_size)
         tables = config.resolved(context, used, seed=how.seed, **chosen)
         _by_engine(job, on, tables, text=text, as_json=printing.as_json)
         return

@@ -448,6 +448,7 @@ def caption(
 ) -> None:
     """Caption pictures and compare with reference captions: BLEU-4, ROUGE-L, CIDEr-D and ranker scores."""
     from t2icli.pipelines import models, scoring
+    from t2icli.pipelines.caption import Captioning
     from t2icli.pipelines.evaluate import caption as work
     from t2icli.pipelines.evaluate import pairs
     from t2icli.registry.open import Choice, choose
@@ -469,7 +470,7 @@ def caption(
                     work.evaluate(source.open(), measured, n, seed=seed, by=by, judges=judges, advance=advance)
                 )
                 continue
-            how = work.Measuring(source, n, seed, chosen)
+            how = Captioning(source, n, seed, chosen)
             job = work.job(measured, data, output_folder(output), how, job_flags.shard_rows)
             results.append(_measured(job, on, advance, partial(work.joined, how=how, pairs=measured, by=by)))
     if as_json:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -113,27 +113,38 @@ class Captioning:
     n: int
     seed: int
     judges: Mapping[str, tuple[float, Choice]] = field(default_factory=dict)
-    at_once: int | None = None
 
-    def __call__(self) -> Make:
-        return partial(_write, self, self.captioner.open().thing, scoring.opened(self.judges))
+    def plan(self, shard_rows: int) -> dict[str, Any]:
+        """What the plan of a job notes of it."""
+        return {
+            "n": self.n,
+            "seed": self.seed,
+            "shard_rows": shard_rows,
+            "captioner": self.captioner.plan,
+            "ranker": scoring.plan(self.judges),
+        }
+
+    def make(self, write: Write) -> Make:
+        """`write` with all models loaded."""
+        return partial(write, self, self.captioner.open().thing, scoring.opened(self.judges))
+
+
+Write = Callable[[Captioning, Captioner, Sequence[scoring.Judge], Sequence[tuple[int, CaptionedPicture]], Path], None]
+"""Describes the pictures of a chunk and writes what is kept of them."""
 
 
 def job(
-    pictures: Sequence[CaptionedPicture], reads: tuple[Path, ...], output: Path, how: Captioning, shard_rows: int
+    pictures: Sequence[CaptionedPicture],
+    reads: tuple[Path, ...],
+    output: Path,
+    how: Captioning,
+    shard_rows: int,
+    at_once: int | None = None,
 ) -> Job:
     """The job that describes `pictures`; a later run must have the same ones."""
-    plan = {
-        "job": "caption",
-        "pictures": len(pictures),
-        "keys": pairs.keys(pictures),
-        "n": how.n,
-        "seed": how.seed,
-        "shard_rows": shard_rows,
-        "captioner": how.captioner.plan,
-        "ranker": scoring.plan(how.judges),
-    }
-    return Job(output, plan, batched(enumerate(pictures), shard_rows), how, SUFFIX, reads)
+    plan = {"job": "caption", "pictures": len(pictures), "keys": pairs.keys(pictures), **how.plan(shard_rows)}
+    load = partial(how.make, partial(_write, at_once=at_once))
+    return Job(output, plan, batched(enumerate(pictures), shard_rows), load, SUFFIX, reads)
 
 
 def _write(
@@ -142,10 +153,11 @@ def _write(
     judges: Sequence[scoring.Judge],
     chunk: Sequence[tuple[int, CaptionedPicture]],
     draft: Path,
+    at_once: int | None,
 ) -> None:
     """The shard of some pictures: a line for each."""
     with draft.open("w", encoding="utf-8", newline="\n") as stream:
-        for results in caption(chunk, captioner, how.n, seed=how.seed, judges=judges, at_once=how.at_once):
+        for results in caption(chunk, captioner, how.n, seed=how.seed, judges=judges, at_once=at_once):
             for each in results:
                 stream.write(f"{json.dumps(msgspec.to_builtins(each, enc_hook=str), ensure_ascii=False)}\n")
 

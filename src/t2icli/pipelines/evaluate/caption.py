@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +11,13 @@ from typing import Any, Literal
 import msgspec
 
 from t2icli.contract.kinds import Captioner
-from t2icli.engine.jobs import Job, Make
+from t2icli.engine.jobs import Job
 from t2icli.ground.batches import batched
 from t2icli.pipelines import scoring
+from t2icli.pipelines.caption import Captioning
 from t2icli.pipelines.evaluate import caption_scores
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture, EvaluationSet
-from t2icli.registry.open import Choice, Opened
+from t2icli.registry.open import Opened
 
 AT_ONCE = 16
 SUFFIX = ".jsonl"
@@ -104,36 +105,15 @@ def result(name: str, pairs: EvaluationSet, described: Sequence[DescribedPicture
     )
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """How pictures become captions and scores; what every worker of a job is given."""
-
-    captioner: Choice
-    n: int
-    seed: int
-    judges: Mapping[str, tuple[float, Choice]] = field(default_factory=dict)
-
-    def __call__(self) -> Make:
-        return partial(_write, self, self.captioner.open().thing, scoring.opened(self.judges))
-
-
-def job(pairs: EvaluationSet, data: Path, output: Path, how: Measuring, shard_rows: int) -> Job:
+def job(pairs: EvaluationSet, data: Path, output: Path, how: Captioning, shard_rows: int) -> Job:
     """The job that describes the pictures of `data`."""
-    plan = {
-        "job": "evaluate-caption",
-        "pictures": len(pairs.pictures),
-        "data": pairs.identity,
-        "n": how.n,
-        "seed": how.seed,
-        "shard_rows": shard_rows,
-        "captioner": how.captioner.plan,
-        "ranker": scoring.plan(how.judges),
-    }
-    return Job(output, plan, batched(enumerate(pairs.pictures), shard_rows), how, SUFFIX, (data.resolve(),))
+    count, chunks = len(pairs.pictures), batched(enumerate(pairs.pictures), shard_rows)
+    plan = {"job": "evaluate-caption", "pictures": count, "data": pairs.identity, **how.plan(shard_rows)}
+    return Job(output, plan, chunks, partial(how.make, _write), SUFFIX, (data.resolve(),))
 
 
 def _write(
-    how: Measuring,
+    how: Captioning,
     captioner: Captioner,
     judges: Sequence[scoring.Judge],
     rows: Sequence[tuple[int, CaptionedPicture]],
@@ -145,7 +125,7 @@ def _write(
             stream.write(msgspec.json.encode(each) + b"\n")
 
 
-def joined(shards: Sequence[Path], how: Measuring, pairs: EvaluationSet, by: By) -> CaptionResult:
+def joined(shards: Sequence[Path], how: Captioning, pairs: EvaluationSet, by: By) -> CaptionResult:
     """The figures of all shards."""
     lines = (line for path in shards for line in path.read_bytes().splitlines())
     described = [msgspec.json.decode(line, type=DescribedPicture) for line in lines]
