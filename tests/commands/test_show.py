@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli.commands import show
+from t2icli.commands import progress, show, terminal
 from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 
@@ -103,7 +103,7 @@ def test_json_means_the_same_as_before(texts: Callable[..., Callable[[], str]]) 
 
 def test_what_writers_of_right_to_left_and_emoji_need_stays() -> None:
     text = "مرحبا\u200f שלום\u200e 👩‍🍳\t红\n"
-    assert show.visible(text) == text
+    assert terminal.visible(text) == text
 
 
 def test_no_line_of_an_error_looks_like_another_message(texts: Callable[..., Callable[[], str]]) -> None:
@@ -146,7 +146,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(show, "time", clock := Clock())
+    monkeypatch.setattr(progress, "time", clock := Clock())
     return clock
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from t2icli.commands import show
+from t2icli.commands import show, tables
 
 
 class Terminal(io.StringIO):
@@ -40,7 +40,7 @@ def test_names_are_not_broken_by_a_narrow_terminal(about: str, monkeypatch: pyte
     name = "vqa/" + "x" * 30
     table = shown(monkeypatch, [(name, "ranker", "", about)] * 2, ("model", "kind", "size", "about"), named=True)
     lines = [re.sub("\x1b\\[[0-9]*m", "", line).rstrip() for line in table.splitlines()]
-    assert lines[:2] == [name, "    kind ranker"] and all(show._width(line) <= 40 for line in lines)
+    assert lines[:2] == [name, "    kind ranker"] and all(tables.width_of(line) <= 40 for line in lines)
     assert "".join(line.strip() for line in lines[2 : len(lines) // 2]).replace(" ", "") == about.replace(" ", "")
 
 
@@ -49,7 +49,7 @@ def test_a_table_without_paths_keeps_to_the_terminal(monkeypatch: pytest.MonkeyP
 
 
 def test_shares_of_a_hundred_have_one_decimal_and_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = shown(monkeypatch, [(show.Percent(86.666), 0.5)], ("R@1", "score"))
+    table = shown(monkeypatch, [(tables.Percent(86.666), 0.5)], ("R@1", "score"))
     assert "86.7 %" in table and "0.5000" in table
 
 

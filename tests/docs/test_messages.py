@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2icli.commands import show
+from t2icli.commands import progress, show
 from t2icli.ground import toml, translate
 from t2icli.testing import Runner
 
@@ -117,7 +117,7 @@ def test_tables_are_chinese_and_names_in_them_are_not_translated(chinese: Runner
 
 def test_progress_is_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T2I_LANG", "zh")
-    job = show.JobLine("train", 0)
+    job = progress.JobLine("train", 0)
     job.done, job.of, job.figures = 20, 500, {"loss": 0.1234}
     assert job.line().startswith("训练 20/500  loss 0.1234  ")
     assert job.words(seconds=5) == "20/500  loss 0.1234  4.0/s  剩余 2 min 0 s"

@@ -22,6 +22,7 @@ from t2icli.commands.options import (
     named_path,
     output_folder,
 )
+from t2icli.commands.tables import Percent
 from t2icli.engine.jobs import Job
 from t2icli.engine.run import Done, Ray, run
 from t2icli.ground.errors import T2IError
@@ -154,9 +155,7 @@ def _show_retrieval(results: Sequence[RetrievalResult], *, as_json: bool) -> Non
     rows: list[list[Any]] = []
     for result in results:
         for name, side in result.directions.items():
-            rows.append(
-                [result.model, name.replace("_", " "), *map(show.Percent, side.recall.values()), side.median_rank]
-            )
+            rows.append([result.model, name.replace("_", " "), *map(Percent, side.recall.values()), side.median_rank])
     size = f"{results[0].images} pictures, {results[0].texts} sentences"
     show.table(rows, ["model", "direction", "R@1", "R@5", "R@10", "median rank"], size)
     for reason in unreadable.values():
@@ -289,7 +288,7 @@ def _show_generation(
     if as_json:
         show.json({**result.table(), "ranker": chooser, "judge": judge})
         return
-    rows = [[each.n, each.score, show.Percent(each.r_precision)] for each in result.curve]
+    rows = [[each.n, each.score, Percent(each.r_precision)] for each in result.curve]
     title = f"{result.model}, {result.prompts} prompts, chosen by {chooser}, judged by {judge}"
     show.table(rows, ["best of", "mean score", "R-precision"], title)
     if result.frechet is not None:
@@ -481,7 +480,7 @@ def caption(
         [
             each.model,
             *each.figures.values(),
-            show.Percent(100 * each.different),
+            Percent(100 * each.different),
             *(each.judged[name][0] for name in names),
         ]
         for each in results

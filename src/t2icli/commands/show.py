@@ -1,7 +1,4 @@
-"""What users see: results on stdout, everything else on stderr. The only module that prints.
-
-File names, captions and the errors of plugins are untrusted text, and terminals obey control characters: every text
-passes `visible` on its way out. rich is imported when there is a table or a bar to draw.
+"""What users see: results on stdout, everything else on stderr. Nothing else prints.
 
 Messages are translated here; paths, captions and what programs read are not.
 """
@@ -12,71 +9,30 @@ import contextlib
 import importlib.util
 import json as _json
 import os
-import re
 import sys
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import Any
 
+from t2icli.commands import progress, tables, terminal
 from t2icli.ground import extras
 from t2icli.ground.errors import T2IError, Unreachable
 from t2icli.ground.translate import translate
-from t2icli.ground.watch import NO_FIGURES, Watch, unwatched
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress, TaskID, TextColumn
+from t2icli.ground.watch import Watch, unwatched
 
 quiet = False
 """Set by `--quiet`: no progress and no warnings."""
-NARROW = 20
-"""Columns that are left for each of the others where paths take more than the terminal has."""
-IN_WORDS = {
-    "about",
-    "Chinese",
-    "licence",
-    "meaning",
-    "trains",
-    "why",
-    "what",
-    "what to do",
-    "state",
-    "direction",
-    "default",
-    "now",
-    "",
-}
-"""Headings of columns whose cells are messages; other cells are names, captions and numbers."""
-SECONDS = 5.0
-"""Between plain lines of one job."""
 YES = ("y", "yes", "是")
-COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal obeys in place of showing it: control characters but tab and newline, and those that reverse the
-direction of writing. Also halves of characters, which are bytes of a file's name that are no UTF-8."""
-
-
-def visible(text: str) -> str:
-    """`text` with what a terminal would obey written out, as in JSON: `\\u001b`."""
-    return COMMANDING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _write(stream: TextIO, text: str, label: str = "", colour: int = 0) -> None:
-    """A line, behind a label in colour."""
-    label, space = translate(label), "" if translate(label).endswith("：") else " "
-    if label and stream.isatty() and not os.environ.get("NO_COLOR"):
-        label = f"\x1b[{colour}m{label}\x1b[0m"
-    stream.write(f"{label}{space}{visible(text)}\n" if label else f"{visible(text)}\n")
 
 
 def line(text: str) -> None:
     """A result of one line, such as a path."""
-    _write(sys.stdout, text)
+    terminal.write(sys.stdout, text)
 
 
 def text(message: str) -> None:
     """A result in words."""
-    _write(sys.stdout, translate(message))
+    terminal.write(sys.stdout, translate(message))
 
 
 def lines(results: Iterable[object]) -> None:
@@ -95,10 +51,6 @@ def is_plain(wanted: bool) -> bool:
     return wanted or not sys.stdout.isatty()
 
 
-class Percent(float):
-    """A share of a hundred, shown as 86.7 %."""
-
-
 def table(
     rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None, *, named: bool = False
 ) -> None:
@@ -110,97 +62,25 @@ def table(
     listed = [list(row) for row in rows]
     used = [index for index in range(len(columns)) if any(row[index] not in (None, "") for row in listed)]
     right = {index for index in used if all(isinstance(row[index], (int, float)) for row in listed)}
-    headings = [visible(translate(columns[index])) for index in used]
-    cells = [[_cell(row[index], columns[index]) for index in used] for row in listed]
+    headings = [terminal.visible(translate(columns[index])) for index in used]
+    cells = [[tables.cell(row[index], columns[index]) for index in used] for row in listed]
     if title:
         line(translate(title))
     if not sys.stdout.isatty():  # as wide as it needs to be
-        lines_of = _aligned([headings, *cells], {used.index(index) for index in right})
+        lines_of = tables.aligned([headings, *cells], {used.index(index) for index in right})
         lines([*lines_of[:1], "-" * max(map(len, lines_of)), *lines_of[1:], ""])
         return
-    if named and not _fits(headings, cells):
-        _paragraphs(headings, cells)
+    if named and not tables.fits(headings, cells):
+        tables.paragraphs(headings, cells)
         return
-    paths = {index: width for index in used if (width := _width_of_paths(row[index] for row in listed))}
-    _rich_table(headings, cells, [index in right for index in used], [paths.get(index) for index in used])
-
-
-def _fits(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> bool:
-    """Whether a terminal has room for all columns and a few words of the last."""
-    widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
-    return sum(widths[:-1]) + 3 * len(widths) + NARROW <= console(sys.stdout).width
-
-
-def _paragraphs(headings: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
-    """A name, and under it what there is to say of it."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    out = console(sys.stdout)
-    for name, *facts, about in cells:
-        out.print(Text(name, "bold"))
-        known = [f"{heading} {fact}".strip() for heading, fact in zip(headings[1:], facts, strict=False) if fact]
-        for text in filter(None, (", ".join(known), about)):
-            out.print(Padding(Text(text), (0, 0, 0, 4)))
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
-    """Rows of cells in columns; a Chinese character is as wide as two others."""
-    flat = [[cell.replace("\n", " ") for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*flat, strict=True)]
-    padded = ([(" " * (width - _width(cell)), cell) for cell, width in zip(row, widths, strict=True)] for row in flat)
-    joined = ((s + c if index in right else c + s for index, (s, c) in enumerate(row)) for row in padded)
-    return ["  ".join(row).rstrip() for row in joined]
-
-
-def _width(text: str) -> int:
-    from unicodedata import combining, east_asian_width
-
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
-
-
-def _rich_table(
-    headings: Sequence[str], cells: Iterable[Sequence[str]], right: Sequence[bool], paths: Sequence[int | None]
-) -> None:
-    """`paths` holds the width of each column of paths: where they need more than the terminal has, the table does."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, to_the_right, width in zip(headings, right, paths, strict=True):
-        justify: Literal["right", "left"] = "right" if to_the_right else "left"
-        shown.add_column(Text(heading), justify=justify, overflow="fold", min_width=width)
-    for row in cells:
-        shown.add_row(*map(Text, row))
-    out = console(sys.stdout)
-    if wide := [width for width in paths if width]:
-        out = console(sys.stdout, max(out.width, sum(wide) + NARROW * (len(paths) - len(wide))))
-    out.print(shown)
-
-
-def _width_of_paths(cells: Iterable[Any]) -> int:
-    from rich.cells import cell_len
-
-    return max((cell_len(str(cell)) for cell in cells if isinstance(cell, Path)), default=0)
-
-
-def _cell(value: Any, heading: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Percent):
-        return f"{value:.1f} %"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return visible(translate(value) if isinstance(value, str) and heading in IN_WORDS else str(value))
+    paths = {index: width for index in used if (width := tables.width_of_paths(row[index] for row in listed))}
+    tables.rich_table(headings, cells, [index in right for index in used], [paths.get(index) for index in used])
 
 
 def note(text: str) -> None:
     """Something good to know that is no result: on stderr."""
     if not quiet:
-        _write(sys.stderr, translate(text))
+        terminal.write(sys.stderr, translate(text))
 
 
 def notes(texts: Iterable[str]) -> None:
@@ -212,7 +92,7 @@ def notes(texts: Iterable[str]) -> None:
 def warn(text: str) -> None:
     """A warning of one line."""
     if not quiet:
-        _write(sys.stderr, " ".join(translate(str(text)).split()), "warning:", 33)
+        terminal.write(sys.stderr, " ".join(translate(str(text)).split()), "warning:", 33)
 
 
 def warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -226,141 +106,13 @@ def watching(*, plain: bool = False) -> Iterator[Watch]:
     if quiet:
         yield unwatched
     elif plain or not sys.stderr.isatty():
-        lines_of_jobs = LineWatch()
+        lines_of_jobs = progress.LineWatch()
         yield lines_of_jobs
         lines_of_jobs.end()
     else:
-        with _bars() as bars:
-            yield (drawn := Bars(bars))
+        with progress.bars() as bars:
+            yield (drawn := progress.Bars(bars))
         drawn.end()
-
-
-class JobLine:
-    """One job of a watch, in words that are the same in a bar and in a line."""
-
-    def __init__(self, name: str, done: int) -> None:
-        self.name, self.done, self.unit, self.steps = name, done, "", ""
-        self.of: int | None = None
-        self.figures: Mapping[str, float] = {}
-        self.began, self.first, self.shown = time.monotonic(), done, 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return self.of is not None and self.done >= self.of
-
-    def is_due(self, seconds: float) -> bool:
-        """Whether it was last shown, or else began, so long ago; it is then taken to be shown."""
-        now = time.monotonic()
-        if now - (self.shown or self.began) < seconds:
-            return False
-        self.shown = now
-        return True
-
-    def words(self, seconds: float | None = None) -> str:
-        """`20/500  loss 0.1234  3.2/s  2 min 30 s left`."""
-        seconds = time.monotonic() - self.began if seconds is None else seconds
-        rate = (self.done - self.first) / seconds if seconds > 0 else 0.0
-        count = (
-            _bytes(self.done, self.of) if self.unit == "B" else f"{self.done}" + f"/{self.of}" * (self.of is not None)
-        )
-        parts = [count, *_figures(self.figures), self.steps]
-        if rate:
-            parts.append(f"{_bytes(round(rate))}/s" if self.unit == "B" else f"{rate:.1f}/s")
-            if self.of is not None and not self.is_over:
-                parts.append(translate(f"{_time((self.of - self.done) / rate)} left"))
-        return "  ".join(filter(None, parts))
-
-    def line(self) -> str:
-        return f"{translate(self.name)} {self.words()}"
-
-
-class LineWatch(Watch):
-    """A line for each job every few seconds, and its last one if there was another or it has figures."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, JobLine] = {}
-        self.now: JobLine | None = None
-
-    def progress(
-        self, job: str, done: int, of: int | None = None, figures: Mapping[str, float] = NO_FIGURES, *, unit: str = ""
-    ) -> None:
-        self.now = now = self.jobs.setdefault(job, JobLine(job, done))
-        now.done, now.of, now.unit, now.figures = done, of, unit, figures or now.figures
-        now.steps = ""
-        if now.is_over:
-            self.over(self.jobs.pop(job))
-        else:
-            self.changed(now)
-
-    def result(self, job: str, done: int, of: int, figures: Mapping[str, float]) -> None:
-        self.line("  ".join([f"{translate(job)} {done}/{of}", *_figures(figures)]))
-
-    def step(self, done: int, of: int) -> None:
-        if self.now is not None and of > 1:  # a picture of one step is counted by the job
-            self.now.steps = f"{translate('step')} {done}/{of}"
-            self.changed(self.now)
-
-    def changed(self, job: JobLine) -> None:
-        if job.is_due(SECONDS):
-            self.line(job.line())
-
-    def over(self, job: JobLine) -> None:
-        if job.shown or job.figures:
-            self.line(job.line())
-
-    def line(self, text: str) -> None:
-        _write(sys.stderr, text)
-
-    def end(self) -> None:
-        """The last line of jobs of unknown length."""
-        for job in self.jobs.values():
-            self.over(job)
-
-
-class Bars(LineWatch):
-    """A bar for each job. What has figures leaves its last line on the screen."""
-
-    def __init__(self, bars: Progress) -> None:
-        super().__init__()
-        self.bars = bars
-        self.tasks: dict[str, TaskID] = {}
-
-    def changed(self, job: JobLine) -> None:
-        if job.name not in self.tasks:
-            self.tasks[job.name] = self.bars.add_task(translate(job.name), total=job.of, about="")
-        self.bars.update(self.tasks[job.name], completed=job.done, total=job.of, about=job.words())
-
-    def over(self, job: JobLine) -> None:
-        if job.name in self.tasks:
-            self.bars.remove_task(self.tasks.pop(job.name))
-        if job.figures:
-            self.line(job.line())
-
-    def line(self, text: str) -> None:
-        self.bars.console.print(text)
-
-
-def _figures(values: Mapping[str, float]) -> list[str]:
-    """`loss 0.1234`, `ok 1200`."""
-    return [f"{name} {value}" if isinstance(value, int) else f"{name} {value:.4g}" for name, value in values.items()]
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _bytes(n: int, of: int | None = None) -> str:
-    return f"{n / 1e6:.1f} MB" if of is None else f"{n / 1e6:.1f}/{of / 1e6:.1f} MB"
-
-
-def _bars() -> Progress:
-    from rich.progress import BarColumn, Progress
-
-    columns = (words("{task.description}"), BarColumn(), words("{task.fields[about]}"))
-    # Results may be printed meanwhile: rich would send them to where the bars are.
-    return Progress(*columns, console=console(sys.stderr), transient=True, redirect_stdout=False)
 
 
 def check_pictures() -> None:
@@ -386,7 +138,7 @@ def pictures(paths: Sequence[Path]) -> None:
 def _paint(paths: Sequence[Path]) -> None:
     from textual_image.renderable import Image
 
-    out = console(sys.stdout)
+    out = terminal.console(sys.stdout)
     for path in paths:
         out.print(path.name)
         out.print(Image(path, width=min(60, out.width), height="auto"))
@@ -406,7 +158,7 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise T2IError(f"no terminal to ask: {question}", "add --yes")
-    sys.stderr.write(f"{visible(translate(question))} [y/N] ")
+    sys.stderr.write(f"{terminal.visible(translate(question))} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in YES:
         raise T2IError("cancelled", code=1)
@@ -421,9 +173,9 @@ def error(problem: Exception, *, as_json: bool = False) -> int:
     if not message:  # a group of commands without a command has shown its help already
         return code
     message = translate(message).replace("\n", "\n  ")  # no line of it looks like another message
-    _write(sys.stderr, message, "error:", 31)
+    terminal.write(sys.stderr, message, "error:", 31)
     if hint:
-        _write(sys.stderr, f"  {translate(hint)}")
+        terminal.write(sys.stderr, f"  {translate(hint)}")
     return code
 
 
@@ -489,33 +241,11 @@ def traceback(problem: Exception) -> None:
     """Where an error came from: `--debug`."""
     import traceback as tracebacks
 
-    _write(sys.stderr, "".join(tracebacks.format_exception(type(problem), problem, problem.__traceback__)).rstrip("\n"))
+    shown = "".join(tracebacks.format_exception(type(problem), problem, problem.__traceback__))
+    terminal.write(sys.stderr, shown.rstrip("\n"))
 
 
 def interrupted() -> int:
     """Say so; returns the exit code of Ctrl-C."""
-    _write(sys.stderr, translate("interrupted"))
+    terminal.write(sys.stderr, translate("interrupted"))
     return 130
-
-
-def console(stream: TextIO, width: int | None = None) -> Console:
-    """A rich console of this width, else the terminal's; in a pipe it is as wide as it needs to be."""
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-    class VisibleConsole(Console):
-        """Writes out what is in texts; the cursor is moved by segments of another kind."""
-
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else segment._replace(text=visible(segment.text))
-
-    width = width or (None if stream.isatty() else 10_000)  # bars in a pipe are not drawn
-    return VisibleConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
-
-
-def words(template: str) -> TextColumn:
-    """The text of a bar or a spinner; brackets in it are no markup."""
-    from rich.progress import TextColumn
-
-    return TextColumn(template, markup=False)
