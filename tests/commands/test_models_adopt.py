@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
 import pytest
-from msgspec import Meta
+from hub_pipes import Plugin
 
-from t2icli.contract.entries import Entry
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.ground.errors import T2IError
 from t2icli.store import models, verified
-from t2icli.store.models import Card, Model
 from t2icli.testing import Runner
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: Annotated[Model | None, Meta(description="a repository")] = None
-
-
-def adopt(folder: Path) -> Card:
-    """The card, if the repository is a pipeline of the class `Known`."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise T2IError(f"'{folder.name}' is no pipeline: it has no model_index.json")
-    if (name := json.loads(index.read_bytes())["_class_name"]) != "Known":
-        raise T2IError(f"pipeline {name!r} is not known here")
-    return Card(kind="generator", backend="pipes", about="a pipeline", config={"class": name})
-
-
-class Pipes:
-    @hookimpl
-    def t2i_generators(self) -> list[Entry[Any]]:
-        return [Entry("pipes", "draws with a pipeline", Settings, lambda settings: None, adopt=adopt)]
 
 
 @pytest.fixture
 def pipes(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> Runner:
     monkeypatch.setattr(verified, "LARGE", 1000)
-    t2i.use(Pipes())
+    t2i.use(Plugin())
     return t2i
 
 

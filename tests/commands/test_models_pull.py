@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,90 +10,21 @@ import sys
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import pytest
-from msgspec import Meta
+from hub_pipes import FILES, NAME, NEEDED, WEIGHTS, Plugin, left_behind, pull_it
 
-from t2icli.contract.entries import Entry, Upstream
-from t2icli.contract.hookspecs import hookimpl
-from t2icli.ground.errors import T2IError
-from t2icli.ground.watch import Watch
 from t2icli.pipelines import pull
-from t2icli.store import hub, models, web
-from t2icli.store.models import Card, Model
+from t2icli.store import models, web
 from t2icli.store.sources import ModelSource
 from t2icli.testing import FakeHub, Runner
-
-NAME = "Some-Owner/Some-Pipeline"
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-FILES = {
-    "model_index.json": json.dumps({"_class_name": "Known", "unet": ["diffusers", "UNet"]}).encode(),
-    "unet/config.json": b'{"width": 8}',
-    WEIGHTS: bytes(range(256)) * 4000,
-    "unet/diffusion_pytorch_model.fp16.safetensors": bytes(range(256)) * 2000,
-    "unet/diffusion_pytorch_model.bin": b"pickled",
-    "LICENSE": b"do as you like",
-    "pipeline.py": b"print('not for us')",
-}
-NEEDED = {"model_index.json", "unet/config.json", WEIGHTS, "LICENSE"}
-
-
-__all__ = ["Watch"]  # for the programs that tests run
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: Annotated[Model | None, Meta(description="a repository")] = None
-
-
-def adopt(folder: Path) -> Card:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise T2IError("it is no pipeline: it has no model_index.json")
-    if (name := json.loads(index.read_bytes())["_class_name"]) != "Known":
-        raise T2IError(f"pipeline {name!r} is not known here")
-    return Card(kind="generator", backend="pipes", about="a pipeline", config={"class": name})
-
-
-def convert(upstream: Upstream, folder: Path) -> None:
-    names = [path.relative_to(os.path.commonpath(upstream.files)).as_posix() for path in upstream.files]
-    (folder / models.WEIGHTS).write_bytes(b"".join(path.read_bytes() for path in upstream.files))
-    models.seal(folder, Card(kind="ranker", backend="kiln", about="fired", config={"from": names}))
-
-
-class Plugin:
-    def __init__(self, *sources: ModelSource, wanted: tuple[str, ...] = ()) -> None:
-        self.sources, self.wanted = sources, wanted
-
-    @hookimpl
-    def t2i_generators(self) -> list[Entry[Any]]:
-        return [Entry("pipes", "draws with a pipeline", Settings, lambda settings: None, adopt=adopt)]
-
-    @hookimpl
-    def t2i_rankers(self) -> list[Entry[Any]]:
-        return [Entry("kiln", "converts", Settings, lambda settings: None, convert, wanted=self.wanted)]
-
-    @hookimpl
-    def t2i_models(self) -> list[ModelSource]:
-        return list(self.sources)
 
 
 @pytest.fixture
 def pipes(t2i: Runner, fake_hub: FakeHub) -> Runner:
     t2i.use(Plugin())
     return t2i
-
-
-def pull_it(t2i: Runner, *words: object) -> Model:
-    t2i.ok("models", "pull", f"hf:{NAME}", "--as", "pipes", *words)
-    return models.find("pipes/some-pipeline")
-
-
-def left_behind(t2i: Runner) -> list[str]:
-    """What a refused pull must not leave: models and half-made ones."""
-    folders = [*t2i.home.glob("models/*/*"), *(path for path in t2i.home.glob("making/*") if path.is_dir())]
-    return [path.relative_to(t2i.home).as_posix() for path in folders]
 
 
 def test_a_repository_is_pulled_with_commit_hashes_and_licence(pipes: Runner, fake_hub: FakeHub) -> None:
@@ -330,101 +259,6 @@ def test_an_unknown_repository_is_said_to_be_none(pipes: Runner, fake_hub: FakeH
     assert "private" in pipes.fails("models", "pull", "hf:Nobody/Nothing", "--as", "pipes", says=says).stderr
 
 
-def test_a_gated_repository_says_what_to_do(pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub.add(NAME, FILES)
-    fake_hub.repositories[NAME].is_gated = True
-    words = ("models", "pull", f"hf:{NAME}", "--as", "pipes")
-    refused = pipes.fails(*words, code=1, says=f"repository '{NAME}' is gated")
-    assert f"{fake_hub.url}/{NAME}, then set HF_TOKEN" in refused.stderr
-    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
-    assert "set HF_TOKEN" not in pipes.fails(*words, code=1, says="is gated").stderr
-    fake_hub.tokens.add("hf_stranger")
-    assert pull_it(pipes) and not left_behind(pipes)[1:]
-
-
-def test_the_token_goes_to_the_hub_alone_and_is_never_shown(
-    pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fake_hub.add(NAME, FILES)
-    fake_hub.repositories[NAME].is_gated = True
-    fake_hub.tokens.add("hf_secret")
-    stored = tmp_path / "huggingface/token"  # where the hub's own login keeps it
-    stored.parent.mkdir()
-    stored.write_text("hf_secret\n")
-    fake_hub.faults[WEIGHTS] = "broken"
-    failed = pipes.run("--debug", "models", "pull", f"hf:{NAME}", "--as", "pipes")
-    del fake_hub.faults[WEIGHTS]
-    shown = pipes.ok("models", "pull", f"hf:{NAME}", "--as", "pipes")
-    assert failed.code == 1 and "hf_secret" not in failed.stdout + failed.stderr + shown.stdout + shown.stderr
-    assert {asked.token for asked in fake_hub.asked} == {"hf_secret"}
-    assert {asked.token for asked in fake_hub.asked_of_store} == {None}
-    assert not [path for path in pipes.home.rglob("*") if path.is_file() and b"hf_secret" in path.read_bytes()]
-
-
-def test_a_mirror_is_asked_without_the_token(pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub.add(NAME, FILES)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    (pipes.home / hub.SETTINGS).write_text(f'mirrors = ["{fake_hub.url}/"]\nmodelscope = ""\n')
-    result = pipes.ok("models", "pull", f"hf:{NAME}", "--as", "pipes")
-    assert models.find("pipes/some-pipeline").card.source.startswith(f"hf:{NAME}@")
-    assert f"{NAME} is downloaded from 127.0.0.1" in result.stderr
-    assert {asked.token for asked in [*fake_hub.asked, *fake_hub.asked_of_store]} == {None}
-
-
-def test_modelscope_is_asked_where_the_hub_is_silent(
-    pipes: Runner, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commit = fake_hub.add(NAME, FILES)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
-    result = pipes.ok("models", "pull", f"hf:{NAME}", "--as", "pipes")
-    assert "the hub does not answer" in result.stderr
-    assert models.find("pipes/some-pipeline").card.source == f"ms:{NAME}@{commit}"
-    pipes.fails(
-        "models", "pull", f"hf:{NAME}@abc", "--as", "pipes", "--name", "x", code=1, says="cannot list the files"
-    )
-
-
-def test_modelscope_can_be_asked_itself(pipes: Runner, fake_hub: FakeHub) -> None:
-    commit = fake_hub.add(NAME, FILES, licence="MIT")
-    (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
-    pipes.ok("models", "pull", f"ms:{NAME}", "--as", "pipes")
-    card = models.find("pipes/some-pipeline").card
-    assert (card.licence, card.source, set(card.files)) == ("MIT", f"ms:{NAME}@{commit}", NEEDED)
-    for word in (f"ms:{NAME}@v9", "ms:Nobody/Nothing"):
-        pipes.fails("models", "pull", word, "--as", "pipes", "--name", "x", says="ModelScope has no repository")
-
-
-def test_what_modelscope_sends_is_of_the_commit_that_it_listed(pipes: Runner, fake_hub: FakeHub) -> None:
-    first = fake_hub.add(NAME, FILES)
-    (pipes.home / hub.SETTINGS).write_text(f'mirrors = []\nmodelscope = "{fake_hub.url}"\n')
-    plan = pull.plan(f"ms:{NAME}", backend="pipes")
-    fake_hub.add(NAME, {**FILES, WEIGHTS: b"changed"})
-    assert isinstance(plan, pull.PullPlan) and pull.run(plan).card.source == f"ms:{NAME}@{first}"
-    assert models.find("pipes/some-pipeline").file(WEIGHTS).read_bytes() == FILES[WEIGHTS]
-
-
-def test_wrong_host_settings_are_named(pipes: Runner, fake_hub: FakeHub) -> None:
-    (pipes.home / hub.SETTINGS).write_text("mirror = 3\n")
-    pipes.fails("models", "pull", f"hf:{NAME}", "--as", "pipes", says="hub.toml' is wrong: ")
-
-
-@pytest.mark.parametrize("how", ["--offline", "T2I_OFFLINE", "HF_HUB_OFFLINE"])
-def test_offline_asks_nobody_and_says_what_works(
-    pipes: Runner, fake_hub: FakeHub, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_hub.add(NAME, FILES)
-    flags = [how] if how.startswith("--") else []
-    if not flags:
-        monkeypatch.setenv(how, "1")
-    refused = pipes.fails(*flags, "models", "pull", f"hf:{NAME}", "--as", "pipes", code=1, says="offline")
-    assert "t2i models import Some-Pipeline --as pipes" in refused.stderr and not fake_hub.asked
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.delenv("T2I_OFFLINE", raising=False)
-    assert pull_it(pipes)
-
-
 def test_the_list_may_have_several_pages(pipes: Runner, fake_hub: FakeHub) -> None:
     fake_hub.page = 2
     fake_hub.add(NAME, FILES)
@@ -441,16 +275,18 @@ def test_a_killed_pull_continues_where_it_stopped(pipes: Runner, fake_hub: FakeH
     fake_hub.add(NAME, FILES)
     program = textwrap.dedent(f"""
         import functools, os, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_models_pull as here
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from hub_pipes import WEIGHTS, Plugin
+        from t2icli.ground.watch import Watch
+        from t2icli.pipelines import pull
         from t2icli.registry import discovery
-        found = discovery.collect([("pipes", "test", here.Plugin)])
+        found = discovery.collect([("pipes", "test", Plugin)])
         discovery.installed = functools.cache(lambda: found)
-        class Killing(here.Watch):
+        class Killing(Watch):
             def progress(self, job, done, of=None, figures=(), *, unit=""):
-                if job.endswith(here.WEIGHTS) and done > of // 2:
+                if job.endswith(WEIGHTS) and done > of // 2:
                     os.kill(os.getpid(), 9)
-        here.pull.run(here.pull.plan("hf:{NAME}", backend="pipes"), Killing())
+        pull.run(pull.plan("hf:{NAME}", backend="pipes"), Killing())
     """)
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
     assert not (pipes.home / "models").exists()
@@ -464,13 +300,15 @@ def test_two_processes_that_pull_the_same_repository_download_it_once(pipes: Run
     fake_hub.add(NAME, FILES)
     program = textwrap.dedent(f"""
         import functools, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_models_pull as here
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from hub_pipes import Plugin
+        from t2icli.pipelines import pull
         from t2icli.registry import discovery
-        found = discovery.collect([("pipes", "test", here.Plugin)])
+        from t2icli.store.models import Model
+        found = discovery.collect([("pipes", "test", Plugin)])
         discovery.installed = functools.cache(lambda: found)
-        made = here.pull.plan("hf:{NAME}", backend="pipes")
-        print((made if isinstance(made, here.Model) else here.pull.run(made)).sha256)
+        made = pull.plan("hf:{NAME}", backend="pipes")
+        print((made if isinstance(made, Model) else pull.run(made)).sha256)
     """)
     both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = {process.communicate(timeout=60)[0] for process in both}

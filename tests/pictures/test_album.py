@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,17 @@ def test_a_run_that_was_killed_before_its_first_picture_is_no_obstacle(tmp_path:
         with Album(tmp_path / "o").opened() as album:
             album.keep_settings({"size": size})
     assert (tmp_path / "o/settings-2.toml").exists()
+
+
+def test_two_runs_at_once_take_turns_at_filing(tmp_path: Path) -> None:
+    row = {key: value for key, value in ROW.items() if key != "file"}
+
+    def fill() -> None:
+        with Album(tmp_path / "out").opened() as opened:
+            for _ in range(4):
+                opened.add([(PICTURE, row)] * 5, {}, [])
+
+    with ThreadPoolExecutor(2) as pool:
+        [job.result() for job in [pool.submit(fill) for _ in range(2)]]
+    files = [row["file"] for row in Album(tmp_path / "out").results()]
+    assert sorted(files) == [f"{number:03d}.png" for number in range(40)]
