@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow.feather as feather
 import pytest
@@ -17,7 +18,6 @@ from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import AudioClip, Embedder
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
-from t2icli.registry import defaults
 from t2icli.sounds.clips import save_wave
 from t2icli.testing import Runner, toys
 from t2icli.testing.toys import Colours, ColoursSettings
@@ -126,13 +126,25 @@ def test_texts_and_sounds_are_embedded_and_searched(t2i: Runner, photos: Path, t
     assert found.stdout == "red\n"
 
 
-def test_an_embedder_of_sounds_that_is_named_is_the_one(
-    t2i: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    t2i.use(toys)
+class Wide(msgspec.Struct, frozen=True):
+    width: int
+
+
+class NoneByDefault:
+    """An embedder of sounds that is not complete without a setting."""
+
+    @hookimpl
+    def t2i_embedders(self) -> list[Entry[Embedder]]:
+        return [Entry("wide", "random vectors", Wide, toys.AudioEmbedder, embeds_audio=True)]
+
+
+def test_an_embedder_of_sounds_that_is_named_is_the_one(t2i: Runner, tmp_path: Path) -> None:
+    t2i.use(NoneByDefault())
     save_wave(AudioClip(np.full(4000, 0.5, np.float32), 8000), tmp_path / "it.wav")
-    monkeypatch.setattr(defaults, "listener", lambda: pytest.fail("there is none by default"))
-    t2i.ok("embed", tmp_path, "--of", "sounds", "-m", "toy-audio", "--output", "vectors")
+    words = ("embed", tmp_path, "--of", "sounds", "-o", "width=4", "--output", "vectors")
+    t2i.fails(*words, says="there is no model for wide")
+    t2i.ok(*words, "-m", "wide")
+    assert len(rows()[0]["vector"]) == 4
 
 
 def test_captions_of_a_dataset_are_shown_and_its_pictures_copied(t2i: Runner, photos: Path) -> None:

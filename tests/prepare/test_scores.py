@@ -37,6 +37,11 @@ class Width:
         return [float(image.width - len(prompt)) for image in images]
 
 
+class NoNumbers:
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        return [float("nan")] * len(images)
+
+
 class Plugin:
     @hookimpl
     def t2i_embedders(self) -> list[Entry[Any]]:
@@ -44,7 +49,10 @@ class Plugin:
 
     @hookimpl
     def t2i_rankers(self) -> list[Entry[Any]]:
-        return [Entry("width", "wide pictures", Settings, lambda settings: Width())]
+        return [
+            Entry("width", "wide pictures", Settings, lambda settings: Width()),
+            Entry("nan", "no numbers", Settings, lambda settings: NoNumbers()),
+        ]
 
 
 PAIRS = {"red": "red", "lime": "lime", "blue": "red", "yellow": "red", "white": "white\nred"}
@@ -204,11 +212,8 @@ def test_conditions_are_parsed_with_and_without_spaces() -> None:
         scores.parse("0.3 < brivl")
 
 
-def test_a_ranker_that_gives_no_number_is_an_error_and_keeps_no_shard(
-    t2i: Runner, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Width, "score", lambda self, prompt, images: [float("nan")] * len(images))
-    t2i.fails("prepare", photos, "--output", "data", "--score", "width", code=1, says="ranker 'width' did not give")
+def test_a_ranker_that_gives_no_number_is_an_error_and_keeps_no_shard(t2i: Runner, photos: Path) -> None:
+    t2i.fails("prepare", photos, "--output", "data", "--score", "nan", code=1, says="ranker 'nan' did not give")
     assert not list(Path("data").glob("*.tar"))
 
 
