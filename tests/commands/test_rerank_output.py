@@ -49,10 +49,21 @@ class Wide:
         return [self.settings.sign * image.width / 3 for image in images]
 
 
+class Changing(Wide):
+    """Changes a picture while others are scored."""
+
+    def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
+        Image.new("RGB", (9, 4)).save("in/2.png")
+        return super().score(prompt, images)
+
+
 class Plugin:
+    def __init__(self, wide: type[Wide] = Wide) -> None:
+        self.wide = wide
+
     @hookimpl
     def t2i_rankers(self) -> list[Entry[Ranker]]:
-        return [Entry("wide", "how wide", Settings, Wide), Entry("narrow", "how narrow", Settings, Wide)]
+        return [Entry("wide", "how wide", Settings, self.wide), Entry("narrow", "how narrow", Settings, Wide)]
 
 
 @pytest.fixture(autouse=True)
@@ -95,18 +106,10 @@ def test_new_and_changed_pictures_are_scored_and_copies_are_not(t2i: Runner) -> 
     assert names == ["2.png", "0.png", "copy.png", "1.png"]
 
 
-def test_a_picture_that_changes_while_it_is_scored_is_scored_again(
-    t2i: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    score = Wide.score
-
-    def slow(self: Wide, prompt: str, images: Sequence[Image.Image]) -> list[float]:
-        Image.new("RGB", (9, 4)).save("in/2.png")
-        return score(self, prompt, images)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Wide, "score", slow)
-        scored(t2i, "--batch-size", 3)
+def test_a_picture_that_changes_while_it_is_scored_is_scored_again(t2i: Runner) -> None:
+    t2i.use(Plugin(Changing))
+    scored(t2i, "--batch-size", 3)
+    t2i.use(Plugin())
     assert scored(t2i) == [9]
 
 

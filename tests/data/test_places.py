@@ -40,6 +40,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "PATIENCE", 0.4)
 
 
+class OneByOne(PreparedDataset):
+    """Gets no shard before it is read."""
+
+    def soon(self, shard: int) -> None: ...
+
+
 def contents(data: PreparedDataset) -> list[tuple[Any, ...]]:
     return [(data.key(i), data.captions(i), data.image_bytes(i), data.extra(i)) for i in range(len(data))]
 
@@ -78,13 +84,15 @@ def test_a_file_is_downloaded_when_its_rows_are_read(folder_server: FolderServer
     assert set(folder_server.downloads()) == {"dataset.toml", "000003.parquet", "000003.tar"}
 
 
-def test_who_reads_on_finds_the_next_shard_there(
-    folder_server: FolderServer, in_shards: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_shards(folder_server.folder, 4, 2)
-    data = PreparedDataset.open(folder_server.url)
+def test_who_reads_on_finds_the_next_shard_there(folder_server: FolderServer, in_shards: Make) -> None:
     wanted: list[int] = []
-    monkeypatch.setattr(data, "bring", wanted.append)
+
+    class Noting(PreparedDataset):
+        def bring(self, shard: int) -> None:
+            wanted.append(shard)
+
+    in_shards(folder_server.folder, 4, 2)
+    data = Noting.open(folder_server.url)
     for i in (0, 1, 2, 3):
         data.image(i)
     for _ in range(100):
@@ -194,8 +202,7 @@ def test_without_a_network_what_was_downloaded_is_read(
     folder_server: FolderServer, in_shards: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_shards(folder_server.folder, 2, 2)
-    before = PreparedDataset.open(folder_server.url)
-    monkeypatch.setattr(before, "soon", lambda shard: None)
+    before = OneByOne.open(folder_server.url)
     before.image(0)
     monkeypatch.setenv("T2I_OFFLINE", "1")
     asked = len(folder_server.asked)
@@ -267,8 +274,7 @@ def test_a_tiny_cache_holds_little_and_gives_the_same_rows(
     folder_server: FolderServer, in_shards: Make, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = PreparedDataset.open(in_shards(folder_server.folder, 4, 3))
-    data = PreparedDataset.open(folder_server.url)
-    monkeypatch.setattr(data, "soon", lambda shard: None)
+    data = OneByOne.open(folder_server.url)
     size = (local.folder / "000000.tar").stat().st_size
     monkeypatch.setenv("T2I_CACHE_SIZE", str(2 * size + 2000))
     for _ in range(2):
@@ -281,8 +287,7 @@ def test_what_was_used_last_stays_longest(
     folder_server: FolderServer, in_shards: Make, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = in_shards(folder_server.folder, 3, 3)
-    data = PreparedDataset.open(folder_server.url)
-    monkeypatch.setattr(data, "soon", lambda shard: None)
+    data = OneByOne.open(folder_server.url)
     for row in (0, 3):
         data.image(row)
     for age, name in enumerate(("000001.tar", "000000.tar")):
@@ -297,8 +302,7 @@ def test_what_is_in_use_is_not_removed(
     folder_server: FolderServer, in_shards: Make, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_shards(folder_server.folder, 2, 3)
-    data = PreparedDataset.open(folder_server.url)
-    monkeypatch.setattr(data, "soon", lambda shard: None)
+    data = OneByOne.open(folder_server.url)
     data.image(0)
     monkeypatch.setenv("T2I_CACHE_SIZE", "1")
     with data.place.held("000000.tar", lambda path: None):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 import tiny
 import torch
 from conftest import picture
+from torch import Tensor
 
 from t2icli.data import shards
 from t2icli.data.dataset import SourceRow
@@ -82,13 +83,14 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_kept(
     monkeypatch.undo()
 
 
-def test_after_a_full_disk_the_run_goes_on(tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(module: object, folder: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+def test_after_a_full_disk_the_run_goes_on(tiny_t2i: Runner, data: Path) -> None:
+    class Full(tiny.Tiny):
+        def save(self, folder: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
-    with monkeypatch.context() as patched:
-        patched.setattr(tiny.weights, "save", full)
-        tiny_t2i.fails(*train(data), code=1, says="cannot write the model in 'x': the disk is full")
+    tiny_t2i.use(tiny.Plugin(Full))
+    tiny_t2i.fails(*train(data), code=1, says="cannot write the model in 'x': the disk is full")
+    tiny_t2i.use(tiny.Plugin())
     tiny_t2i.ok(*train(data, "--resume"))
     shutil.move("x", "disturbed")
     tiny_t2i.ok(*train(data))
@@ -105,13 +107,12 @@ def test_a_damaged_checkpoint_is_named(tiny_t2i: Runner, data: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_out_of_memory_names_three_flags(
-    tiny_t2i: Runner, data: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def out_of_memory(*_: object) -> None:
-        raise error
+def test_out_of_memory_names_three_flags(tiny_t2i: Runner, data: Path, error: BaseException) -> None:
+    class Hungry(tiny.Tiny):
+        def draw(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Any]]:
+            raise error
 
-    monkeypatch.setattr(tiny.Net, "forward", out_of_memory)
+    tiny_t2i.use(tiny.Plugin(Hungry))
     result = tiny_t2i.fails(*train(data), code=1, says="out of memory")
     assert all(flag in result.stderr for flag in ("--batch-size", "--grad-accum", "--precision bf16"))
 

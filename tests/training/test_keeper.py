@@ -31,28 +31,34 @@ class Slow(shards.Copies):
         super().end()
 
 
+class Writing(Keeper):
+    """Writes when it is allowed to, and to no file."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.written: list[dict[str, Tensor]] = []
+        self.may_write = threading.Event()
+
+    def _save_shards(self, parts: dict[str, Tensor], outline: dict[str, Any], step: int) -> None:
+        assert self.may_write.wait(60)
+        self.written.append({name: part.clone() for name, part in parts.items()})
+
+
 @pytest.fixture
-def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keeper:
-    made = Keeper(Run(tmp_path), World(torch.device("cpu")), 1, is_sharded=False, in_background=False)
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writing:
+    made = Writing(Run(tmp_path), World(torch.device("cpu")), 1, is_sharded=False, in_background=False)
     made.is_sharded = made.in_background = True
     monkeypatch.setattr(shards, "DTensor", Tensor)  # as if each were cut up
     monkeypatch.setattr(shards, "_local", lambda tensor: tensor)
     return made
 
 
-def test_a_change_waits_for_the_copy_and_not_for_the_file(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, may_write = list[dict[str, Tensor]](), threading.Event()
-
-    def write(parts: dict[str, Tensor], outline: Any, step: int) -> None:
-        assert may_write.wait(60)
-        written.append({name: part.clone() for name, part in parts.items()})
-
-    monkeypatch.setattr(keeper, "_save_shards", write)
+def test_a_change_waits_for_the_copy_and_not_for_the_file(keeper: Writing) -> None:
     keeper.copies = slow = Slow()
     state = {"weight": torch.zeros(3)}
     for step in (0.0, 1.0):  # the first time, room is taken
         state["weight"].fill_(step)
-        may_write.clear()
+        keeper.may_write.clear()
         keeper.save(state, int(step))
         changing = threading.Thread(target=keeper.before_change)
         changing.start()
@@ -64,9 +70,9 @@ def test_a_change_waits_for_the_copy_and_not_for_the_file(keeper: Keeper, monkey
         slow.may_copy.clear()
         state["weight"].fill_(9)
         assert keeper.pending is not None and not keeper.pending.done()
-        may_write.set()
+        keeper.may_write.set()
         keeper.wait()
-    assert [parts["['weight']"].tolist() for parts in written] == [[0, 0, 0], [1, 1, 1]]
+    assert [parts["['weight']"].tolist() for parts in keeper.written] == [[0, 0, 0], [1, 1, 1]]
 
 
 def test_a_copy_that_fails_holds_up_nothing_and_is_an_error_at_the_next_save(keeper: Keeper) -> None:

@@ -11,37 +11,40 @@ from torch import nn
 
 from t2icli.contract.recipes import ParamGroup, Turn
 from t2icli.ground.errors import T2IError
+from t2icli.nn.devices import has_bf16
 from t2icli.store import models
 from t2icli.testing import Runner
-from t2icli.training import muon
-from t2icli.training.muon import Muon, orthogonal
+from t2icli.training.muon import Muon, fast_dtype, orthogonal
 
 
-def with_a_hidden_matrix(recipe: tiny.Tiny) -> list[Turn]:
-    """The tiny recipe's turns with one matrix for muon."""
-    matrix = recipe.model.blocks[1].weight
-    others = [p for p in recipe.model.blocks.parameters() if p is not matrix]
-    return [Turn("draw", [ParamGroup(others), ParamGroup([matrix], hidden=True)], recipe.draw, recipe.count)]
+class Hidden(tiny.Tiny):
+    """With one matrix for muon; it stops at the seventh step as long as there is a file `stop`."""
+
+    def turns(self) -> list[Turn]:
+        matrix = self.model.blocks[1].weight
+        others = [p for p in self.model.blocks.parameters() if p is not matrix]
+        return [Turn("draw", [ParamGroup(others), ParamGroup([matrix], hidden=True)], self.draw, self.count)]
+
+    def count(self) -> None:
+        super().count()
+        if self.model.steps == 7 and Path("stop").exists():
+            raise T2IError("stopped")
 
 
-def stop_at_seven(recipe: tiny.Tiny) -> None:
-    recipe.model.steps += 1
-    if recipe.model.steps == 7:
-        raise T2IError("stopped")
-
-
-@pytest.mark.parametrize("has_bf16", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(24, 24), (16, 64), (64, 16)])
-def test_a_step_of_a_matrix_has_singular_values_near_one(
-    shape: tuple[int, int], has_bf16: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(muon, "has_bf16", lambda device: has_bf16)
+def test_a_step_of_a_matrix_has_singular_values_near_one(shape: tuple[int, int], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    way = orthogonal(torch.randn(shape))
+    way = orthogonal(torch.randn(shape), dtype)
     values = torch.linalg.svdvals(way)
     assert values.min() > 0.5
     assert values.max() < 1.3
-    assert way.equal(way.bfloat16().float()) == has_bf16, "bf16 only where the processor has it: elsewhere it crawls"
+    assert way.equal(way.bfloat16().float()) == (dtype == torch.bfloat16)
+
+
+def test_it_computes_in_bf16_only_where_the_processor_has_it() -> None:
+    assert fast_dtype(torch.device("cpu")) == (torch.bfloat16 if has_bf16(torch.device("cpu")) else torch.float32)
+    assert fast_dtype(torch.device("meta")) == torch.float32
 
 
 def test_everything_but_hidden_matrices_moves_as_adamw_moves_it() -> None:
@@ -69,16 +72,14 @@ def test_it_finds_a_matrix_that_adamw_finds_too() -> None:
     assert (p - aim).abs().max() < 0.1
 
 
-def test_a_stopped_run_with_muon_ends_with_the_same_bytes(
-    tiny_t2i: Runner, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiny.Tiny, "turns", with_a_hidden_matrix)
+def test_a_stopped_run_with_muon_ends_with_the_same_bytes(t2i: Runner, data: Path) -> None:
+    t2i.use(tiny.Plugin(Hidden))
     run = ["train", "tiny", "--train-data", data, "--optimizer", "muon", "--report-to", "none"]
-    tiny_t2i.ok(*run, "--output", "whole")
-    with monkeypatch.context() as broken:
-        broken.setattr(tiny.Tiny, "count", stop_at_seven)
-        tiny_t2i.fails(*run, "--output", "halves", says="stopped")
-    tiny_t2i.ok(*run, "--output", "halves", "--resume")
+    t2i.ok(*run, "--output", "whole")
+    Path("stop").touch()
+    t2i.fails(*run, "--output", "halves", says="stopped")
+    Path("stop").unlink()
+    t2i.ok(*run, "--output", "halves", "--resume")
     whole, halves = (Path(name, "model", models.WEIGHTS).read_bytes() for name in ("whole", "halves"))
     assert whole == halves
 

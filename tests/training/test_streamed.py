@@ -150,20 +150,26 @@ def test_the_shards_that_come_next_are_those_of_the_next_samples(
     assert ahead.coming() == list(dict.fromkeys(after))[:2]
 
 
+class OneByOne(PreparedDataset):
+    """Gets no shard before it is read."""
+
+    def soon(self, shard: int) -> None: ...
+
+
 def test_shards_come_before_they_are_read_once_training_reads_any(
     streamed: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("t2icli.training.ahead.PAUSE", 0.01)
-    monkeypatch.setattr(streamed, "soon", lambda shard: None)
     monkeypatch.setenv(room.VARIABLE, "1GB")
+    data = OneByOne(streamed.place, streamed.card)
 
     def here() -> int:
-        return len(list(streamed.folder.glob("*.tar")))
+        return len(list(data.folder.glob("*.tar")))
 
-    with Ahead(streamed, SampleOrder(0, len(streamed), 4), 0).following():
+    with Ahead(data, SampleOrder(0, len(data), 4), 0).following():
         time.sleep(0.2)
         assert here() == 0  # what is trained on may have been encoded long ago
-        streamed.image(0)
+        data.image(0)
         deadline = time.monotonic() + 20
         while here() < 5 and time.monotonic() < deadline:
             time.sleep(0.01)

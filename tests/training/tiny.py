@@ -134,9 +134,12 @@ class Tiny:
 class Plugin:
     __name__ = "tiny"
 
+    def __init__(self, recipe: type[Tiny] = Tiny) -> None:
+        self.recipe = recipe
+
     @hookimpl
     def t2i_recipes(self) -> list[Entry[Any]]:
-        return [Entry("tiny", "a recipe for tests", Settings, Tiny)]
+        return [Entry("tiny", "a recipe for tests", Settings, self.recipe)]
 
 
 def t2i(words: Sequence[str], folder: Path, home: Path, environment: Mapping[str, str] | None = None) -> None:

@@ -43,7 +43,8 @@ class Muon(torch.optim.Optimizer):
     def _turned(self, p: Tensor, gradient: Tensor) -> Tensor:
         mean: Tensor = self.state[p].setdefault("mean", torch.zeros_like(p))
         mean.lerp_(gradient, 1 - MOMENTUM)
-        way = orthogonal(torch.lerp(gradient, mean, MOMENTUM))  # a step ahead, as Nesterov's momentum is
+        ahead = torch.lerp(gradient, mean, MOMENTUM)  # as Nesterov's momentum is
+        way = orthogonal(ahead, fast_dtype(p.device))
         return way * (LIKE_ADAMW * math.sqrt(max(p.shape)))
 
     def _adam(self, p: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float) -> Tensor:
@@ -59,12 +60,15 @@ class Muon(torch.optim.Optimizer):
         return way.div_(size)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest matrix whose singular values are all near 1."""
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bf16 is exact enough, but a processor that only imitates it takes thirty times as long."""
+    return torch.bfloat16 if has_bf16(device) else torch.float32
+
+
+def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """About the nearest matrix whose singular values are all near 1, computed in `dtype`."""
     a, b, c = POLYNOMIAL
     wide = matrix.shape[0] <= matrix.shape[1]
-    # bf16 is exact enough, but a processor that only imitates it takes thirty times as long.
-    dtype = torch.bfloat16 if has_bf16(matrix.device) else torch.float32
     x: Tensor = (matrix if wide else matrix.T).to(dtype)
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
