@@ -1,9 +1,10 @@
 """Every recipe at every size: parameters, memory and operations of a step, batches that fit a GPU, seconds on a CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/recipes.py [RECIPE ...]
+    OMP_NUM_THREADS=1 python benchmarks/recipes.py [--count] [RECIPE | RECIPE:SIZE ...]
 
 Steps are counted on tensors that have a shape alone (`cost`), so no GPU is needed and large networks take no memory.
-Small steps are taken as well, and timed beside the time that their operations would take at the rate of a product.
+Small steps are taken as well, and timed beside the time that their operations would take at the rate of a product;
+with --count, on a machine that is busy, they are not.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import lora
 import numpy as np
 import torch
-from cost import Cost, bytes_of, cost, imagination, imagined
+from cost import Counted, Imagination, bytes_of, cost, imagined
 from PIL import Image
 from table import machine
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,17 +61,16 @@ from t2icli.training.turns import RunningTurn, only
 BATCHES = (4, 256)
 """What is counted. Memory is a convex function of the batch, of gradients at first and of activations then: so the line
 between these is never below it, and the second is large."""
-FEW = (4, 64)
-"""The same where shapes depend on contents, so that the steps have to be taken."""
 CARDS = (8, 16, 24)
 """Gigabytes of GPUs, of which `USABLE` is for a training."""
 USABLE = 0.9
 LONGEST = 1.0
 """Seconds that a timed step may take by its floor; fewer samples otherwise."""
+COUNT = "--count"
 MANY = 4096
 """A larger batch is of no interest."""
-WITHOUT = {"tokenizer", "lora"}
-"""One has no steps, the other's base is not here: its page reckons which fits where."""
+WITHOUT = {"tokenizer"}
+"""It has no steps."""
 PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("sizes.md", "sizes.zh.md")]
 TABLE = re.compile(r"(?<=\n\n)(\|.*\n)+")
 MEASURED = re.compile("<!-- measured -->.*<!-- end -->")
@@ -80,42 +80,6 @@ CHARACTERS = range(0x4E00, 0x4E00 + 4000)
 ORIGINAL_WORDS = 21_128
 """Of Chinese BERT's vocabulary, which the recipes' authors used."""
 CPU = World(torch.device("cpu"))
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A recipe's steps at some batches."""
-
-    fixed: int
-    """Bytes of weights, the optimizer's averages and averaged weights."""
-    costs: Mapping[int, Cost]
-
-    def memory(self, batch: int) -> float:
-        """Bytes that a step of `batch` samples takes, by the lines through those that were counted."""
-        xs, ys = list(self.costs), [cost.peak for cost in self.costs.values()]
-        if batch > xs[-1]:
-            return self.fixed + ys[-1] + (batch - xs[-1]) * self.each
-        return self.fixed + float(np.interp(batch, xs, ys))
-
-    @property
-    def each(self) -> float:
-        """Bytes of one more sample."""
-        (a, x), (b, y) = [(batch, cost.peak) for batch, cost in self.costs.items()][-2:]
-        return (y - x) / (b - a)
-
-    @property
-    def flop(self) -> float:
-        """Of one sample."""
-        batch, cost = list(self.costs.items())[-1]
-        return cost.flop / batch
-
-    def largest(self, room: float) -> int:
-        """The largest batch that fits into so many bytes."""
-        batch, step = 0, 1 << 16
-        while step:
-            batch += step if self.memory(batch + step) <= room else 0
-            step //= 2
-        return batch
 
 
 PARTS: Mapping[str, Mapping[str, str]] = {
@@ -158,11 +122,9 @@ class Bench:
 
     def built(self, name: str, size: str) -> tuple[Recipe, LoopSettings]:
         option: dict[str, Any] = {field: str(self.part(part, size)) for field, part in PARTS.get(name, {}).items()}
-        if name == "clipcap":
-            option["padding_in_loss"] = True  # the rows that count would depend on the captions
-            if size == sizes.ORIGINAL:
-                option["vocabulary"] = str(self.place / "vocab.txt")
-                del option["tokenizer"]
+        if name == "clipcap" and size == sizes.ORIGINAL:
+            option["vocabulary"] = str(self.place / "vocab.txt")
+            del option["tokenizer"]
         requested = {"recipe": name, "train_data": str(self.data), "size": size, "option": option}
         return train.build(planned(requested, self.place / "run", resume=False, tell=silent))
 
@@ -217,13 +179,12 @@ class Sized:
                 turn.move(0)
                 turn.forget()
 
-    def counted(self, *, real: bool = False) -> tuple[Counted, Counted | None]:
+    def counted(self) -> tuple[Counted, Counted | None]:
         """Without and with --grad-checkpointing; None where there is nothing to compute again."""
-        batches = {n: self.batch(n) for n in (FEW if real else BATCHES)}
-        with contextlib.nullcontext() if real else imagination() as mode, unmeasured():
-            if mode is not None:
-                imagined(self.recipe.model, mode)
-                batches = tree_map_only(Tensor, mode.from_tensor, batches)
+        batches = {n: self.batch(n) for n in BATCHES}
+        with Imagination() as mode, unmeasured():
+            imagined(self.recipe.model, mode)
+            batches = tree_map_only(Tensor, mode.imagine, batches)
             turns = self.turns()
             fixed = self._fixed(turns)
             plain = {n: cost(partial(self.step, turns, batch)) for n, batch in batches.items()}
@@ -278,39 +239,54 @@ def rate() -> float:
     return 2 * 1024**3 / min(seconds(lambda: a @ a) for _ in range(8))
 
 
-def main(names: list[str]) -> None:
+def main(words: list[str]) -> None:
+    names, times = [word for word in words if word != COUNT], COUNT not in words
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["T2I_HOME"] = str(Path(scratch) / "home")
         bench, speed = Bench(Path(scratch)), rate()
         offers = discovery.installed().offers["recipe"]
-        for name in names or sorted(offers.keys() - WITHOUT):
-            for size in (*offers[name].entry.sizes, sizes.ORIGINAL):
-                for number, cells in enumerate(rows(partial(bench.sized, name, size), speed)):
+        for word in names or sorted(offers.keys() - WITHOUT):
+            name, _, only_size = word.partition(":")
+            for size in [only_size] if only_size else [*offers[name].entry.sizes, sizes.ORIGINAL]:
+                if name == lora.NAME:
+                    made = lora_rows(lora.Lora(size, Path(scratch) / "base"))
+                else:
+                    made = rows(partial(bench.sized, name, size), speed if times else None)
+                for number, cells in enumerate(made):
                     print(line(cells), flush=True)
                     for page in PAGES:
                         put(page, number, cells)
-    for page in PAGES:
+    for page in PAGES if times else ():
         files.write(page, MEASURED.sub(f"<!-- measured -->{machine()}<!-- end -->", page.read_text(encoding="utf-8")))
 
 
-def rows(make: Callable[[], Sized], speed: float) -> Iterator[list[str]]:
+def rows(make: Callable[[], Sized], speed: float | None) -> Iterator[list[str]]:
     """What a GPU needs; then, of steps that are short enough, what they take here."""
     sized = make()
-    parameters = f"{train.parameters_of(sized.recipe) / 1e6:.1f}"
-    try:
-        plain, again = sized.counted()
-    except (DataDependentOutputException, DynamicOutputShapeException):
-        plain, again = make().counted(real=True)
-    each = [f"{counted.each / 1e6:.3g}" if counted else "" for counted in (plain, again)]
-    batches = [" / ".join(shown(c.largest(USABLE * gb * 1e9)) for gb in CARDS) if c else "" for c in (plain, again)]
+    plain, again = sized.counted()
     name = [f"`{sized.name}`", sized.size]
-    yield [*name, parameters, f"{plain.fixed / 1e9:.2g}", f"{plain.flop / 1e9:.3g}", *each, *batches]
+    yield [*name, *memory(train.parameters_of(sized.recipe), plain, again)]
+    if speed is None:
+        return
     batch = min(sized.loop.batch_size, int(LONGEST * speed / plain.flop))
     if batch >= 2:
         taken, flop = make().timed(batch)
         yield [*name, str(batch), f"{taken:.2g}", f"{flop / speed:.2g}", f"{taken * speed / flop:.1f}"]
+
+
+def memory(parameters: int, plain: Counted, again: Counted | None) -> list[str]:
+    """Cells of the first table."""
+    counted = (plain, again)
+    each = [f"{c.each / 1e6:.3g}" if c else "" for c in counted]
+    batches = [" / ".join(shown(c.largest(USABLE * gb * 1e9)) for gb in CARDS) if c else "" for c in counted]
+    return [f"{parameters / 1e6:.1f}", f"{plain.fixed / 1e9:.2g}", f"{plain.flop / 1e9:.3g}", *each, *batches]
+
+
+def lora_rows(sized: lora.Lora) -> Iterator[list[str]]:
+    """A step beside a published base takes too long for this processor."""
+    yield [f"`{lora.NAME}`", sized.size, *memory(*sized.counted())]
 
 
 def shown(batch: int) -> str:
@@ -335,7 +311,7 @@ def put(page: Path, number: int, cells: list[str]) -> None:
 
 def _order(row: str) -> tuple[str, int]:
     name, size = row.split(" | ")[:2]
-    return name, ("tiny", "small", "base", sizes.ORIGINAL).index(size)
+    return name, sizes.SIZES.index(size)
 
 
 if __name__ == "__main__":
