@@ -17,7 +17,7 @@ import contextlib
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,11 +53,11 @@ ACROSS = 16
 
 
 @contextlib.contextmanager
-def models_in(folder: Path) -> Iterator[dict[str, str]]:
-    """Where each model is, by its backend."""
+def models_in(folder: Path, assemble: Callable[[Path, Path], object] | None = None) -> Iterator[dict[str, str]]:
+    """Where each model is, by its backend; `assemble` makes them of trained runs, as they would ship."""
     with tempfile.TemporaryDirectory() as draft:
         if not any(folder.glob(f"*/{CARD}")):
-            _assembling().assemble(folder, Path(draft) / "models")
+            (assemble or _assembling().assemble)(folder, Path(draft) / "models")
             folder = Path(draft) / "models"
         yield {path.name: str(path) for path in sorted(folder.iterdir()) if (path / CARD).is_file()}
 
@@ -184,7 +184,7 @@ def tune(chosen: argparse.Namespace) -> None:
 
 
 def page(chosen: argparse.Namespace) -> None:
-    starter_page.publish(chosen.cache / "figures")
+    starter_page.publish(chosen.cache / "figures", chosen.page)
 
 
 COMMANDS = {"ready": ready, "bench": bench, "tune": tune, "page": page}
@@ -195,6 +195,7 @@ def arguments() -> argparse.ArgumentParser:
     words.add_argument("what", choices=tuple(COMMANDS))
     words.add_argument("folder", nargs="?", type=Path, default=MODELS, help="models, or trained runs")
     words.add_argument("--cache", type=Path, default=ROOT / "runs/bench/starter", help="of the checker and figures")
+    words.add_argument("--page", type=Path, default=starter_page.PAGE, help="which `page` writes")
     words.add_argument("--only", nargs="+", choices=PARTS, default=[], help="parts to judge, in place of all")
     words.add_argument("--rankers", nargs="*", default=["brivl"], help="who chooses the best candidate")
     words.add_argument("--model", default="dalle", choices=tuple(GENERATORS), help="whose settings to tune")

@@ -174,8 +174,8 @@ def train(steps: int, batch: int = 64) -> Checker:
     return model
 
 
-def calibrate(model: Checker, kept: range) -> None:
-    """Set for each ingredient the score that only FALSE_ALARMS of the pictures without it pass."""
+def calibrate(model: Checker, kept: range, false_alarms: float = FALSE_ALARMS) -> None:
+    """Set for each ingredient the score that only this share of the pictures without it pass."""
     model.eval().least.zero_()
     scores, absent = [], []
     with torch.inference_mode():
@@ -184,7 +184,7 @@ def calibrate(model: Checker, kept: range) -> None:
             scores.append(model.to_ingredients(model.features(some.pictures)).numpy())
             absent.append(~some.present.numpy())
     without, all_scores = np.concatenate(absent), np.concatenate(scores)
-    least = [np.quantile(all_scores[without[:, k], k], 1 - FALSE_ALARMS) for k in range(without.shape[1])]
+    least = [np.quantile(all_scores[without[:, k], k], 1 - false_alarms) for k in range(without.shape[1])]
     model.least.copy_(torch.tensor(least))
 
 

@@ -13,9 +13,8 @@ import table
 from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs/starter.md"
-PICTURES = PAGE.parent / "pictures"
 MOST = 150_000
-"""Bytes of a contact sheet."""
+"""Bytes of a contact sheet, which has to fit into the repository."""
 TILE = 96
 
 Figures = Mapping[str, Any]
@@ -101,15 +100,15 @@ def sections(figures: Figures) -> dict[str, str]:
     return {title: f"## {title}\n\n{text}\n\n{table.machine()}\n" for title, text in found.items() if text}
 
 
-def publish(folder: Path) -> None:
+def publish(folder: Path, page: Path = PAGE) -> None:
     """Sections take the place of those on the page; what is written by hand in other sections stays."""
-    text = PAGE.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     for title, section in sections(load(folder)).items():
         print(section)
         text = table.with_section(text, title, section)
-    PAGE.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     for path in sorted(folder.glob("*.webp")):
-        shutil.copyfile(path, PICTURES / path.name)
+        shutil.copyfile(path, page.parent / "pictures" / path.name)
 
 
 def _goals(figures: Figures) -> str:
@@ -182,8 +181,8 @@ def _parts(figures: Figures) -> str:
     return f"{about}\n\n{table.as_markdown(['part', 'what', ''], rows)}"
 
 
-def sheet(rows: Sequence[Sequence[Image.Image]], path: Path, tile: int = TILE) -> None:
-    """Pictures row by row in one file, small enough for the repository."""
+def sheet(rows: Sequence[Sequence[Image.Image]], path: Path, tile: int = TILE, most: int = MOST) -> None:
+    """Pictures row by row in one file of at most so many bytes, if that can be."""
     gap = 2
     across = max(map(len, rows), default=1)
     size = (across * (tile + gap) - gap, max(1, len(rows) * (tile + gap) - gap))
@@ -193,14 +192,14 @@ def sheet(rows: Sequence[Sequence[Image.Image]], path: Path, tile: int = TILE) -
             small = image.resize((tile, tile), Image.Resampling.LANCZOS)
             page.paste(small, (x * (tile + gap), y * (tile + gap)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_small(page))
+    path.write_bytes(_small(page, most))
 
 
-def _small(page: Image.Image) -> bytes:
+def _small(page: Image.Image, most: int) -> bytes:
     for quality in range(88, 10, -12):
         stream = io.BytesIO()
         page.save(stream, "WEBP", quality=quality, method=5)
-        if stream.tell() <= MOST:
+        if stream.tell() <= most:
             break
     return stream.getvalue()
 

@@ -101,13 +101,11 @@ def test_lessons_are_the_same_again_and_look_like_their_pictures(checker: Module
     assert 0 < min(near) and max(near) < np.abs(true - true.mean()).mean()
 
 
-def test_one_picture_of_five_hundred_without_an_ingredient_passes_for_one_with_it(
-    checker: ModuleType, monkeypatch
-) -> None:
-    monkeypatch.setattr(checker, "FALSE_ALARMS", 0.2)
+def test_one_picture_of_five_hundred_without_an_ingredient_passes_for_one_with_it(checker: ModuleType) -> None:
+    assert checker.FALSE_ALARMS == 1 / 500
     torch.manual_seed(0)
     model = checker.blank()
-    checker.calibrate(model, range(64))
+    checker.calibrate(model, range(64), 0.2)
     some = checker.lessons(range(64))
     with torch.inference_mode():
         passed = model.to_ingredients(model.features(some.pictures)) > model.least
@@ -175,18 +173,17 @@ def test_every_request_counts_once_however_many_pictures_it_has(candidates: Modu
     assert candidates.percentages([few, many])["vessel"] == 50
 
 
-def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType, tmp_path: Path, monkeypatch) -> None:
-    page = room.modules["starter_page"]
-    monkeypatch.setattr(page, "PAGE", tmp_path / "starter.md")
-    page.PAGE.write_text("# The starter\n\n## What is good\n\nThe soup.\n")
+def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType, tmp_path: Path) -> None:
+    page, path = room.modules["starter_page"], tmp_path / "starter.md"
+    path.write_text("# The starter\n\n## What is good\n\nThe soup.\n")
     found = {"vessel": 90.0, "visible": 70.0, "every": 60.0, "strange": 0.123, "r_precision": 50.0}
     row = {"ranker": "brivl", "k": 16, **found, "fd": 3.21, "seconds": 0.5}
     for vessel in (90.0, 96.0):
         row["vessel"] = vessel
         figures = {"prompts": 100, "n": 16, "rows": [row], "distinct": {"牛肉面": 16, "咖啡": 3}}
         page.save(tmp_path / "figures", "generator-dalle", figures)
-        page.publish(tmp_path / "figures")
-    text = page.PAGE.read_text()
+        page.publish(tmp_path / "figures", path)
+    text = path.read_text()
     assert "| dalle | brivl | 16 | 96.0 | 70.0 | 60.0 | 0.12 | 50.0 |  |  | 3.21 | 0.5 |" in text
     assert "| dalle, best of 16: ingredients / all right | >= 90 / 65 % | 70 / 60 % |" in text
     assert "| different pictures of 16, the fewest of 20 prompts | 16 | dalle 3 |" in text
@@ -194,13 +191,14 @@ def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType
     assert "The soup." in text and text.count("## All systems") == 1
 
 
-def test_a_contact_sheet_fits_into_the_repository(room: ModuleType, tmp_path: Path, monkeypatch) -> None:
+def test_a_contact_sheet_fits_into_the_repository(room: ModuleType, tmp_path: Path) -> None:
     page = room.modules["starter_page"]
-    monkeypatch.setattr(page, "MOST", 16_000)
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     path = tmp_path / "noise.webp"
     page.sheet([[Image.fromarray(noise)] * 3] * 2, path)
-    assert path.stat().st_size <= page.MOST
+    large = path.stat().st_size
+    page.sheet([[Image.fromarray(noise)] * 3] * 2, path, most=16_000)
+    assert path.stat().st_size <= 16_000 < large <= page.MOST
     with Image.open(path) as sheet:
         assert sheet.size == (3 * 98 - 2, 2 * 98 - 2)
 
@@ -226,11 +224,9 @@ class Same(Grey):
 @pytest.fixture
 def bench(room: ModuleType, tmp_path: Path, monkeypatch) -> ModuleType:
     """The whole bench at its smallest: a checker that knows nothing, three names, clouds for pictures."""
-    bench, page, checker = (room.modules[name] for name in ("starter", "starter_page", "starter_checker"))
-    monkeypatch.setattr(page, "PAGE", tmp_path / "starter.md")
-    page.PAGE.write_text("# The starter\n")
-    monkeypatch.setattr(page, "PICTURES", tmp_path / "pictures")
-    page.PICTURES.mkdir()
+    bench, checker = (room.modules[name] for name in ("starter", "starter_checker"))
+    (tmp_path / "starter.md").write_text("# The starter\n")
+    (tmp_path / "pictures").mkdir()
     checker.save(checker.blank(), tmp_path / "checker.safetensors")
     monkeypatch.setitem(bench.GENERATORS, "dalle", 4)
     monkeypatch.setattr(bench, "models_in", lambda folder: bench.contextlib.nullcontext(HERE))
@@ -243,6 +239,7 @@ HERE = {"dalle": "noise", "brivl": "colours"}
 @pytest.mark.filterwarnings("ignore:the prompt names no colour")
 def test_the_bench_draws_measures_and_writes_its_page(bench: ModuleType, tmp_path: Path, capsys) -> None:
     small = ("--cache", str(tmp_path), "--prompts", "3", "--asked", "2", "--gallery", "3")
+    small += ("--page", str(tmp_path / "starter.md"))
     bench.main(["bench", *small, "--only", "dalle", "flow"])
     said = capsys.readouterr()
     assert "there is no flow" in said.err and "| dalle | brivl | 4 |" in said.out
@@ -257,23 +254,19 @@ def test_the_bench_draws_measures_and_writes_its_page(bench: ModuleType, tmp_pat
     assert set(kept["distinct"].values()) == {16}
 
 
-def test_models_are_judged_as_they_are_and_runs_as_they_would_ship(
-    room: ModuleType, tmp_path: Path, monkeypatch
-) -> None:
+def test_models_are_judged_as_they_are_and_runs_as_they_would_ship(room: ModuleType, tmp_path: Path) -> None:
     bench = room.modules["starter"]
     (tmp_path / "models/dalle").mkdir(parents=True)
     (tmp_path / "models/dalle/model.toml").touch()
     with bench.models_in(tmp_path / "models") as models:
         assert models == {"dalle": str(tmp_path / "models/dalle")}
 
-    class Recipe:
-        def assemble(self, runs: Path, folder: Path) -> None:
-            assert runs == tmp_path / "runs"
-            (folder / "flow").mkdir(parents=True)
-            (folder / "flow/model.toml").touch()
+    def assemble(runs: Path, folder: Path) -> None:
+        assert runs == tmp_path / "runs"
+        (folder / "flow").mkdir(parents=True)
+        (folder / "flow/model.toml").touch()
 
-    monkeypatch.setattr(bench, "_assembling", Recipe)
-    with bench.models_in(tmp_path / "runs") as models:
+    with bench.models_in(tmp_path / "runs", assemble) as models:
         assert list(models) == ["flow"]
     assert not Path(models["flow"]).exists(), "a draft"
 

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from t2icli.engine import cluster, query
+from t2icli.engine import query
+from t2icli.engine.cluster import run_on_ray
+from t2icli.engine.jobs import begin
 from t2icli.engine.query import Lost, Query, check_address, check_answer, check_room, connect, patient, room
 from t2icli.engine.run import Ray, run
 from t2icli.engine.worker import BEGUN, CHUNKS, TRIES, ClusterWorker, Given, versions
@@ -285,11 +287,16 @@ def nothing(answers: Iterator[str]) -> Iterator[str]:
     yield
 
 
-def test_what_lost_machines_have_left_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_by(asked: Asked, output: Path, done: Callable[[int], None] = lambda rows: None) -> int:
+    """Run the job on a cluster that answers so."""
+    begin(job(output))
+    return run_on_ray(job(output), Ray("auto", 2), done, asked)
+
+
+def test_what_lost_machines_have_left_is_asked_again(tmp_path: Path) -> None:
     asked = Asked(lost, nothing, lost, iter)
-    monkeypatch.setattr(cluster, "ask", asked)
     done: list[int] = []
-    assert run(job(tmp_path / "out"), Ray("auto", 2), done.append) == 6
+    assert run_by(asked, tmp_path / "out", done.append) == 6
     assert shards(tmp_path / "out") == EXPECTED and done == [1] * 6
     assert [(len(query.places), query.again) for query in asked.queries] == [
         (6, False),
@@ -300,11 +307,10 @@ def test_what_lost_machines_have_left_is_asked_again(tmp_path: Path, monkeypatch
     assert not (tmp_path / "out" / CHUNKS).exists() and not (tmp_path / "out" / BEGUN).exists()
 
 
-def test_a_cluster_that_fails_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_fails_again_and_again_is_given_up(tmp_path: Path) -> None:
     asked = Asked(lost, nothing, nothing)
-    monkeypatch.setattr(cluster, "ask", asked)
     with pytest.raises(Lost, match="the cluster failed"):
-        run(job(tmp_path / "out"), Ray("auto", 2))
+        run_by(asked, tmp_path / "out")
     assert asked.answers == [] and len(shards(tmp_path / "out")) == 2
 
 

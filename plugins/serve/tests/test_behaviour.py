@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 from t2i_serve.limits import ServerLimits
-from t2icli.testing import toys
+from t2icli.contract.entries import Entry
+from t2icli.contract.hookspecs import hookimpl
+from t2icli.testing import Runner, toys
 
 
 def test_parallel_requests_are_drawn_together_and_as_alone(serve: Any, stepped: Any) -> None:
@@ -154,37 +157,52 @@ def test_a_model_in_use_is_waited_for(serve: Any, stepped: Any, weigh: Any) -> N
         assert first.result().model == one and second.result().model == two
 
 
-def test_loading_does_not_block_other_requests(serve: Any, stepped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = serve()
+class Loading:
+    """A plugin with the generator `loaded`, which `load` loads."""
+
+    def __init__(self, load: Callable[[toys.PainterSettings], toys.Painter]) -> None:
+        self.load = load
+
+    @hookimpl
+    def t2i_generators(self) -> list[Entry[Any]]:
+        return [Entry("loaded", "plain pictures", toys.PainterSettings, self.load)]
+
+
+def test_loading_does_not_block_other_requests(t2i: Runner, serve: Any, stepped: Any) -> None:
+    loads = threading.Event()
+
+    def load(settings: toys.PainterSettings) -> toys.Painter:
+        assert loads.wait(20)
+        return toys.Painter(settings)
+
+    t2i.use(stepped, Loading(load))
+    server = serve("stepped", "loaded")
     client = server.client()
     client.images.generate(prompt="a")
-    loads = threading.Event()
-    painter = toys.Painter
-    monkeypatch.setattr(
-        toys.Painter,
-        "__init__",
-        lambda self, settings, init=painter.__init__: (loads.wait(20), init(self, settings))[1],
-    )
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(client.images.generate, prompt="a", model="toy-painter")
-        server.wait(lambda: ("generator", "toy-painter") in server.studio.pool._loads)
+        slow = pool.submit(client.images.generate, prompt="a", model="loaded")
+        server.wait(lambda: ("generator", "loaded") in server.studio.pool._loads)
         client.images.generate(prompt="b")
         assert not slow.done()
         loads.set()
         slow.result()
 
 
-def test_a_model_that_fails_to_load_is_tried_again(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = serve().client()
+def test_a_model_that_fails_to_load_is_tried_again(t2i: Runner, serve: Any, stepped: Any) -> None:
+    tries: list[object] = []
 
-    def fail(self: object, settings: object) -> None:
-        raise RuntimeError("no luck")
+    def load(settings: toys.PainterSettings) -> toys.Painter:
+        tries.append(settings)
+        if len(tries) == 1:
+            raise RuntimeError("no luck")
+        return toys.Painter(settings)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(toys.Painter, "__init__", fail)
-        with pytest.raises(openai.InternalServerError):
-            client.images.generate(prompt="a", model="toy-painter")
-    assert client.images.generate(prompt="a", model="toy-painter").data
+    t2i.use(stepped, Loading(load))
+    client = serve("stepped", "loaded").client()
+    with pytest.raises(openai.InternalServerError):
+        client.images.generate(prompt="a", model="loaded")
+    assert client.images.generate(prompt="a", model="loaded").data
+    assert len(tries) == 2
 
 
 def test_bodies_are_bounded(serve: Any) -> None:

@@ -24,6 +24,7 @@ import t2i_dalle2
 import t2i_flow
 import t2i_starter
 import t2i_wavbrivl
+from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import AudioClip
 from t2icli.ground.errors import T2IError
 from t2icli.nn.weights import from_int8
@@ -31,6 +32,7 @@ from t2icli.registry import configure
 from t2icli.sounds import clips
 from t2icli.store import models
 from t2icli.store.models import Card
+from t2icli.store.sources import ModelSource
 from t2icli.testing import Runner
 
 ROOT = Path(__file__).parents[3]
@@ -166,11 +168,21 @@ def test_the_same_runs_give_the_same_bytes(shipped: Path, runs: Path, recipe: Mo
         assert (tmp_path / "again" / path.relative_to(shipped)).read_bytes() == path.read_bytes()
 
 
-def test_the_models_that_are_there_are_offered(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(t2i_starter, "MODELS", shipped)
-    assert [source.name for source in t2i_starter.t2i_models()] == ["dalle/starter", "dalle2/starter", "vqgan/starter"]
-    monkeypatch.setattr(t2i_starter, "MODELS", shipped / "none")
-    assert not t2i_starter.t2i_models()
+class Offered:
+    """The plugin with the models in another folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @hookimpl
+    def t2i_models(self) -> list[ModelSource]:
+        return t2i_starter.models_in(self.folder)
+
+
+def test_the_models_that_are_there_are_offered(shipped: Path) -> None:
+    offered = [source.name for source in t2i_starter.models_in(shipped)]
+    assert offered == ["dalle/starter", "dalle2/starter", "vqgan/starter"]
+    assert not t2i_starter.models_in(shipped / "none")
 
 
 def test_a_wheel_holds_the_models(shipped: Path, tmp_path: Path) -> None:
@@ -208,11 +220,10 @@ def untrained(tmp_path: Path, t2i: Runner) -> Path:
 
 
 def test_the_generator_draws_with_its_linked_codec(
-    untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
+    untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType
 ) -> None:
     recipe.assemble(untrained, tmp_path / "models")
-    monkeypatch.setattr(t2i_starter, "MODELS", tmp_path / "models")
-    t2i.use(t2i_starter)
+    t2i.use(Offered(tmp_path / "models"))
     done = t2i.ok("generate", "红烧牛肉面", "-n", 2, "--seed", 1, "--output", "out")
     assert f"dalle/starter: {t2i_starter.STAND_IN}; for another" in done.stderr
     assert "vqgan/starter" in t2i.ok("models", "list").stdout
@@ -248,12 +259,9 @@ def all_untrained(untrained: Path, t2i: Runner) -> Path:
 
 
 @pytest.mark.slow
-def test_every_command_has_its_starter(
-    all_untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_command_has_its_starter(all_untrained: Path, t2i: Runner, tmp_path: Path, recipe: ModuleType) -> None:
     recipe.assemble(all_untrained, tmp_path / "models")
-    monkeypatch.setattr(t2i_starter, "MODELS", tmp_path / "models")
-    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, t2i_starter, t2i_wavbrivl)
+    t2i.use(t2i_brivl, t2i_clipcap, t2i_clipgen, Offered(tmp_path / "models"), t2i_wavbrivl)
     links = {path.name: models.open_model(path).card.links for path in (tmp_path / "models").iterdir()}
     assert links["clipgen"] == {"codec": "../vqgan", "embedder": "../brivl"}
     assert links["clipcap"] == {"embedder": "../brivl"} and links["wavbrivl"] == {"space": "../brivl"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +23,8 @@ from t2icli.ground.errors import T2IError
 if TYPE_CHECKING:
     from t2icli.engine.run import Done, Ray
 
+Ask = Callable[[Query], Iterator[str]]
+"""Runs a query; gives the number of each chunk as it is made, or what is wrong with it."""
 SHARED = "every machine must see the same folder under that path"
 
 
@@ -33,7 +36,7 @@ class Waiting(NamedTuple):
     rows: int
 
 
-def run_on_ray(job: Job, on: Ray, done: Done) -> int:
+def run_on_ray(job: Job, on: Ray, done: Done, ask: Ask = ask) -> int:
     """As `run` does here, in `on.workers` processes."""
     if on.address:
         check_address(on.address)
@@ -43,7 +46,7 @@ def run_on_ray(job: Job, on: Ray, done: Done) -> int:
     begun.mkdir()
     try:
         left, count = _store(job, chunks, done)
-        _make(job, on, left, done)
+        _make(job, on, left, done, ask)
         jobs.sweep(job)  # those of workers that died
         if lost := count - len(job.finished() & set(range(count))):
             raise T2IError(f"shards that workers have made are not in '{job.output}': {lost}", SHARED, code=1)
@@ -53,7 +56,7 @@ def run_on_ray(job: Job, on: Ray, done: Done) -> int:
         shutil.rmtree(begun, ignore_errors=True)
 
 
-def _make(job: Job, on: Ray, left: dict[int, Waiting], done: Done) -> None:
+def _make(job: Job, on: Ray, left: dict[int, Waiting], done: Done, ask: Ask) -> None:
     """Ask workers for the shards of the chunks `left`, as long as some of them become fewer by it."""
     given, again = Given.of(job), 0
     while left:

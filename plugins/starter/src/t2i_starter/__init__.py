@@ -63,8 +63,13 @@ def t2i_datasets() -> list[Entry[DatasetPreparer]]:
 
 @hookimpl
 def t2i_models() -> list[ModelSource]:
+    return models_in(MODELS)
+
+
+def models_in(folder: Path) -> list[ModelSource]:
+    """Those that are there."""
     return [
-        ModelSource(f"{backend}/starter", about, "MIT", folder=MODELS / backend, words=known_words)
+        ModelSource(f"{backend}/starter", about, "MIT", folder=folder / backend, words=known_words)
         for backend, about in SHIPPED.items()
-        if (MODELS / backend / "model.toml").is_file()
+        if (folder / backend / "model.toml").is_file()
     ]
