@@ -150,8 +150,7 @@ def _by_engine(job: Job, on: Ray | None, tables: Mapping[str, Any], *, text: boo
         show.json({"output": str(path), "seed": tables["seed"], "captioned": described, "unreadable": reasons})
     else:
         show.note(f"captions of {described} pictures in {path}")
-        for each in unreadable:
-            show.warn(f"skipped: {each.reason}")
+        show.skipped(each.reason for each in unreadable)
     if unreadable:
         raise typer.Exit(3)
 
@@ -193,5 +192,4 @@ class _Report:
                 for index, caption in enumerate(each.captions)
             ]
             show.table(rows, ["picture", "caption", "score"])
-        for reason in self.unreadable.values():
-            show.warn(f"skipped: {reason}")
+        show.skipped(self.unreadable.values())

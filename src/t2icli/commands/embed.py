@@ -114,7 +114,6 @@ def _show(
     show.note(f"{vectors} vectors in {output}, shards: {shards}")
     if recall is not None:
         show.note(f"the index finds {recall.share:.1%} of the 10 nearest, asked for {recall.queries} {recall.of}")
-    for _, reason in problems[:LISTED]:
-        show.warn(f"skipped: {reason}")
+    show.skipped(reason for _, reason in problems[:LISTED])
     if len(problems) > LISTED:
         show.warn(f"skipped in all: {len(problems)}")

@@ -158,8 +158,7 @@ def _show_retrieval(results: Sequence[RetrievalResult], *, as_json: bool) -> Non
             rows.append([result.model, name.replace("_", " "), *map(Percent, side.recall.values()), side.median_rank])
     size = f"{results[0].images} pictures, {results[0].texts} sentences"
     show.table(rows, ["model", "direction", "R@1", "R@5", "R@10", "median rank"], size)
-    for reason in unreadable.values():
-        show.warn(f"skipped: {reason}")
+    show.skipped(unreadable.values())
 
 
 def _plot_retrieval(results: Sequence[RetrievalResult], path: Path) -> None:

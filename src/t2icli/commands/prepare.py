@@ -12,7 +12,7 @@ import typer
 
 from t2icli import config
 from t2icli.commands import show
-from t2icli.commands.options import Address, Config, Json, Options, data_path, named, named_path
+from t2icli.commands.options import Address, Config, Json, Options, data_path, named, named_path, output_folder
 from t2icli.ground import runfile
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
@@ -126,8 +126,8 @@ def prepare(
     words = [word for several in score or () for word in several.split(",") if word]
     scoring = work.scoring_of(filter_, words, settings.take_table(options, "ranker"), before)
     plan = work.plan_of(preset, rules, limits, shard_rows, scoring)
-    if output is None and not dry_run:
-        raise T2IError("--output is missing", "add --output FOLDER")
+    if not dry_run:
+        output_folder(output)
     own: dict[str, Any] = {"seed": seed, "val": val, "test": test, "licence": licence}
     if before is not None:  # what is not typed stays as it was, so that no row changes its split
         own |= {key: getattr(before, key) for key in own if not config.is_given(context, key)}
@@ -258,9 +258,7 @@ def _seen(data: PreparedDataset, views: _Views) -> dict[str, Any]:
     if views.export:
         from t2icli.prepare.export import export
 
-        if views.output is None:
-            raise T2IError("--output is missing", "add --output FOLDER")
-        seen["exported"] = [str(path) for path in export(data, views.export, views.output)]
+        seen["exported"] = [str(path) for path in export(data, views.export, output_folder(views.output))]
     return seen
 
 

@@ -167,8 +167,7 @@ def _show(ranking: Ranking, best: Sequence[RankedPicture], printing: PrintFlags)
         show.lines(each.path for each in best)
     else:
         _table(best)
-    for reason in ranking.unreadable.values():
-        show.warn(f"skipped: {reason}")
+    show.skipped(ranking.unreadable.values())
 
 
 def _table(best: Sequence[RankedPicture]) -> None:

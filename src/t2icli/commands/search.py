@@ -121,8 +121,7 @@ def search(
         embedded = embeddings.embed(source, collection, [], cache, advance)
     hits = retrieval.hits(query, embedded, collection, top)
     _show_hits(prompt, hits, filing, printing)
-    for reason in embedded.unreadable.values():
-        show.warn(f"skipped: {reason}")
+    show.skipped(embedded.unreadable.values())
     if embedded.unreadable:
         raise typer.Exit(3)
 

@@ -95,6 +95,12 @@ def warn(text: str) -> None:
         terminal.write(sys.stderr, " ".join(translate(str(text)).split()), "warning:", 33)
 
 
+def skipped(reasons: Iterable[str]) -> None:
+    """What could not be opened, a line each."""
+    for reason in reasons:
+        warn(f"skipped: {reason}")
+
+
 def warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """What `warnings.showwarning` is while a command runs."""
     warn(str(message))

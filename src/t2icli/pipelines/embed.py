@@ -166,12 +166,7 @@ def _vectors(
 
 def _of_sounds(embedder: Any, rows: Sequence[CaptionedPicture], problems: dict[str, str]) -> NDArray[np.float32]:
     vectors: NDArray[np.float32] = np.full((len(rows), embedder.width), np.nan, np.float32)
-    opened: dict[int, Any] = {}
-    for place, row in enumerate(rows):
-        try:
-            opened[place] = row.sound()
-        except T2IError as error:
-            problems[row.name] = error.message
-    if opened:
-        vectors[list(opened)] = embedder.embed_audio(list(opened.values())).numpy()
+    clips = embeddings.opened(rows, lambda row: row.sound(), problems)
+    if clips:
+        vectors[list(clips)] = embedder.embed_audio(list(clips.values())).numpy()
     return vectors

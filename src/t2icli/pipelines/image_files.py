@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from t2icli.data import places
 from t2icli.data.dataset import PreparedDataset
+from t2icli.ground.batches import batched
 from t2icli.ground.errors import T2IError
 from t2icli.pipelines.evaluate import pairs
 from t2icli.pipelines.evaluate.pairs import CaptionedPicture
@@ -95,16 +96,16 @@ def opened(
     paths: Iterable[Path], at_once: int, unreadable: Callable[[Path, str], None]
 ) -> Iterator[list[tuple[Path, Image]]]:
     """The pictures in lists of `at_once`; `unreadable` is called for each that could not be opened, with the reason."""
+    return batched(_one_by_one(paths, unreadable), at_once)
+
+
+def _one_by_one(paths: Iterable[Path], unreadable: Callable[[Path, str], None]) -> Iterator[tuple[Path, Image]]:
     from t2icli.pictures.images import open_image
 
-    batch: list[tuple[Path, Image]] = []
     for path in paths:
         try:
-            batch.append((path, open_image(path)))
+            image = open_image(path)
         except T2IError as error:
             unreadable(path, error.message)
-        if len(batch) == at_once:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        else:
+            yield path, image

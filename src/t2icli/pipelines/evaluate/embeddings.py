@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BLOCK = 256
 """Pictures opened, and texts read, at a time."""
 Advance = Callable[[int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,24 @@ def embed_pictures(
 ) -> NDArray[np.float32]:
     """A vector for each; not a number for those that cannot be opened, whose reasons go into `unreadable`."""
     rows: NDArray[np.float32] = np.full((len(pictures), embedder.width), np.nan, np.float32)
-    opened, places = [], []
-    for place, picture in enumerate(pictures):
-        try:
-            opened.append(picture.open())
-            places.append(place)
-        except T2IError as error:
-            unreadable[picture.name] = error.message
-    if opened:
-        boxes = [pictures[place].boxes for place in places]
+    images = opened(pictures, lambda picture: picture.open(), unreadable)
+    if images:
+        places, boxes = list(images), [pictures[place].boxes for place in images]
         if isinstance(embedder, BoxEmbedder) and any(boxes):
-            rows[places] = embedder.embed_boxes(opened, boxes).numpy()
+            rows[places] = embedder.embed_boxes(list(images.values()), boxes).numpy()
         else:
-            rows[places] = embedder.embed_images(opened).numpy()
+            rows[places] = embedder.embed_images(list(images.values())).numpy()
     return rows
+
+
+def opened(
+    rows: Sequence[CaptionedPicture], content: Callable[[CaptionedPicture], T], unreadable: dict[str, str]
+) -> dict[int, T]:
+    """The content of the rows that can be opened, by their places; for the others the reason, in `unreadable`."""
+    found: dict[int, T] = {}
+    for place, row in enumerate(rows):
+        try:
+            found[place] = content(row)
+        except T2IError as error:
+            unreadable[row.name] = error.message
+    return found
