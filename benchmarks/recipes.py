@@ -181,18 +181,23 @@ class Sized:
 
     def counted(self) -> tuple[Counted, Counted | None]:
         """Without and with --grad-checkpointing; None where there is nothing to compute again."""
-        batches = {n: self.batch(n) for n in BATCHES}
+        batches = {n: self.batch(n) for n in (1, *BATCHES)}
         with Imagination() as mode, unmeasured():
             imagined(self.recipe.model, mode)
             batches = tree_map_only(Tensor, mode.imagine, batches)
             turns = self.turns()
-            fixed = self._fixed(turns)
-            plain = {n: cost(partial(self.step, turns, batch)) for n, batch in batches.items()}
+            plain = self._counted(turns, batches)
             if not list(blocks(self.recipe.model)):
-                return Counted(fixed, plain), None
+                return plain, None
             recompute(self.recipe.model)
-            again = {n: cost(partial(self.step, turns, batch)) for n, batch in batches.items()}
-        return Counted(fixed, plain), Counted(fixed, again)
+            return plain, self._counted(turns, batches)
+
+    def _counted(self, turns: list[RunningTurn], batches: Mapping[int, Any]) -> Counted:
+        """One sample is counted too where a few do not fit the smallest GPU."""
+        counted = Counted(self._fixed(turns), {n: cost(partial(self.step, turns, batches[n])) for n in BATCHES})
+        if counted.memory(BATCHES[0]) <= USABLE * CARDS[0] * 1e9:
+            return counted
+        return Counted(counted.fixed, {1: cost(partial(self.step, turns, batches[1])), **counted.costs})
 
     def _fixed(self, turns: list[RunningTurn]) -> int:
         """Weights, averaged weights, and what the optimizer keeps: two numbers a parameter, or one of muon's."""
