@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import lora
 import numpy as np
 import torch
 from cost import Counted, Imagination, bytes_of, cost, imagined
@@ -69,8 +68,8 @@ LONGEST = 1.0
 COUNT = "--count"
 MANY = 4096
 """A larger batch is of no interest."""
-WITHOUT = {"tokenizer"}
-"""It has no steps."""
+WITHOUT = {"tokenizer", "lora"}
+"""One has no steps, the other's sizes depend on its base: its page has a table of them."""
 PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("sizes.md", "sizes.zh.md")]
 TABLE = re.compile(r"(?<=\n\n)(\|.*\n)+")
 MEASURED = re.compile("<!-- measured -->.*<!-- end -->")
@@ -255,11 +254,7 @@ def main(words: list[str]) -> None:
         for word in names or sorted(offers.keys() - WITHOUT):
             name, _, only_size = word.partition(":")
             for size in [only_size] if only_size else [*offers[name].entry.sizes, sizes.ORIGINAL]:
-                if name == lora.NAME:
-                    made = lora_rows(lora.Lora(size, Path(scratch) / "base"))
-                else:
-                    made = rows(partial(bench.sized, name, size), speed if times else None)
-                for number, cells in enumerate(made):
+                for number, cells in enumerate(rows(partial(bench.sized, name, size), speed if times else None)):
                     print(line(cells), flush=True)
                     for page in PAGES:
                         put(page, number, cells)
@@ -287,11 +282,6 @@ def memory(parameters: int, plain: Counted, again: Counted | None) -> list[str]:
     each = [f"{c.each / 1e6:.3g}" if c else "" for c in counted]
     batches = [" / ".join(shown(c.largest(USABLE * gb * 1e9)) for gb in CARDS) if c else "" for c in counted]
     return [f"{parameters / 1e6:.1f}", f"{plain.fixed / 1e9:.2g}", f"{plain.flop / 1e9:.3g}", *each, *batches]
-
-
-def lora_rows(sized: lora.Lora) -> Iterator[list[str]]:
-    """A step beside a published base takes too long for this processor."""
-    yield [f"`{lora.NAME}`", sized.size, *memory(*sized.counted())]
 
 
 def shown(batch: int) -> str:
