@@ -107,7 +107,7 @@ starter: $(STARTER:%=starter-%)
 	done; done
 
 $(PLATES): | setup
-	$(BIN)/t2i prepare plates 60000 -o look=photo -o size=240 -o rules.duplicates=keep -o rules.store=jpg --output $(@D)
+	$(BIN)/t2i prepare plates 120000 -o rules.duplicates=keep -o rules.store=jpg --output $(@D)
 
 $(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume
@@ -128,7 +128,7 @@ starter-clipgen: starter-brivl starter-vqgan | starter-vqgan-sharper
 starter-dalle2-prior: starter-brivl
 starter-dalle2-decoder: starter-dalle2-prior starter-vqgan | starter-vqgan-sharper
 
-# The layers of which `t2i prepare plates -o look=photo` composes dishes: path-traced, about 16 minutes on one core. What
+# The layers of which `t2i prepare plates` composes dishes: path-traced, about 16 minutes on one core. What
 # is there is not rendered again; to render one anew, delete it. Blender's package is for one Python version alone.
 LAYERS_PYTHON ?= python3.11
 .PHONY: starter-layers

@@ -39,7 +39,7 @@ SHARPER = "vqgan-sharper"
 held-out pictures leaves out, that loss would choose the first."""
 RECIPES: Mapping[str, str] = {"dalle2": "dalle2-decoder"}
 """By run, where the recipe is not called like it."""
-IN_8_BITS = ("vqgan", "dalle", "clipgen", "clipcap", "flow", "dalle2", "dalle2-prior", "clip")
+IN_8_BITS = ("vqgan", "dalle", "brivl", "clipgen", "clipcap", "flow", "dalle2", "dalle2-prior", "clip")
 """Backends whose matrices are kept in 8 bits with a scale for each row, all else in 16."""
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 

@@ -193,7 +193,7 @@ def test_a_picture_that_cannot_be_opened_is_no_duplicate(t2i: Runner, photos: Pa
 
 def test_a_real_embedder_knows_crops_reencodings_and_smaller_copies_from_other_dishes(t2i: Runner) -> None:
     t2i.use(pytest.importorskip("t2i_brivl"), pytest.importorskip("t2i_starter"))
-    t2i.ok("prepare", "plates", "6", "-o", "size=160", "--output", "plates")
+    t2i.ok("prepare", "plates", "6", "--output", "plates")
     plates = PreparedDataset.open("plates")
     folder = Path("photos")
     folder.mkdir()
@@ -201,8 +201,8 @@ def test_a_real_embedder_knows_crops_reencodings_and_smaller_copies_from_other_d
         image = plates.image(i)
         image.save(folder / f"{i}.png")
         image.save(folder / f"{i}-poor.jpg", quality=30)
-        image.resize((80, 80)).save(folder / f"{i}-small.png")
-        image.crop((8, 8, 152, 152)).save(folder / f"{i}-crop.png")
+        image.resize((120, 120)).save(folder / f"{i}-small.png")
+        image.crop((12, 12, 228, 228)).save(folder / f"{i}-crop.png")
     t2i.ok("embed", folder, "-m", "brivl", "--output", "vectors")
     t2i.ok("prepare", folder, "--dedup", "vectors", "--threshold", "0.9", "--output", "clean")
     assert len(listed()) == 18 and all(

@@ -177,7 +177,7 @@ def test_what_has_no_layer_is_reported_not_drawn(name: str, problem: str, tmp_pa
 def test_drawn_dishes_are_read_as_they_were(tmp_path: Path) -> None:
     menu = tmp_path / "menu.txt"
     menu.write_text("砂锅里的红烧牛肉\n", encoding="utf-8")
-    (row,) = Plates(Settings(size=32)).rows(menu)
+    (row,) = Plates(Settings(size=32, look="drawn")).rows(menu)
     assert isinstance(row.image, painters.PlateDrawing) and row.image.what == Dish("claypot", "braised", ("beef",))
 
 

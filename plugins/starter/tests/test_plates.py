@@ -91,7 +91,8 @@ def test_single_things_are_counted_as_people_count_them() -> None:
     }
     assert {"一只猫", "一列火车", "一朵玫瑰", "a cat", "an owl", "a cup of tea"} <= asked
     assert not [caption for caption in asked if "cup of cup" in caption or "a an " in caption]
-    drawn = {caption for row in Plates(Settings(size=32, things=1)).rows(Path("300")) for caption in row.captions}
+    source = Plates(Settings(size=32, look="drawn", things=1))
+    drawn = {caption for row in source.rows(Path("300")) for caption in row.captions}
     assert any(caption.startswith("一") for caption in drawn) and not drawn <= asked
 
 
@@ -119,18 +120,19 @@ def test_every_ingredient_and_thing_has_its_picture() -> None:
 
 
 def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
-    source = Plates(Settings(size=32))
+    source = Plates(Settings(size=32, look="drawn"))
     few, many = list(source.rows(Path("3"))), list(source.rows(Path("6")))
     assert few == many[:3]
     assert [content(row) for row in few] == [content(row) for row in many[:3]]
     assert Image.open(io.BytesIO(content(few[0]))).size == (32, 32)
-    assert {row.key for row in Plates(Settings(size=32, seed=1)).rows(Path("3"))}.isdisjoint(row.key for row in few)
+    others = Plates(Settings(size=32, look="drawn", seed=1)).rows(Path("3"))
+    assert {row.key for row in others}.isdisjoint(row.key for row in few)
 
 
 def test_several_processes_draw_the_same_pictures(
     monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    source = Plates(Settings(size=32, seed=2, plating="neat"))
+    source = Plates(Settings(size=32, look="drawn", seed=2, plating="neat"))
     monkeypatch.setattr(painters, "WORTH_IT", 7)
     monkeypatch.setattr(painters, "MOST", 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5), raising=False)
@@ -164,7 +166,7 @@ def test_a_process_that_ends_while_it_draws_is_told_of(started: list[subprocess.
 
 def test_nothing_is_drawn_that_is_not_wanted(t2i: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     t2i.use(t2i_starter)
-    words = ("prepare", "plates", "20", "-o", "size=32", "-o", "things=0")
+    words = ("prepare", "plates", "20", "-o", "size=32", "-o", "look=drawn", "-o", "things=0")
     t2i.ok(*words, "--output", "data")
     monkeypatch.delattr(plates, "draw")
     assert "20" in t2i.ok(*words, "--dry-run").stdout
@@ -174,7 +176,7 @@ def test_nothing_is_drawn_that_is_not_wanted(t2i: Runner, monkeypatch: pytest.Mo
 def test_a_file_of_names_is_drawn_and_unknown_names_are_reported(tmp_path: Path) -> None:
     names = tmp_path / "menu.txt"
     names.write_text("红烧牛肉面\n宪法\n", encoding="utf-8")
-    good, bad = Plates(Settings(size=32)).rows(names)
+    good, bad = Plates(Settings(size=32, look="drawn")).rows(names)
     assert good.captions == ("红烧牛肉面",) and good.image
     assert bad.extra["problem"] == "no known dish word"
 

@@ -1,4 +1,4 @@
-"""Path-trace the layers of which `t2i prepare plates -o look=photo` composes its pictures; needs `bpy`.
+"""Path-trace the layers of which `t2i prepare plates` composes its pictures; needs `bpy`.
 
 What is in FOLDER is not rendered again, so that a run that was stopped goes on.
 """

@@ -1,7 +1,8 @@
-"""Plated dishes: an endless, seeded dataset of drawn food with Chinese and English names, and models trained on it."""
+"""Plated dishes: an endless, seeded dataset of food with Chinese and English names, and models trained on it."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,22 +23,23 @@ SHIPPED = {
     "clipgen": "draws dishes from an embedding of words, a picture or a sound",
     "dalle2": "draws dishes by diffusion",
     "flow": "draws dishes in a few steps",
-    "vqgan": "drawn dishes as codes and back",
+    "vqgan": "pictures of dishes as codes and back",
     "wavbrivl": "embeds the names of dishes as one synthesiser speaks them in Chinese",
 }
 """What the models of each backend can do; where several would do, the first one installed is used."""
 Look = Literal["drawn", "photo"]
-LOOK: Look = "drawn"
-"""The look that the shipped models were trained on; their vocabulary is that of this look."""
-STAND_IN = "a small model of drawn dishes, to try things with"
+LOOK: Look = "photo"
+DRAWN = ("clip", "clipgen", "dalle2")
+"""The look that the shipped models were trained on, and backends whose model is still of the other one."""
+STAND_IN = "a small model of dishes, to try things with"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 128
+    size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 240
     seed: Annotated[int, Meta(description="another seed draws other dishes")] = 0
     look: Annotated[
         Look,
-        Meta(description="photo composes path-traced layers and has only dishes; the shipped models know drawn ones"),
+        Meta(description="photo composes path-traced layers; drawn has single things as well, such as cats"),
     ] = LOOK
     things: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
@@ -69,7 +71,12 @@ def t2i_models() -> list[ModelSource]:
 def models_in(folder: Path) -> list[ModelSource]:
     """Those that are there."""
     return [
-        ModelSource(f"{backend}/starter", about, "MIT", folder=folder / backend, words=known_words)
-        for backend, about in SHIPPED.items()
-        if (folder / backend / "model.toml").is_file()
+        ModelSource(f"{name}/starter", about, "MIT", folder=folder / name, words=partial(known_words, look(name)))
+        for name, about in SHIPPED.items()
+        if (folder / name / "model.toml").is_file()
     ]
+
+
+def look(backend: str) -> Look:
+    """Of the dishes that the shipped model of a backend knows."""
+    return "drawn" if backend in DRAWN else LOOK
