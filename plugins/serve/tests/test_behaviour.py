@@ -214,6 +214,19 @@ def test_bodies_are_bounded(serve: Any) -> None:
     assert server.post("/v1/rankings", content=chunks).status_code == 413
 
 
+def test_a_client_that_sends_all_before_it_reads_learns_why_it_is_refused(serve: Any) -> None:
+    """Closing the connection while it sends would take the answer from it."""
+    server = serve(limits=ServerLimits(json=1000, upload=16 << 20))
+    size = 24 << 20  # more than the buffers of both ends hold
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
+        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+        connection.sendall(head.encode())
+        for _ in range(24):
+            connection.sendall(b"x" * (1 << 20))
+            time.sleep(0.01)
+        assert b" 413 " in connection.recv(1000)
+
+
 def test_a_body_that_drips_is_given_up(serve: Any) -> None:
     server = serve(limits=ServerLimits(slow=0.3))
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -23,6 +24,8 @@ OPEN = ("/", "/healthz", "/session")
 UPLOADS = ("/v1/images/edits", "/v1/rankings", "/v1/captions", "/v1/embeddings")
 MAY_UPLOAD = "/v1/images/generations"
 """Takes a sound, but seldom has one: only a body that declares a greater length is given the room and time for it."""
+LINGER = 5
+"""Seconds that a refused client may take to send the rest of its body."""
 HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     b"media-src blob:; "
@@ -59,13 +62,16 @@ class Guard:
                 message["headers"] = [*message["headers"], *HEADERS.items()]
             await send(message)
 
-        headers = _headers(scope)
+        headers, request = _headers(scope), Incoming(receive)
         try:
-            await self._guarded(scope, headers, receive, answer)
+            await self._guarded(scope, headers, request.receive, answer)
         except Exception as error:
             if status:  # half an answer is out
                 raise
-            await response(as_api_error(error), headers.get("accept-language", ""))(scope, receive, answer)
+            problem = as_api_error(error)
+            if problem.status != 408 and "expect" not in headers:  # a client that asks first sends no more when refused
+                await request.discard(2 * self.limits.upload)
+            await response(problem, headers.get("accept-language", ""))(scope, receive, answer)
         finally:
             self._note(scope, status, time.monotonic() - begun)
 
@@ -119,6 +125,28 @@ class Guard:
         route = getattr(scope.get("route"), "path", None) or "other"
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
+
+
+class Incoming:
+    """What a client sends, and whether more of the body is to come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._more = bool(message.get("more_body"))
+        return message
+
+    async def discard(self, most: int) -> None:
+        """Read the rest of the body, up to `most` bytes: a client that is still sending would not see the answer."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._discarded(most), LINGER)
+
+    async def _discarded(self, most: int) -> None:
+        while self._more and most > 0:
+            most -= len((await self.receive()).get("body", b""))
 
 
 class Body:
