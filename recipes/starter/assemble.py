@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import t2i_starter
-from t2i_starter import SHIPPED, STAND_IN
+from t2i_starter import LOOK, SHIPPED, STAND_IN
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models
@@ -133,7 +133,7 @@ def _replaced(text: str, words: Mapping[str, str]) -> str:
 def name(folder: Path, backend: str, run: str) -> None:
     """Say in a model's card what it is, and how it came to be."""
     card = models.open_model(folder).card
-    told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
+    told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN[LOOK]}
     own = {**card.settings, **SETTINGS.get(backend, {})}
     source = f"recipes/starter/{run}.toml, {card.source}"
     models.write_card(folder, msgspec.structs.replace(card, **told, source=source, settings=own))

@@ -31,7 +31,11 @@ Look = Literal["drawn", "photo"]
 LOOK: Look = "photo"
 DRAWN = ("clip", "clipgen", "dalle2")
 """The look that the shipped models were trained on, and backends whose model is still of the other one."""
-STAND_IN = "a small model of dishes, to try things with"
+STAND_IN = {
+    "photo": "a small model of dishes, to try things with",
+    "drawn": "a small model of drawn dishes, to try things with",
+}
+"""What the cards say, by look."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
