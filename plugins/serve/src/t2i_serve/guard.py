@@ -69,7 +69,8 @@ class Guard:
             if status:  # half an answer is out
                 raise
             problem = as_api_error(error)
-            if problem.status != 408 and "expect" not in headers:  # a client that asks first sends no more when refused
+            # A slow client has had its time, and one that asks first sends nothing after a refusal.
+            if problem.status != 408 and "expect" not in headers:
                 await request.discard(2 * self.limits.upload)
             await response(problem, headers.get("accept-language", ""))(scope, receive, answer)
         finally:

@@ -29,8 +29,9 @@ SHIPPED = {
 """What the models of each backend can do; where several would do, the first one installed is used."""
 Look = Literal["drawn", "photo"]
 LOOK: Look = "photo"
+"""What `make starter` trains models of, and the default of the dataset."""
 DRAWN = ("clip", "clipgen", "dalle2")
-"""The look that the shipped models were trained on, and backends whose model is still of the other one."""
+"""Backends whose shipped model was trained on drawn dishes before."""
 STAND_IN = {
     "photo": "a small model of dishes, to try things with",
     "drawn": "a small model of drawn dishes, to try things with",
@@ -73,7 +74,7 @@ def t2i_models() -> list[ModelSource]:
 
 
 def models_in(folder: Path) -> list[ModelSource]:
-    """Those that are there."""
+    """The shipped models that `folder` has."""
     return [
         ModelSource(f"{name}/starter", about, "MIT", folder=folder / name, words=partial(known_words, look(name)))
         for name, about in SHIPPED.items()
@@ -82,5 +83,5 @@ def models_in(folder: Path) -> list[ModelSource]:
 
 
 def look(backend: str) -> Look:
-    """Of the dishes that the shipped model of a backend knows."""
+    """The look of the dishes that the shipped model of a backend knows."""
     return "drawn" if backend in DRAWN else LOOK
