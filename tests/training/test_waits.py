@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from t2icli.contract.recipes import ParamGroup, Turn
+from t2icli.nn.devices import has_bf16
 from t2icli.store import models
 from t2icli.testing import Runner
 from t2icli.training import finite, log
@@ -88,8 +89,8 @@ def test_more_steps_read_no_more_figures_if_losses_are_looked_at_later(
     assert (counts[0] == counts[1]) is later, counts
 
 
-def turn(weight: nn.Parameter, loss: Any) -> RunningTurn:
-    settings = tiny.msgspec.structs.replace(tiny.LOOP, precision="fp16")
+def turn(weight: nn.Parameter, loss: Any, precision: str = "fp16") -> RunningTurn:
+    settings = tiny.msgspec.structs.replace(tiny.LOOP, precision=precision)
     return RunningTurn(Turn("one", [ParamGroup([weight])], loss), settings, 10, HERE)
 
 
@@ -99,6 +100,21 @@ def test_gradients_are_those_of_the_loss_whatever_it_is_scaled_by() -> None:
     loss, _ = running.gradients([None, None], 0)
     assert loss == 5 and running.norm() == pytest.approx(20**0.5)
     assert weight.grad is not None and weight.grad.tolist() == [2.0, 4.0]
+
+
+def test_auto_trains_in_bf16_only_where_the_processor_has_it(tiny_t2i: Runner, data: Path) -> None:
+    weight, formats = nn.Parameter(torch.ones(2, 2)), []
+
+    def loss(batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        product = weight @ weight
+        formats.append(product.dtype)
+        return product.sum(), {}
+
+    turn(weight, loss, "auto").gradients([None], 0)
+    has = has_bf16(torch.device("cpu"))
+    assert formats == [torch.bfloat16 if has else torch.float32]
+    result = tiny_t2i.ok(*train(data, "--output", "x", "--precision", "bf16"))
+    assert ("no bf16 instructions" in result.stderr) is not has
 
 
 def test_a_gradient_that_overflows_costs_a_step_and_halves_the_scale() -> None:

@@ -19,6 +19,7 @@ from t2icli.contract.recipes import Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
+from t2icli.nn.devices import has_bf16
 from t2icli.pictures.images import side_by_side
 from t2icli.training.ahead import Ahead
 from t2icli.training.cache import name_of, samples_of, unreadable_error
@@ -108,6 +109,12 @@ class Training:
         if self.is_sharded:
             shard(self.model, world)
         turns = recipe.turns()
+        if settings.precision == "bf16" and world.device.type == "cpu" and not has_bf16(world.device):
+            warnings.warn(
+                "this processor has no bf16 instructions and is far slower in bf16 than in fp32: use --precision auto",
+                UserWarning,
+                stacklevel=2,
+            )
         if self.is_sharded and settings.precision == "fp16":
             raise T2IError("precision 'fp16' cannot train in shards", "use --precision bf16, or --strategy ddp")
         if self.is_sharded and len(turns) > 1:

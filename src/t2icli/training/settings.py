@@ -40,7 +40,10 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr_decay_every: Annotated[int, Meta(description="steps between the exponential schedule's factors", ge=1)] = 1000
     lr_patience: Annotated[int, Meta(description="evaluations without gain before the plateau factor", ge=0)] = 10
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], Meta(description="number format of the forward pass; fp16 scales the loss")
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Meta(
+            description="number format of the forward pass; auto is bf16 where the device has it; fp16 scales the loss"
+        ),
     ] = "fp32"
     compile: Annotated[
         bool, Meta(description="compile the training step with torch.compile: takes a minute, then steps are faster")

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from t2icli.contract.recipes import Turn
 from t2icli.ground.errors import T2IError
+from t2icli.nn.devices import pick_precision
 from t2icli.training.devices import World, averaged, silent, spread
 from t2icli.training.interrupt import Abandoned
 from t2icli.training.muon import Muon
@@ -132,8 +133,9 @@ def interruptible(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def autocast(settings: LoopSettings, world: World) -> torch.autocast:
-    dtype = torch.float16 if settings.precision == "fp16" else torch.bfloat16
-    return torch.autocast(world.device.type, dtype, enabled=settings.precision != "fp32")
+    precision = pick_precision(settings.precision, world.device)
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(world.device.type, dtype, enabled=precision != "fp32")
 
 
 def _optimizer(turn: Turn, settings: LoopSettings, world: World) -> torch.optim.Optimizer:
