@@ -25,8 +25,8 @@ from shapes_clip import PIXELS, t2i
 from table import record
 
 from t2i_clipgen.model import Prior, PriorShape
-from t2icli.nn import blocks, decode, devices, int8
-from t2icli.nn.packed import packed
+from t2icli.nn import decode, devices, int8
+from t2icli.nn.packed import fewest, packed
 
 SAMPLING = decode.Sampling(top_k=500, top_p=0.95)
 
@@ -80,8 +80,8 @@ def without_cache(prior: Prior, embedding: torch.Tensor, length: int) -> float:
 @torch.inference_mode()
 def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) -> float:
     """One step of ours, in the rows that `decode.sample` fills a batch up to; the mean of three."""
-    rows = blocks.filled(images)
     _, cache = prior.prefill(embedding, prior.shape.length)
+    rows = fewest(prior, cache, prior.shape.codes, images)
     state, codes = cache.select(torch.zeros(rows, dtype=torch.int64)), torch.zeros(rows, dtype=torch.int64)
     with packed(prior, rows):
         prior.step(codes, state)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from t2icli.nn.devices import has_bf16
+
 PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
 HEAD = """# Benchmarks
 
@@ -40,7 +42,9 @@ def as_markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str
 def machine() -> str:
     """What the figures depend on."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{_processor()}{gpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__.partition('+')[0]}."
+    bf16 = "bf16" if has_bf16(torch.device("cpu")) else "no bf16"
+    processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}, {bf16})"
+    return f"{processor}{gpu}, {torch.get_num_threads()} thread(s), torch {torch.__version__.partition('+')[0]}."
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch
 from t2icli.nn import decode
 from t2icli.nn.decode import Condition, Row, Sampling
+from t2icli.nn.int8 import Int8Linear
 
 VOCABULARY = 12
 
@@ -72,7 +73,30 @@ def test_a_sequence_depends_on_its_seed_alone(toy: Toy) -> None:
 
 def test_the_batch_bounds_how_many_rows_are_computed_at_once(toy: Toy) -> None:
     codes_of(toy, list(range(200)), batch=16)
-    assert set(toy.rows_seen) == {16}
+    assert max(toy.rows_seen) == 16
+
+
+def test_few_sequences_are_computed_as_few_rows_where_that_gives_the_same(toy: Toy) -> None:
+    toy.out = Int8Linear(toy.out.weight.detach(), toy.out.bias.detach())  # whose sums are exact
+    together = codes_of(toy, list(range(16)))
+    for count, rows in ((1, 4), (4, 4), (5, 8), (9, 16)):
+        toy.rows_seen.clear()
+        assert codes_of(toy, list(range(count))) == together[:count]
+        assert toy.rows_seen[-9:] == [rows] * 9
+
+
+class Crowded(Toy):
+    """Rounds by the number of rows, as a library may."""
+
+    def step(self, codes: Tensor, state: Sums) -> Tensor:
+        return super().step(codes, state) * (1 + len(codes) / 8)
+
+
+def test_whole_blocks_are_computed_where_fewer_rows_give_something_else() -> None:
+    crowded = Crowded()
+    together = codes_of(crowded, list(range(16)))
+    assert codes_of(crowded, [0, 1]) == together[:2]
+    assert crowded.rows_seen[-9:] == [16] * 9
 
 
 def test_weights_that_give_no_numbers_are_refused(toy: Toy) -> None:
@@ -131,6 +155,7 @@ def test_rows_stop_separately_and_the_loop_ends_when_all_have(toy: Toy) -> None:
     for before, after in zip(free, stopped, strict=True):
         end = before.index(3) if 3 in before else 10
         assert after == before[:end] + [3] * (10 - end)
+    codes_of(toy, [0])  # tries how many rows will do
     toy.rows_seen.clear()
     codes_of(toy, [0], Sampling(forbidden=tuple(range(3)) + tuple(range(4, VOCABULARY)), stop=3))
     assert toy.rows_seen == []
@@ -184,7 +209,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_sequence(toy: Toy) -> Non
     toy.room = 16
     toy.rows_seen.clear()
     assert codes_of(toy, list(range(40)), batch=32) == expected
-    assert toy.rows_seen[0] == 32 and set(toy.rows_seen[1:]) == {16}, "what did not fit once is not tried again"
+    assert toy.rows_seen[0] == 32 and max(toy.rows_seen[1:]) == 16, "what did not fit once is not tried again"
 
 
 def test_one_sequence_that_does_not_fit_is_an_error_with_advice(toy: Toy) -> None:
@@ -223,5 +248,5 @@ def test_what_nobody_waits_for_is_left_out_within_a_step_and_changes_no_other(to
     drawn = [codes.tolist() for codes in decode.sample_rows(toy, rows, batch=40, watch=Leaving())]
     assert [drawn[index] for index in (6, 30)] == [expected[index] for index in (6, 30)]
     halves = 2 if sampling.cfg_scale != 1 else 1
-    assert toy.rows_seen[:2] == [48 * halves, 16 * halves] and set(toy.rows_seen[1:]) == {16 * halves}
+    assert toy.rows_seen[:2] == [48 * halves, 16 * halves] and toy.rows_seen[-1] <= 16 * halves
     assert len(drawn) == 40 and {len(codes) for codes in drawn} == {10}

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from t2icli.nn import int8, transformer
+from t2icli.nn.blocks import ROWS
+from t2icli.nn.packed import FEWER
 from t2icli.nn.transformer import GROWTH, reserve
 
 HEADS, WIDTH = 2, 16
@@ -36,3 +38,15 @@ def test_a_network_in_8_bits_keeps_its_cache_in_bf16_where_the_processor_has_it(
     small = nn.Sequential(int8.Int8Linear(torch.randn(8, 8), None))
     kept = [reserve(each, x, HEADS, 4, WIDTH).keys.dtype for each in (network, small)]
     assert kept == [torch.float32, torch.bfloat16 if has_bf16 else torch.float32]
+
+
+@pytest.mark.parametrize("rows", FEWER)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_what_few_rows_gather_is_the_same_as_in_a_block_at_every_length(dtype: torch.dtype, rows: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(ROWS, 3, n, 64).to(dtype) for n in (1, 160, 160))
+    for length in range(1, 161):
+        near = [(each[:, :, :length] if each is not q else q) for each in (q, k, v)]
+        parts = [transformer.attend(*(each[i : i + rows] for each in near)) for i in range(0, ROWS, rows)]
+        assert torch.cat(parts).equal(transformer.attend(*near)), length

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from t2icli.nn.blocks import ROWS, fill, filled
 from t2icli.nn.decode import Autoregressive, State, prefill
-from t2icli.nn.packed import packed
+from t2icli.nn.packed import fewest, packed
 
 
 @torch.inference_mode()
@@ -25,7 +25,9 @@ def search(
     results: list[tuple[Tensor, Tensor]] = []
     for start in range(0, b, together):
         rows = torch.arange(start, min(start + together, b), device=logits.device)
-        wanted = fill(rows.repeat_interleave(beams).tolist(), filled(len(rows) * beams))
+        n = len(rows) * beams
+        count = fewest(model, state, logits.shape[1], n) if logits.device.type == "cpu" else filled(n)
+        wanted = fill(rows.repeat_interleave(beams).tolist(), count)
         padded = torch.tensor(wanted, device=logits.device)
         with packed(model, len(padded)):
             results.append(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from t2icli.nn.blocks import ROWS, in_blocks, safe_size
+from t2icli.nn.blocks import ROWS, filled, in_blocks, safe_size
 from t2icli.nn.devices import has_bf16
 from t2icli.nn.int8 import Int8Linear
 from t2icli.nn.tied import Tied
@@ -24,25 +25,61 @@ Linear = nn.Linear | Tied | Int8Linear
 CPU = torch.device("cpu")
 _sizes: dict[tuple[object, ...], int] = {}
 """What was tried in this process: how many rows a kind of layer may multiply at once."""
+FEWER = (4, 8)
+"""Rows that may do where a block of `ROWS` would be mostly filling."""
+_alike: WeakKeyDictionary[object, dict[tuple[int, int], bool]] = WeakKeyDictionary()
+"""What was tried in this process: whether a model's step gives so few rows, with so many threads, what a block does."""
+
+
+def fewest(model: Any, state: Any, classes: int, rows: int, halves: int = 1) -> int:
+    """How many rows a CPU computes for `rows` sequences, `halves` times as many with guidance: whole blocks.
+
+    Or fewer than one block if `model.step` after `state` gives each of them the same to the bit.
+    """
+    for few in FEWER:
+        if rows * halves <= few and _is_alike(model, state, classes, few):
+            return few // halves
+    return filled(rows)
+
+
+@torch.inference_mode()
+def _is_alike(model: Any, state: Any, classes: int, few: int) -> bool:
+    tried = _alike.setdefault(model, {})
+    kind = (few, torch.get_num_threads())
+    if kind not in tried:
+        codes = torch.arange(ROWS) % classes
+        block = _step(model, state, codes)
+        first, last = (_step(model, state, part) for part in (codes[:few], codes[-few:]))
+        tried[kind] = first.equal(block[:few]) and last.equal(block[-few:])
+    return tried[kind]
+
+
+def _step(model: Any, state: Any, codes: Tensor) -> Tensor:
+    with packed(model, len(codes)):
+        logits: Tensor = model.step(codes, state.select(torch.zeros_like(codes)))
+    return logits
 
 
 @contextmanager
 def packed(model: object, rows: int) -> Iterator[None]:
     """Within, the linear layers of `model` multiply `rows` rows on a CPU so that none depends on the others."""
     linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
+    before = [vars(linear).get("forward") for linear in linears]
     for linear in linears:
         linear.forward = partial(_first, linear, rows)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for linear in linears:
+        for linear, forward in zip(linears, before, strict=True):
             del linear.forward
+            if forward is not None:  # this is a trial within a longer use
+                linear.forward = forward  # type: ignore[method-assign]
 
 
 def _first(linear: Linear, rows: int, x: Tensor) -> Tensor:
     """Only what is used is tried and packed: the output layer that a decode loop uses may be part of a larger one."""
-    size = safe_rows(linear, rows)
-    linear.forward = partial(in_blocks, multiplier(linear, min(size, rows)), size=size)  # type: ignore[method-assign]
+    size = min(safe_rows(linear, max(rows, ROWS)), rows)
+    linear.forward = partial(in_blocks, multiplier(linear, size), size=size)  # type: ignore[method-assign]
     return linear.forward(x)
 
 
