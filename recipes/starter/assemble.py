@@ -1,8 +1,11 @@
 """Trained runs to the models that plugins/starter ships: half as large, and no part twice.
 
-    python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models
+    python recipes/starter/assemble.py runs/starter plugins/starter/src/t2i_starter/models [--keep]
 
-The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere.
+The run vqgan-sharper, where there is one, takes the place of the run vqgan everywhere. With --keep the models that ship
+stay where there is no run of them, so that one can be trained anew on the others:
+
+    cp -r plugins/starter/src/t2i_starter/models/vqgan runs/starter/vqgan/best
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -44,8 +47,8 @@ IN_8_BITS = ("vqgan", "dalle", "brivl", "clipgen", "clipcap", "flow", "dalle2", 
 OF_THE_DECODER = ("decoder.", "post_quant_conv.")
 
 
-def assemble(runs: Path, folder: Path) -> dict[str, int]:
-    """Make `folder` anew from every run there is; returns the bytes that each model adds."""
+def assemble(runs: Path, folder: Path, *, keep: bool = False) -> dict[str, int]:
+    """Make `folder` anew from every run there is, or keep what it has of others; returns the bytes that each adds."""
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     here = [run for run in (*SHIPPED, SHARPER) if is_trained(runs / run)]
@@ -53,8 +56,12 @@ def assemble(runs: Path, folder: Path) -> dict[str, int]:
         raise T2IError(f"there are no runs in '{runs}'", "train them: make starter")
     sharper = models.open_model(runs / SHARPER / "model") if SHARPER in here else None
     instead = _instead(of_run(runs / "vqgan"), sharper) if sharper else {}
+    kept = [models.open_model(path) for path in sorted(folder.iterdir()) if path.name not in here] if keep else []
+    for model in kept:
+        models.copy(model, draft / model.folder.name)
+    finished = {model.sha256 for model in kept}
     for backend in SHIPPED.keys() & here:
-        shrink(of_run(runs / backend), draft / backend, instead)
+        shrink(of_run(runs / backend), draft / backend, instead, finished=finished)
         name(draft / backend, backend, SHARPER if backend == "vqgan" and instead else RECIPES.get(backend, backend))
     share(draft)
     sizes = {path.name: _bytes(path) for path in sorted(draft.iterdir())}
@@ -89,9 +96,21 @@ def _is_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     return one is not None and other is not None and torch.equal(one, other)
 
 
-def shrink(model: Model, folder: Path, instead: Mapping[str, Model], known: Mapping[str, str] | None = None) -> Model:
-    """The same model in numbers of 16 bits or fewer, parts included; `known` are the new hashes of those beside it."""
+def shrink(
+    model: Model,
+    folder: Path,
+    instead: Mapping[str, Model],
+    known: Mapping[str, str] | None = None,
+    finished: Collection[str] = (),
+) -> Model:
+    """The same model in numbers of 16 bits or fewer, parts included; `known` are the new hashes of those beside it.
+
+    Those with the hashes `finished` are that already.
+    """
     model = instead.get(model.sha256, model)
+    if model.sha256 in finished:
+        models.copy(model, folder)
+        return model
     folder.mkdir(parents=True)
     shorten = weights.to_int8 if model.card.backend in IN_8_BITS else dict
     for file in model.card.files:
@@ -102,7 +121,7 @@ def shrink(model: Model, folder: Path, instead: Mapping[str, Model], known: Mapp
     before = {part: model.part(part) for part in model.card.parts}
     hashes = dict(known or {})
     for name, part in sorted(before.items(), key=lambda each: _names(each[1], before.values())):
-        hashes[part.sha256] = shrink(part, folder / name, instead, hashes).sha256
+        hashes[part.sha256] = shrink(part, folder / name, instead, hashes, finished).sha256
     # A config may name the model it was made with by its hash.
     config = json.loads(_replaced(json.dumps(model.card.config), hashes))
     return models.seal(folder, msgspec.structs.replace(model.card, config=config, links={}))
@@ -155,8 +174,8 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    runs, folder = map(Path, sys.argv[1:])
-    added = assemble(runs, folder)
+    runs, folder = map(Path, sys.argv[1:3])
+    added = assemble(runs, folder, keep="--keep" in sys.argv)
     for backend, size in added.items():
         links = models.open_model(folder / backend).card.links
         print(f"{backend:8} {size / 1e6:6.2f} MB ", *(f"{part} of {place}" for part, place in links.items()))

@@ -105,6 +105,18 @@ def test_a_hash_in_a_parts_config_follows_the_part_beside_it(runs: Path, recipe:
     assert shipped.part("a-prior").card.config["embedder"] == models.open_model(tmp_path / "models/vqgan").sha256
 
 
+def test_a_model_trained_anew_on_those_that_ship_joins_them(shipped: Path, recipe: ModuleType, tmp_path: Path) -> None:
+    before = {path.name: models.open_model(path).sha256 for path in shipped.iterdir()}
+    run = tmp_path / "others/dalle/model"
+    models.copy(models.open_model(shipped / "vqgan"), run / "codec")
+    put(run, Card(kind="generator", backend="dalle", source="step 10"), w=torch.ones(2, 8))
+    recipe.assemble(tmp_path / "others", shipped, keep=True)
+    after = {path.name: models.open_model(path) for path in shipped.iterdir()}
+    assert {name for name in before if after[name].sha256 != before[name]} == {"dalle"}
+    assert after["dalle"].card.links == after["dalle2"].card.links == {"codec": "../vqgan"}
+    assert after["dalle"].card.source.endswith("step 10")
+
+
 def test_the_cards_say_what_the_models_are(shipped: Path, recipe: ModuleType) -> None:
     card = models.open_model(shipped / "dalle").card
     assert (card.about, card.licence) == (t2i_starter.SHIPPED["dalle"], "MIT")
