@@ -30,7 +30,7 @@ SHIPPED = {
 Look = Literal["drawn", "photo"]
 LOOK: Look = "photo"
 """What `make starter` trains models of, and the default of the dataset."""
-DRAWN = ("clip", "clipgen", "dalle2")
+DRAWN = ("clip", "dalle2")
 """Backends whose shipped model was trained on drawn dishes before."""
 STAND_IN = {
     "photo": "a small model of dishes, to try things with",
