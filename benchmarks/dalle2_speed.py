@@ -29,7 +29,7 @@ from t2icli.nn import devices
 CANDIDATES, GUIDANCE = 2, 2.0
 TIMESTEPS, TIMED = 100, 2
 """Steps of a picture, and how many of them are timed."""
-FEW = 10
+FEW = 5
 """Steps of DPM-Solver++ that draw as well as all of the original's: see benchmarks/dalle2.py."""
 WIDTH, TOKENS, SIZES = 512, 77, (128, 256)
 
