@@ -321,7 +321,10 @@ def test_the_recipes_lead_from_nothing_to_the_models(t2i: Runner, recipe: Module
         {path.name: models.open_model(path).card for path in at.iterdir()}
         for at in (Path("models"), t2i_starter.MODELS)
     )
+    assert made.keys() == shipped.keys()
     for name, card in shipped.items():
+        if name in t2i_starter.DRAWN:
+            continue
         assert made[name].source.split(",")[0] == card.source.split(",")[0]
         assert (made[name].links, made[name].settings) == (card.links, card.settings)
 
