@@ -81,7 +81,7 @@ def without_cache(prior: Prior, embedding: torch.Tensor, length: int) -> float:
 def with_cache(prior: Prior, embedding: torch.Tensor, images: int, length: int) -> float:
     """One step of ours, in the rows that `decode.sample` fills a batch up to; the mean of three."""
     _, cache = prior.prefill(embedding, prior.shape.length)
-    rows = fewest(prior, cache, prior.shape.codes, images)
+    rows = fewest(prior, cache, prior.shape.codes, prior.shape.length, images)
     state, codes = cache.select(torch.zeros(rows, dtype=torch.int64)), torch.zeros(rows, dtype=torch.int64)
     with packed(prior, rows):
         prior.step(codes, state)

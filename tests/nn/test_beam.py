@@ -69,3 +69,10 @@ def test_one_beam_takes_the_likeliest_code_each_time_and_forbidden_ones_never() 
         if code == STOP:
             break
         before, last = last, code
+
+
+def test_a_single_code_takes_no_step() -> None:
+    model = Table(5)
+    model.step = None  # type: ignore[assignment,method-assign]
+    sequences, _ = search(model, torch.tensor([1, 2]), 1, 2, stop=STOP)
+    assert sequences[:, 0, 0].tolist() == [int(model.table[at, at].argmax()) for at in (1, 2)]

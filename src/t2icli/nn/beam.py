@@ -26,7 +26,7 @@ def search(
     for start in range(0, b, together):
         rows = torch.arange(start, min(start + together, b), device=logits.device)
         n = len(rows) * beams
-        count = fewest(model, state, logits.shape[1], n) if logits.device.type == "cpu" else filled(n)
+        count = fewest(model, state, logits.shape[1], length, n) if logits.device.type == "cpu" else filled(n)
         wanted = fill(rows.repeat_interleave(beams).tolist(), count)
         padded = torch.tensor(wanted, device=logits.device)
         with packed(model, len(padded)):

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
-from t2icli.nn.blocks import fill, filled, in_groups
+from t2icli.nn.blocks import fill, in_groups
 from t2icli.nn.packed import fewest, packed
 from t2icli.nn.replay import Step, stepper
 
@@ -152,11 +152,7 @@ def _sample_group(model: Autoregressive, rows: Mapping[int, Row], batch: int, wa
     nulls = [row.null for row in rows.values() if row.null is not None and sampling.cfg_scale != 1]
     logits, state, places = _read(model, [conditions, nulls])
     halves = 2 if nulls else 1
-
-    def needed(n: int) -> int:
-        """Rows of a half on a CPU, with those that fill; without a step there is nothing to save."""
-        return fewest(model, state, logits.shape[1], n, halves) if length > 1 else filled(n)
-
+    needed = partial(fewest, model, state, logits.shape[1], length, halves=halves)
     count = needed(len(rows)) if logits.device.type == "cpu" else batch
     repeated = torch.tensor([place for half in places if half for place in fill(half, count)], device=logits.device)
     seeds = [row.seed for row in rows.values()]
@@ -182,6 +178,7 @@ class Narrowing:
     """Rows of a half: there are two with guidance."""
     halves: int
     needed: Callable[[int], int]
+    """How many rows of a half so many sequences take."""
     indices: list[int]
     """The index of each sequence among all."""
     watch: Watch

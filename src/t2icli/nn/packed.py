@@ -31,14 +31,16 @@ _alike: WeakKeyDictionary[object, dict[tuple[int, int], bool]] = WeakKeyDictiona
 """What was tried in this process: whether a model's step gives so few rows, with so many threads, what a block does."""
 
 
-def fewest(model: Any, state: Any, classes: int, rows: int, halves: int = 1) -> int:
-    """How many rows a CPU computes for `rows` sequences, `halves` times as many with guidance: whole blocks.
+def fewest(model: Any, state: Any, classes: int, length: int, rows: int, halves: int = 1) -> int:
+    """Rows of each half that a CPU computes for `rows` sequences of `length` codes; with guidance there are two halves.
 
-    Or fewer than one block if `model.step` after `state` gives each of them the same to the bit.
+    Whole blocks, or fewer rows than one block where `model.step` after `state` gives the same to the bit. `state` has
+    room for no step if there is a single code.
     """
-    for few in FEWER:
-        if rows * halves <= few and _is_alike(model, state, classes, few):
-            return few // halves
+    if length > 1:
+        for few in FEWER:
+            if rows * halves <= few and _is_alike(model, state, classes, few):
+                return few // halves
     return filled(rows)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 FUNCTION_WORDS = frozenset("a an and at by for in of on or some the to with".split()) | frozenset("的和与及或在里上一")
 """Function words, which need not be in the vocabulary."""
 COUNTED = re.compile(r"[一二两三四五六七八九十几]+[个只条匹头群本张座辆列架艘台件位名幅栋间棵朵片块颗根支把双]")
-"""A number and what Chinese counts with: 两匹 in 两匹马, which says nothing of its own."""
+"""A number with a measure word, 两匹 in 两匹马: it says nothing of what is to be seen."""
 RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W\d_\u3400-\u9fff\uf900-\ufaff]+")
 """Chinese characters in a row, or letters of any other script."""
 ENDINGS = ("s", "es", "ies")
@@ -39,19 +39,19 @@ def _chinese(run: str, known: Collection[str]) -> Iterator[str]:
     A single character in a name that is mostly known is no word of its own: 香 in 香葱煎蛋.
     """
     longest = max(map(len, known), default=1)
-    left, at, counting = [""], 0, 0
+    left, at, ignored = [""], 0, 0
     while at < len(run):
         lengths = range(min(longest, len(run) - at), 0, -1)
         length = next((n for n in lengths if _is_known(run[at : at + n], known)), 0)
         if (counted := COUNTED.match(run, at)) and len(counted[0]) > length:
             length = len(counted[0])
-            counting += length
+            ignored += length
         if not length:
             left[-1] += run[at]
         elif left[-1]:
             left.append("")
         at += length or 1
-    mostly_known = 2 * sum(map(len, left)) < len(run) - counting
+    mostly_known = 2 * sum(map(len, left)) < len(run) - ignored
     yield from (word for word in left if len(word) > mostly_known)
 
 
