@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,3 +71,25 @@ def test_more_memory_than_allowed_is_refused_and_the_limit_is_lifted_again() -> 
     with memory.at_most(64 * MIB), pytest.raises(MemoryError):
         bytearray(512 * MIB)
     assert len(bytearray(512 * MIB)) == 512 * MIB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_is_freed_can_be_kept() -> None:
+    """In a process of its own, for it is kept to the end."""
+    count = """
+import resource, sys
+from t2icli.ground import memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        bytearray(b"x") * 40_000_000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+before = faults()
+memory.keep_freed()
+faults()
+print(before, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before > 20 * 1000, "the test takes too little memory to tell anything"
+    assert after < before / 50

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from t2icli.nn import int8, transformer
+from t2icli.nn.attention import attend
 from t2icli.nn.blocks import ROWS
 from t2icli.nn.packed import FEWER
 from t2icli.nn.transformer import GROWTH, reserve
@@ -48,5 +49,5 @@ def test_what_few_rows_gather_is_the_same_as_in_a_block_at_every_length(dtype: t
     q, k, v = (torch.randn(ROWS, 3, n, 64).to(dtype) for n in (1, 160, 160))
     for length in range(1, 161):
         near = [(each[:, :, :length] if each is not q else q) for each in (q, k, v)]
-        parts = [transformer.attend(*(each[i : i + rows] for each in near)) for i in range(0, ROWS, rows)]
-        assert torch.cat(parts).equal(transformer.attend(*near)), length
+        parts = [attend(*(each[i : i + rows] for each in near)) for i in range(0, ROWS, rows)]
+        assert torch.cat(parts).equal(attend(*near)), length

@@ -1,15 +1,19 @@
-"""How much memory a process has, and may still take."""
+"""How much memory a process has and may still take, and what becomes of memory that is freed."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
 PLENTY = 1 << 60
 """A memory limit from which on there is none: what cgroups and `ulimit` write for "unlimited" is more."""
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of glibc's malloc.h."""
 
 
 def in_use() -> int | None:
@@ -102,3 +106,15 @@ def at_most(more: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
+
+
+def keep_freed() -> None:
+    """Use freed memory again in this process, where large pieces of it would go back to the system.
+
+    A training step frees and takes the same gigabytes each time, and the system clears every page that it hands out: a
+    seventh of a step of DALL-E's. Only glibc can be told.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

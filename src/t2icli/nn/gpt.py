@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from t2icli.nn.attention import attend
 from t2icli.nn.transformer import FixedCache, KVCache, join_heads, reserve, split_heads
 
 Layer = TypeVar("Layer", bound="KVCache | FixedCache")
@@ -81,6 +82,8 @@ class Block(nn.Module):
         if cache is not None:  # either one new position, or the first ones
             return join_heads(cache.attend(q, k, v))
         dropout = self.attention_dropout if self.training else 0.0
+        if not dropout:
+            return join_heads(attend(q, k, v, mask))
         return join_heads(F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None))
 
 

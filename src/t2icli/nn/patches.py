@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2icli.nn.attention import attend_all
 from t2icli.nn.shapes import VqganShape
-from t2icli.nn.transformer import attend_all, join_heads, split_heads
+from t2icli.nn.transformer import join_heads, split_heads
 
 HEAD = 64
 """Width of an attention head."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2icli.nn.attention import attend, look
 from t2icli.nn.blocks import in_blocks
 from t2icli.nn.devices import has_bf16
 from t2icli.nn.int8 import Int8Linear
@@ -57,7 +57,7 @@ class KVCache:
         if visible is not None and visible.ndim == 1:
             keys, values, visible = keys[:, :, visible], values[:, :, visible], None
         elif q.shape[2] == 1 and _grows(keys):
-            return in_blocks(partial(_look, length=self.length), own, self.keys, self.values).to(q.dtype)
+            return in_blocks(partial(look, length=self.length), own, self.keys, self.values).to(q.dtype)
         return attend(own, keys, values, visible).to(q.dtype)
 
     def select(self, rows: Tensor) -> KVCache:
@@ -144,48 +144,3 @@ def split_heads(x: Tensor, parts: int, heads: int) -> Tensor:
 def join_heads(x: Tensor) -> Tensor:
     """(b, heads, n, d) -> (b, n, heads * d)."""
     return x.transpose(1, 2).flatten(2)
-
-
-PLAIN = 512
-"""Up to so many keys a CPU trains faster by plain products, whose scores are kept for the way back."""
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention of queries (b, h, n, d) over keys (b, h, m, d); `mask` is True where seen.
-
-    Without a mask the newest n queries see everything up to themselves.
-    """
-    # The fused kernel is slow on CPUs for a single query in bf16 (2.1 ms against 0.2 at 192 keys), and in training:
-    # three times the time of plain products at 117 places, most of it on the way back.
-    learns = q.requires_grad and q.device.type == "cpu" and k.shape[2] <= PLAIN
-    if q.shape[2] > 1 and not learns:
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
-    if mask is None and q.shape[2] > 1:
-        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
-    if learns:
-        return _gather(q, k, v, mask)
-    if mask is None and q.device.type == "cpu":
-        return in_blocks(_look, q, k, v)
-    return in_blocks(partial(_gather, mask=mask), q, k, v)
-
-
-def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same where every query sees every key."""
-    if q.requires_grad and q.device.type == "cpu" and k.shape[2] <= PLAIN:  # quicker in training, as above
-        return _gather(q, k, v, None)
-    return F.scaled_dot_product_attention(q, k, v)
-
-
-def _gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(dim=-1) @ v
-
-
-def _look(q: Tensor, k: Tensor, v: Tensor, length: int | None = None) -> Tensor:
-    """What single queries (b, h, 1, d) gather from the first `length` keys, in the order that is fastest on a CPU."""
-    scores: Tensor = (k @ (q * q.shape[-1] ** -0.5).transpose(2, 3)).transpose(2, 3)
-    if length is not None:
-        scores[..., length:] = -torch.inf
-    return scores.softmax(dim=-1) @ v

@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from t2icli.contract.recipes import LossModel
+from t2icli.ground import memory
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
 
@@ -107,6 +108,8 @@ def process_group(device: str, timeout: float = 600) -> Iterator[World]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     here = pick_device(device)
+    if here.type == "cpu":
+        memory.keep_freed()
     if size == 1:
         yield World(here)
         return

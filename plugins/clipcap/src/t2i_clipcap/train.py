@@ -23,6 +23,7 @@ from t2icli.data.dataset import PreparedDataset
 from t2icli.ground import files
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
+from t2icli.nn.loss import cross_entropy
 from t2icli.nn.pixels import FullSize, from_full_size
 from t2icli.prepare import languages
 from t2icli.registry import parts
@@ -74,8 +75,7 @@ class ClipCapRecipe:
         # What follows a caption is left out of the loss, so only the original's way needs to hide it.
         mask = F.pad(real, (prefix, 0), value=True) if self.settings.padding_in_loss else None
         logits = self.model(batch["embedding"], tokens, mask)[:, prefix - 1 : -1]
-        # Classes last: over another axis torch sums them one by one, which loses a small loss and takes twice as long.
-        each = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
+        each = cross_entropy(logits.flatten(0, 1), tokens.flatten()).view_as(tokens)
         per_token = each[real].mean()
         return (each.mean() if self.settings.padding_in_loss else per_token), {"per_token": per_token.detach()}
 

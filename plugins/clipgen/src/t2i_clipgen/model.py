@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from t2icli.nn import gpt
+from t2icli.nn.loss import cross_entropy
 from t2icli.nn.transformer import pick
 
 
@@ -65,5 +65,4 @@ class Prior(nn.Module):
 
 def mean_loss(logits: Tensor, codes: Tensor) -> Tensor:
     """Cross-entropy of (b, n, codes) and (b, n)."""
-    # Classes last: over another axis torch sums them one by one, which loses a small loss and takes twice as long.
-    return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
+    return cross_entropy(logits.flatten(0, 1), codes.flatten()).mean()

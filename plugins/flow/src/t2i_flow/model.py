@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2icli.nn.transformer import attend_all, join_heads, split_heads
+from t2icli.nn.attention import attend_all
+from t2icli.nn.transformer import join_heads, split_heads
 
 WAVES = 64
 """Numbers that say the time."""

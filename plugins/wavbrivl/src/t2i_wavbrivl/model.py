@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2i_wavbrivl import TowerShape
-from t2icli.nn.transformer import attend, join_heads, split_heads
+from t2icli.nn.attention import attend
+from t2icli.nn.transformer import join_heads, split_heads
 
 RATE, WINDOW, HOP, POINTS = 16_000, 400, 160, 512
 LOWEST, HIGHEST = 50.0, 7600.0

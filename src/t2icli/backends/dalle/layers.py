@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2icli.backends.dalle.config import Config
-from t2icli.nn.transformer import FixedCache, KVCache, attend, join_heads, pick, put, split_heads
+from t2icli.nn.attention import attend
+from t2icli.nn.transformer import FixedCache, KVCache, join_heads, pick, put, split_heads
 
 CONV_WINDOW = 5
 Streams = tuple[Tensor, Tensor]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from t2icli.backends.dalle.config import Config
 from t2icli.backends.dalle.layers import Attention, C, FeedForward, Layer, Memory, Place, rotation, visible
 from t2icli.ground.errors import T2IError
+from t2icli.nn.loss import cross_entropy
 from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import FixedCache, KVCache, pick, reserve
 
@@ -77,8 +78,8 @@ class DallE(nn.Module):
     def loss(self, text: Tensor, codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross entropy of words (padding included) and codes; and the two parts, for the log."""
         words, images = self._logits(text, codes)
-        of_text = F.cross_entropy(words.flatten(0, 1), self._padded(text).flatten())
-        of_image = F.cross_entropy(images.flatten(0, 1), codes.flatten())
+        of_text = cross_entropy(words.flatten(0, 1), self._padded(text).flatten()).mean()
+        of_image = cross_entropy(images.flatten(0, 1), codes.flatten()).mean()
         weight = self.config.image_weight
         parts = {"text_loss": of_text.detach(), "image_loss": of_image.detach()}
         return (of_text + weight * of_image) / (1 + weight), parts
@@ -107,9 +108,10 @@ class DallE(nn.Module):
         if self.config.stable:
             x = 0.1 * x + 0.9 * x.detach()
         x = self._run(x, self.text)
-        classes = self.config.text_classes
-        words = F.linear(x[:, : self.text - 1], self.head.weight[:classes], self.head.bias[:classes])
-        return words, self.code_head(x[:, self.text - 1 :])
+        # Both halves of each parameter by one split, whose gradients are joined once.
+        halves = [self.config.text_classes, self.config.codes]
+        of_words, of_codes = zip(self.head.weight.split(halves), self.head.bias.split(halves), strict=True)
+        return F.linear(x[:, : self.text - 1], *of_words), F.linear(x[:, self.text - 1 :], *of_codes)
 
     def _run(self, x: Tensor, text: int, state: State[KVCache] | State[FixedCache] | None = None) -> Tensor:
         """(b, n, dim) through all layers: a sequence that begins with `text` words, or the codes after `state`."""
