@@ -79,7 +79,7 @@ def fix_states(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
     """Called, it makes every step that draws go from a state fit to be replayed on a GPU; it gives those states."""
 
     def fix() -> list[Any]:
-        from t2icli.nn import decode
+        from t2icli.nn import decode, transformer
 
         states: list[Any] = []
 
@@ -88,6 +88,7 @@ def fix_states(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
             return lambda codes: model.step(codes, states[-1])
 
         monkeypatch.setattr(decode, "stepper", stepper)
+        monkeypatch.setattr(transformer, "grows", lambda like: False)  # as on a GPU
         return states
 
     return fix

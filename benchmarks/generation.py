@@ -150,7 +150,7 @@ def floor(model: DallE, codec: Any) -> float:
     inner = NETWORK["heads"] * NETWORK["dim_head"]
     kept = model.prefill((torch.zeros(1, TEXT, dtype=torch.long), torch.zeros(1, 0, dtype=torch.long)), 1)[1]
     places = sum(TEXT + 1 + i for i in range(CODES))
-    cache = 2 * NETWORK["depth"] * IMAGES * places * inner * kept.layers[0].cache.keys.itemsize
+    cache = 2 * NETWORK["depth"] * IMAGES * places * inner * kept.layers[0].cache.values.itemsize
     codes = torch.zeros(IMAGES, CODES, dtype=torch.long)
     return CODES * best(products(model)) + cache / READ * best(read) + best(lambda: to_images(codec.decode(codes)), 2)
 

@@ -40,11 +40,17 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return _learned(q, k, v, causal=False) if _learns(q, k) else F.scaled_dot_product_attention(q, k, v)
 
 
-def look(q: Tensor, k: Tensor, v: Tensor, length: int | None = None) -> Tensor:
-    """What single queries (b, h, 1, d) gather from the first `length` keys, in the order that is fastest on a CPU."""
+def look(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What single queries (b, h, 1, d) gather, in the order that is fastest on a CPU."""
     scores: Tensor = (k @ (q * q.shape[-1] ** -0.5).transpose(2, 3)).transpose(2, 3)
-    if length is not None:
-        scores[..., length:] = -torch.inf
+    return scores.softmax(dim=-1) @ v
+
+
+def look_at(q: Tensor, v: Tensor, *pieces: Tensor, length: int) -> Tensor:
+    """The same from the first `length` keys, which come transposed and in pieces, each (b, h, d, places)."""
+    q = q * q.shape[-1] ** -0.5
+    scores = torch.cat([q @ piece for piece in pieces], dim=-1)
+    scores[..., length:] = -torch.inf
     return scores.softmax(dim=-1) @ v
 
 

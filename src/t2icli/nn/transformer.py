@@ -8,72 +8,81 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from t2icli.nn.attention import attend, look
+from t2icli.nn.attention import attend, look_at
 from t2icli.nn.blocks import in_blocks
 from t2icli.nn.devices import has_bf16
 from t2icli.nn.int8 import Int8Linear
 
-GROWTH = 32
-"""Places by which a cache grows that did not reserve all of its room."""
+GROWTH, PIECE = 32, 160
+"""Places by which a growing cache grows, and places of a piece of its keys: of longer ones products are slower."""
 
 
 class KVCache:
-    """Keys and values of one attention layer: two of (b, heads, places, width), which grow when they are full."""
+    """Keys and values of one attention layer, two of (b, heads, places, width) with room for all that will come."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int, length: int = 0) -> None:
-        self.keys = keys
+    def __init__(self, keys: Sequence[Tensor], values: Tensor, length: int = 0) -> None:
+        self.keys = list(keys)
+        """One tensor; a growing cache has several."""
         self.values = values
-        self.room = room
-        """How many places there may be in the end."""
         self.length = length
-
-    @property
-    def filled(self) -> tuple[Tensor, Tensor]:
-        """All keys and values there are so far."""
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the newest (b, heads, n, width); returns all keys and values there are now."""
-        end = self.length + keys.shape[2]
-        if end > self.keys.shape[2]:
-            self._grow(min(-(-end // GROWTH) * GROWTH, self.room))
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.length = end
-        return self.filled
-
-    def _grow(self, places: int) -> None:
-        b, heads, before, width = self.keys.shape
-        more = self.keys.new_zeros(b, heads, places - before, width)
-        self.keys, self.values = (torch.cat([each, more], dim=2) for each in (self.keys, self.values))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """Append positions, (b, heads, n, width): what they gather from all up to themselves.
 
         `visible` narrows that down: to some places, (m,), for a single position; or to what is True, (n, m).
         """
-        keys, values = self.append(k, v)
-        own = q.to(keys.dtype)
+        first, self.length = self.length, self.length + k.shape[2]
+        gathered = []
+        for kept, new in zip((self.keys[0], self.values), (k, v), strict=True):
+            kept[:, :, first : self.length] = new
+            gathered.append(kept[:, :, : self.length])
+        keys, values = gathered
         if visible is not None and visible.ndim == 1:
             keys, values, visible = keys[:, :, visible], values[:, :, visible], None
-        elif q.shape[2] == 1 and _grows(keys):
-            return in_blocks(partial(look, length=self.length), own, self.keys, self.values).to(q.dtype)
-        return attend(own, keys, values, visible).to(q.dtype)
+        return attend(q.to(keys.dtype), keys, values, visible).to(q.dtype)
 
     def select(self, rows: Tensor) -> KVCache:
         """A copy whose row i is row `rows[i]` of this one."""
-        return KVCache(self.keys[rows], self.values[rows], self.room, self.length)
-
-    def fixed(self) -> FixedCache:
-        if self.room > self.keys.shape[2]:
-            self._grow(self.room)
-        return FixedCache(self.keys, self.values, self.length)
+        return type(self)([each[rows] for each in self.keys], self.values[rows], self.length)
 
     def concatenated(self, others: Sequence[KVCache]) -> KVCache:
         """The rows of this one, then those of others that are as long."""
         all_of_them = [self, *others]
-        keys, values = (torch.cat([getattr(each, name) for each in all_of_them]) for name in ("keys", "values"))
-        return KVCache(keys, values, self.room, self.length)
+        keys = map(torch.cat, zip(*(each.keys for each in all_of_them), strict=True))
+        return type(self)(list(keys), torch.cat([each.values for each in all_of_them]), self.length)
+
+    def fixed(self) -> FixedCache:
+        return FixedCache(self.keys[0], self.values, self.length)
+
+
+class GrowingCache(KVCache):
+    """The same with little more room than is used, for products that read all of it: see `grows`.
+
+    Keys are transposed, pieces of (b, heads, width, places), which are read faster.
+    """
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Append the first positions, which `visible`, (n, n), may narrow down, or a single one."""
+        own, k, v = (each.to(self.values.dtype) for each in (q, k, v))
+        for i in range(0, k.shape[2], GROWTH):
+            self._append(k[:, :, i : i + GROWTH], v[:, :, i : i + GROWTH])
+        if q.shape[2] > 1:
+            return attend(own, k, v, visible).to(q.dtype)
+        return in_blocks(partial(look_at, length=self.length), own, self.values, *self.keys).to(q.dtype)
+
+    def _append(self, k: Tensor, v: Tensor) -> None:
+        """No more than a growth at once."""
+        place = self.length % PIECE
+        if self.length % GROWTH == 0:
+            more = self.values.new_zeros(*k.shape[:2], GROWTH, k.shape[3])
+            self.values = torch.cat([self.values, more], dim=2)
+            if place == 0:
+                self.keys.append(more.transpose(2, 3).contiguous())
+            else:
+                self.keys[-1] = torch.cat([self.keys[-1], more.transpose(2, 3)], dim=3)
+        self.keys[-1][..., place : place + k.shape[2]] = k.transpose(2, 3)
+        self.values[:, :, self.length : self.length + k.shape[2]] = v
+        self.length += k.shape[2]
 
 
 class FixedCache:
@@ -115,23 +124,22 @@ def put(table: Tensor, dim: int, at: int | Tensor, values: Tensor) -> None:
         table.index_copy_(dim, at + torch.arange(n, device=at.device), values)
 
 
-def reserve(network: nn.Module, x: Tensor, heads: int, room: int, width: int) -> KVCache:
+def reserve(network: nn.Module, x: Tensor, heads: int, room: int, width: int, *, narrowed: bool = False) -> KVCache:
     """An empty cache for up to `room` positions of the rows of `x` in an attention layer of `network`.
 
     It has the format of `x`; but bf16 if the processor has it and layers compute in 8 bits, which lose more: reading
-    the cache is much of the work.
+    the cache is much of the work. `narrowed` if single positions look at some of the places, which are copied anyway.
     """
     is_halved = has_bf16(x.device) and any(isinstance(module, Int8Linear) for module in network.modules())
     like = x.new_empty(0, dtype=torch.bfloat16 if is_halved else x.dtype)
-    keys, values = like.new_empty(2, len(x), heads, 0 if _grows(like) else room, width)
-    return KVCache(keys, values, room)
+    if grows(like) and not narrowed:
+        return GrowingCache([], like.new_empty(len(x), heads, 0, width))
+    keys, values = like.new_empty(2, len(x), heads, room, width)
+    return KVCache([keys], values)
 
 
-def _grows(like: Tensor) -> bool:
-    """Whether products read the whole cache, so that its room should be little more than what is there.
-
-    In bf16 a CPU copies a part of each row's keys before it multiplies them, which takes longer than the product.
-    """
+def grows(like: Tensor) -> bool:
+    """Whether products copy whatever is a part of a tensor, which takes longer than the product."""
     return like.dtype is torch.bfloat16 and like.device.type == "cpu"
 
 

@@ -164,10 +164,10 @@ class DallE(nn.Module):
         places = c.grid[1] + room - self.text if c.shift_tokens else 0
         layers = [
             Memory(
-                reserve(self, x, c.heads, room, c.dim_head),
+                reserve(self, x, c.heads, room, c.dim_head, narrowed=kind != "full"),
                 *x.new_zeros(2, len(x), places, 2 * -(-c.dim // 4)),
             )
-            for _ in self.layers
+            for kind in (self.config.attention[i % len(self.config.attention)] for i in range(len(self.layers)))
         ]
         return State(layers, 0)
 
