@@ -38,7 +38,7 @@ class Int8Linear(nn.Module):
         self.bias = None if bias is None else bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
-        largest = x.abs().amax(dim=-1, keepdim=True).clamp_(min=TINY)
+        largest = x.abs().amax(dim=-1, keepdim=True)  # of zeros it is 0, and so is the product whatever is in it
         product = self.multiply(x / largest)
         return product * largest if self.bias is None else torch.addcmul(self.bias, product, largest)
 
