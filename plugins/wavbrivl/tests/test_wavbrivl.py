@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from random import Random
@@ -178,6 +179,16 @@ def test_without_espeak_it_says_how_to_get_it(t2i: Runner, tmp_path: Path, monke
     with pytest.raises(T2IError, match="espeak-ng, which is not installed") as error:
         speech.check()
     assert "apt install espeak-ng" in (error.value.hint or "")
+
+
+def test_an_espeak_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that was stopped with the process that asked it."""
+    (tmp_path / "espeak-ng").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "espeak-ng").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(speech, "PATIENCE", 0.2)
+    with pytest.raises(T2IError, match="espeak-ng took more than"):
+        speech.speak("红烧牛肉面", "cmn-latn-pinyin", 170, 50)
 
 
 def test_disturbed_speech_is_the_same_for_the_same_seed() -> None:

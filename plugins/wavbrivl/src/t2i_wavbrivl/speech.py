@@ -66,7 +66,7 @@ def _run(text: str, voice: str, speed: int, pitch: int, *flags: str) -> np.ndarr
     except FileNotFoundError as error:
         raise missing() from error
     except subprocess.TimeoutExpired as error:
-        raise T2IError(f"espeak-ng took more than {PATIENCE:.0f} seconds to speak {text[:40]!r}") from error
+        raise T2IError(f"espeak-ng took more than {PATIENCE:g} seconds to speak {text[:40]!r}") from error
     if done.returncode:
         raise T2IError(f"espeak-ng cannot speak with voice {voice!r}: {done.stderr.decode(errors='replace').strip()}")
     integers = np.frombuffer(done.stdout[HEADER : HEADER + (len(done.stdout) - HEADER) // 2 * 2], "<i2")
