@@ -67,8 +67,10 @@ def _learns(q: Tensor, k: Tensor) -> bool:
 
 
 def _learned(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    if torch.compiler.is_compiling():  # which joins these operations itself
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    if torch.compiler.is_compiling():  # joins the plain operations itself
+        n, m = q.shape[2], k.shape[2]
+        seen = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n) if causal else None
+        return _gather(q, k, v, seen)
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (each.to(torch.get_autocast_dtype("cpu")) for each in (q, k, v))
     gathered: Tensor = _Learned.apply(q, k, v, causal)
