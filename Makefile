@@ -102,9 +102,9 @@ SPOKEN := runs/starter/spoken/dataset.toml
 starter: $(STARTER:%=starter-%)
 	$(BIN)/python recipes/starter/assemble.py runs/starter $(SHIPPED)
 	$(BIN)/python recipes/starter/prompts.py 300 > runs/starter/prompts.txt
-	for model in dalle flow clipgen dalle2; do for ranker in brivl clip; do \
-		$(BIN)/t2i evaluate generation runs/starter/prompts.txt -m $(SHIPPED)/$$model -r $$ranker --calibrate || exit 1; \
-	done; done
+	for model in dalle flow clipgen dalle2; do \
+		$(BIN)/t2i evaluate generation runs/starter/prompts.txt -m $(SHIPPED)/$$model -r brivl --judge clip --calibrate || exit 1; \
+	done
 
 $(PLATES): | setup
 	$(BIN)/t2i prepare plates 120000 -o rules.duplicates=keep -o rules.store=jpg --output $(@D)

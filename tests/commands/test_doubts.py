@@ -36,8 +36,11 @@ class Reds:
 
 
 class Red:
+    def __init__(self, scale: float = 1) -> None:
+        self.scale = scale
+
     def score(self, prompt: str, images: Sequence[Image.Image]) -> list[float]:
-        return [image.getpixel((0, 0))[0] / 1 for image in images]  # type: ignore[index,operator]
+        return [image.getpixel((0, 0))[0] * self.scale for image in images]  # type: ignore[index,operator]
 
 
 class Plugin:
@@ -50,7 +53,10 @@ class Plugin:
 
     @hookimpl
     def t2i_rankers(self) -> list[Entry[Ranker]]:
-        return [Entry(name, "judges", Nothing, lambda settings: Red()) for name in ("red", "other")]
+        return [
+            Entry("red", "judges", Nothing, lambda settings: Red()),
+            Entry("other", "judges", Nothing, lambda settings: Red(2)),
+        ]
 
     @hookimpl
     def t2i_models(self) -> list[ModelSource]:
@@ -67,9 +73,9 @@ def model(t2i: Runner, tmp_path: Path) -> Path:
     return folder
 
 
-def calibrate(t2i: Runner, ranker: str = "red") -> None:
+def calibrate(t2i: Runner, ranker: str = "red", *more: str) -> None:
     Path("known.txt").write_text("noodles\nbeef noodles\n")
-    words = ("known.txt", "-n", 4, "-m", "reds", "-r", ranker, "--calibrate")
+    words = ("known.txt", "-n", 4, "-m", "reds", "-r", ranker, *more, "--calibrate")
     assert "stored in the card of reds/small" in t2i.ok("evaluate", "generation", *words).stderr
 
 
@@ -107,6 +113,12 @@ def test_what_was_not_measured_is_not_judged(t2i: Runner, model: Path) -> None:
     calibrate(t2i, "other")
     assert [usual.ranker for usual in models.open_model(model).card.usual] == ["red", "other"]
     assert models.open_model(model).sha256 == sha256
+
+
+def test_one_drawing_calibrates_for_the_judge_as_well(t2i: Runner, model: Path) -> None:
+    calibrate(t2i, "red", "--judge", "other")
+    usual = {each.ranker: each.least for each in models.open_model(model).card.usual}
+    assert usual == {"red": {"1": 100.0, "4": 103.0}, "other": {"1": 200.0, "4": 206.0}}
 
 
 def test_calibrating_needs_a_card(t2i: Runner) -> None:

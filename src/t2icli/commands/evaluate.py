@@ -205,8 +205,8 @@ def generation(
         bool,
         typer.Option(
             "--calibrate",
-            help="Store the usual best scores in the model's card; t2i generate then warns about prompts that "
-            "score less.",
+            help="Store the usual best scores in the model's card, by --ranker and --judge; t2i generate then "
+            "warns about prompts that score less.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**62, help="Random seed.")] = 0,
@@ -269,7 +269,7 @@ def generation(
                 lambda shards: work.joined(shards, how, work.distances(features, real)),
             )
     if calibrate:
-        work.calibrate(source, rankers[chooser], result)
+        work.calibrate(source, rankers[chooser], rankers[decider], result)
         show.note(f"stored in the card of {source.name}")
     is_clip = rankers[decider].kind == "embedder"
     _show_generation(result, chooser, decider, plot, is_clip=is_clip, as_json=as_json)

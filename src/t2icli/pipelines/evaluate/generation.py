@@ -82,7 +82,9 @@ class GenerationResult:
     clip_score: float = 0.0
     """Mean of 100 x the judge's score of all candidates, negative ones as 0: CLIPScore, if the judge is a CLIP."""
     least: dict[int, float] = field(default_factory=dict)
-    """What the ranker's best of n candidates scores for nearly all prompts, in its own eyes."""
+    """What the ranker's best of n candidates scores for nearly all prompts, in its own eyes..."""
+    least_by_judge: dict[int, float] = field(default_factory=dict)
+    """...and what the judge's best scores in the judge's."""
 
     def table(self) -> dict[str, Any]:
         """As plain data."""
@@ -186,7 +188,8 @@ def result(
         fid=frechet(*features) if features else None,
         kid=kernel_distance(*features)[0] if features else None,
         clip_score=float(np.mean([100 * each.by_judge.clip(min=0) for each in scored])),
-        least={k: least(k, scored) for k in CURVE if k <= n},
+        least={k: least(k, [each.by_ranker for each in scored]) for k in CURVE if k <= n},
+        least_by_judge={k: least(k, [each.by_judge for each in scored]) for k in CURVE if k <= n},
     )
 
 
@@ -289,20 +292,21 @@ def best_of(k: int, scored: Sequence[ScoredPrompt]) -> BestOf:
     return BestOf(k, float(np.mean(scores)), float(100 * np.mean(hits)))
 
 
-def least(k: int, scored: Sequence[ScoredPrompt]) -> float:
+def least(k: int, scored: Sequence[NDArray[np.float64]]) -> float:
     """What the best of every k candidates scores in all but one of `OFTEN` cases."""
-    best = [each.by_ranker[at : at + k].max() for each in scored for at in range(0, len(each.by_ranker) - k + 1, k)]
+    best = [scores[at : at + k].max() for scores in scored for at in range(0, len(scores) - k + 1, k)]
     return float(np.quantile(best, 1 / OFTEN))
 
 
-def calibrate(generator: Choice, ranker: Choice, result: GenerationResult) -> None:
+def calibrate(generator: Choice, ranker: Choice, judge: Choice, result: GenerationResult) -> None:
     """Keep in a generator's card what its best scored: prompts that score less are drawn with a note."""
     if (model := generator.model) is None:
         raise T2IError(f"{generator.name!r} has no model whose card could keep it", "leave out --calibrate")
-    figures = {str(k): round(score, 4) for k, score in result.least.items()}
-    measured = Usual(identity(ranker.name, ranker.model), result.prompts, figures)
-    others = [each for each in model.card.usual if each.ranker != measured.ranker]
-    write_card(model.folder, msgspec.structs.replace(model.card, usual=[*others, measured]))
+    usual = {each.ranker: each for each in model.card.usual}
+    for choice, scores in ((ranker, result.least), (judge, result.least_by_judge)):
+        name = identity(choice.name, choice.model)
+        usual[name] = Usual(name, result.prompts, {str(k): round(score, 4) for k, score in scores.items()})
+    write_card(model.folder, msgspec.structs.replace(model.card, usual=list(usual.values())))
 
 
 def of_embedder(embedder: Embedder) -> Judge:
