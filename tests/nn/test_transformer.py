@@ -85,3 +85,11 @@ def test_what_a_row_gathers_from_a_growing_cache_does_not_depend_on_its_company(
             assert part.equal(whole[rows]), length
         if length == PIECE + 1:
             caches = [cache.select(torch.arange(len(rows))) for cache, rows in zip(caches, companies, strict=True)]
+
+
+def test_a_growing_cache_takes_several_positions_only_at_first() -> None:
+    cache = reserve(nn.Identity(), torch.empty(1, 0, dtype=torch.bfloat16), HEADS, 9, WIDTH)
+    few = torch.zeros(3, 1, HEADS, 2, WIDTH)
+    cache.attend(*few)
+    with pytest.raises(ValueError, match="only the first"):
+        cache.attend(*few)
