@@ -21,6 +21,7 @@ from random import Random
 
 import numpy as np
 import soundfile
+import starter_page
 import torch
 from PIL import Image
 from table import record
@@ -35,6 +36,9 @@ from t2icli.contract.kinds import AudioClip, AudioEmbedder
 from t2icli.contract.requests import EmbeddingGenerator, Request, numbered
 from t2icli.sounds.clips import resampled
 
+FIGURES = Path(__file__).parents[1] / "runs/bench/starter/figures"
+"""Where those of the starter are kept for docs/starter.md."""
+STARTER = "wavbrivl/starter"
 NAMES, DRAWN, OF_EACH = 600, 24, 4
 LONGEST = 12
 SHOWN = {"香菇虾仁粥": "f3", "红烧番茄土豆": "m4", "鸡蛋豆腐火锅": "linda", "红烧牛肉面": "paul"}
@@ -109,7 +113,7 @@ def gallery(found: Iterable[Dish]) -> list[Image.Image]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("model", nargs="?", default="wavbrivl/starter")
+    parser.add_argument("model", nargs="?", default=STARTER)
     parser.add_argument("--names", type=int, default=NAMES)
     parser.add_argument("--generator", default="clipgen/starter", help="one that draws from the same space")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="make sounds and pictures for docs/audio.md")
@@ -128,11 +132,9 @@ def main() -> None:
     heard = listener.embed_audio(clips)
     cost = time.process_time() - start
     of_texts, of_pictures = listener.embed_texts(texts), listener.embed_images(gallery(dish_of.values()))
-    rows = [
-        row("sound to text", ranks(heard, of_texts)),
-        row("sound to picture", ranks(heard, of_pictures)),
-        row("text to picture", ranks(of_texts, of_pictures)),
-    ]
+    to_text, to_picture, by_words = ranks(heard, of_texts), ranks(heard, of_pictures), ranks(of_texts, of_pictures)
+    rows = [row("sound to text", to_text), row("sound to picture", to_picture), row("text to picture", by_words)]
+    figures = {"to_text": (to_text < 1).mean(), "to_picture": (to_picture < 1).mean() / (by_words < 1).mean()}
     seconds = sum(clip.seconds for clip in clips)
     about = f"""{__doc__.splitlines()[0]}
 
@@ -141,6 +143,9 @@ def main() -> None:
     if generator is not None:
         by_sound, by_text = (judged(generator, x[:DRAWN], of_texts[:DRAWN]) for x in (heard, of_texts))
         about += f" Drawn from sound, pictures score {by_sound:.3f}; from text {by_text:.3f}."
+        figures["drawn"] = by_sound / by_text
+    if chosen.model == STARTER:
+        starter_page.save(FIGURES, "hearing", {**figures, "names": len(texts)})
     record("Hearing", about, ["from", "R@1, %", "R@5, %", "R@10, %", "median rank"], rows)
 
 

@@ -66,6 +66,11 @@ def _found(figures: Figures) -> str:
     return ", ".join(f"{each['text_to_image']['recall@1']:.0f} % of {count}" for count, each in among)
 
 
+def _heard(key: str) -> Callable[[Figures], str]:
+    """What benchmarks/audio.py found."""
+    return lambda figures: f"{100 * figures['hearing'][key]:.1f} %"
+
+
 GOALS = (
     Goal("codec, PSNR", ">= 31 dB", lambda figures: f"{figures['codec']['psnr']:.1f} dB"),
     Goal("codec, pixels", "240", lambda figures: str(figures["codec"]["size"])),
@@ -86,6 +91,9 @@ GOALS = (
         ">= 98 / 90 %",
         lambda figures: f"{figures['clipcap']['vessel']:.0f} / {figures['clipcap']['ingredients']:.0f} %",
     ),
+    Goal("wavbrivl, R@1, sound to text", ">= 55 % of 600", _heard("to_text")),
+    Goal("wavbrivl, R@1, sound to picture, of what the text reaches", ">= 75 %", _heard("to_picture")),
+    Goal("drawn from sound, scores of what is drawn from text", ">= 85 %", _heard("drawn")),
     Goal(
         "prompts outside its world that get a note",
         ">= 18 of 20",
