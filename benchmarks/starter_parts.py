@@ -129,7 +129,7 @@ def honest(generator: str, ranker: str | None, n: int) -> dict[str, Any]:
 
     Words alone must not doubt what can be drawn.
     """
-    source, known = open_one("generator", generator), vocabulary.words("photo")
+    source, known = open_one("generator", generator), vocabulary.words()
     judges = scoring.judges([ranker]) if ranker else []
     told = {}
     for prompt in OUTSIDE:

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import t2i_starter
-from t2i_starter import LOOK, SHIPPED, STAND_IN
+from t2i_starter import SHIPPED, STAND_IN
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.store import models
@@ -34,7 +34,8 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "dalle": {"cfg_scale": 1.5, "temperature": 0.75},
     "clipgen": {"temperature": 0.6},
     "clipcap": {"temperature": 0.9, "candidates": 64},
-    "dalle2": {"steps": [10], "prior_steps": 10},
+    "dalle2": {"steps": [10], "prior_steps": 10, "cfg_scale": 4.0},
+    "flow": {"cfg_scale": 4.0},
 }
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
 SHARPER = "vqgan-sharper"
@@ -152,7 +153,7 @@ def _replaced(text: str, words: Mapping[str, str]) -> str:
 def name(folder: Path, backend: str, run: str) -> None:
     """Say in a model's card what it is, and how it came to be."""
     card = models.open_model(folder).card
-    told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN[LOOK]}
+    told = {"about": SHIPPED[backend], "licence": "MIT", "stand_in": STAND_IN}
     own = {**card.settings, **SETTINGS.get(backend, {})}
     source = f"recipes/starter/{run}.toml, {card.source}"
     models.write_card(folder, msgspec.structs.replace(card, **told, source=source, settings=own))

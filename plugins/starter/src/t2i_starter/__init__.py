@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,13 +29,8 @@ SHIPPED = {
 Look = Literal["drawn", "photo"]
 LOOK: Look = "photo"
 """What `make starter` trains models of, and the default of the dataset."""
-DRAWN = ("clip", "dalle2")
-"""Backends whose shipped model was trained on drawn dishes before."""
-STAND_IN = {
-    "photo": "a small model of dishes, to try things with",
-    "drawn": "a small model of drawn dishes, to try things with",
-}
-"""What the cards say, by look."""
+STAND_IN = "a small model of dishes, to try things with"
+"""What the cards say."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,12 +70,7 @@ def t2i_models() -> list[ModelSource]:
 def models_in(folder: Path) -> list[ModelSource]:
     """The shipped models that `folder` has."""
     return [
-        ModelSource(f"{name}/starter", about, "MIT", folder=folder / name, words=partial(known_words, look(name)))
+        ModelSource(f"{name}/starter", about, "MIT", folder=folder / name, words=known_words)
         for name, about in SHIPPED.items()
         if (folder / name / "model.toml").is_file()
     ]
-
-
-def look(backend: str) -> Look:
-    """The look of the dishes that the shipped model of a backend knows."""
-    return "drawn" if backend in DRAWN else LOOK

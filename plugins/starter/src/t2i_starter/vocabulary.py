@@ -1,33 +1,18 @@
-"""Every word that names are made of: of dishes as `look=photo` serves them, of plates and single things as drawn."""
+"""Every word that names of dishes are made of, as `look=photo` serves them."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
 
-from t2i_starter import LOOK, Look, servings, source
+from t2i_starter import servings
 from t2i_starter import words as tables
 
 
 @functools.cache
-def words(look: Look = LOOK) -> frozenset[str]:
+def words() -> frozenset[str]:
     """In lower case; English names as single words, Chinese ones whole."""
-    known = [*_drawn()] if look == "drawn" else [*_chinese(), *_english()]
-    return frozenset(word.lower() for word in known)
-
-
-def _drawn() -> Iterator[str]:
-    for names in tables.chinese().values():
-        yield from names
-    for thing in source.things():
-        yield from (*thing.chinese, f"一{thing.measure}")
-    yield from (f"一{measure}" for measure in tables.measures().values())
-    english = [*tables.english().values(), *(thing.english for thing in source.things()), *tables.VESSELS.values()]
-    for chinese, name in (*tables.TASTY, *tables.PRETTY, *tables.PICTURED):
-        yield chinese
-        english.append(name)
-    for name in english:
-        yield from name.replace("-", " ").split()
+    return frozenset(word.lower() for word in (*_chinese(), *_english()))
 
 
 def _chinese() -> Iterator[str]:
