@@ -91,5 +91,5 @@ def test_a_growing_cache_takes_several_positions_only_at_first() -> None:
     cache = reserve(nn.Identity(), torch.empty(1, 0, dtype=torch.bfloat16), HEADS, 9, WIDTH)
     few = torch.zeros(3, 1, HEADS, 2, WIDTH)
     cache.attend(*few)
-    with pytest.raises(ValueError, match="only the first"):
+    with pytest.raises(ValueError, match="only come first"):
         cache.attend(*few)

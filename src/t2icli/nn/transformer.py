@@ -64,7 +64,7 @@ class GrowingCache(KVCache):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """Append the first positions, which `visible`, (n, n), may narrow down, or a single one."""
         if self.length and q.shape[2] > 1:
-            raise ValueError("only the first positions may be several")
+            raise ValueError("several positions can only come first")
         own, k, v = (each.to(self.values.dtype) for each in (q, k, v))
         for i in range(0, k.shape[2], GROWTH):
             self._append(k[:, :, i : i + GROWTH], v[:, :, i : i + GROWTH])
