@@ -36,8 +36,6 @@ from t2icli.contract.kinds import AudioClip, AudioEmbedder
 from t2icli.contract.requests import EmbeddingGenerator, Request, numbered
 from t2icli.sounds.clips import resampled
 
-FIGURES = Path(__file__).parents[1] / "runs/bench/starter/figures"
-"""Where those of the starter are kept for docs/starter.md."""
 STARTER = "wavbrivl/starter"
 NAMES, DRAWN, OF_EACH = 600, 24, 4
 LONGEST = 12
@@ -145,7 +143,7 @@ def main() -> None:
         about += f" Drawn from sound, pictures score {by_sound:.3f}; from text {by_text:.3f}."
         figures["drawn"] = by_sound / by_text
     if chosen.model == STARTER:
-        starter_page.save(FIGURES, "hearing", {**figures, "names": len(texts)})
+        starter_page.save(starter_page.CACHE / "figures", "hearing", {**figures, "names": len(texts)})
     record("Hearing", about, ["from", "R@1, %", "R@5, %", "R@10, %", "median rank"], rows)
 
 

@@ -194,7 +194,7 @@ def arguments() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("what", choices=tuple(COMMANDS))
     words.add_argument("folder", nargs="?", type=Path, default=MODELS, help="models, or trained runs")
-    words.add_argument("--cache", type=Path, default=ROOT / "runs/bench/starter", help="of the checker and figures")
+    words.add_argument("--cache", type=Path, default=starter_page.CACHE, help="of the checker and figures")
     words.add_argument("--page", type=Path, default=starter_page.PAGE, help="which `page` writes")
     words.add_argument("--only", nargs="+", choices=PARTS, default=[], help="parts to judge, in place of all")
     words.add_argument("--rankers", nargs="*", default=["brivl"], help="who chooses the best candidate")

@@ -13,6 +13,8 @@ import table
 from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs/starter.md"
+CACHE = Path(__file__).parents[1] / "runs/bench/starter"
+"""Of the checker, and of the figures, in a folder of that name."""
 MOST = 150_000
 """Bytes of a contact sheet, which has to fit into the repository."""
 TILE = 96

@@ -48,11 +48,8 @@ def main() -> None:
     has_bf16 = devices.has_bf16(torch.device("cpu"))
     formats = list(FORMATS) if has_bf16 else ["fp32"]
     taken = {
-        name: least(step)
-        for name, step in {
-            "dalle-pytorch 1.6.6: encodes each step": theirs(original, text, images),
-            "the same with codes given": theirs(original, text, codes),
-        }.items()
+        "dalle-pytorch 1.6.6: encodes each step": least(theirs(original, text, images)),
+        "the same with codes given": least(theirs(original, text, codes)),
     }
     memory.keep_freed()  # as the loop does, and theirs does not
     for precision in formats:

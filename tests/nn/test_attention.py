@@ -1,4 +1,4 @@
-"""The way back that attention has in training on a CPU."""
+"""The backward pass that attention has in training on a CPU."""
 
 from __future__ import annotations
 

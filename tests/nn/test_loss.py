@@ -1,4 +1,4 @@
-"""Cross entropy with a way back of its own, beside PyTorch's."""
+"""Cross entropy with a backward pass of its own, beside PyTorch's."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def gpt() -> Decoder:
 
 
 def differentiated(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor], int]:
-    """The loss, the gradients, and how many numbers beside the weights were kept for the way back."""
+    """The loss, the gradients, and how many numbers beside the weights were kept for the backward pass."""
     kept: dict[int, int] = {}
     own = {parameter.data_ptr() for parameter in model.parameters()}
 

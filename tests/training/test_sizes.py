@@ -232,7 +232,7 @@ def test_looking_for_a_batch_moves_no_weight(tiny_t2i: Runner, data: Path) -> No
 
 
 class Wide(Tiny):
-    """Keeps 8 MiB for each sample until the way back, and notes what it was asked for."""
+    """Keeps 8 MiB for each sample until the backward pass, and notes what it was asked for."""
 
     most = 1 << 30
     """Samples that there is memory for."""

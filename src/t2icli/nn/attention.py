@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from t2icli.nn.blocks import in_blocks
 
 PLAIN = 512
-"""Up to so many keys a CPU trains faster by plain products, whose scores are kept for the way back."""
+"""Up to so many keys a CPU trains faster by plain products, whose scores are kept for the backward pass."""
 QUERIES, SCORES = 80, 1 << 19
 """How many queries, and how many scores, are computed together in training: what comes too late to be seen is left out,
 and the rest stays in the processor's cache."""
@@ -62,7 +62,7 @@ def _gather(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _learns(q: Tensor, k: Tensor) -> bool:
-    """Whether a CPU trains: the fused kernel takes three times as long there, most of it on the way back."""
+    """Whether a CPU trains: the fused kernel takes three times as long there, most of it in the backward pass."""
     return q.requires_grad and q.device.type == "cpu" and k.shape[2] <= PLAIN
 
 
@@ -78,7 +78,7 @@ def _learned(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
 
 
 class _Learned(torch.autograd.Function):
-    """Products and softmax with a way back of their own, which keeps no more than the probabilities."""
+    """Products and softmax with a backward pass of their own, for which only the probabilities are kept."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

@@ -17,7 +17,7 @@ TOGETHER = 1 << 18
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Of each row: logits (n, classes) and targets (n,) to (n,).
 
-    In training on a CPU it costs a third, for of the logits nothing is kept but the gradient, in their own format.
+    In training on a CPU nothing is kept but the gradient of the logits, in their own number format.
     """
     # Classes last: over another axis torch sums them one by one, which loses a small loss and takes twice as long.
     if not logits.requires_grad or logits.device.type != "cpu" or torch.compiler.is_compiling():

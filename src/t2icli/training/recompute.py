@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks keep their inputs alone, and are computed again on the way back."""
+"""Gradient checkpointing: blocks keep their inputs alone, and are computed again in the backward pass."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Shadow:
     def full(self, latents: tuple[int, ...]) -> tuple[int, int, int]:
         """Of the denoiser with all of its blocks: numbers that are trained, bytes of the others, bytes of a step.
 
-        What the way forward leaves grows with every block, what the way back needs on top does not.
+        What the forward pass leaves grows with every block, what the backward pass adds does not.
         """
         for stack in self.stacks:
             stack.cut(FEW)
@@ -195,7 +195,7 @@ class Shadow:
         return live.peak, tuple(latents.shape[1:])
 
     def step(self, latents: tuple[int, ...]) -> tuple[int, int]:
-        """Bytes of activations of the samples computed at once: after the way forward, and on top on the way back."""
+        """Bytes of activations of the samples computed at once: after the forward pass, and what backward adds."""
         loop = self.settings.loop
         samples = max(1, loop.batch_size // loop.grad_accum)
         with self.fake:

@@ -74,8 +74,8 @@ class ClipRecipe:
         return open_clip.ClipLoss()(images, texts, scale), {"accuracy": accuracy.detach(), "scale": scale.detach()}
 
     def encode(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit features of a batch. In chunks, the activations of one chunk at a time are in memory: those of the
-        others are computed again on the way back, so that the contrast and its gradient stay those of the batch."""
+        """Unit features of a batch. In chunks, activations of one chunk at a time are in memory: those of the others
+        are computed again in the backward pass, so that the contrast and its gradient stay those of the batch."""
         chunk = self.settings.chunk
         if not chunk or not torch.is_grad_enabled():
             images, texts, scale = self.model(image, text)[:3]
