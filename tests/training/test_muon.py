@@ -72,6 +72,16 @@ def test_it_finds_a_matrix_that_adamw_finds_too() -> None:
     assert (p - aim).abs().max() < 0.1
 
 
+def test_the_kernels_of_a_convolution_move_as_the_rows_of_a_matrix() -> None:
+    torch.manual_seed(0)
+    start, gradient = torch.randn(6, 4, 3, 3), torch.randn(6, 4, 3, 3)
+    kernels, rows = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
+    kernels.grad, rows.grad = gradient, gradient.flatten(1)
+    Muon([{"params": [kernels, rows], "hidden": True}], lr=0.1, betas=(0.9, 0.99), eps=1e-8).step()
+    assert kernels.flatten(1).equal(rows)
+    assert not kernels.equal(start)
+
+
 def test_a_stopped_run_with_muon_ends_with_the_same_bytes(t2i: Runner, data: Path) -> None:
     t2i.use(tiny.Plugin(Hidden))
     run = ["train", "tiny", "--train-data", data, "--optimizer", "muon", "--report-to", "none"]

@@ -44,8 +44,9 @@ class Muon(torch.optim.Optimizer):
         mean: Tensor = self.state[p].setdefault("mean", torch.zeros_like(p))
         mean.lerp_(gradient, 1 - MOMENTUM)
         ahead = torch.lerp(gradient, mean, MOMENTUM)  # as Nesterov's momentum is
-        way = orthogonal(ahead, fast_dtype(p.device))
-        return way * (LIKE_ADAMW * math.sqrt(max(p.shape)))
+        matrix = ahead.flatten(1)  # a convolution's kernels are rows
+        way = orthogonal(matrix, fast_dtype(p.device)) * (LIKE_ADAMW * math.sqrt(max(matrix.shape)))
+        return way.view_as(p)
 
     def _adam(self, p: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float) -> Tensor:
         (beta, gamma), state = betas, self.state[p]

@@ -36,7 +36,7 @@ BY_THREES = frozenset(
 MISSING = frozenset({"frog"})
 """Ingredients without a layer that users may name; dishes of them are not composed."""
 
-NAMED = 0.15
+NAMED = 0.40
 """Share of the dishes whose vessel is in the name."""
 SEVERAL = 0.10
 """Share of those counted twice or three times."""

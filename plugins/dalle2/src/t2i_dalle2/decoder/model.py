@@ -170,6 +170,10 @@ class Unet(nn.Module):
         x = self.final_resnet_block(torch.cat([x, stem], dim=1), time, around)
         return self.to_out(x if smaller is None else torch.cat([x, smaller], dim=1))
 
+    def inner(self) -> list[nn.Module]:
+        """What lies between the first convolution, the conditions and the last one."""
+        return [self.downs, self.ups, self.mid_block1, self.mid_attn, self.mid_block2, self.final_resnet_block]
+
     def condition(self, times: Tensor, embedding: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
         """A vector for every block and tokens for cross attention, of the time and the embedding."""
         hidden = self.to_time_hiddens(times)

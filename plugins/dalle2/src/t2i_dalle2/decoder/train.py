@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import torch
@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 
 from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import Stage, draw, images
-from t2i_dalle2.decoder.model import Decoder
+from t2i_dalle2.decoder.model import Decoder, Unet
 from t2i_dalle2.diffusion import NoiseSchedule, way_back
-from t2i_dalle2.layers import decaying
+from t2i_dalle2.layers import groups
 from t2i_dalle2.prior.inputs import padded, tokens
 from t2i_dalle2.shapes import DecoderShape, UnetShape
 from t2icli.contract.kinds import Embedder
@@ -107,8 +107,8 @@ class DecoderRecipe:
 
     def turns(self) -> Sequence[Turn]:
         return [
-            Turn(f"unet{number + 1}", decaying(unet), partial(self.loss, number))
-            for number, unet in enumerate(self.model.unets)
+            Turn(f"unet{number + 1}", groups(unet, unet.inner()), partial(self.loss, number))
+            for number, unet in enumerate(cast(Iterable[Unet], self.model.unets))
         ]
 
     def loss(self, number: int, batch: Batch, step: int) -> tuple[Tensor, Figures]:
