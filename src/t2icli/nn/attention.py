@@ -49,8 +49,10 @@ def look(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def look_at(q: Tensor, v: Tensor, *pieces: Tensor, length: int) -> Tensor:
     """The same from the first `length` keys, which come transposed and in pieces, each (b, h, d, places)."""
     q = q * q.shape[-1] ** -0.5
-    scores = torch.cat([q @ piece for piece in pieces], dim=-1)
-    scores[..., length:] = -torch.inf
+    of_pieces = [q @ piece for piece in pieces]
+    scores = of_pieces[0] if len(pieces) == 1 else torch.cat(of_pieces, dim=-1)
+    if length < scores.shape[-1]:
+        scores[..., length:] = -torch.inf
     return scores.softmax(dim=-1) @ v
 
 

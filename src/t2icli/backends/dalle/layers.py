@@ -151,7 +151,7 @@ class FeedForward(nn.Module):
 
 
 class Sublayer(nn.Module):
-    """What is added to the residual stream: scale * norm_out(inner(shift(norm(x))))."""
+    """Adds scale * norm_out(inner(shift(norm(x)))) to a residual stream."""
 
     def __init__(self, inner: Attention | FeedForward, config: Config, number: int) -> None:
         super().__init__()
@@ -163,6 +163,7 @@ class Sublayer(nn.Module):
 
     def forward(
         self,
+        stream: Tensor,
         x: Tensor,
         text: int,
         place: Place,
@@ -174,7 +175,7 @@ class Sublayer(nn.Module):
         x = self.norm(x)
         x = x if self.shift is None else self.shift(x, text, place, past)
         x = self.inner(x, turn, visible, cache) if isinstance(self.inner, Attention) else self.inner(x)
-        return self.norm_out(x) * self.scale
+        return torch.addcmul(stream, self.norm_out(x), self.scale)
 
 
 class Layer(nn.Module):
@@ -197,6 +198,6 @@ class Layer(nn.Module):
         memory: Memory[KVCache] | Memory[FixedCache] | None,
     ) -> Streams:
         cache, upper, lower = (memory.cache, memory.upper, memory.lower) if memory else (None, None, None)
-        a = a + self.attention(b, text, place, upper, turn, visible, cache)
-        added = self.feed_forward(a, text, place, lower)
-        return (a, b + added) if self.reversible else (a + added,) * 2
+        a = self.attention(a, b, text, place, upper, turn, visible, cache)
+        b = self.feed_forward(b if self.reversible else a, a, text, place, lower)
+        return (a, b) if self.reversible else (b, b)
