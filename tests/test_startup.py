@@ -52,6 +52,16 @@ def test_nothing_heavy_is_imported(words: list[str], twenty_plugins: Path, tmp_p
         assert all(f"t2icli-fake{i} 1.0" in ended.stdout for i in range(20))
 
 
+def test_flags_are_read_without_pydantic(tmp_path: Path) -> None:
+    environment = {**os.environ, "T2I_HOME": str(tmp_path)}
+    words = ["generate", "a", "-n", "2", "--rerank", "brivl", "--output", str(tmp_path / "out"), "-m", "none-such"]
+    command = [sys.executable, "-c", PROGRAM, *words]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "none-such" in ended.stderr
+    code, heavy = json.loads(ended.stderr.splitlines()[-1])
+    assert (code, {*heavy} & {"pydantic", "torch"}) == (2, set()), ended.stderr
+
+
 def test_clip_without_any_weights_says_so_before_torch_is_imported() -> None:
     program = (
         "import sys; from t2icli.backends import clip; from t2icli.ground.errors import T2IError\n"

@@ -24,6 +24,7 @@ import typer.main
 
 from t2icli import config
 from t2icli.commands import recipe_help, show, wrong_flag
+from t2icli.commands.flag_values import Converter
 from t2icli.contract.entries import Command
 from t2icli.ground import distributions
 from t2icli.ground.errors import T2IError, did_you_mean
@@ -44,7 +45,7 @@ class Commands(typer.core.TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)
-        _leave_missing(params)
+        _convert_plainly(params)
         return params
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -60,7 +61,7 @@ class Commands(typer.core.TyperGroup):
         gc.enable()  # see __main__
         if (offer := offered(name)) is not None:
             command = loaded(offer)
-            _leave_missing_below(command, ctx)
+            _convert_plainly_below(command, ctx)
             if name == "train":
                 recipe_help.add_defaults(command, rest)
             return name, in_users_language(command), rest
@@ -69,32 +70,17 @@ class Commands(typer.core.TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-class _Converter:
-    """Converts values as Typer does, which imports pydantic for that; a missing value needs no conversion."""
-
-    def __init__(self, parameter: Any) -> None:
-        self.of_typer = parameter.get_runtime_param
-
-    def __call__(self) -> _Converter:
-        return self
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value is None and not param.multiple and param.nargs == 1:
-            return None
-        return self.of_typer().coerce(value, param=param, ctx=ctx)
-
-
-def _leave_missing(params: list[Any]) -> None:
+def _convert_plainly(params: list[Any]) -> None:
     for parameter in params:
         of_typer = getattr(parameter, "get_runtime_param", None)  # older versions of Typer have none
-        if of_typer is not None and not isinstance(of_typer, _Converter):
-            parameter.get_runtime_param = _Converter(parameter)
+        if of_typer is not None and not isinstance(of_typer, Converter):
+            parameter.get_runtime_param = Converter(parameter)
 
 
-def _leave_missing_below(command: Any, ctx: Any) -> None:
-    _leave_missing(command.get_params(ctx))
+def _convert_plainly_below(command: Any, ctx: Any) -> None:
+    _convert_plainly(command.get_params(ctx))
     for below in getattr(command, "commands", {}).values():
-        _leave_missing_below(below, ctx)
+        _convert_plainly_below(below, ctx)
 
 
 def offered(name: str) -> CommandOffer | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import warnings
@@ -35,6 +36,8 @@ MAX_BYTES = 512 << 20
 """Bytes of a file: more than `MAX_PIXELS` take in any format."""
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """No others, whatever a file is called: some of Pillow's readers start programs for a file."""
+PLUGINS = {"WEBP": "WebP"}
+"""Of Pillow's modules, where the name is not simply the format's."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"})
 """Endings of images in a folder; a file that is named itself may have any."""
 
@@ -91,8 +94,10 @@ def opened(content: bytes) -> Image.Image:
 
 @cache
 def _formats() -> list[str]:
-    """Those that this Pillow can read."""
-    Image.init()
+    """Those that this Pillow can read; the plugins of all others take longer to import than a picture to read."""
+    for name in FORMATS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{PLUGINS.get(name, name.title())}ImagePlugin")
     return [name for name in FORMATS if name in Image.OPEN]
 
 
