@@ -53,3 +53,15 @@ def test_a_model_of_8_bits_is_loaded_as_any_other(tmp_path: Path) -> None:
     model = models.seal(tmp_path, Card(kind="codec", backend="vqgan"))
     loaded = weights.load(nn.Linear(64, 16), model)
     assert (loaded.weight - module.weight).abs().max() < 1e-3 and loaded.bias.equal(module.bias)
+
+
+def test_a_module_to_be_filled_draws_no_numbers_and_is_built_all_the_same() -> None:
+    def network(width: int, *, outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Embedding(5, width), nn.LayerNorm(width), nn.Linear(width, outputs))
+
+    plain, before = network(8, outputs=3), torch.get_rng_state()
+    empty = weights.unfilled(network, 8, outputs=3)
+    assert torch.get_rng_state().equal(before)
+    empty.load_state_dict(plain.state_dict())
+    x = torch.arange(5)
+    assert empty(x).equal(plain(x))

@@ -39,11 +39,13 @@ def cosines(side: int, count: int, unit: int) -> Tensor:
     waves = torch.cos(math.pi / side * k[:, None] * (k + 0.5)) * math.sqrt(2 / side)
     waves[0] /= math.sqrt(2)
     colours = F.normalize(torch.tensor(COLOURS, dtype=torch.float64))
-    basis = torch.einsum("ai,bj,ck->abcijk", waves, waves, colours).reshape(3 * side**2, -1)
     frequency = torch.hypot(k[:, None], k) * unit / side
     sizes = torch.stack([top / (1 + rate * frequency) for top, rate in FALLS], dim=-1).flatten()
     order = sizes.argsort(descending=True, stable=True)[:count]
-    return (basis[order].T * (8 * sizes[order]) ** FLATTER).float()
+    down, across, colour = order // (3 * side), order // 3 % side, order % 3
+    planes = waves[down][:, :, None] * waves[across][:, None, :]
+    basis = (planes[..., None] * colours[colour][:, None, None, :]).flatten(1)
+    return (basis.T * (8 * sizes[order]) ** FLATTER).float()
 
 
 class PatchEncoder(nn.Module):

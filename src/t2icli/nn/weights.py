@@ -5,18 +5,36 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from t2icli.ground.errors import T2IError
 from t2icli.store.models import WEIGHTS, Model
 
 M = TypeVar("M", bound=nn.Module)
+P = ParamSpec("P")
 Tensors = Mapping[str, Tensor]
+
+
+def unfilled(build: Callable[P, M], *args: P.args, **kwargs: P.kwargs) -> M:
+    """The module that `build` makes, without drawing most of the random numbers that weights will replace."""
+    with _Undrawn():
+        return build(*args, **kwargs)
+
+
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
 
 
 def load(module: M, model: Model, name: str = WEIGHTS, *, rename: Callable[[Tensors], Tensors] | None = None) -> M:

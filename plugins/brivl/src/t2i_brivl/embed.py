@@ -77,7 +77,7 @@ class BrivlEmbedder:
 
 def load(settings: Settings) -> BrivlEmbedder:
     shape = msgspec.convert(settings.model.card.config, BrivlShape)
-    model = weights.load(Brivl(shape), settings.model)
+    model = weights.load(weights.unfilled(Brivl, shape), settings.model)
     return BrivlEmbedder(model, text_reader(shape, settings.model), settings)
 
 

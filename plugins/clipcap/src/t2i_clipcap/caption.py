@@ -119,7 +119,7 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
 
 def load(settings: Settings) -> ClipCapCaptioner:
     config = msgspec.convert(settings.model.card.config, Config)
-    model = weights.load(ClipCap(config.shape), settings.model)
+    model = weights.load(weights.unfilled(ClipCap, config.shape), settings.model)
     precision = devices.place(model, settings.precision, settings.device)
     embedder = settings.embedder.load()
     check_width(config.shape, embedder, settings)

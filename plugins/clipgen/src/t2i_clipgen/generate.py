@@ -83,7 +83,9 @@ def check_fit(shape: PriorShape, embedder: Embedder, codec: Codec, name: str, em
 
 
 def load(settings: Settings) -> ClipGen:
-    prior = weights.load(Prior(msgspec.convert(settings.model.card.config, PriorShape)), settings.model)
+    prior = weights.load(
+        weights.unfilled(Prior, msgspec.convert(settings.model.card.config, PriorShape)), settings.model
+    )
     precision = devices.place(prior, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
     embedder, codec = settings.embedder.load(), parts.load_codec(settings.codec)

@@ -255,7 +255,7 @@ def load(settings: Settings) -> Dalle2:
     prior = None
     if chosen is not None:
         folders.check_same(folders.space_of(chosen), folders.space_of(settings.model))
-        prior = weights.load(Prior(folders.prior_shape(chosen)), chosen).to(device)
+        prior = weights.load(weights.unfilled(Prior, folders.prior_shape(chosen)), chosen).to(device)
 
     @lru_cache(maxsize=16)
     def sampling_of(own: tuple[tuple[str, Any], ...]) -> DiffusionSampling:
@@ -285,7 +285,7 @@ def check_codec(model: Model, shape: DecoderShape, codec: LatentCodec | None) ->
 def open_decoder(model: Model) -> Decoder:
     shape = folders.decoder_shape(model)
     check_whole(model, len(shape.unets))
-    return weights.load(Decoder(shape), model)
+    return weights.load(weights.unfilled(Decoder, shape), model)
 
 
 def check_whole(model: Model, unets: int) -> None:

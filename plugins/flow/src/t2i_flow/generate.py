@@ -194,7 +194,7 @@ def load(settings: Settings) -> FlowGenerator:
     embedder = None if settings.embedder.is_none else settings.embedder.load()
     hint = parts.embedder_hint(settings.model, settings.embedder)
     check_fit(shape, codec, tokenizer, embedder, settings.model.name, hint)
-    network = weights.load(Flow(shape), settings.model)
+    network = weights.load(weights.unfilled(Flow, shape), settings.model)
     precision = devices.place(network, settings.precision, settings.device)
     made: dict[str, Any] = {
         "model": network,

@@ -78,7 +78,7 @@ def load(settings: Settings) -> AudioTower:
             "omit the space to use the model's own",
         )
     shape = msgspec.convert(config, TowerShape)
-    tower = weights.load(Tower(shape, embedder.width), settings.model)
+    tower = weights.load(weights.unfilled(Tower, shape, embedder.width), settings.model)
 
     def prepare(samples: Tensor) -> tuple[Tensor, Tensor]:
         mel = spectrogram(samples, shape.bands)

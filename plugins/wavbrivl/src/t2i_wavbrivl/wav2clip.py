@@ -78,7 +78,7 @@ def load(settings: Wav2ClipSettings) -> AudioTower:
             f"Wav2CLIP's vectors have {WIDTH} numbers, but those of {settings.space.name!r} have {embedder.width}",
             "omit the space to use the model's own",
         )
-    tower = weights.load(Wav2Clip(), settings.model)
+    tower = weights.load(weights.unfilled(Wav2Clip), settings.model)
     space = parts.space(settings.space.name, settings.space.settings)
     device = pick_device(settings.device)
     owner = f"model {settings.model.name!r}"

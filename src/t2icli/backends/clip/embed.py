@@ -152,7 +152,7 @@ def load_folder(
     model: Model, tokenizer: Part[Tokenizer], keep_end: bool
 ) -> tuple[Network, Callable[[Image], Tensor], Texts, str]:
     config = model.card.config
-    network = weights.load(build(config["architecture"]), model)
+    network = weights.load(weights.unfilled(build, config["architecture"]), model)
     texts = text_reader(config, tokenizer, report_prompt, keep_end=keep_end)
     return network, image_transform_v2(PreprocessCfg(**config["preprocess"]), is_train=False), texts, model.name
 

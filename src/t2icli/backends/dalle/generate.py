@@ -133,7 +133,7 @@ def load(settings: Settings) -> DallEGenerator:
     model = msgspec.convert(settings.model.card.config, Config)
     tokenizer, codec = settings.tokenizer.load(), parts.load_codec(settings.codec)
     check_fit(model, tokenizer, codec, settings)
-    network = weights.load(DallE(model), settings.model)
+    network = weights.load(weights.unfilled(DallE, model), settings.model)
     precision = devices.place(network, settings.precision, settings.device)
     sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p, settings.cfg_scale)
     rows = settings.prime_rows

@@ -13,7 +13,7 @@ from t2icli.nn.codec import NetworkCodec
 def load(settings: Settings) -> NetworkCodec:
     shape = msgspec.convert(settings.model.card.config, DvaeShape)
     return NetworkCodec(
-        weights.load(DiscreteVAE(shape), settings.model),
+        weights.load(weights.unfilled(DiscreteVAE, shape), settings.model),
         codes=shape.num_tokens,
         factor=2**shape.num_layers,
         size=(settings.height or shape.image_size, settings.width or shape.image_size),

@@ -103,7 +103,7 @@ class Inception:
 
     def __init__(self, settings: Settings) -> None:
         device = pick_device(settings.device)
-        self.network = weights.load(Network(), settings.model).to(device)
+        self.network = weights.load(weights.unfilled(Network), settings.model).to(device)
         self.run = Runner(f"model {settings.model.name!r}", WIDTH, settings.batch, device, "fp32")
 
     def features(self, images: Sequence[Image]) -> Tensor:

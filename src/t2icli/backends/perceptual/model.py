@@ -40,4 +40,4 @@ def load_lpips(settings: perceptual.LpipsSettings) -> Vgg16 | Laplacian:
     if settings.model is None:
         warnings.warn(ABSENT, UserWarning, stacklevel=2)
         return Laplacian(perceptual.LaplacianSettings())
-    return Vgg16(weights.load(Lpips(), settings.model))
+    return Vgg16(weights.load(weights.unfilled(Lpips), settings.model))

@@ -14,7 +14,7 @@ from t2icli.nn.vqgan import Vqgan
 def load(settings: Settings) -> LatentNetworkCodec:
     shape = msgspec.convert(settings.model.card.config, VqganShape)
     return LatentNetworkCodec(
-        weights.load(Vqgan(shape), settings.model),
+        weights.load(weights.unfilled(Vqgan, shape), settings.model),
         channels=shape.embed_dim,
         codes=shape.n_embed,
         factor=shape.factor,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def load(settings: CodecSettings) -> NetworkCodec:
     shape = msgspec.convert(settings.model.card.config, CodecShape)
     return NetworkCodec(
-        weights.load(Vqgan(shape.network), settings.model, rename=lambda tensors: renamed(tensors, shape)),
+        weights.load(
+            weights.unfilled(Vqgan, shape.network), settings.model, rename=lambda tensors: renamed(tensors, shape)
+        ),
         codes=shape.codes,
         factor=shape.network.factor,
         size=(shape.size, shape.size),
