@@ -17,7 +17,8 @@ import json
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,8 @@ def grid(paths: Sequence[Path], *, cell: int = 256, side: int = 4096) -> Image.I
     """
     columns = max(1, min(len(paths), round(len(paths) ** 0.5 + 0.49)))
     cell = max(1, min(cell, side // columns))
-    return side_by_side([_cell(path, (cell, cell)) for path in paths], columns)
+    with ThreadPoolExecutor() as pool:
+        return side_by_side(list(pool.map(partial(_cell, size=(cell, cell)), paths)), columns)
 
 
 def _cell(path: Path, size: tuple[int, int]) -> Image.Image:
