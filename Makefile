@@ -122,10 +122,10 @@ starter-vqgan-sharper: starter-vqgan
 starter-dalle: starter-tokenizer starter-vqgan
 starter-flow: starter-tokenizer starter-vqgan starter-brivl
 starter-clip: starter-tokenizer | starter-vqgan
-starter-clipcap: starter-tokenizer starter-brivl
+starter-clipcap: starter-tokenizer starter-clip
 starter-wavbrivl: $(SPOKEN) starter-brivl
 starter-clipgen: starter-brivl starter-vqgan | starter-vqgan-sharper
-starter-dalle2-prior: starter-brivl
+starter-dalle2-prior: starter-clip
 starter-dalle2-decoder: starter-dalle2-prior starter-vqgan | starter-vqgan-sharper
 
 # The layers of which `t2i prepare plates` composes dishes: path-traced, about 16 minutes on one core. What

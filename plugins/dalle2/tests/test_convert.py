@@ -213,7 +213,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 )
 def test_the_starters_recipes_are_known_here(recipe: str, kind: type) -> None:
     option = toml.read(Path(__file__).parents[3] / f"recipes/starter/dalle2-{recipe}.toml")["option"]
-    assert option.pop("embedder")["name"] == "brivl"
+    assert option.pop("embedder")["name"] == "clip"
     option.pop("codec", None)
     settings.convert(kind, option, "the recipe")
 
