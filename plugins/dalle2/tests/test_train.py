@@ -72,6 +72,14 @@ def test_prior_and_decoder_of_latents_make_a_whole_model(fake: Any, data: Prepar
     assert list(Path("again/previews").iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a cold machine compiles for minutes
+def test_the_step_of_a_decoder_of_latents_can_be_compiled(fake: Any, data: PreparedDataset, make: Any) -> None:
+    options = of_latents(make.codec(Path("codec")))
+    train(fake, "dalle2-decoder", data, "decoder", *words(options), "-o", "loop.compile=true", "--max-steps", 1)
+    assert Path("decoder/model").is_dir()
+
+
 @pytest.mark.usefixtures("fake")
 def test_a_caption_is_chosen_anew_and_hidden_at_times_in_training_alone(
     data: PreparedDataset, make: Any, tmp_path: Path

@@ -120,7 +120,9 @@ class DecoderRecipe:
         keep = torch.rand(len(clean), device=clean.device) >= dropped
         stage = Stage(self.model, number, embedding, smaller, text=self.text(batch, hide=self.model.training))
         simple, bound = losses(stage, clean, times, torch.randn_like(clean), keep)
-        return simple + self.settings.variance_weight * bound, {f"simple{number + 1}": simple.detach()}
+        figures = {f"simple{number + 1}": simple.detach()}
+        # Compiled, a sum with zero would be the figure itself and have no gradient.
+        return (simple + self.settings.variance_weight * bound if stage.shape.learned_variance else simple), figures
 
     def clean(self, batch: Batch) -> Tensor:
         """What the last unet should draw."""
