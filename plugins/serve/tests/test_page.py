@@ -87,7 +87,8 @@ def test_previews_then_pictures_sorted_by_score_then_history(serve: Any, stepped
     page.fill("#seed", "240")
     ask(page, "红烧牛肉面", 16)
     page.wait_for_selector(".card.seen.waiting img[src^='data:image/webp']")
-    assert page.locator(".card.seen.waiting").count() == 8  # the first batch is half way
+    page.locator(".card.seen.waiting").nth(7).wait_for()  # the first batch is half way; its previews come one by one
+    assert page.locator(".card.seen.waiting").count() == 8
     stepped.gate.set()
     page.wait_for_selector(".card.best")
     assert page.locator(".card .rank").all_text_contents()[:3] == ["1", "2", "3"]
