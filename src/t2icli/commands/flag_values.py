@@ -1,6 +1,6 @@
 """Values of flags, converted as Typer does, but without pydantic, whose import takes a twentieth of a second.
 
-What is not plainly right is left to Typer, which has the words for what is wrong with it.
+Typer converts everything else, and reports what is wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 LEFT = object()
+"""In place of a value that Typer has to convert."""
 NUMBERS = {int: re.compile(r"[+-]?\d+", re.ASCII), float: re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)}
 
 
@@ -45,7 +46,7 @@ def plain(value: Any, param: Any) -> Any:
 def _parsed(parser: Any, value: str) -> Any:
     try:
         return parser(value)
-    except Exception:  # Typer calls it again, and tells what it says
+    except Exception:  # Typer calls it again, and reports what is wrong
         return LEFT
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from t2icli.contract.recipes import ParamGroup
 from t2icli.ground.errors import T2IError
 from t2icli.store.models import WEIGHTS, Model
 
@@ -82,6 +83,13 @@ def besides(parameters: Iterable[nn.Parameter], known: Iterable[nn.Parameter]) -
     """Those that are not among `known`, in order: for groups that are optimised in different ways."""
     ids = set(map(id, known))
     return [p for p in parameters if id(p) not in ids]
+
+
+def groups(parameters: Iterable[nn.Parameter], hidden: Sequence[nn.Parameter]) -> list[ParamGroup]:
+    """The hidden layers' matrices, all other matrices, and single vectors, which do not decay."""
+    others = besides(parameters, hidden)
+    single = [p for p in others if p.ndim <= 1]
+    return [ParamGroup(hidden, hidden=True), ParamGroup(besides(others, single)), ParamGroup(single, weight_decay=0.0)]
 
 
 def go_on(module: M, start: Model | None) -> M:

@@ -43,8 +43,8 @@ class ClipCapRecipe:
         self.embedder: Embedder = settings.embedder.load()
         self.pretrained = gpt2.find(settings.gpt2) if settings.gpt2 is not None else None
         self.words = open_words(vocabulary(settings, self.pretrained))
-        self.seen = "images" if settings.unit else "features"
-        """The name that other recipes have for embeddings, so that whichever comes second finds them in the cache."""
+        self.cached_as = "images" if settings.unit else "features"
+        """The name that other recipes use too, so that whichever comes second finds the embeddings in the cache."""
         self.shape = shape_of(settings, self.pretrained, self.words.size, self.embedder.width)
         # A GPT-2 that is not trained is not disturbed either.
         self.model = ClipCap(self.shape, settings.dropout if settings.tune else 0.0)
@@ -54,14 +54,14 @@ class ClipCapRecipe:
             part.requires_grad_(settings.tune)
 
     def frozen(self) -> Sequence[Frozen]:
-        return [Frozen(self.seen, parts.identity(self.settings.embedder), FullSize, self.embed)]
+        return [Frozen(self.cached_as, parts.identity(self.settings.embedder), FullSize, self.embed)]
 
     def embed(self, batch: Any) -> Tensor:
         return embeddings(self.embedder, from_full_size(batch), unit=self.settings.unit)
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         s = self.settings
-        return EmbeddingTextPairs(data, encoded[self.seen], self.words, s.max_tokens, language=s.language)
+        return EmbeddingTextPairs(data, encoded[self.cached_as], self.words, s.max_tokens, language=s.language)
 
     def turns(self) -> Sequence[Turn]:
         hidden = [p for p in self.model.decoder.parameters() if p.requires_grad and p.ndim == 2]

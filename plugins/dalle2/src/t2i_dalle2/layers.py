@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2icli.contract.recipes import ParamGroup
-from t2icli.nn import weights
-
 
 class Waves(nn.Module):
     """A timestep as sines and cosines of growing length, (b,) -> (b, width)."""
@@ -77,14 +74,7 @@ def or_null(keep: Tensor | None, x: Tensor, null: Tensor) -> Tensor:
     return torch.where(keep.reshape(-1, *(1,) * (x.ndim - 1)), x, null.to(x.dtype))
 
 
-def groups(module: nn.Module, inner: Iterable[nn.Module]) -> list[ParamGroup]:
-    """Matrices and kernels of the inner layers, those at the edges, and single vectors, which do not decay."""
-    layers = (layer for part in inner for layer in part.modules())
-    hidden = [layer.get_parameter("weight") for layer in layers if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    others = weights.besides(module.parameters(), hidden)
-    single = [p for p in others if p.ndim <= 1]
-    return [
-        ParamGroup(hidden, hidden=True),
-        ParamGroup(weights.besides(others, single)),
-        ParamGroup(single, weight_decay=0.0),
-    ]
+def matrices(layers: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The weights of all linear layers and convolutions in these."""
+    inside = (module for layer in layers for module in layer.modules())
+    return [module.get_parameter("weight") for module in inside if isinstance(module, (nn.Linear, nn.Conv2d))]

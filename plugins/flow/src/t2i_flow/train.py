@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from t2i_flow.draw import FlowSampling, Given, draw
 from t2i_flow.generate import check_fit, encode
 from t2i_flow.model import Flow, FlowShape
-from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
@@ -107,14 +107,7 @@ class FlowRecipe:
     def turns(self) -> Sequence[Turn]:
         matrices = [f"{layer}.weight" for layer in ("qkv", "out", "up", "down")]
         hidden = [block.get_parameter(matrix) for block in self.model.blocks for matrix in matrices]
-        others = weights.besides(self.model.parameters(), hidden)
-        single = [p for p in others if p.ndim == 1]
-        groups = [
-            ParamGroup(hidden, hidden=True),
-            ParamGroup(weights.besides(others, single)),
-            ParamGroup(single, weight_decay=0.0),
-        ]
-        return [Turn("flow", groups, self.loss)]
+        return [Turn("flow", weights.groups(self.model.parameters(), hidden), self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         clean, (text, embedding) = standard(batch["latents"], self.shape), conditions(batch)

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from t2i_wavbrivl import TowerShape, speech
 from t2i_wavbrivl.model import HOP, LEAST, RATE, WINDOW, Tower, spectrogram
-from t2icli.contract.recipes import Figures, Frozen, ParamGroup, Samples, Turn
+from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.pixels import Squares, to_images
@@ -128,10 +128,7 @@ class AudioRecipe:
     def turns(self) -> Sequence[Turn]:
         linear = [part.get_parameter("weight") for part in self.model.modules() if isinstance(part, nn.Linear)]
         hidden = weights.besides(linear, self.model.tower.ends())
-        ends = weights.besides((p for p in self.model.parameters() if p.ndim > 1), hidden)
-        others = weights.besides(self.model.parameters(), [*hidden, *ends])
-        groups = [ParamGroup(hidden, hidden=True), ParamGroup(ends), ParamGroup(others, weight_decay=0.0)]
-        return [Turn("tower", groups, self._loss)]
+        return [Turn("tower", weights.groups(self.model.parameters(), hidden), self._loss)]
 
     def _loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         loss, figures = self.model(batch, self.settings.cosine)

@@ -21,7 +21,7 @@ from t2i_dalle2 import folders
 from t2i_dalle2.decoder.draw import Stage, draw, images
 from t2i_dalle2.decoder.model import Decoder, Unet
 from t2i_dalle2.diffusion import NoiseSchedule, way_back
-from t2i_dalle2.layers import groups
+from t2i_dalle2.layers import matrices
 from t2i_dalle2.prior.inputs import padded, tokens
 from t2i_dalle2.shapes import DecoderShape, UnetShape
 from t2icli.contract.kinds import Embedder
@@ -107,7 +107,11 @@ class DecoderRecipe:
 
     def turns(self) -> Sequence[Turn]:
         return [
-            Turn(f"unet{number + 1}", groups(unet, unet.inner()), partial(self.loss, number))
+            Turn(
+                f"unet{number + 1}",
+                weights.groups(unet.parameters(), matrices(unet.inner())),
+                partial(self.loss, number),
+            )
             for number, unet in enumerate(cast(Iterable[Unet], self.model.unets))
         ]
 

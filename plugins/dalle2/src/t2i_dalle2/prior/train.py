@@ -18,7 +18,7 @@ from t2i_dalle2.decoder.draw import draw, images
 from t2i_dalle2.decoder.model import Decoder
 from t2i_dalle2.diffusion import NoiseSchedule, way_back
 from t2i_dalle2.generate import open_decoder, prior_steps
-from t2i_dalle2.layers import groups
+from t2i_dalle2.layers import matrices
 from t2i_dalle2.prior.draw import imagine
 from t2i_dalle2.prior.inputs import padded, tokens
 from t2i_dalle2.prior.model import Prior
@@ -84,7 +84,8 @@ class PriorRecipe:
 
     def turns(self) -> Sequence[Turn]:
         self.schedule.to(next(self.model.parameters()).device)
-        return [Turn("prior", groups(self.model, [self.model.layers]), self.loss)]
+        hidden = matrices([self.model.layers])
+        return [Turn("prior", weights.groups(self.model.parameters(), hidden), self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
         image, text = batch["image"].float(), batch["text"].float()
