@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from t2i_flow.model import FlowShape
@@ -74,6 +76,23 @@ def test_guidance_has_something_to_compare_with(codec: Path, data: PreparedDatas
         torch.manual_seed(0)
         losses.append(recipe.loss({**batch, "text": text}, 0)[0].item())
     assert losses[0] == losses[1]
+
+
+@pytest.mark.usefixtures("front")
+def test_shift_trains_nearer_to_noise_and_the_model_draws_with_it(
+    codec: Path, data: PreparedDataset, tmp_path: Path
+) -> None:
+    times: list[Tensor] = []
+    for shift in (1.0, 3.0):
+        recipe = load("recipe", "flow", codec={"model": codec}, **TINY, shift=shift)
+        samples = recipe.dataset(data, "train", {"latents": torch.randn(4, 4, 2, 2)})
+        batch = default_collate([samples[i % 4] for i in range(256)])
+        recipe.model.register_forward_pre_hook(lambda _, given: times.append(given[1]))
+        torch.manual_seed(0)
+        recipe.loss(batch, 0)
+    torch.testing.assert_close(times[1].logit(), times[0].logit() - math.log(3))
+    recipe.save(tmp_path / "saved")
+    assert load("generator", "flow", model=tmp_path / "saved").sampling.times(False) == [0.0, 0.25, 1.0]
 
 
 @pytest.mark.usefixtures("front")

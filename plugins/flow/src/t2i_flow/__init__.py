@@ -34,6 +34,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     )
     steps: Steps = 12
     cfg_scale: CfgScale = 2.0
+    shift: Annotated[
+        float, Meta(description="above 1, steps near noise are shorter; as it was trained", gt=0, extra=PER_PICTURE)
+    ] = 1.0
     strength: Annotated[
         float,
         Meta(description="with --from: how much may change; 1 keeps nothing", gt=0, le=1, extra=PER_PICTURE),
@@ -67,6 +70,10 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     like_share: Annotated[
         float, Meta(description="fraction of texts replaced by the embedding of their picture", ge=0, le=1)
     ] = 0.2
+    shift: Annotated[
+        float,
+        Meta(description="above 1, it learns more from noisy latents, which decide what is drawn and where", gt=0),
+    ] = 1.0
     steps: Annotated[int, Meta(description="default of the trained model", ge=1)] = 12
     cfg_scale: Annotated[float, Meta(description="the same for guidance; needs `dropped`", ge=0)] = 2.0
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from t2icli.nn.blocks import by_themselves
 from t2icli.nn.decode import guide
 from t2icli.nn.latents import from_standard
 
+T = TypeVar("T", float, Tensor)
+
 
 @dataclass(frozen=True)
 class FlowSampling:
@@ -24,12 +27,20 @@ class FlowSampling:
     scale: float = 2.0
     """Guidance; 1 is none."""
     strength: float = 0.6
-    """How far from a source to begin, of 1."""
+    """How much noise a source gets, of 1."""
+    shift: float = 1.0
+    """How many steps lie near noise, see `shifted`."""
 
     def times(self, from_source: bool) -> list[float]:
         """Where each step begins, then 1, where the last one ends."""
-        first = round(self.steps * (1 - self.strength)) if from_source else 0
-        return [step / self.steps for step in range(min(first, self.steps - 1), self.steps + 1)]
+        first = shifted(1 - self.strength, 1 / self.shift) if from_source else 0.0
+        count = max(1, round(self.steps * (1 - first)))
+        return [shifted(first + (1 - first) * step / count, self.shift) for step in range(count)] + [1.0]
+
+
+def shifted(time: T, shift: float) -> T:
+    """A time, 0 being noise and 1 clean, with `shift` times as much noise for each part of the picture as at `time`."""
+    return time / (time + shift * (1 - time))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from t2icli.registry import parts
 if TYPE_CHECKING:
     from t2i_flow import Settings
 
-SETTINGS = {"steps": "steps", "cfg_scale": "scale", "strength": "strength"}
+SETTINGS = {"steps": "steps", "cfg_scale": "scale", "strength": "strength", "shift": "shift"}
 """The settings of one picture, and what `FlowSampling` calls them."""
 
 
@@ -200,7 +200,7 @@ def load(settings: Settings) -> FlowGenerator:
         "model": network,
         "codec": codec,
         "read_text": partial(read_text, shape=shape, tokenizer=tokenizer, embedder=embedder),
-        "sampling": FlowSampling(settings.steps, settings.cfg_scale, settings.strength),
+        "sampling": FlowSampling(settings.steps, settings.cfg_scale, settings.strength, settings.shift),
         "batch": settings.batch,
         "precision": precision,
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from t2i_flow.draw import FlowSampling, Given, draw
+from t2i_flow.draw import FlowSampling, Given, draw, shifted
 from t2i_flow.generate import check_fit, encode
 from t2i_flow.model import Flow, FlowShape
 from t2icli.contract.recipes import Figures, Frozen, Samples, Turn
@@ -115,7 +115,7 @@ class FlowRecipe:
             with_text = torch.rand(len(clean), device=clean.device) >= self.settings.dropped
             text, embedding = (only(each, with_text) for each in (text, embedding))
         noise = torch.randn_like(clean)
-        time = torch.randn(len(clean), device=clean.device).sigmoid()  # the middle of the way is hardest
+        time = shifted(torch.randn(len(clean), device=clean.device).sigmoid(), self.settings.shift)
         noisy = torch.lerp(noise, clean, time[:, None, None, None])
         return F.mse_loss(self.model(noisy, time, text, embedding).float(), clean - noise), {}
 
@@ -123,7 +123,8 @@ class FlowRecipe:
         """What is drawn for the texts, and below it what the codec makes of the real latents."""
         text, embedding = (each.cpu() for each in conditions(batch))
         seeds = range(seed, seed + len(text))
-        sampling = FlowSampling(self.settings.steps, self.settings.cfg_scale)
+        s = self.settings
+        sampling = FlowSampling(s.steps, s.cfg_scale, shift=s.shift)
         drawn = draw(self.model, seeds, Given(text, embedding), sampling)
         return to_images(self.codec.decode_latents(torch.cat([drawn, batch["latents"].float().cpu()])))
 
@@ -133,7 +134,7 @@ class FlowRecipe:
         own = parts.keep(s.codec, folder, "codec") | parts.keep(s.tokenizer, folder, "tokenizer")
         if self.embedder is not None:
             own |= parts.keep(s.embedder, folder, "embedder")
-        own |= {"steps": s.steps, "cfg_scale": s.cfg_scale}
+        own |= {"steps": s.steps, "cfg_scale": s.cfg_scale, "shift": s.shift}
         channels, rows, columns = self.shape.latents
         about = f"{self.shape.layers} layers of {self.shape.width}, {rows} x {columns} latents of {channels}"
         config = msgspec.to_builtins(self.shape)
