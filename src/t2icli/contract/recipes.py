@@ -54,6 +54,13 @@ class Samples(Protocol[Sample]):
     def __getitem__(self, i: int, /) -> Sample: ...
 
 
+@runtime_checkable
+class Captioned(Protocol):
+    """Samples that can also tell their captions without being read, which `loop.similar` compares."""
+
+    def captions_of(self, i: int, /) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class Frozen:
     """A part that is not trained, run over the whole data once before the first step; results are cached."""

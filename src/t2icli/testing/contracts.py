@@ -346,9 +346,16 @@ def check_dataset(entry: Entry[Any], source: Path, /, **options: Any) -> None:
 
 def check_recipe(entry: Entry[Any], data: PreparedDataset, folder: Path, /, **options: Any) -> None:
     """Trains on `data`: finite losses that reach each turn's parameters, and a model in `folder` that opens."""
+    from t2icli.contract.recipes import Captioned
+
     recipe = _load("recipe", entry, options)
     samples = recipe.dataset(data, "train", {part.name: _run_once(part, data) for part in recipe.frozen()})
-    batch = _batch(samples, range(min(2, len(samples))))
+    n = len(samples)
+    if isinstance(samples, Captioned):
+        known = {data.captions(i) for i in range(len(data))}
+        for i in range(n):
+            assert tuple(samples.captions_of(i)) in known, f"sample {i} must tell its captions as the data has them"
+    batch = _batch(samples, range(min(2, n)))
     turns = recipe.turns()
     assert turns, "a recipe must have a turn"
     assert len({turn.name for turn in turns}) == len(turns), "every turn must have a name of its own"

@@ -15,7 +15,7 @@ from t2icli.data import room
 from t2icli.data.dataset import PreparedDataset
 from t2icli.data.places import Mirror
 from t2icli.ground.errors import T2IError, Unreachable
-from t2icli.training.order import SampleOrder, shuffled
+from t2icli.training.order import SampleOrder
 
 PART = 2
 """Of the cache, one in so many parts is for what comes next."""
@@ -86,9 +86,8 @@ class Ahead:
 
     def _shards(self, epoch: int, start: int) -> NDArray[np.int64]:
         """Of the samples of an epoch, in their order. A caption's number says about where its picture is."""
-        order = self.order
-        rows = shuffled(order.seed, epoch, order.n, order.window)[start : start + LOOK].numpy()
-        return self.data.shards_of(rows * len(self.data) // order.n)
+        rows = self.order.of_epoch(epoch)[start : start + LOOK].numpy()
+        return self.data.shards_of(rows * len(self.data) // self.order.n)
 
 
 def _distinct(values: NDArray[np.int64]) -> list[int]:

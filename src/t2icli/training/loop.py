@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2icli.contract.recipes import Recipe
+from t2icli.contract.recipes import Captioned, Recipe
 from t2icli.data.dataset import PreparedDataset
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
@@ -34,6 +34,7 @@ from t2icli.training.log import Log
 from t2icli.training.order import Pieces, Read, SampleOrder, Seeded, loader, seed_all
 from t2icli.training.recompute import recompute
 from t2icli.training.settings import LoopSettings
+from t2icli.training.similar import Similar
 from t2icli.training.turns import buffers_kept, interruptible, only, running
 
 
@@ -353,7 +354,14 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:
             f"a batch of {batch} cannot be divided among {world.size} processes with grad_accum {settings.grad_accum}",
             f"try --batch-size {near}",
         )
-    return SampleOrder(settings.seed, n, batch, settings.shuffle_window)
+    if settings.similar == 1:
+        return SampleOrder(settings.seed, n, batch, settings.shuffle_window)
+    if settings.shuffle_window:
+        raise T2IError("loop.similar looks at all captions, loop.shuffle_window at a part", "set one of them")
+    if not isinstance(samples, Captioned):
+        raise T2IError("loop.similar is for recipes that contrast captions, such as clip and brivl", "omit it")
+    similar = Similar(map(samples.captions_of, range(n)), settings.similar)
+    return SampleOrder(settings.seed, n, batch, similar=similar)
 
 
 @contextlib.contextmanager

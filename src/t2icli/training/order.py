@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from t2icli.contract.recipes import Samples
 from t2icli.ground.errors import T2IError, Unreachable
+from t2icli.training.similar import Similar
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, T2IError, Image.DecompressionBombError)
 """What Pillow and the data formats raise for a broken sample."""
@@ -53,6 +54,12 @@ def shuffled(seed: int, epoch: int, n: int, window: int = 0) -> torch.Tensor:
     return torch.cat([part[torch.randperm(len(part), generator=random)] for part in rows.split(window)])
 
 
+@functools.lru_cache(maxsize=2)
+def grouped(seed: int, epoch: int, similar: Similar) -> torch.Tensor:
+    """The order of an epoch in which samples with similar captions stand side by side."""
+    return similar.order(torch.Generator().manual_seed(mix(seed, "order", epoch)))
+
+
 @dataclass(frozen=True)
 class SampleOrder:
     """Every epoch shuffles the n samples; steps take `batch` of them in turn, across epochs."""
@@ -61,6 +68,7 @@ class SampleOrder:
     n: int
     batch: int
     window: int = 0
+    similar: Similar | None = None
 
     def rows(self, step: int) -> list[tuple[int, int]]:
         """(row, epoch) of each sample of the whole batch of `step`."""
@@ -68,7 +76,13 @@ class SampleOrder:
 
     def _at(self, place: int) -> tuple[int, int]:
         epoch, within = divmod(place, self.n)
-        return int(shuffled(self.seed, epoch, self.n, self.window)[within]), epoch
+        return int(self.of_epoch(epoch)[within]), epoch
+
+    def of_epoch(self, epoch: int) -> torch.Tensor:
+        """Every row once."""
+        if self.similar is not None:
+            return grouped(self.seed, epoch, self.similar)
+        return shuffled(self.seed, epoch, self.n, self.window)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,14 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ge=0,
         ),
     ] = 0
+    similar: Annotated[
+        int,
+        Meta(
+            description="samples with similar captions side by side in a batch, so that clip and brivl learn finer "
+            "differences; 1 shuffles all of them",
+            ge=1,
+        ),
+    ] = 1
     workers: Annotated[int, Meta(description="processes that read data; 0 reads in the training process", ge=0)] = 0
     log_every: Annotated[int, Meta(description="steps between lines of log.jsonl", ge=1)] = 10
     eval_every: Annotated[int, Meta(description="steps between evaluations; 0 is only at the end", ge=0)] = 500

@@ -90,6 +90,9 @@ class ImageTextPairs(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def captions_of(self, index: int) -> Sequence[str]:
+        return self.data.captions(self.rows[index])
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         i = self.rows[index]
         caption = random.choice(self.data.captions(i)) if self.crop < 1 else self.data.captions(i)[0]

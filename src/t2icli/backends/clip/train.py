@@ -165,6 +165,9 @@ class ImageTextPairs(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def captions_of(self, index: int) -> Sequence[str]:
+        return self.data.captions(self.rows[index])
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         captions = self.data.captions(self.rows[index])
         caption = random.choice(captions) if self.any_caption else captions[0]
