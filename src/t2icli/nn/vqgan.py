@@ -230,7 +230,9 @@ class Gumbel(nn.Module):
         self.embed = nn.Embedding(shape.n_embed, shape.embed_dim)
 
     def codes(self, z: Tensor) -> Tensor:
-        return self.proj(z).argmax(1)
+        with torch.autocast(z.device.type, enabled=False):
+            codes: Tensor = self.proj(z.float()).argmax(1)
+        return codes
 
     def look_up(self, codes: Tensor) -> Tensor:
         return self.embed(codes).movedim(-1, 1)

@@ -77,7 +77,7 @@ def test_in_8_bits_it_gives_nearly_the_same_logits(folder: str, monkeypatch: pyt
 
 def test_greedy_images_are_the_original_s(folder: str, golden) -> None:
     expected = np.load(golden("dalle/mixed_attn_rotary_shift/expected.npz"))
-    generator = load(folder, temperature=0)
+    generator = load(folder, temperature=0, precision="fp32", codec={"precision": "fp32"})
     generator.read = lambda _: torch.from_numpy(expected["text"][:1])
     (image,) = generator.generate("", 1, seed=0)
     painted = torch.from_numpy(expected["decoded_greedy"][0]).float()

@@ -16,7 +16,7 @@ from t2icli import load
 from t2icli.backends.vqgan.convert import convert, read_shape, to_config
 from t2icli.contract.entries import Upstream
 from t2icli.ground.errors import T2IError
-from t2icli.nn import weights
+from t2icli.nn import devices, weights
 from t2icli.nn.patches import PatchDecoder, cosines
 from t2icli.nn.shapes import VqganShape
 from t2icli.nn.vqgan import Vqgan, meta
@@ -205,6 +205,20 @@ def test_bf16_codes_are_nearly_all_the_same(case: Case) -> None:
     exact = load("codec", "vqgan", model=case.model).encode(case.images)
     rough = load("codec", "vqgan", model=case.model, precision="bf16").encode(case.images)
     assert (exact == rough).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_processor_with_bf16_paints_in_it_but_finds_the_codes_of_others(
+    has_bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "has_bf16", lambda device: has_bf16)
+    model, images = small(tmp_path), torch.rand(2, 3, 32, 32)
+    codec, exact = load("codec", "vqgan", model=model), load("codec", "vqgan", model=model, precision="fp32")
+    codes = exact.encode(images)
+    assert codec.encode(images).equal(codes) and codec.encode_latents(images).equal(exact.encode_latents(images))
+    painted = exact.decode(codes)
+    assert codec.decode(codes).equal(painted) != has_bf16
+    torch.testing.assert_close(codec.decode(codes), painted, atol=0.02, rtol=0)
 
 
 def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:

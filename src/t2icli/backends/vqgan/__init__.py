@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        Meta(description="number format; auto is bf16 on GPUs that support it, else fp32"),
+        Meta(description="number format; auto is bf16 where the device computes in it, but fp32 for codes on a CPU"),
     ] = "auto"
 
 
