@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from t2icli.nn.devices import has_bf16
-from t2icli.nn.packed import CPU, packed
+from t2icli.nn.packed import CPU, alone_if_small, packed
 
 
 class Products(TorchDispatchMode):
@@ -59,3 +59,14 @@ def test_a_model_that_is_no_module_computes_as_before() -> None:
     with packed(model, 16):
         assert model.step(x).equal(2 * x)
     assert not vars(model)
+
+
+def test_small_steps_are_taken_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("t2icli.nn.packed.SMALL", 8 * 16 * 16)
+    for rows, expected in ((7, 1), (8, threads)):
+        with alone_if_small(nn.Sequential(nn.Linear(16, 16)), rows):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == threads
+    with alone_if_small(object(), 1):  # nothing is known of its work
+        assert torch.get_num_threads() == threads

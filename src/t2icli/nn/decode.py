@@ -30,7 +30,7 @@ from torch import Tensor
 from t2icli.ground.errors import T2IError
 from t2icli.ground.watch import Watch, unwatched
 from t2icli.nn.blocks import fill, in_groups
-from t2icli.nn.packed import fewest, packed
+from t2icli.nn.packed import alone_if_small, fewest, packed
 from t2icli.nn.replay import Step, stepper
 
 
@@ -140,7 +140,8 @@ def sample_rows(
     """The codes of each row, in their order. Rows are read in blocks of `batch`, which mix conditions."""
 
     def compute(group: Mapping[int, Row], batch: int) -> Tensor:
-        return _sample_group(model, group, batch, watch)
+        with alone_if_small(model, len(group)):
+            return _sample_group(model, group, batch, watch)
 
     return in_groups(rows, lambda row: (row.sampling, row.condition.length), compute, batch)
 

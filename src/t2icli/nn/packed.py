@@ -6,8 +6,9 @@ product itself. A decode loop meets the same weights hundreds of times, so here 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeGuard, cast
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from t2icli.nn.blocks import ROWS, filled, in_blocks, safe_size
+from t2icli.nn.blocks import ROWS, filled, in_blocks, one_thread, safe_size
 from t2icli.nn.devices import has_bf16
 from t2icli.nn.int8 import Int8Linear
 from t2icli.nn.tied import Tied
@@ -60,6 +61,19 @@ def _step(model: Any, state: Any, codes: Tensor) -> Tensor:
     with packed(model, len(codes)):
         logits: Tensor = model.step(codes, state.select(torch.zeros_like(codes)))
     return logits
+
+
+SMALL = 1 << 27
+"""Multiplications of a step below which to wake other threads takes as long as what they would do."""
+
+
+@contextmanager
+def alone_if_small(model: object, rows: int) -> Iterator[None]:
+    """Within, this thread computes alone where a step of `rows` rows is little work."""
+    linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
+    small = bool(linears) and rows * sum(math.prod(_kind(linear)[0]) for linear in linears) < SMALL
+    with one_thread() if small else nullcontext():
+        yield
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def visible(kind: str, text: int, grid: tuple[int, int]) -> Tensor:
 
 
 def rotation(dim_head: int, text: int, grid: tuple[int, int]) -> Tensor:
-    """Cosines and sines of the rotary angles, (2, n, pairs): a third each for text place, row and column."""
+    """What `rotate` multiplies with, (2, n, dim_head): a third of the angles each for text place, row and column."""
     third = dim_head // 3
     m = third // 2
     by_word = 10_000.0 ** (-2 * torch.arange(m) / third)
@@ -60,16 +60,16 @@ def rotation(dim_head: int, text: int, grid: tuple[int, int]) -> Tensor:
     down = torch.cat([away, rows.repeat_interleave(grid[1])])
     across = torch.cat([away, columns.repeat(grid[0])])
     angles = torch.cat([places[:, None] * by_word, down[:, None] * by_pixel, across[:, None] * by_pixel], dim=1)
-    return torch.stack([angles.cos(), angles.sin()])
+    rest = dim_head - 2 * angles.shape[1]  # features that stay as they are
+    cosines = F.pad(angles.cos().repeat_interleave(2, dim=1), (0, rest), value=1.0)
+    sines = F.pad(torch.stack([-angles.sin(), angles.sin()], dim=2).flatten(1), (0, rest))
+    return torch.stack([cosines, sines])
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn neighbouring pairs of features of (..., n, d) by (2, n, pairs); features beyond the pairs stay."""
-    cos, sin = turn
-    pairs, rest = x.split([2 * cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], dim=-1)
-    a, b = pairs.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
-    return torch.cat([turned, rest], dim=-1)
+    """Turn neighbouring pairs (a, b) of features of (..., n, d): to (a cos - b sin, b cos + a sin)."""
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x * turn[0], swapped, turn[1])
 
 
 @dataclass
@@ -112,8 +112,12 @@ class TokenShift(nn.Module):
             put(past, 1, self.columns + place, shifted)
         above = pick(past, 1, place, n)[..., : self.quarter]
         left = pick(past, 1, self.columns - 1 + place, n)[..., self.quarter :]
-        columns = (place + torch.arange(n, device=x.device)) % self.columns
-        codes = torch.cat([above, left * (columns > 0)[:, None], own], dim=-1)
+        if n == 1 and isinstance(place, int):
+            left = left if place % self.columns else torch.zeros_like(left)
+        else:
+            columns = (place + torch.arange(n, device=x.device)) % self.columns
+            left = left * (columns > 0)[:, None]
+        codes = torch.cat([above, left, own], dim=-1)
         if not text:
             return codes
         before, same = words.chunk(2, dim=-1)
