@@ -3,8 +3,8 @@ pictures of the starter take, from the typed line to the gallery, beside importi
 
     python benchmarks/startup.py [ROUNDS]
 
-The programs take turns, so that a busy machine slows all of them alike; ratios are of medians. A command that takes
-a value makes Typer import pydantic, an empty program's too: it is there for comparison.
+The programs take turns, so that a busy machine slows all of them alike; ratios are of medians. The command
+of the empty program takes a value, so Typer imports pydantic.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(rounds: int = 15) -> None:
         install_plugins(Path(folder), 20)
         environment = {**os.environ, "PYTHONPATH": folder, "T2I_HOME": f"{folder}/home"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled files, after the first start
-        about = "With twenty plugins installed. A command that takes a value makes Typer import pydantic."
+        about = "With twenty plugins installed. The empty program's command takes a value, so Typer imports pydantic."
         compare("Starting", about, PROGRAMS, rounds, Path(folder), environment)
         about = "From the typed line to sixteen ranked pictures and their gallery, with the starter's models."
         compare("The first pictures", about, FIRST, rounds, Path(folder), environment)

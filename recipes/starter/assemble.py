@@ -35,7 +35,6 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "clipgen": {"temperature": 0.6},
     "clipcap": {"temperature": 0.9, "candidates": 64},
     "dalle2": {"steps": [10], "prior_steps": 10, "cfg_scale": 4.0},
-    "flow": {"cfg_scale": 2.5},
 }
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
 SHARPER = "vqgan-sharper"

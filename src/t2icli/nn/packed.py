@@ -64,13 +64,13 @@ def _step(model: Any, state: Any, codes: Tensor) -> Tensor:
 
 
 SMALL = 1 << 27
-"""Multiplications of a step below which to wake other threads takes as long as what they would do."""
+"""Multiplications of a step below which waking other threads takes longer than they save."""
 
 
 @contextmanager
 def alone_if_small(model: object, rows: int) -> Iterator[None]:
     """Within, this thread computes alone where a step of `rows` rows is little work."""
-    linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
+    linears = _linears(model)
     small = bool(linears) and rows * sum(math.prod(_kind(linear)[0]) for linear in linears) < SMALL
     with one_thread() if small else nullcontext():
         yield
@@ -79,7 +79,7 @@ def alone_if_small(model: object, rows: int) -> Iterator[None]:
 @contextmanager
 def packed(model: object, rows: int) -> Iterator[None]:
     """Within, the linear layers of `model` multiply `rows` rows on a CPU so that none depends on the others."""
-    linears = [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
+    linears = _linears(model)
     before = [vars(linear).get("forward") for linear in linears]
     for linear in linears:
         linear.forward = partial(_first, linear, rows)  # type: ignore[method-assign]
@@ -120,6 +120,11 @@ def multiplier(linear: Linear, rows: int) -> Multiply:
             weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
             return partial(_multiply_bf16, linear.bias, weight)
     return partial(cast(Callable[[Linear, Tensor], Tensor], type(linear).forward), linear)
+
+
+def _linears(model: object) -> list[Linear]:
+    """The linear layers of `model` on a CPU; none of what is no module."""
+    return [module for module in model.modules() if _is_on_cpu(module)] if isinstance(model, nn.Module) else []
 
 
 def _is_on_cpu(module: nn.Module) -> TypeGuard[Linear]:

@@ -357,7 +357,7 @@ def _order(samples: Any, settings: LoopSettings, world: World) -> SampleOrder:
     if settings.similar == 1:
         return SampleOrder(settings.seed, n, batch, settings.shuffle_window)
     if settings.shuffle_window:
-        raise T2IError("loop.similar looks at all captions, loop.shuffle_window at a part", "set one of them")
+        raise T2IError("loop.similar and loop.shuffle_window cannot be combined", "set one of them")
     if not isinstance(samples, Captioned):
         raise T2IError("loop.similar is for recipes that contrast captions, such as clip and brivl", "omit it")
     similar = Similar(map(samples.captions_of, range(n)), settings.similar)

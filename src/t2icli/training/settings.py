@@ -63,8 +63,8 @@ class LoopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     similar: Annotated[
         int,
         Meta(
-            description="samples with similar captions side by side in a batch, so that clip and brivl learn finer "
-            "differences; 1 shuffles all of them",
+            description="how many samples with similar captions come together in a batch, so that clip and brivl learn "
+            "finer differences; 1 shuffles all of them",
             ge=1,
         ),
     ] = 1

@@ -94,8 +94,8 @@ class ImageTextPairs(Dataset[dict[str, Tensor]]):
         return self.data.captions(self.rows[index])
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        i = self.rows[index]
-        caption = random.choice(self.data.captions(i)) if self.crop < 1 else self.data.captions(i)[0]
+        i, captions = self.rows[index], self.captions_of(index)
+        caption = random.choice(captions) if self.crop < 1 else captions[0]
         image, listed = self.data.image(i), ()
         if self.shape.boxes > 1:
             listed = self.data.extra(i).get("bbox", ())

@@ -39,7 +39,7 @@ class FlowSampling:
 
 
 def shifted(time: T, shift: float) -> T:
-    """A time, 0 being noise and 1 clean, with `shift` times as much noise for each part of the picture as at `time`."""
+    """The time, from 0 (noise) to 1 (clean), where the ratio of noise to picture is `shift` times that at `time`."""
     return time / (time + shift * (1 - time))
 
 

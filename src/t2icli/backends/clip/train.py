@@ -169,7 +169,7 @@ class ImageTextPairs(Dataset[dict[str, Tensor]]):
         return self.data.captions(self.rows[index])
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        captions = self.data.captions(self.rows[index])
+        captions = self.captions_of(index)
         caption = random.choice(captions) if self.any_caption else captions[0]
         return {"image": self.transform(self.data.image(self.rows[index])), "text": self.texts([caption])[0]}
 
