@@ -13,6 +13,7 @@ from t2icli import load
 from t2icli.contract.requests import Request, numbered
 from t2icli.ground.errors import T2IError
 from t2icli.nn import decode, int8
+from t2icli.nn.pixels import to_images
 from t2icli.nn.vqgan import Vqgan
 from t2icli.registry import discovery
 from t2icli.store import models
@@ -50,6 +51,21 @@ def test_stepping_through_the_cache_gives_the_whole_forward_passs_logits(prior: 
         logits, cache = prior.prefill(io["gpt/cond"], prior.shape.length)
         stepped = [logits] + [prior.step(codes, cache) for codes in io["gpt/tokens"][:, :-1].unbind(1)]
     torch.testing.assert_close(torch.stack(stepped, 1), io["gpt/logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("fake")
+def test_guidance_pushes_away_from_no_embedding(tiny_model: Path) -> None:
+    clipgen = load("generator", "clipgen", model=tiny_model, embedder="fake", temperature=0, cfg_scale=3)
+    drawn, prior = list(clipgen.generate("red", 1, seed=0)), clipgen.model
+    with torch.no_grad():
+        both = torch.cat([clipgen.embedder.embed_texts(["red"]), torch.zeros(1, prior.shape.condition)])
+        codes = torch.zeros(2, 0, dtype=torch.int64)
+        for _ in range(prior.shape.length):
+            own, null = prior(both, codes)[:, -1]
+            codes = torch.cat([codes, (null + 3 * (own - null)).argmax().expand(2, 1)], dim=1)
+        expected = to_images(clipgen.codec.decode(codes[:1]))
+
+    assert drawn[0].tobytes() == expected[0].tobytes()
 
 
 @pytest.mark.usefixtures("fake")

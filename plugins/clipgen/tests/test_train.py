@@ -25,7 +25,7 @@ TINY = {"embedder": "fake", "width": 32, "layers": 1, "heads": 2}
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize("options", [{}, {"views": 2, "noise": 0.5, "text_share": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"views": 2, "noise": 0.5, "text_share": 0.5}, {"whiten": True}])
 def test_the_prior_keeps_a_recipes_promises(
     tiny_model: Path, data: PreparedDataset, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -49,6 +49,27 @@ def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: 
     assert recipe.model.training and all(weight.requires_grad for weight in recipe.model.parameters())
 
 
+@pytest.mark.usefixtures("fake")
+def test_a_prior_that_begins_to_whiten_draws_the_same_until_it_learns_and_goes_on_from_that(
+    tiny_model: Path, data: PreparedDataset, tmp_path: Path
+) -> None:
+    start = {"embedder": "fake", "codec": {"model": tiny_model / "codec"}}
+    before = load("recipe", "clipgen", start=str(tiny_model), **start).model
+    recipe = load("recipe", "clipgen", start=str(tiny_model), **start, whiten=True)
+    length, width = recipe.shape.length, recipe.shape.condition
+    codes, embeddings = torch.zeros(50, length, dtype=torch.int64), F.normalize(torch.randn(50, width), dim=1)
+    recipe.dataset(data, "train", {"codes": codes, "embeddings": embeddings})
+    axes = recipe.model.whitening.axes
+    expected = before.eval()(embeddings, codes[:, 1:])
+
+    assert recipe.shape.whitened and not axes.equal(torch.eye(width))
+    torch.testing.assert_close(recipe.model.eval()(embeddings, codes[:, 1:]), expected, atol=1e-4, rtol=1e-4)
+    recipe.save(tmp_path / "whitened")
+    later = load("recipe", "clipgen", start=str(tmp_path / "whitened"), embedder="fake", whiten=True)
+    later.dataset(data, "train", {"codes": codes, "embeddings": 2 * embeddings})
+    assert later.model.whitening.axes.equal(axes)
+
+
 @pytest.mark.parametrize("sharpness", [10.0, 14.0, 18.0])
 def test_small_losses_are_the_originals_to_1e_4(sharpness: float) -> None:
     from t2i_clipgen.train import PriorRecipe
@@ -61,7 +82,7 @@ def test_small_losses_are_the_originals_to_1e_4(sharpness: float) -> None:
     torch.nn.init.normal_(prior.head.bias)
     prior.head.bias.data[7] = sharpness
     recipe = PriorRecipe.__new__(PriorRecipe)
-    recipe.model, embedding = prior, torch.randn(4, 8)
+    recipe.settings, recipe.model, embedding = RecipeSettings(), prior, torch.randn(4, 8)
     original = F.cross_entropy(prior(embedding, codes[:, :-1]).flatten(0, 1), codes.flatten()).item()
     assert prior.loss(embedding, codes).item() == pytest.approx(original, rel=1e-4)
     found, _ = recipe.loss({"embedding": embedding, "codes": codes}, 0)
@@ -103,6 +124,25 @@ def test_noise_keeps_an_embedding_on_the_sphere_and_near() -> None:
     torch.testing.assert_close(moved.norm(dim=1), torch.ones(50))
     assert (moved @ embedding).mean() == pytest.approx(1 / (1 + 0.5**2) ** 0.5, abs=0.01)
     assert noisy(embedding, 0.0) is embedding
+
+
+@pytest.mark.usefixtures("fake")
+def test_guidance_has_something_to_compare_with(tiny_model: Path, data: PreparedDataset) -> None:
+    """All embeddings dropped, the loss no longer depends on them, whitened or not."""
+    for whiten in (False, True):
+        settings = {"codec": {"model": tiny_model / "codec"}, **TINY, "dropout": 0.0, "whiten": whiten}
+        recipe = load("recipe", "clipgen", **settings, null_condition=1.0)
+        codes = torch.zeros(8, recipe.shape.length, dtype=torch.int64)
+        embeddings = F.normalize(torch.randn(8, recipe.shape.condition), dim=1)
+        recipe.dataset(data, "train", {"codes": codes, "embeddings": embeddings})
+        first, second = (
+            recipe.loss({"embedding": each, "codes": codes}, 0)[0].item() for each in (embeddings, embeddings.flip(0))
+        )
+        given = recipe.model.start(embeddings)
+
+        assert first == second
+        assert not given[0].equal(given[1])
+        assert recipe.model.start(torch.zeros(1, recipe.shape.condition))[0, 0].equal(recipe.model.cond_proj.bias)
 
 
 def test_texts_take_the_images_place_as_often_as_asked() -> None:

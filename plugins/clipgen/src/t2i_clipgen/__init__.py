@@ -12,7 +12,7 @@ from t2icli.contract.fields import Part, Start, part
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Codec, Embedder, Generator, Metric
 from t2icli.contract.recipes import Recipe
-from t2icli.contract.sampling import Batch, CodePrecision, Device, Temperature, TopK, TopP
+from t2icli.contract.sampling import Batch, CfgScale, CodePrecision, Device, Temperature, TopK, TopP
 from t2icli.nn.shapes import VqganShape
 from t2icli.store.models import Model
 from t2icli.store.sources import ModelSource, RemoteFile
@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     temperature: Temperature = 1.0
     top_k: TopK | None = 500
     top_p: TopP | None = 0.95
+    cfg_scale: CfgScale = 1.0
     batch: Batch = 16
     precision: CodePrecision = "auto"
     device: Device = "auto"
@@ -105,6 +106,13 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     layers: Annotated[int, Meta(description="36 for large", ge=1)] = 24
     heads: Annotated[int, Meta(description="must divide width; 20 for large", ge=1)] = 16
     dropout: Annotated[float, Meta(description="in training", ge=0, lt=1)] = 0.1
+    whiten: Annotated[
+        bool,
+        Meta(
+            description="rescale embeddings so that all directions vary alike, and small differences count; "
+            "the original does not"
+        ),
+    ] = False
     noise: Annotated[
         float,
         Meta(description="length of the noise added to an image embedding, to bridge the gap to text embeddings", ge=0),
@@ -112,6 +120,10 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     text_share: Annotated[
         float,
         Meta(description="probability of using a caption's embedding instead of the image's", ge=0, le=1),
+    ] = 0.0
+    null_condition: Annotated[
+        float,
+        Meta(description="fraction of embeddings dropped in training, so that cfg_scale can be used", ge=0, le=1),
     ] = 0.0
     views: Annotated[int, Meta(description="random crops of each image to learn from; 1 takes the middle", ge=1)] = 1
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(

@@ -52,9 +52,10 @@ class ClipGen:
 
     def _rows(self, requests: Iterable[Request]) -> Iterator[decode.Row]:
         conditions = Readings(self._condition)
+        null = decode.Condition(torch.zeros(1, self.model.shape.condition), self.model.shape.length)
         for block in batched(requests, self.batch):
             for request, condition in zip(block, conditions(block), strict=True):
-                yield decode.Row(condition, request.seed, replace(self.sampling, **request.settings))
+                yield decode.Row(condition, request.seed, replace(self.sampling, **request.settings), null)
 
     def _condition(self, request: Request) -> decode.Condition:
         """The embedding (1, condition) given, else the picture's, else the prompt's."""
@@ -87,7 +88,7 @@ def load(settings: Settings) -> ClipGen:
         weights.unfilled(Prior, msgspec.convert(settings.model.card.config, PriorShape)), settings.model
     )
     precision = devices.place(prior, settings.precision, settings.device)
-    sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p)
+    sampling = decode.Sampling(settings.temperature, settings.top_k, settings.top_p, settings.cfg_scale)
     embedder, codec = settings.embedder.load(), parts.load_codec(settings.codec)
     hint = parts.embedder_hint(settings.model, settings.embedder)
     check_fit(prior.shape, embedder, codec, settings.model.name, hint)

@@ -49,6 +49,7 @@ class PriorRecipe:
             width=settings.width,
             layers=settings.layers,
             heads=settings.heads,
+            whitened=settings.whiten,
         )
         if settings.width % settings.heads:
             raise T2IError(f"{settings.heads} heads do not divide a width of {settings.width}", "set -o heads=...")
@@ -61,6 +62,10 @@ class PriorRecipe:
             hint = parts.embedder_hint(start, settings.embedder)
             check_fit(self.shape, self.embedder, self.codec, start.name, hint)
         self.model = weights.go_on(Prior(self.shape, settings.dropout), start)
+        self.measures = settings.whiten and not (start is not None and self.shape.whitened)
+        """Whether the embeddings that it whitens are still to be measured."""
+        if self.measures and start is not None:
+            self.shape = self.model.whiten()
 
     @cached_property
     def codec(self) -> Codec:
@@ -94,6 +99,12 @@ class PriorRecipe:
         return self.embedder.embed_images(to_images(images))
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
+        if split == "train" and self.measures:
+            assert self.model.whitening is not None
+            known = self.settings.start is not None
+            given = [encoded[name].flatten(0, -2) for name in ("embeddings", "texts") if name in encoded]
+            self.model.whitening.measure(given, self.model.cond_proj if known else None)
+            self.measures = False
         captions = [len(data.captions(i)) for i in range(len(data))] if "texts" in encoded else None
         noise, share = (self.settings.noise, self.settings.text_share) if split == "train" else (0.0, 0.0)
         return Conditions(encoded, captions, noise, share, self.settings.views if split == "train" else 1)
@@ -107,8 +118,11 @@ class PriorRecipe:
         return [Turn("prior", groups, self.loss)]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, Figures]:
-        codes = batch["codes"].long()
-        logits = self.model(batch["embedding"], codes[:, :-1])
+        codes, embedding = batch["codes"].long(), batch["embedding"]
+        if self.model.training and self.settings.null_condition:
+            left_out = torch.rand(len(embedding), 1, device=embedding.device) < self.settings.null_condition
+            embedding = embedding.masked_fill(left_out, 0)
+        logits = self.model(embedding, codes[:, :-1])
         return mean_loss(logits, codes), {}
 
     def preview(self, batch: Batch, *, seed: int) -> Sequence[Image]:
