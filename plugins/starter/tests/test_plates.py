@@ -119,6 +119,17 @@ def test_every_ingredient_and_thing_has_its_picture() -> None:
         assert sprites.emoji(thing.character).getchannel("A").getbbox(), thing.english
 
 
+def test_dishes_have_as_many_ingredients_as_asked_for() -> None:
+    random = Random(0)
+    usual, rich = (
+        [len(words.invent(random, weights).ingredients) for _ in range(2000)]
+        for weights in (t2i_starter.USUAL_INGREDIENTS, (0, 0, 1, 3))
+    )
+
+    assert usual.count(3) < 0.15 * 2000
+    assert rich.count(3) > 0.5 * 2000
+
+
 def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
     source = Plates(Settings(size=32, look="drawn"))
     few, many = list(source.rows(Path("3"))), list(source.rows(Path("6")))

@@ -31,6 +31,8 @@ LOOK: Look = "photo"
 """What `make starter` trains models of, and the default of the dataset."""
 STAND_IN = "a small model of dishes, to try things with"
 """What the cards say."""
+USUAL_INGREDIENTS = (3.0, 10.0, 9.0, 3.0)
+"""How often a dish has none, one, two and three ingredients, where its form leaves the choice."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(description="fraction of pictures that show a single thing, such as a cat: 0.12; with look=photo none"),
     ] = None
+    ingredients: Annotated[
+        tuple[float, float, float, float],
+        Meta(description="how often dishes have none, one, two and three ingredients, as weights"),
+    ] = USUAL_INGREDIENTS
     held_out: Annotated[float, Meta(description="fraction of compositions kept for the test split", ge=0, lt=1)] = 0.02
     plating: Annotated[
         Literal["free", "neat"],

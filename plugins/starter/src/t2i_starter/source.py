@@ -63,7 +63,7 @@ class Plates:
             return self._serving(random, at, crew)
         if random.random() < self.things:
             return self._thing(random, at, crew)
-        dish = words.invent(random)
+        dish = words.invent(random, self.settings.ingredients)
         names = words.say(dish, random)
         if random.random() < ASKED:
             names = words.ask(names, words.measures()[dish.form], words.TASTY, random)
@@ -72,9 +72,9 @@ class Plates:
         return SourceRow(f"{self.settings.seed}-{at:08d}", drawing, names, extra)
 
     def _serving(self, random: Random, at: int, crew: Crew | None) -> SourceRow:
-        dish = words.invent(random)
+        dish = words.invent(random, self.settings.ingredients)
         while servings.problem(Serving(dish)):
-            dish = words.invent(random)
+            dish = words.invent(random, self.settings.ingredients)
         names = words.say(dish, random)
         serving, phrase = servings.invent(dish, random)
         if phrase == "count":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from random import Random
 from typing import NamedTuple
+
+from t2i_starter import USUAL_INGREDIENTS
 
 
 class Word(NamedTuple):
@@ -119,8 +121,11 @@ LONELY = ("fries", "mooncake", "zongzi", "wine", "beer", "liquor", "coffee", "co
 COOKED = ("braised", "spicy", "steamed", "fried", "grilled", "stirfried", "cold", "stewed", "sweet", "curry", "creamy")
 
 
-def invent(random: Random) -> Dish:
-    """A dish that might be on a menu; rare ingredients come as often as common ones."""
+def invent(random: Random, ingredients: Sequence[float] = USUAL_INGREDIENTS) -> Dish:
+    """A dish that might be on a menu; rare ingredients come as often as common ones.
+
+    `ingredients` are weights of none, one, two and three of them, where the form leaves the choice.
+    """
     savoury = [key for key in pictures() if key not in SWEET]
     forms = [word.key for word in english() if word.kind == "form"]
     # Plates, noodles and soups are what people ask for most.
@@ -129,7 +134,7 @@ def invent(random: Random) -> Dish:
     shelf = sorted(SWEET) if sweet else savoury
     least = 1 if form == "plate" else 0
     most = 1 if sweet else 3
-    count = 0 if form in LONELY else random.choices((0, 1, 2, 3), (3, 10, 9, 3))[0]
+    count = 0 if form in LONELY else random.choices((0, 1, 2, 3), ingredients)[0]
     things = tuple(random.sample(shelf, min(max(count, least), most)))
     cooked = form in ("plate", "noodles", "rice", "claypot", "hotpot") and random.random() < 0.75
     return Dish(form, random.choice(COOKED) if cooked else "plain", things)
