@@ -107,7 +107,7 @@ starter: $(STARTER:%=starter-%)
 	done
 
 $(PLATES): | setup
-	$(BIN)/t2i prepare plates 120000 -o ingredients=[1,3,9,8] -o rules.duplicates=keep -o rules.store=jpg --output $(@D)
+	$(BIN)/t2i prepare plates 120000 -o ingredients=1,3,9,8 -o rules.duplicates=keep -o rules.store=jpg --output $(@D)
 
 $(STARTER:%=starter-%): starter-%: $(PLATES)
 	$(BIN)/t2i train $(*:%-sharper=%) --config recipes/starter/$*.toml --resume

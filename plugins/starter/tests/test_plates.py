@@ -17,7 +17,7 @@ import t2i_starter
 from t2i_starter import Settings, painters, plates, sprites, words
 from t2i_starter.source import Plates, things
 from t2i_starter.words import Dish
-from t2icli.data.dataset import SourceRow
+from t2icli.data.dataset import PreparedDataset, SourceRow
 from t2icli.ground.errors import T2IError
 from t2icli.testing import Runner
 
@@ -128,6 +128,15 @@ def test_dishes_have_as_many_ingredients_as_asked_for() -> None:
 
     assert usual.count(3) < 0.15 * 2000
     assert rich.count(3) > 0.5 * 2000
+
+
+def test_how_many_ingredients_is_set_on_the_command_line(t2i: Runner) -> None:
+    t2i.use(t2i_starter)
+    t2i.ok("prepare", "plates", "12", "-o", "ingredients=0,0,0,1", "-o", "size=64", "--output", "rich")
+    data = PreparedDataset.open(Path("rich"))
+    dishes = [words.read(data.captions(at)[0]) for at in range(len(data))]
+
+    assert sum(dish is not None and len(dish.ingredients) == 3 for dish in dishes) > len(data) / 2
 
 
 def test_row_i_does_not_depend_on_how_many_are_asked_for() -> None:
