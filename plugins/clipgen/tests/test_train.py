@@ -50,7 +50,7 @@ def test_training_goes_on_from_a_prior_with_its_own_sizes_and_codec(tiny_model: 
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_prior_that_begins_to_whiten_draws_the_same_until_it_learns_and_goes_on_from_that(
+def test_whitening_a_trained_prior_changes_nothing_at_first_and_is_measured_once(
     tiny_model: Path, data: PreparedDataset, tmp_path: Path
 ) -> None:
     start = {"embedder": "fake", "codec": {"model": tiny_model / "codec"}}

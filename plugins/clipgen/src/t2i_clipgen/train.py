@@ -62,9 +62,9 @@ class PriorRecipe:
             hint = parts.embedder_hint(start, settings.embedder)
             check_fit(self.shape, self.embedder, self.codec, start.name, hint)
         self.model = weights.go_on(Prior(self.shape, settings.dropout), start)
-        self.measures = settings.whiten and not (start is not None and self.shape.whitened)
-        """Whether the embeddings that it whitens are still to be measured."""
-        if self.measures and start is not None:
+        self.is_unmeasured = settings.whiten and not (start is not None and self.shape.whitened)
+        """Whether whitening still has to learn how embeddings are spread."""
+        if self.is_unmeasured and start is not None:
             self.shape = self.model.whiten()
 
     @cached_property
@@ -99,12 +99,12 @@ class PriorRecipe:
         return self.embedder.embed_images(to_images(images))
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
-        if split == "train" and self.measures:
+        if split == "train" and self.is_unmeasured:
             assert self.model.whitening is not None
             known = self.settings.start is not None
             given = [encoded[name].flatten(0, -2) for name in ("embeddings", "texts") if name in encoded]
             self.model.whitening.measure(given, self.model.cond_proj if known else None)
-            self.measures = False
+            self.is_unmeasured = False
         captions = [len(data.captions(i)) for i in range(len(data))] if "texts" in encoded else None
         noise, share = (self.settings.noise, self.settings.text_share) if split == "train" else (0.0, 0.0)
         return Conditions(encoded, captions, noise, share, self.settings.views if split == "train" else 1)
