@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 import torch
+from PIL.Image import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from t2icli.contract.entries import Entry
 from t2icli.contract.hookspecs import hookimpl
 from t2icli.contract.kinds import Embedder
 from t2icli.nn import weights
+from t2icli.nn.pixels import to_tensor
 from t2icli.store import models
 from t2icli.store.models import Model
 from t2icli.testing import toys
@@ -79,11 +81,24 @@ class FakeSettings(toys.EmbedderSettings, frozen=True):
     model: Annotated[Model | None, msgspec.Meta(description="looked at by nobody")] = None
 
 
+class Patches(toys.Embedder):
+    """The mean colour of each quarter of a picture; its embedding says nothing of them."""
+
+    patches = (4, 3)
+
+    def embed_patches(self, images: Sequence[Image]) -> Tensor:
+        quarters = [to_tensor(image.resize((2, 2))).flatten(1).T for image in images]
+        return torch.stack(quarters) if quarters else torch.empty(0, *self.patches)
+
+
 class FakePlugin:
     @staticmethod
     @hookimpl
     def t2i_embedders() -> list[Entry[Embedder]]:
-        return [Entry("fake", "embeddings for tests", FakeSettings, toys.Embedder)]
+        return [
+            Entry("fake", "embeddings for tests", FakeSettings, toys.Embedder),
+            Entry("fake-patches", "embeddings and patches for tests", FakeSettings, Patches),
+        ]
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from t2i_clipcap.words import as_text, open_words
 from t2icli import load
@@ -71,6 +73,22 @@ def test_of_several_candidates_those_that_fit_their_image_best_are_given(tiny_mo
         ranked = sorted(set(candidates), key=lambda caption: -nearness[candidates.index(caption)])
         assert best == ranked[:2]
     check_captioner(discovery.find("captioner", "clipcap"), candidates=3, **parts)
+
+
+@pytest.mark.usefixtures("fake")
+def test_candidates_that_the_embedder_cuts_are_no_news(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chooser = load("captioner", "clipcap", model=tiny_model, embedder="fake", max_tokens=8, candidates=6)
+    embed = chooser.embedder.embed_texts
+
+    def cut(texts: Sequence[str]) -> Tensor:
+        warnings.warn("it was cut", UserWarning, stacklevel=1)
+        return embed(texts)
+
+    monkeypatch.setattr(chooser.embedder, "embed_texts", cut)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        chooser.caption(IMAGES, 1, seed=0)
+    assert not said
 
 
 @pytest.mark.usefixtures("fake")

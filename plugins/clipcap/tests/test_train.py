@@ -10,6 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from t2i_clipcap import RecipeSettings
+from t2i_clipcap.caption import ClipCapCaptioner
 from t2i_clipcap.model import ClipCap
 from t2i_clipcap.train import ClipCapRecipe, EmbeddingTextPairs
 from t2i_clipcap.words import open_words
@@ -50,9 +51,55 @@ def test_clipcap_keeps_a_recipes_promises(
 ) -> None:
     options = {**TINY, **TINY_MAPPER, "mapper": mapper, "tune": tune, "vocabulary": few_words}
     check_recipe(discovery.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
-    captioner = load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
-    assert captioner.settings.max_tokens == 31  # as many as its 32 positions have room for
-    assert len(captioner.caption([data.image(0)], 2, seed=0)[0]) == 2
+    pictures = [data.image(i) for i in range(3)]
+
+    def captioner(**more: Any) -> ClipCapCaptioner:
+        how = {"model": tmp_path / "saved", "embedder": "fake-patches", "temperature": 2.0, "top_p": 1.0}
+        return load("captioner", "clipcap", **how, **more)
+
+    drawn = captioner().caption(pictures, 8, seed=0)
+    assert captioner(batch=1).caption(pictures, 8, seed=0) == drawn
+    assert len({tuple(captions) for captions in drawn}) == 3 and len(set(drawn[0])) > 1
+    embedder, chosen = captioner().embedder, captioner(candidates=8).caption(pictures, 1, seed=0)
+    for picture, captions, best in zip(pictures, drawn, chosen, strict=True):
+        scores = embedder.embed_texts(captions) @ embedder.embed_images([picture])[0]
+        assert best == [captions[int(scores.argmax())]]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_caption_follows_the_patches_it_was_trained_on(few_words: Path, tmp_path: Path) -> None:
+    """Only the patches tell these pictures apart by colour: the embedding is random."""
+    colours = {"red": "红", "green": "绿", "blue": "蓝"}
+    data = toys.prepared(tmp_path / "data", {colour: (caption,) for colour, caption in colours.items()}).split("all")
+    options = {**TINY, "embedder": "fake-patches", "mapper": "patches", "vocabulary": few_words, "max_tokens": 4}
+    recipe = load("recipe", "clipcap", **options, dropout=0.0)
+    encoded = {"patches": recipe.embedder.embed_patches([data.image(i) for i in range(3)])}
+    samples = recipe.dataset(data, "train", encoded)
+    batch = torch.utils.data.default_collate([samples[i] for i in range(3)])
+    optimizer = torch.optim.Adam(recipe.model.parameters(), 1e-2)
+    for step in range(60):
+        optimizer.zero_grad()
+        recipe.loss(batch, step)[0].backward()
+        optimizer.step()
+    recipe.save(tmp_path / "saved")
+    captioner = load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake-patches", temperature=0)
+    assert [texts[0] for texts in captioner.caption([data.image(i) for i in range(3)], 1, seed=0)] == list(
+        colours.values()
+    )
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_does_not_fit_the_patches_is_refused(data: PreparedDataset, few_words: Path, tmp_path: Path) -> None:
+    options = {**TINY, "mapper": "patches", "vocabulary": few_words, "max_tokens": 20}
+    with pytest.raises(T2IError, match="needs features of each patch, but Embedder gives none"):
+        load("recipe", "clipcap", **options)
+    with pytest.raises(T2IError, match="4 patches and a caption of 40 tokens are more than the GPT-2's 32") as refused:
+        load("recipe", "clipcap", **{**options, "embedder": "fake-patches", "max_tokens": 40})
+    assert "-o positions=43" in str(refused.value.hint)
+    recipe = load("recipe", "clipcap", **{**options, "embedder": "fake-patches"})
+    recipe.save(tmp_path / "saved")
+    with pytest.raises(T2IError, match="needs features of each patch"):
+        load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
 
 
 def losses_of(recipe: ClipCapRecipe, tiny: Any, run: dict[str, Any]) -> list[float]:

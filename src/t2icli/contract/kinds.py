@@ -74,6 +74,21 @@ class TokenEmbedder(Embedder, Protocol):
         ...
 
 
+@runtime_checkable
+class PatchEmbedder(Embedder, Protocol):
+    """An embedder that also gives its image tower's features of each patch, before they are pooled.
+
+    No kind of its own: a model that reads more of a picture than one vector asks for this method.
+    """
+
+    patches: tuple[int, int]
+    """How many patches a picture has, and the width of their features."""
+
+    def embed_patches(self, images: Sequence[Image]) -> Tensor:
+        """(b, patches, width) in raster order, on any scale."""
+        ...
+
+
 Box = Sequence[float]
 """x1 y1 x2 y2, in pixels of its picture."""
 

@@ -51,6 +51,17 @@ def test_embedder_and_ranker_keep_their_promises(folder: Path) -> None:
     check_ranker(discovery.find("ranker", "chinese-clip"), source=str(folder))
 
 
+def test_patches_are_what_the_last_layer_of_the_image_tower_reads(folder: Path) -> None:
+    embedder = load("embedder", "chinese-clip", source=str(folder))
+    pictures = [Image.effect_noise((50, 40), 80).convert("RGB") for _ in range(2)]
+    patches = embedder.embed_patches(pictures)
+    assert patches.shape == (2, *embedder.patches) == (2, 4, 16)
+    layer, read = embedder.model.vision_model.encoder.layers[-1], []
+    layer.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    embedder.embed_images(pictures[:1])
+    torch.testing.assert_close(read[0][:, 1:], patches[:1], atol=1e-5, rtol=0)
+
+
 def test_embeddings_are_those_of_transformers(folder: Path) -> None:
     image = Image.effect_noise((50, 40), 80).convert("RGB")
     embedder = load("embedder", "chinese-clip", source=str(folder))

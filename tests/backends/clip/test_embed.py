@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,12 +15,13 @@ from torch import nn
 
 from t2icli import load
 from t2icli.backends import clip
-from t2icli.backends.clip.embed import text_reader
-from t2icli.backends.clip.model import OwnTexts
+from t2icli.backends.clip.embed import ClipEmbedder, text_reader
+from t2icli.backends.clip.model import OwnTexts, build
 from t2icli.contract.fields import part
 from t2icli.ground.errors import T2IError
 from t2icli.nn import weights
 from t2icli.nn.embedding import report_prompt
+from t2icli.nn.pixels import to_tensor
 from t2icli.pictures.images import open_image
 from t2icli.store.models import Model
 
@@ -143,6 +145,32 @@ def test_a_texts_tokens_are_what_its_embedding_is_made_of(tiny_clip: Model, netw
     pooled = torch.stack([row[end] for row, end in zip(tokens, ends, strict=True)])
     embedded = nn.functional.normalize(pooled @ network.text_projection, dim=-1)
     torch.testing.assert_close(embedded, embedder.embed_texts(["a red bowl", "soup"]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("vision", "last", "shape"),
+    [
+        ({"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}, "layer4", (16, 128)),
+        ({"layers": 2, "width": 64, "image_size": 32, "patch_size": 16}, "transformer.resblocks.1", (4, 64)),
+    ],
+    ids=["resnet", "vit"],
+)
+def test_patches_are_what_the_last_block_of_the_image_tower_reads(
+    vision: dict[str, Any], last: str, shape: tuple[int, int]
+) -> None:
+    text = {"width": 16, "heads": 2, "layers": 1, "context_length": 8, "vocab_size": 50}
+    network = build({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text})
+    embedder = ClipEmbedder(network, to_tensor, lambda texts: torch.zeros(len(texts), 8), clip.Settings(), "of a test")
+    side = vision["image_size"]
+    pictures = [Image.effect_noise((side, side), 80).convert("RGB") for _ in range(2)]
+    patches = embedder.embed_patches(pictures)
+    assert patches.shape == (2, *embedder.patches) == (2, *shape)
+    assert embedder.embed_patches(pictures[1:])[0].equal(patches[1])
+    read: list[torch.Tensor] = []
+    network.visual.get_submodule(last).register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    embedder.embed_images(pictures[:1])
+    given = read[0].flatten(2).transpose(1, 2) if last == "layer4" else read[0][:, 1:]
+    torch.testing.assert_close(given, patches[:1], atol=1e-5, rtol=0)
 
 
 def test_the_tokens_of_texts_do_not_mix_between_threads(tiny_clip: Model) -> None:

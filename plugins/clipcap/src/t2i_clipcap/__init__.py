@@ -57,9 +57,12 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = part("tokenizer", "json")
     tune: Annotated[bool, Meta(description="train the GPT-2 too, not only the mapper")] = True
     mapper: Annotated[
-        Literal["mlp", "bert", "transformer"], Meta(description="network that maps an embedding to the prefix")
+        Literal["mlp", "bert", "transformer", "patches"],
+        Meta(
+            description="what makes the prefix: three networks read the embedding, 'patches' the features of each patch"
+        ),
     ] = "mlp"
-    prefix: Annotated[int, Meta(description="vectors handed to the GPT-2", ge=1)] = 10
+    prefix: Annotated[int, Meta(description="vectors handed to the GPT-2; 'patches' hands over every patch", ge=1)] = 10
     given: Annotated[int, Meta(description="vectors a transformer mapper spreads the embedding over", ge=1)] = 10
     mapper_layers: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8
     mapper_heads: Annotated[int, Meta(description="of a transformer mapper", ge=1)] = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from t2i_clipcap.model import ClipCap, ClipCapShape
+from t2i_clipcap.model import ClipCap, ClipCapShape, MapperName
 from t2i_clipcap.words import FILE, Words, open_words
-from t2icli.contract.kinds import Embedder, FeatureEmbedder
+from t2icli.contract.kinds import Embedder, FeatureEmbedder, PatchEmbedder
 from t2icli.ground.errors import T2IError
 from t2icli.nn import beam, decode, devices, weights
 from t2icli.registry import parts
@@ -56,15 +57,21 @@ class ClipCapCaptioner:
         captions: list[list[str]] = []
         many = n * self.settings.candidates
         for start in range(0, len(images), self.settings.batch):
-            some = embeddings(self.embedder, images[start : start + self.settings.batch], unit=self.config.unit)
+            batch = images[start : start + self.settings.batch]
+            some = conditions(self.embedder, batch, self.config.shape.mapper.name, unit=self.config.unit)
             ids = self.searched(some, many) if self.settings.beams else self.drawn(some, many, seed + start)
             texts = [[self.text(one) for one in of_image] for of_image in ids]
-            captions += [self.fittest(*each, n) for each in zip(some, texts, strict=True)] if many > n else texts
+            if many > n:
+                seen = some if some.ndim == 2 else self.embedder.embed_images(batch)
+                texts = [self.fittest(*each, n) for each in zip(seen, texts, strict=True)]
+            captions += texts
         return captions
 
     def fittest(self, embedding: Tensor, captions: Sequence[str], n: int) -> list[str]:
         """The n captions nearest to their image, best first; duplicates only where there are too few others."""
-        nearness = self.embedder.embed_texts(captions) @ F.normalize(embedding, dim=-1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a candidate that is too long nobody wants to read
+            nearness = self.embedder.embed_texts(captions) @ F.normalize(embedding, dim=-1)
         ranked = [captions[at] for at in nearness.argsort(descending=True, stable=True).tolist()]
         different = list(dict.fromkeys(ranked))
         return (different + ranked)[:n]
@@ -105,8 +112,10 @@ class ClipCapCaptioner:
         return self.words.decode(ids[:end])
 
 
-def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Tensor:
-    """(b, width), of length 1 or as the embedder's network gave them."""
+def conditions(embedder: Embedder, images: Sequence[Image], mapper: MapperName, *, unit: bool) -> Tensor:
+    """What the mapper reads: embeddings (b, width), of length 1 or not, or patches (b, n, width)."""
+    if mapper == "patches":
+        return with_patches(embedder).embed_patches(images)
     if unit:
         return embedder.embed_images(images)
     if not isinstance(embedder, FeatureEmbedder):
@@ -115,6 +124,15 @@ def embeddings(embedder: Embedder, images: Sequence[Image], *, unit: bool) -> Te
             "omit the embedder to use the model's own",
         )
     return embedder.image_features(images)
+
+
+def with_patches(embedder: Embedder) -> PatchEmbedder:
+    if not isinstance(embedder, PatchEmbedder):
+        raise T2IError(
+            f"the mapper 'patches' needs features of each patch, but {type(embedder).__name__} gives none",
+            "use the embedder clip or chinese-clip, or another mapper",
+        )
+    return embedder
 
 
 def load(settings: Settings) -> ClipCapCaptioner:
@@ -127,9 +145,19 @@ def load(settings: Settings) -> ClipCapCaptioner:
 
 
 def check_width(shape: ClipCapShape, embedder: Embedder, settings: Settings) -> None:
-    if embedder.width != shape.mapper.condition:
+    mapper = shape.mapper
+    hint = parts.embedder_hint(settings.model, settings.embedder)
+    if mapper.name == "patches":
+        wanted, given = (mapper.prefix, mapper.condition), with_patches(embedder).patches
+        if wanted != given:
+            raise T2IError(
+                f"model {settings.model.name!r} expects {wanted[0]} patches of width {wanted[1]}, but "
+                f"{type(embedder).__name__} gives {given[0]} of width {given[1]}",
+                hint,
+            )
+    elif embedder.width != mapper.condition:
         raise T2IError(
             f"model {settings.model.name!r} expects embeddings of width "
-            f"{shape.mapper.condition}, but {type(embedder).__name__} has width {embedder.width}",
-            parts.embedder_hint(settings.model, settings.embedder),
+            f"{mapper.condition}, but {type(embedder).__name__} has width {embedder.width}",
+            hint,
         )

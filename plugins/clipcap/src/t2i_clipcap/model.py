@@ -1,7 +1,8 @@
 """ClipCap: an image embedding becomes a few vectors that GPT-2 continues from.
 
 Three mappers make those vectors: `mlp` and `bert` as in the Chinese original, `transformer` as in the
-first, English one. The two transformers differ only in where they normalise and how wide they are.
+first, English one. The two transformers differ only in where they normalise and how wide they are. A fourth,
+`patches`, reads the image tower's features of each patch instead of the embedding.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from t2icli.nn import gpt
 from t2icli.nn.tied import Tied
 from t2icli.nn.transformer import pick
 
-MapperName = Literal["mlp", "bert", "transformer"]
+MapperName = Literal["mlp", "bert", "transformer", "patches"]
 
 
 class MapperShape(msgspec.Struct, frozen=True):
     name: MapperName = "mlp"
     condition: int = 512
-    """Numbers in the image embedding."""
+    """Numbers in the image embedding, or for each patch."""
     prefix: int = 10
-    """Vectors handed to the language model."""
+    """Vectors handed to the language model; one per patch with `patches`."""
     given: int = 10
-    """Vectors the embedding is spread over before the transformer; `mlp` has none."""
+    """Vectors the embedding is spread over before the transformer; the others have none."""
     layers: int = 8
     heads: int = 8
     hidden: int = 3072
@@ -100,7 +101,20 @@ class BertMapper(TransformerMapper):
         return self.encoder(self.dropout(self.norm(x + self.position[: x.shape[1]] + self.segment)))
 
 
-MAPPERS = {"mlp": MLPMapper, "bert": BertMapper, "transformer": TransformerMapper}
+class PatchMapper(nn.Module):
+    """A vector per patch of a picture; the language model's own positions tell them apart."""
+
+    def __init__(self, shape: MapperShape, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(shape.condition)
+        self.linear = nn.Linear(shape.condition, width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        prefix: Tensor = self.linear(self.norm(patches.to(self.linear.weight)))
+        return prefix  # (b, prefix, width)
+
+
+MAPPERS = {"mlp": MLPMapper, "bert": BertMapper, "transformer": TransformerMapper, "patches": PatchMapper}
 
 
 class ClipCap(nn.Module):
@@ -120,6 +134,8 @@ class ClipCap(nn.Module):
 
     def forward(self, embedding: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits after the prefix and after each token: (b, condition), (b, n) -> (b, prefix + n, words).
+
+        With the mapper `patches` the first is (b, prefix, condition).
 
         `mask` (b, prefix + n) is False where nothing may look; only the original's way of training needs it.
         """

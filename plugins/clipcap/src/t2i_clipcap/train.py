@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from t2i_clipcap import gpt2
-from t2i_clipcap.caption import Config, embeddings
+from t2i_clipcap.caption import Config, conditions, with_patches
 from t2i_clipcap.convert import card
 from t2i_clipcap.model import ClipCap, ClipCapShape, MapperShape
 from t2i_clipcap.words import FILE, Words, open_words
@@ -43,9 +43,9 @@ class ClipCapRecipe:
         self.embedder: Embedder = settings.embedder.load()
         self.pretrained = gpt2.find(settings.gpt2) if settings.gpt2 is not None else None
         self.words = open_words(vocabulary(settings, self.pretrained))
-        self.cached_as = "images" if settings.unit else "features"
+        self.cached_as = "patches" if settings.mapper == "patches" else "images" if settings.unit else "features"
         """The name that other recipes use too, so that whichever comes second finds the embeddings in the cache."""
-        self.shape = shape_of(settings, self.pretrained, self.words.size, self.embedder.width)
+        self.shape = shape_of(settings, self.pretrained, self.words.size, self.embedder)
         # A GPT-2 that is not trained is not disturbed either.
         self.model = ClipCap(self.shape, settings.dropout if settings.tune else 0.0)
         if self.pretrained is not None:
@@ -57,7 +57,9 @@ class ClipCapRecipe:
         return [Frozen(self.cached_as, parts.identity(self.settings.embedder), FullSize, self.embed)]
 
     def embed(self, batch: Any) -> Tensor:
-        return embeddings(self.embedder, from_full_size(batch), unit=self.settings.unit)
+        s = self.settings
+        given = conditions(self.embedder, from_full_size(batch), s.mapper, unit=s.unit)
+        return given.half() if s.mapper == "patches" else given  # there are many, and the mapper normalises them
 
     def dataset(self, data: PreparedDataset, split: str, encoded: Mapping[str, Tensor]) -> Samples[dict[str, Tensor]]:
         s = self.settings
@@ -86,7 +88,7 @@ class ClipCapRecipe:
     def save(self, folder: Path) -> None:
         weights.save(self.model, folder)
         files.write(folder / FILE, self.words.tokenizer.to_str(pretty=True))
-        longest = min(self.settings.max_tokens, self.shape.positions - self.settings.prefix + 1)
+        longest = min(self.settings.max_tokens, self.shape.positions - self.shape.mapper.prefix + 1)
         own = {"max_tokens": longest} | parts.keep(self.settings.embedder, folder, "embedder")
         config = Config(self.shape, unit=self.settings.unit)
         models.seal(folder, card(config, about=f"ClipCap, {self.shape.mapper.name} mapper, trained here", settings=own))
@@ -106,17 +108,29 @@ def vocabulary(settings: RecipeSettings, pretrained: gpt2.Pretrained | None) -> 
     return model.file(FILE)
 
 
-def shape_of(settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, condition: int) -> ClipCapShape:
+def shape_of(
+    settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, embedder: Embedder
+) -> ClipCapShape:
+    sizes = pretrained or settings
+    prefix, condition = settings.prefix, embedder.width
+    if settings.mapper == "patches":
+        prefix, condition = with_patches(embedder).patches
+        if sizes.positions < prefix + settings.max_tokens - 1:
+            raise T2IError(
+                f"{prefix} patches and a caption of {settings.max_tokens} tokens are more than the GPT-2's "
+                f"{sizes.positions} positions",
+                f"set -o positions={prefix + settings.max_tokens - 1} for a GPT-2 trained from scratch, or a smaller "
+                "-o max_tokens",
+            )
     mapper = MapperShape(
         name=settings.mapper,
         condition=condition,
-        prefix=settings.prefix,
+        prefix=prefix,
         given=settings.given,
         layers=settings.mapper_layers,
         heads=settings.mapper_heads,
         hidden=settings.mapper_hidden,
     )
-    sizes = pretrained or settings
     return ClipCapShape(mapper, words, sizes.positions, sizes.width, sizes.layers, sizes.heads)
 
 

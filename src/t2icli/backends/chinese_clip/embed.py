@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 from t2icli.backends.chinese_clip import Settings
 from t2icli.ground.errors import T2IError
 from t2icli.nn.devices import pick_device
-from t2icli.nn.embedding import Runner
+from t2icli.nn.embedding import Runner, finite
 
 
 class ChineseClip:
@@ -52,6 +53,22 @@ class ChineseClip:
 
     def _image_features(self, pixels: Tensor) -> Tensor:
         return _features(self.model.get_image_features(pixel_values=pixels))
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        vision = self.model.config.vision_config
+        return (vision.image_size // vision.patch_size) ** 2, vision.hidden_size
+
+    def embed_patches(self, images: Sequence[Image]) -> Tensor:
+        """What the layer before the image tower's last gives for each patch."""
+        places, width = self.patches
+        run = dataclasses.replace(self.run, width=places * width)
+        return run(images, self._pixels, self._patches, finish=finite).view(len(images), places, width)
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        states = self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
+        patches: Tensor = states[-2][:, 1:]  # without the class token
+        return patches.flatten(1)
 
 
 def _features(output: Any) -> Tensor:

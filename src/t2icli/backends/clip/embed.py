@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import open_clip
@@ -77,6 +77,32 @@ class ClipEmbedder:
     def image_features(self, images: Sequence[Image]) -> Tensor:
         """As the image tower gives them, of any length."""
         return self.run(images, lambda image: (self.preprocess(image),), self.model.encode_image, finish=finite)
+
+    @cached_property
+    def patches(self) -> tuple[int, int]:
+        size = self.model.visual.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        with torch.inference_mode():
+            _, places, channels = self._patches(torch.zeros(1, 3, height, width, device=self.run.device)).shape
+        return places, channels
+
+    def embed_patches(self, images: Sequence[Image]) -> Tensor:
+        """What the block before the image tower's last gives for each place."""
+        places, width = self.patches
+        run = dataclasses.replace(self.run, width=places * width)
+        rows = run(
+            images,
+            lambda image: (self.preprocess(image),),
+            lambda pixels: self._patches(pixels).flatten(1),
+            finish=finite,
+        )
+        return rows.view(len(images), places, width)
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """(b, places, width)"""
+        given = self.model.visual.forward_intermediates(pixels, indices=[-2], intermediates_only=True)
+        features: Tensor = given["image_intermediates"][0]  # (b, width, rows, columns)
+        return features.flatten(2).transpose(1, 2)
 
 
 def _last_norm(model: Network) -> nn.LayerNorm:
