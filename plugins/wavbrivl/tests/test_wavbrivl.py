@@ -107,15 +107,21 @@ def test_long_sounds_are_heard_in_pieces() -> None:
     assert len(pieces(tone(440, 1.0, 44_100), RATE, 10.0)[0]) == RATE
 
 
+def answers(model: Distillation, vectors: torch.Tensor) -> None:
+    """Let the tower say `vectors[i]` of a sound whose spectrogram is i everywhere."""
+    model.tower.features = lambda mel, frames: vectors[mel[:, 0, 0].long()]  # type: ignore[method-assign]
+    model.tower.vector = lambda features: features  # type: ignore[method-assign]
+
+
 def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
     model = Distillation(Tower(TowerShape(**SMALL), 4))
     targets = torch.eye(4)[[0, 1, 1, 2]]
-    model.tower.forward = lambda mel, frames: targets[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
+    answers(model, targets)
     mel = torch.arange(4.0)[:, None, None].expand(4, 64, 8)
     batch = {"mel": mel, "frames": torch.tensor([8, 5, 7, 6]), "target": targets}
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == float(figures["cosine"]) == 1
-    model.tower.forward = lambda mel, frames: targets.roll(1, 0)[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
+    answers(model, targets.roll(1, 0))
     _, figures = model(batch, 1.0)
     assert float(figures["accuracy"]) == 0.25  # the second of the equal ones still is right
 
@@ -123,7 +129,7 @@ def test_equal_targets_share_and_a_perfect_tower_has_found_all() -> None:
 def test_a_sound_is_told_from_the_targets_of_other_rows_too(data: PreparedDataset) -> None:
     model = Distillation(Tower(TowerShape(**SMALL), 4))
     targets = torch.eye(4)
-    model.tower.forward = lambda mel, frames: targets[mel[:, 0, 0].long()]  # type: ignore[method-assign, assignment]
+    answers(model, targets)
     mel = torch.arange(4.0)[:, None, None].expand(4, 64, 8)
     batch = {"mel": mel, "frames": torch.full((4,), 8), "target": targets}
     alone, _ = model(batch, 1.0)
@@ -151,6 +157,34 @@ def test_the_loss_is_the_same_in_16_bits() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = model(batch, 1.0)
     torch.testing.assert_close(loss, exact, atol=0.05, rtol=0)
+
+
+def test_least_squares_leaves_out_what_a_sound_does_not_tell() -> None:
+    """Targets of which the features tell the first half; the second is noise that the contrast has fitted."""
+    torch.manual_seed(0)
+    model = Distillation(Tower(TowerShape(**SMALL), 8), least_squares=True)
+    size = model.tower.last.in_features
+    told = torch.randn(size, 4)
+
+    def batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = torch.randn(n, size)
+        return features, torch.cat([features @ told, 3 + torch.randn(n, 4)], dim=1)
+
+    assert model.least_squares is not None and model.to_save() is model.tower  # nothing seen yet
+    for _ in range(300):
+        model.least_squares.see(*batch(64))
+    fitted, (features, targets) = model.to_save(), batch(500)
+    with torch.no_grad():
+        found = fitted.last(features)
+    torch.testing.assert_close(found[:, :4], targets[:, :4], atol=0.1, rtol=0.05)
+    assert (found[:, 4:] - 3).abs().mean() < 0.2
+    assert not torch.equal(model.tower.last.weight, fitted.last.weight)  # what is trained stays as it is
+
+
+def test_a_fitted_tower_finds_what_it_has_learnt(data: PreparedDataset, tmp_path: Path) -> None:
+    recipe = t2i_wavbrivl.t2i_recipes()[0]
+    check_recipe(recipe, data, tmp_path / "model", shape=SMALL, space=TOY, least_squares=True)
+    check_audio_embedder(t2i_wavbrivl.t2i_embedders()[0], model=str(tmp_path / "model"))
 
 
 def test_a_tower_refuses_another_space(data: PreparedDataset, tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ class RecipeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     speech: Annotated[Speech, Meta(description="how captions are spoken")] = Speech()
     others: Annotated[int, Meta(description="negatives from other rows, besides those of the batch", ge=0)] = 8192
     cosine: Annotated[float, Meta(description="weight of 1 - cosine beside the contrast", ge=0)] = 1.0
+    least_squares: Annotated[
+        bool, Meta(description="fit the saved tower's last layer to the targets: better to draw from, but finds less")
+    ] = False
     loop: Annotated[LoopSettings, Meta(description="how to train")] = LoopSettings(
         batch_size=64, lr=2e-3, weight_decay=0.02, clip=1.0, schedule="cosine", warmup=100, ema=0.999
     )

@@ -37,12 +37,25 @@ class Tower(nn.Module):
         self.look = nn.Linear(w, shape.pools)
         self.out = nn.Sequential(nn.Linear(shape.pools * w, 2 * w), nn.GELU(), nn.Linear(2 * w, out))
 
+    @property
+    def last(self) -> nn.Linear:
+        layer = self.out[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def ends(self) -> list[nn.Parameter]:
         """Matrices that lead out of the hidden features."""
-        return [self.look.get_parameter("weight"), self.out[-1].get_parameter("weight")]
+        return [self.look.get_parameter("weight"), self.last.get_parameter("weight")]
 
     def forward(self, mel: Tensor, frames: Tensor) -> Tensor:
         """(b, bands, n), of which the first `frames` (b,) hold sound -> (b, out); what comes after changes nothing."""
+        return self.vector(self.features(mel, frames))
+
+    def vector(self, features: Tensor) -> Tensor:
+        return F.normalize(self.last(features), dim=-1)
+
+    def features(self, mel: Tensor, frames: Tensor) -> Tensor:
+        """What the last layer reads."""
         x, left = mel * _mask(frames, mel.shape[2])[:, None], frames
         for convolution in self.enter:
             x = F.gelu(convolution(x))
@@ -56,8 +69,8 @@ class Tower(nn.Module):
         x = x + self.narrow(F.gelu(self.widen(self.norms[1](x))))
         x = self.norms[2](x)
         weights = self.look(x).masked_fill(~inside[..., None], -math.inf).softmax(dim=1)  # (b, n, pools)
-        vector: Tensor = self.out((weights.transpose(1, 2) @ x).flatten(1))
-        return F.normalize(vector, dim=-1)
+        features: Tensor = self.out[:-1]((weights.transpose(1, 2) @ x).flatten(1))
+        return features
 
 
 class Block(nn.Module):

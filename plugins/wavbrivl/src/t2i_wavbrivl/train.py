@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -48,21 +49,62 @@ TEMPO = 0.15
 """By which share it is stretched at most."""
 
 
+RECENT = 200
+"""Steps that `LeastSquares` looks back, with falling weight."""
+RIDGE = 1e-4
+"""Of the features' mean square, against features that always go together."""
+
+
+class LeastSquares(nn.Module):
+    """The last layer whose vectors come nearest to the targets of recent batches.
+
+    The contrast wants a sound's own target to be nearer than the others, so the tower guesses what it cannot tell. The
+    least squares leave it at its mean.
+    """
+
+    products: Tensor
+    wanted: Tensor
+
+    def __init__(self, features: int, out: int) -> None:
+        super().__init__()
+        self.register_buffer("products", torch.zeros(features + 1, features + 1))
+        self.register_buffer("wanted", torch.zeros(features + 1, out))
+
+    @torch.no_grad()
+    def see(self, features: Tensor, targets: Tensor) -> None:
+        x = F.pad(features, (0, 1), value=1.0)
+        self.products.lerp_(x.T @ x / len(x), 1 / RECENT)
+        self.wanted.lerp_(x.T @ targets / len(x), 1 / RECENT)
+
+    @torch.no_grad()
+    def fit(self, layer: nn.Linear) -> None:
+        products, wanted = self.products.double().cpu(), self.wanted.double().cpu()
+        products.diagonal().add_(RIDGE * products.diagonal().mean())
+        found = torch.linalg.solve(products, wanted)
+        layer.weight.copy_(found[:-1].T)
+        layer.bias.copy_(found[-1])
+
+
 class Distillation(nn.Module):
     """The tower and the scale of its contrast."""
 
     others: Tensor
     """Targets of other rows, (m, out): negatives besides those of the batch."""
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, tower: Tower, *, least_squares: bool = False) -> None:
         super().__init__()
         self.tower = tower
+        sizes = tower.last.in_features, tower.last.out_features
+        self.least_squares = LeastSquares(*sizes) if least_squares else None
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.register_buffer("others", torch.empty(0, tower.width), persistent=False)
 
     def forward(self, batch: Batch, cosine: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Each sound has to find its target among all there are, and each target its sound; equal targets share."""
-        vectors, targets, n = self._vectors(batch).float(), batch["target"].float(), len(batch["mel"])
+        features, targets, n = self._features(batch), batch["target"].float(), len(batch["mel"])
+        vectors = self.tower.vector(features).float()
+        if self.training and self.least_squares is not None:
+            self.least_squares.see(features.float(), targets)
         with torch.autocast(vectors.device.type, enabled=False):  # in 16 bits a vector is not equal to itself
             gallery = torch.cat([targets, self.others])
             logits = vectors @ gallery.T * self.scale.clamp(max=math.log(100)).exp()
@@ -73,12 +115,20 @@ class Distillation(nn.Module):
         right = same.gather(1, logits[:, :n].argmax(dim=1, keepdim=True)).mean()
         return contrast + cosine * (1 - near), {"cosine": near.detach(), "accuracy": right.detach()}
 
-    def _vectors(self, batch: Batch) -> Tensor:
+    def to_save(self) -> Tower:
+        """The tower, its last layer as its training has it or fitted to what it saw."""
+        if self.least_squares is None or not self.least_squares.products.any():
+            return self.tower
+        tower = copy.deepcopy(self.tower)
+        self.least_squares.fit(tower.last)
+        return tower
+
+    def _features(self, batch: Batch) -> Tensor:
         """Sounds of about the same length go through the tower together: a fifth of the time is saved."""
         order = batch["frames"].argsort()
         parts = [(batch["mel"][some], batch["frames"][some]) for some in order.chunk(PARTS)]
-        vectors = [self.tower(mel[..., : int(frames.max())], frames) for mel, frames in parts]
-        return torch.cat(vectors)[order.argsort()]
+        features = [self.tower.features(mel[..., : int(frames.max())], frames) for mel, frames in parts]
+        return torch.cat(features)[order.argsort()]
 
 
 class AudioRecipe:
@@ -99,7 +149,8 @@ class AudioRecipe:
             self.shape = msgspec.convert(known, TowerShape)
         if self.shape.width % self.shape.heads:
             raise T2IError(f"{self.shape.heads} heads do not divide a width of {self.shape.width}")
-        self.model = Distillation(weights.go_on(Tower(self.shape, self.embedder.width), start))
+        tower = weights.go_on(Tower(self.shape, self.embedder.width), start)
+        self.model = Distillation(tower, least_squares=settings.least_squares)
 
     def frozen(self) -> Sequence[Frozen]:
         identity = parts.identity(self.settings.space)
@@ -138,7 +189,7 @@ class AudioRecipe:
         return ()
 
     def save(self, folder: Path) -> None:
-        weights.save(self.model.tower, folder)
+        weights.save(self.model.to_save(), folder)
         own = parts.keep(self.settings.space, folder, "space")
         config = {**msgspec.to_builtins(self.shape), "space": self.space}
         about = f"an audio tower, {self.shape.width} wide, in the space of {self.settings.space.name}"
