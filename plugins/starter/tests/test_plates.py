@@ -132,6 +132,8 @@ def test_dishes_have_as_many_ingredients_as_asked_for() -> None:
 
 def test_how_many_ingredients_is_set_on_the_command_line(t2i: Runner) -> None:
     t2i.use(t2i_starter)
+    for weights, says in (("0,0,0,0", "all weights of ingredients are 0"), ("1,1,1,-1", "ingredients")):
+        t2i.fails("prepare", "plates", "12", "-o", f"ingredients={weights}", "--output", "none", says=says)
     t2i.ok("prepare", "plates", "12", "-o", "ingredients=0,0,0,1", "-o", "size=64", "--output", "rich")
     data = PreparedDataset.open(Path("rich"))
     dishes = [words.read(data.captions(at)[0]) for at in range(len(data))]

@@ -35,6 +35,9 @@ USUAL_INGREDIENTS = (3.0, 10.0, 9.0, 3.0)
 """How often a dish has none, one, two and three ingredients, where its form leaves the choice."""
 
 
+Weight = Annotated[float, Meta(ge=0)]
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(description="width and height in pixels", ge=32, le=1024)] = 240
     seed: Annotated[int, Meta(description="another seed draws other dishes")] = 0
@@ -47,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="fraction of pictures that show a single thing, such as a cat: 0.12; with look=photo none"),
     ] = None
     ingredients: Annotated[
-        tuple[float, float, float, float],
+        tuple[Weight, Weight, Weight, Weight],
         Meta(description="how often dishes have none, one, two and three ingredients, as weights"),
     ] = USUAL_INGREDIENTS
     held_out: Annotated[float, Meta(description="fraction of compositions kept for the test split", ge=0, lt=1)] = 0.02

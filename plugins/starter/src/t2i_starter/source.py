@@ -43,6 +43,10 @@ class Plates:
     def __init__(self, settings: Settings) -> None:
         if settings.look == "photo" and settings.things:
             raise T2IError("look=photo has no pictures of single things", "leave out things, or use look=drawn")
+        if not any(settings.ingredients):
+            raise T2IError(
+                "all weights of ingredients are 0", "at least one must be more, as in -o ingredients=1,3,9,8"
+            )
         self.settings = settings
         self.things = 0.12 if settings.things is None else settings.things
 
