@@ -50,6 +50,8 @@ ASKED = (
 )
 """The mission's own dish, what is on every menu, and odd ones: drawn to be looked at, and to count what differs."""
 ACROSS = 16
+BARE = 4
+"""Pictures of each name without ingredients."""
 
 
 @contextlib.contextmanager
@@ -127,6 +129,7 @@ def drawn(
         found.append(candidates(generator, request, requests, n, rankers, judge, clock=clock, keep=at < ACROSS))
         print(f"{name} {at + 1}/{len(requests)} {request.prompt}", file=sys.stderr, flush=True)
     figures = result(requests, found, clock, list(rankers), judge)
+    figures["rows"][0]["bare"] = bare(generator, judge)
     rows = [best(each.images, list(each.by_ranker.values())) for each in found if each.images]
     starter_page.sheet(rows, chosen.cache / "figures" / f"starter-{name}-held-out.webp")
     rows, differ = [], {}
@@ -136,6 +139,16 @@ def drawn(
         rows.append(best(images, [ranker.score(prompt, images) for ranker in rankers.values()]))
     starter_page.sheet(rows, chosen.cache / "figures" / f"starter-{name}-asked.webp")
     keep(chosen, f"generator-{name}", {**figures, "distinct": differ})
+
+
+def bare(generator: Generator, judge: Judge) -> float:
+    """In how many pictures of a name without ingredients the vessel and what fills it are right, in percent."""
+    right = []
+    for request in data.bare():
+        seen = judge.see(list(generator.generate(request.prompt, BARE, seed=0)))
+        vessels, looks = (np.asarray(seen.which(aspect)) for aspect in ("vessel", "look"))
+        right.append((vessels == data.vessel(request.serving)) & (looks == data.look(request.serving)))
+    return 100 * float(np.mean(right))
 
 
 def result(

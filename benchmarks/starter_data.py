@@ -126,6 +126,13 @@ def invented(count: int, seed: str, *, held_out: bool) -> list[Request]:
     return list(found.values())
 
 
+def bare() -> list[Request]:
+    """Every form by its name alone, such as noodles, milk tea, cake."""
+    forms = [Dish(word.key) for word in words.english() if word.kind == "form"]
+    found = [Request(words.say(dish, Random(dish.form))[0], Serving(dish)) for dish in forms]
+    return [each for each in found if servings.read(each.prompt) == each.serving and not servings.problem(each.serving)]
+
+
 def gallery(count: int) -> tuple[list[Request], Pixels]:
     """Held-out compositions with a true picture of each; the requests leave nothing open."""
     random = Random("gallery")

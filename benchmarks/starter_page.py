@@ -133,7 +133,7 @@ def _goals(figures: Figures) -> str:
 
 COLUMNS = {
     "vessel": "vessel", "visible": "ingredients", "every": "all right", "strange": "unasked",
-    "r_precision": "R-precision", "colour": "colour", "count": "count", "fd": "FD", "seconds": "CPU s",
+    "r_precision": "R-precision", "colour": "colour", "count": "count", "bare": "bare", "fd": "FD", "seconds": "CPU s",
 }  # fmt: skip
 
 
@@ -146,7 +146,8 @@ that can be seen; pictures where vessel, count and every named ingredient are ri
 their own name better than all others; and of names that ask for them, colour and count that are right. Unasked are \
 ingredients in each picture that nobody asked for. FD is the Frechet distance from true pictures of the same names, on \
 the checker's own features: to be compared within this table only. CPU s is for the one that is chosen, all its \
-candidates and their ranking included."""
+candidates and their ranking included. Bare are 43 names without an ingredient, such as 蛋糕 or 奶茶: the vessel and \
+what fills it are right."""
     rows = [
         [name.removeprefix("generator-"), row["ranker"], row["k"], *(_figure(row, key) for key in COLUMNS)]
         for name in names

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 from random import Random
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,11 +184,30 @@ def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType
         page.save(tmp_path / "figures", "generator-dalle", figures)
         page.publish(tmp_path / "figures", path)
     text = path.read_text()
-    assert "| dalle | brivl | 16 | 96.0 | 70.0 | 60.0 | 0.12 | 50.0 |  |  | 3.21 | 0.5 |" in text
+    assert "| dalle | brivl | 16 | 96.0 | 70.0 | 60.0 | 0.12 | 50.0 |  |  |  | 3.21 | 0.5 |" in text
     assert "| dalle, best of 16: ingredients / all right | >= 90 / 65 % | 70 / 60 % |" in text
     assert "| different pictures of 16, the fewest of 20 prompts | 16 | dalle 3 |" in text
     assert "| codec, PSNR | >= 31 dB |  |" in text, "not measured"
     assert "The soup." in text and text.count("## All systems") == 1
+
+
+def test_bare_names_are_right_where_vessel_and_filling_are(bench: ModuleType, data: ModuleType, monkeypatch) -> None:
+    requests = data.bare()
+    assert len(requests) > 40 and not any(each.dish.ingredients for each in requests)
+    half = {each.prompt: each for each in requests[::2]}
+
+    class Seeing:
+        """The pictures are their names; half of them show what they should."""
+
+        def see(self, names):
+            return SimpleNamespace(
+                which=lambda aspect: [
+                    getattr(data, aspect)(half[each].serving) if each in half else "" for each in names
+                ]
+            )
+
+    names = SimpleNamespace(generate=lambda prompt, n, seed: [prompt] * n)
+    assert bench.bare(names, Seeing()) == pytest.approx(100 * len(half) / len(requests))
 
 
 def test_a_contact_sheet_fits_into_the_repository(room: ModuleType, tmp_path: Path) -> None:
@@ -247,6 +266,7 @@ def test_the_bench_draws_measures_and_writes_its_page(bench: ModuleType, tmp_pat
     bench.main(["page", *small])
     page = (tmp_path / "starter.md").read_text()
     assert "| dalle | random | 1 |" in page and "| dalle | brivl | 4 |" in page
+    assert "bare" in json.loads((tmp_path / "figures/generator-dalle.json").read_text())["rows"][0]
     assert "checker, true pictures" in page
     sheets = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert sheets == {"starter-dalle-held-out.webp", "starter-dalle-asked.webp"}
