@@ -32,8 +32,8 @@ MOST = 38_000_000
 LAYERS = Path(t2i_starter.__file__).parent / "layers"
 SETTINGS: Mapping[str, Mapping[str, object]] = {
     "dalle": {"cfg_scale": 1.5, "temperature": 0.75},
-    "clipgen": {"temperature": 0.6},
-    "clipcap": {"temperature": 0.9, "candidates": 64},
+    "clipgen": {"temperature": 0.9, "cfg_scale": 1.5},
+    "clipcap": {"temperature": 0.7, "candidates": 16},
     "dalle2": {"steps": [10], "prior_steps": 10, "cfg_scale": 4.0},
 }
 """Defaults of the backends' settings that suit these models: benchmarks/starter.py tune tells which."""
