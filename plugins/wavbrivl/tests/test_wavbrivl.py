@@ -14,7 +14,7 @@ import t2i_wavbrivl
 from t2i_wavbrivl import Speech, TowerShape, speech
 from t2i_wavbrivl.embed import pieces
 from t2i_wavbrivl.model import RATE, Tower, spectrogram
-from t2i_wavbrivl.train import AudioRecipe, Distillation
+from t2i_wavbrivl.train import RECENT, AudioRecipe, Distillation
 from t2icli import load
 from t2icli.contract.kinds import AudioClip
 from t2icli.data import dataset, shards
@@ -157,6 +157,18 @@ def test_the_loss_is_the_same_in_16_bits() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = model(batch, 1.0)
     torch.testing.assert_close(loss, exact, atol=0.05, rtol=0)
+
+
+def test_least_squares_are_summed_in_32_bits() -> None:
+    model = Distillation(Tower(TowerShape(**SMALL), 160), least_squares=True)
+    assert model.least_squares is not None
+    features, targets = torch.randn(8, model.tower.last.in_features), torch.randn(8, 160)
+    model.tower.features = lambda mel, frames: features[mel[:, 0, 0].long()]  # type: ignore[method-assign]
+    mel = torch.arange(8.0)[:, None, None].expand(8, 64, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        model({"mel": mel, "frames": torch.full((8,), 40), "target": targets}, 1.0)
+    expected = features.T @ targets / 8 / RECENT
+    torch.testing.assert_close(model.least_squares.wanted[:-1], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_least_squares_leaves_out_what_a_sound_does_not_tell() -> None:

@@ -103,9 +103,9 @@ class Distillation(nn.Module):
         """Each sound has to find its target among all there are, and each target its sound; equal targets share."""
         features, targets, n = self._features(batch), batch["target"].float(), len(batch["mel"])
         vectors = self.tower.vector(features).float()
-        if self.training and self.least_squares is not None:
-            self.least_squares.see(features.float(), targets)
         with torch.autocast(vectors.device.type, enabled=False):  # in 16 bits a vector is not equal to itself
+            if self.training and self.least_squares is not None:
+                self.least_squares.see(features.float(), targets)
             gallery = torch.cat([targets, self.others])
             logits = vectors @ gallery.T * self.scale.clamp(max=math.log(100)).exp()
             same = (targets @ gallery.T > 1 - 1e-4).float()
