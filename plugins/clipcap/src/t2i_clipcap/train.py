@@ -112,15 +112,17 @@ def shape_of(
     settings: RecipeSettings, pretrained: gpt2.Pretrained | None, words: int, embedder: Embedder
 ) -> ClipCapShape:
     sizes = pretrained or settings
-    prefix, condition = settings.prefix, embedder.width
+    prefix, condition, positions = settings.prefix, embedder.width, sizes.positions
     if settings.mapper == "patches":
         prefix, condition = with_patches(embedder).patches
-        if sizes.positions < prefix + settings.max_tokens - 1:
+        needed = prefix + settings.max_tokens - 1
+        if pretrained is None:
+            positions = max(positions, needed)
+        elif positions < needed:
             raise T2IError(
-                f"{prefix} patches and a caption of {settings.max_tokens} tokens are more than the GPT-2's "
-                f"{sizes.positions} positions",
-                f"set -o positions={prefix + settings.max_tokens - 1} for a GPT-2 trained from scratch, or a smaller "
-                "-o max_tokens",
+                f"{prefix} patches and a caption of {settings.max_tokens} tokens are more than the GPT-2's {positions} "
+                "positions",
+                "set a smaller -o max_tokens, or use an embedder with fewer patches",
             )
     mapper = MapperShape(
         name=settings.mapper,
@@ -131,7 +133,7 @@ def shape_of(
         heads=settings.mapper_heads,
         hidden=settings.mapper_hidden,
     )
-    return ClipCapShape(mapper, words, sizes.positions, sizes.width, sizes.layers, sizes.heads)
+    return ClipCapShape(mapper, words, positions, sizes.width, sizes.layers, sizes.heads)
 
 
 def adopt(model: ClipCap, tensors: Mapping[str, Tensor], name: str) -> None:
