@@ -51,6 +51,17 @@ def test_clipcap_keeps_a_recipes_promises(
 ) -> None:
     options = {**TINY, **TINY_MAPPER, "mapper": mapper, "tune": tune, "vocabulary": few_words}
     check_recipe(discovery.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
+    captioner = load("captioner", "clipcap", model=tmp_path / "saved", embedder="fake")
+    assert captioner.settings.max_tokens == 31  # as many as its 32 positions have room for
+    assert len(captioner.caption([data.image(0)], 2, seed=0)[0]) == 2
+
+
+@pytest.mark.usefixtures("fake")
+def test_patches_are_captioned_and_candidates_are_judged_by_the_embedding(
+    data: PreparedDataset, few_words: Path, tmp_path: Path
+) -> None:
+    options = {**TINY, "embedder": "fake-patches", "mapper": "patches", "vocabulary": few_words, "max_tokens": 20}
+    check_recipe(discovery.find("recipe", "clipcap"), data, tmp_path / "saved", **options)
     pictures = [data.image(i) for i in range(3)]
 
     def captioner(**more: Any) -> ClipCapCaptioner:
