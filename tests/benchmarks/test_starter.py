@@ -191,7 +191,7 @@ def test_the_page_keeps_what_people_wrote_and_takes_new_figures(room: ModuleType
     assert "The soup." in text and text.count("## All systems") == 1
 
 
-def test_bare_names_are_right_where_vessel_and_filling_are(bench: ModuleType, data: ModuleType, monkeypatch) -> None:
+def test_bare_names_are_right_where_vessel_and_filling_are(bench: ModuleType, data: ModuleType) -> None:
     requests = data.bare()
     assert len(requests) > 40 and not any(each.dish.ingredients for each in requests)
     half = {each.prompt: each for each in requests[::2]}

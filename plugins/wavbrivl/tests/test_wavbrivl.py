@@ -172,7 +172,7 @@ def test_least_squares_are_summed_in_32_bits() -> None:
 
 
 def test_least_squares_leaves_out_what_a_sound_does_not_tell() -> None:
-    """Targets of which the features tell the first half; the second is noise that the contrast has fitted."""
+    """Of the targets the features tell the first half; the second is noise around a mean."""
     torch.manual_seed(0)
     model = Distillation(Tower(TowerShape(**SMALL), 8), least_squares=True)
     size = model.tower.last.in_features

@@ -61,9 +61,9 @@ class ChineseClip:
 
     def embed_patches(self, images: Sequence[Image]) -> Tensor:
         """What the layer before the image tower's last gives for each patch."""
-        places, width = self.patches
-        run = dataclasses.replace(self.run, width=places * width)
-        return run(images, self._pixels, self._patches, finish=finite).view(len(images), places, width)
+        count, width = self.patches
+        run = dataclasses.replace(self.run, width=count * width)
+        return run(images, self._pixels, self._patches, finish=finite).view(len(images), count, width)
 
     def _patches(self, pixels: Tensor) -> Tensor:
         states = self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states

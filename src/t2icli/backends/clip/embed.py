@@ -83,23 +83,23 @@ class ClipEmbedder:
         size = self.model.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
         with torch.inference_mode():
-            _, places, channels = self._patches(torch.zeros(1, 3, height, width, device=self.run.device)).shape
-        return places, channels
+            _, count, features = self._patches(torch.zeros(1, 3, height, width, device=self.run.device)).shape
+        return count, features
 
     def embed_patches(self, images: Sequence[Image]) -> Tensor:
-        """What the block before the image tower's last gives for each place."""
-        places, width = self.patches
-        run = dataclasses.replace(self.run, width=places * width)
+        """What the block before the image tower's last gives for each patch."""
+        count, width = self.patches
+        run = dataclasses.replace(self.run, width=count * width)
         rows = run(
             images,
             lambda image: (self.preprocess(image),),
             lambda pixels: self._patches(pixels).flatten(1),
             finish=finite,
         )
-        return rows.view(len(images), places, width)
+        return rows.view(len(images), count, width)
 
     def _patches(self, pixels: Tensor) -> Tensor:
-        """(b, places, width)"""
+        """(b, patches, width)"""
         given = self.model.visual.forward_intermediates(pixels, indices=[-2], intermediates_only=True)
         features: Tensor = given["image_intermediates"][0]  # (b, width, rows, columns)
         return features.flatten(2).transpose(1, 2)
